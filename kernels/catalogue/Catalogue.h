@@ -1,0 +1,99 @@
+// The kernel catalogue: what kernels there are, what they take, how much workspace they need. The compiler selects from
+// it, the .stage file names its entries, the loader checks commands against it, and each device implements it. No MLIR,
+// no CUDA, no kernel code.
+#ifndef STAGEWRIGHT_CATALOGUE_CATALOGUE_H
+#define STAGEWRIGHT_CATALOGUE_CATALOGUE_H
+
+#include "error/Error.h"
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace stagewright::catalogue {
+
+/// Element types. The numbers are those of the .stage file: append only.
+enum class DType : std::uint8_t { F32 = 0, F16 = 1, BF16 = 2, F64 = 3, I32 = 4, I64 = 5, U8 = 6 };
+inline constexpr int kDTypes = 7;
+
+std::size_t byteSize(DType dtype);      ///< bytes of one element
+std::string_view name(DType dtype);     ///< "f32", "i32", ...
+
+/// Operands start at multiples of this many bytes, scalars and elements of per-micro-batch vectors excepted.
+inline constexpr std::size_t kAlignment = 64;
+
+/// Elements of a gradient whose squares are added into one fp64 partial (design: shards are cut at granules).
+inline constexpr std::int64_t kGranule = 16384;
+
+enum class Access : std::uint8_t { Read, Write, ReadWrite };
+
+struct OperandRule {
+  std::string_view name;
+  Access access = Access::Read;
+  DType dtype = DType::F32;
+  bool optional = false; ///< optional operands are the last ones
+};
+
+using AttributeValue = std::variant<std::int64_t, double, std::string>;
+
+struct Attribute {
+  std::string name;
+  AttributeValue value;
+};
+
+/// A declared attribute with its default. Attributes are append-only.
+struct AttributeRule {
+  std::string_view name;
+  AttributeValue fallback;
+};
+
+/// Shape of one operand, outermost first.
+using Shape = std::vector<std::int64_t>;
+
+/// Two operands that may be the same memory: `output` may overwrite `input`.
+struct InPlacePair {
+  int input = 0;
+  int output = 0;
+};
+
+struct Kernel {
+  std::string_view name;
+  int version = 1;
+  std::vector<OperandRule> operands;
+  std::vector<AttributeRule> attributes;
+  std::vector<InPlacePair> inPlace;
+  /// Checks ranks and sizes against each other; the error's `what` names operand and sizes.
+  Result<void> (*checkShapes)(std::span<const Shape> shapes) = nullptr;
+  /// Bytes of workspace for these shapes on this target ("host", "cuda:sm_90"); null means none.
+  std::size_t (*workspaceBytes)(std::span<const Shape> shapes, std::string_view target) = nullptr;
+};
+
+/// All kernels, by name.
+std::span<const Kernel> kernels();
+/// Null when there is no such kernel or version.
+const Kernel *find(std::string_view name, int version);
+
+/// Checks operand count, dtypes, shapes and attribute names and types of one call.
+Result<void> check(const Kernel &kernel, std::span<const DType> dtypes, std::span<const Shape> shapes,
+                   std::span<const Attribute> attributes);
+
+/// The given value or the declared default.
+std::int64_t integerAttribute(const Kernel &kernel, std::span<const Attribute> attributes, std::string_view name);
+double floatAttribute(const Kernel &kernel, std::span<const Attribute> attributes, std::string_view name);
+std::string stringAttribute(const Kernel &kernel, std::span<const Attribute> attributes, std::string_view name);
+
+/// Elements of a packed matrix with `contraction` rows (the K of the product) and `columns` columns: columns are padded
+/// with zeros to a multiple of 32.
+std::int64_t packedElements(std::int64_t contraction, std::int64_t columns);
+
+/// Granules of a parameter: ceil(elements / kGranule).
+std::int64_t granules(std::int64_t elements);
+
+std::int64_t elements(const Shape &shape);
+
+} // namespace stagewright::catalogue
+
+#endif
