@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""Makes the golden losses in this folder with PyTorch.
+
+    /path/to/python-with-torch make_goldens.py [SET ...]
+
+Each set is a folder: model.json, weights.safetensors (initial values), order.txt (one sample index per line), the data
+where it is not Fashion-MNIST, and goldens.json: for each case the configuration and the losses of 100 steps, once in
+fp32 and once in fp64. Both runs start from the same fp32 weights and read the same fp32 inputs, so their difference is
+the rounding error of training in fp32. The loss of a step is the mean over its micro-batches of the micro-batch means.
+"""
+import argparse
+import collections
+import gzip
+import json
+import math
+import pathlib
+import platform
+import struct
+import sys
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
+STEPS = 100
+SEED = 20261121
+
+
+# ---- data ----------------------------------------------------------------------------------------------------------
+
+IDX_CODE = {torch.uint8: 0x08, torch.float32: 0x0D}
+
+
+def write_idx(path, tensor):
+    """IDX: two zero bytes, element type, rank, big-endian sizes, big-endian elements."""
+    head = struct.pack(">BBBB", 0, 0, IDX_CODE[tensor.dtype], tensor.dim())
+    head += struct.pack(f">{tensor.dim()}I", *tensor.shape)
+    flat = tensor.flatten().tolist()
+    body = bytes(flat) if tensor.dtype == torch.uint8 else struct.pack(f">{len(flat)}f", *flat)
+    data = head + body
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def read_idx(path):
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    code, rank = data[2], data[3]
+    sizes = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
+    body = bytearray(data[4 + 4 * rank :])
+    if code == 0x08:
+        return torch.frombuffer(body, dtype=torch.uint8).reshape(sizes)
+    values = struct.unpack(f">{math.prod(sizes)}f", bytes(body))
+    return torch.tensor(values, dtype=torch.float32).reshape(sizes)
+
+
+def as_feature(source, spec):
+    """What the model sees: u8 values normalised in fp64 and rounded once to fp32."""
+    if source.dtype == torch.uint8:
+        wide = source.to(torch.float64)
+        source = ((wide * spec.get("scale", 1.0) - spec.get("mean", 0.0)) / spec.get("deviation", 1.0)).to(torch.float32)
+    return source.reshape(source.shape[0], *spec["shape"])
+
+
+# ---- model and optimizer from the same files that Stagewright reads ------------------------------------------------
+
+
+def strip_comments(text):
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("//"))
+
+
+def build_layer(layer):
+    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs")}
+    return getattr(nn, layer["type"])(**arguments)
+
+
+def build_model(spec):
+    return nn.Sequential(collections.OrderedDict((layer["name"], build_layer(layer)) for layer in spec["layers"]))
+
+
+def build_optimizer(config, parameters):
+    kind, params = config["optimizer"]["type"], dict(config["optimizer"]["params"])
+    if kind == "SGD":
+        return torch.optim.SGD(parameters, **params)
+    decoupled = params.pop("adam_w_mode", True)  # DeepSpeed's default: "Adam" decays as AdamW
+    if "betas" in params:
+        params["betas"] = tuple(params["betas"])
+    return (torch.optim.AdamW if kind == "AdamW" or decoupled else torch.optim.Adam)(
+        parameters, **{"weight_decay": 0.0, **params}
+    )
+
+
+def train(spec, config, weights, features, labels, order, dtype):
+    model = build_model(spec)
+    model.load_state_dict(weights)
+    model.to(dtype)
+    loss_layer = build_layer(spec["loss"])
+    optimizer = build_optimizer(config, model.parameters())
+    rows, count = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
+    clip = config["gradient_clipping"]
+    losses, norms = [], []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        total = 0.0
+        for micro in range(count):
+            begin = (step * count + micro) * rows
+            index = order[begin : begin + rows]
+            target = labels[index]
+            loss = loss_layer(model(features[index].to(dtype)), target.to(dtype) if target.is_floating_point() else target)
+            (loss / count).backward()
+            total += loss.item()
+        losses.append(total / count)
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), clip if clip else math.inf).item())
+        optimizer.step()
+    return losses, norms, {name: value.detach().to(torch.float64) for name, value in model.state_dict().items()}
+
+
+# ---- sets ----------------------------------------------------------------------------------------------------------
+
+
+def configuration(rows, count, optimizer, clipping, **params):
+    return {
+        "train_micro_batch_size_per_gpu": rows,
+        "gradient_accumulation_steps": count,
+        "optimizer": {"type": optimizer, "params": params},
+        "gradient_clipping": clipping,
+    }
+
+
+def sgd_and_adam(rows, count, clip):
+    def case(*arguments, **params):
+        return configuration(rows, count, *arguments, **params)
+
+    return {
+        "sgd": case("SGD", 0.0, lr=0.05),
+        "sgd_momentum": case("SGD", 0.0, lr=0.02, momentum=0.9),
+        "sgd_dampening_clipped": case("SGD", 0.5 * clip, lr=0.05, momentum=0.8, dampening=0.3),
+        "sgd_nesterov_decay_clipped": case("SGD", clip, lr=0.02, momentum=0.9, nesterov=True, weight_decay=0.01),
+        "adam": case("Adam", 0.0, lr=0.001),
+        "adam_clipped": case("Adam", clip, lr=0.001),
+        "adam_l2_clipped": case("Adam", clip, lr=0.001, weight_decay=0.05, adam_w_mode=False),
+        "adamw_decay_clipped": case("AdamW", clip, lr=0.002, betas=[0.8, 0.95], eps=1e-7, weight_decay=0.1),
+    }
+
+
+def teacher_labels(features, classes, generator):
+    hidden = torch.tanh(features.flatten(1).double() @ torch.randn(features[0].numel(), 24, generator=generator).double() * 0.4)
+    logits = hidden @ torch.randn(24, classes, generator=generator).double()
+    return logits + 0.3 * torch.randn(logits.shape, generator=generator).double()
+
+
+def make_activations_data(folder, spec, generator):
+    """Synthetic classification: 2100 images of 3 x 5 bytes, 5 classes."""
+    images = torch.randint(0, 256, (2100, 3, 5), generator=generator, dtype=torch.uint8)
+    labels = teacher_labels(as_feature(images, spec["inputs"][0]), 5, generator).argmax(1).to(torch.uint8)
+    write_idx(folder / "train-images-idx3-ubyte.gz", images)
+    write_idx(folder / "train-labels-idx1-ubyte.gz", labels)
+
+
+def make_regression_data(folder, spec, generator):
+    """Synthetic regression: 1000 rows of 11 floats, targets of 3 floats."""
+    rows = torch.randn(1000, 11, generator=generator)
+    write_idx(folder / "train-images-idx2-float", rows)
+    write_idx(folder / "train-labels-idx2-float", teacher_labels(rows, 3, generator).to(torch.float32))
+
+
+SETS = {
+    # 784-256-10 on Fashion-MNIST; model.json is that of models/fashion_mlp.
+    "fashion_mlp": dict(
+        data=FASHION, files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), make=None, rows=16, count=4, clip=1.0
+    ),
+    # Odd sizes, Tanh, both forms of GELU, three micro-batches of seven.
+    "activations": dict(
+        data=None,
+        files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+        make=make_activations_data,
+        rows=7,
+        count=3,
+        clip=0.125,
+    ),
+    # Float inputs and targets, MSELoss, a Linear without bias.
+    "regression": dict(
+        data=None,
+        files=("train-images-idx2-float", "train-labels-idx2-float"),
+        make=make_regression_data,
+        rows=5,
+        count=2,
+        clip=1.0,
+    ),
+}
+
+
+def make_set(name):
+    entry, folder = SETS[name], FOLDER / name
+    generator = torch.Generator().manual_seed(SEED)
+    torch.manual_seed(SEED)
+    model_path = folder / "model.json" if (folder / "model.json").exists() else FOLDER.parents[1] / "models" / name / "model.json"
+    spec = json.loads(strip_comments(model_path.read_text()))
+    if entry["make"]:
+        entry["make"](folder, spec, generator)
+    data = entry["data"] or folder
+    sources = [read_idx(data / file) for file in entry["files"]]
+    features = as_feature(sources[0], spec["inputs"][0])
+    labels = sources[1].long() if spec["inputs"][1]["dtype"] == "i32" else sources[1]
+
+    weights = {key: value.clone() for key, value in build_model(spec).state_dict().items()}
+    safetensors.torch.save_file(weights, folder / "weights.safetensors")
+    order = torch.randperm(len(features), generator=generator)[: STEPS * entry["rows"] * entry["count"]]
+    (folder / "order.txt").write_text("".join(f"{index}\n" for index in order.tolist()))
+
+    cases = {}
+    for case, config in sgd_and_adam(entry["rows"], entry["count"], entry["clip"]).items():
+        fp32, norms, _ = train(spec, config, weights, features, labels, order, torch.float32)
+        fp64, norms64, final = train(spec, config, weights, features, labels, order, torch.float64)
+        clip = config["gradient_clipping"]
+        cases[case] = {
+            "config": config,
+            "clipped_steps": sum(norm > clip for norm in norms64) if clip else 0,
+            "losses_fp32": fp32,
+            "losses_fp64": fp64,
+            "final_fp64": {key: {"sum": value.sum().item(), "norm": value.norm().item()} for key, value in final.items()},
+        }
+        error = [abs(a - b) / abs(b) for a, b in zip(fp32, fp64)]
+        print(f"{name:12} {case:28} loss {fp64[0]:.4f} -> {fp64[-1]:.4f}, clipped {cases[case]['clipped_steps']:3}, "
+              f"fp32 against fp64: max relative {max(error):.1e}")
+    text = {
+        "made_by": f"python {pathlib.Path(__file__).name} {name}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "safetensors": safetensors.__version__,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "seed": SEED,
+        "steps": STEPS,
+        "model": str(model_path.relative_to(FOLDER.parents[1])),
+        "data": str(data) if entry["data"] else ".",
+        "loss_of_a_step": "mean over micro-batches of the micro-batch means, before the update",
+        "cases": cases,
+    }
+    (folder / "goldens.json").write_text(dump(text) + "\n")
+
+
+def dump(value, indent=""):
+    """JSON with one key per line and lists of numbers on one line."""
+    if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
+        inner = indent + "  "
+        body = ",\n".join(f"{inner}{json.dumps(key)}: {dump(item, inner)}" for key, item in value.items())
+        return "{\n" + body + "\n" + indent + "}"
+    return json.dumps(value)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"one of {', '.join(SETS)} (default: all)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in arguments.sets or SETS:
+        if name not in SETS:
+            sys.exit(f"make_goldens.py: no set named {name!r}; the sets are {', '.join(SETS)}")
+        make_set(name)
+
+
+if __name__ == "__main__":
+    main()
