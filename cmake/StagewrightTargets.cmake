@@ -42,7 +42,8 @@ target_compile_options(stagewright_warnings INTERFACE -Wall -Wextra -Werror -Wno
 #   of its own that holds only a link named after the prefix, so what is not linked cannot be included.
 function(stagewright_include_root target scope prefix directory)
   set(root ${CMAKE_BINARY_DIR}/include_roots/${target})
-  file(MAKE_DIRECTORY ${root})
+  get_filename_component(parent ${root}/${prefix} DIRECTORY)
+  file(MAKE_DIRECTORY ${parent})
   file(CREATE_LINK ${directory} ${root}/${prefix} SYMBOLIC)
   target_include_directories(${target} ${scope} ${root})
 endfunction()
