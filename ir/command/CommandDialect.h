@@ -1,0 +1,34 @@
+// The command dialect's C++ face.
+#ifndef STAGEWRIGHT_IR_COMMAND_COMMANDDIALECT_H
+#define STAGEWRIGHT_IR_COMMAND_COMMANDDIALECT_H
+
+#include "catalogue/Catalogue.h"
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+
+#include <optional>
+
+#include "generated/command/CommandDialect.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "generated/command/CommandAttributes.h.inc"
+#define GET_OP_CLASSES
+#include "generated/command/CommandOps.h.inc"
+
+namespace stagewright::command {
+
+/// The catalogue's element type, or nothing for a type that files cannot hold.
+std::optional<catalogue::DType> dtypeOf(mlir::Type elementType);
+
+/// Bytes of a tensor of static shape.
+int64_t byteSize(mlir::RankedTensorType type);
+
+/// The attributes of a launch as the catalogue takes them.
+std::vector<catalogue::Attribute> catalogueAttributes(mlir::DictionaryAttr attributes);
+
+} // namespace stagewright::command
+
+#endif

@@ -1,0 +1,112 @@
+// The command dialect: with which bytes. One to one with the .stage file.
+#ifndef STAGEWRIGHT_COMMAND_OPS
+#define STAGEWRIGHT_COMMAND_OPS
+
+include "Int64Attr.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/OpBase.td"
+
+def Command_Dialect : Dialect {
+  let name = "command";
+  let cppNamespace = "::stagewright::command";
+  let summary = "With which bytes";
+  let description = [{
+    Per target one `command.executable` with one `command.rank` per rank: arenas, slot pools, programs of kernel calls,
+    transfers and collectives, each with offsets and sizes in bytes. Arenas and pools are numbered by their order in the
+    rank. Every op corresponds to one table of `runtime/executable/stage.fbs`.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+}
+
+class Command_Op<string mnemonic, list<Trait> traits = []> : Op<Command_Dialect, mnemonic, traits>;
+
+def Command_SliceAttr : AttrDef<Command_Dialect, "Slice"> {
+  let mnemonic = "slice";
+  let summary = "Bytes of an operand: arena, pool (-1: none), offset, and the tensor they hold";
+  let parameters = (ins "int64_t":$arena, "int64_t":$pool, "int64_t":$offset, "::mlir::RankedTensorType":$type);
+  let assemblyFormat = "`<` $arena `,` $pool `,` $offset `,` $type `>`";
+}
+def Command_SliceArrayAttr : TypedArrayAttrBase<Command_SliceAttr, "slices">;
+
+def Command_ExecutableOp : Command_Op<"executable", [IsolatedFromAbove, SingleBlock, NoTerminator]> {
+  let summary = "The executable for one target";
+  let arguments = (ins StrAttr:$target);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$target attr-dict-with-keyword $body";
+}
+
+def Command_RankOp : Command_Op<"rank", [SingleBlock, NoTerminator, HasParent<"ExecutableOp">]> {
+  let summary = "One rank's memory and programs";
+  let arguments = (ins Int64Attr:$index);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$index attr-dict-with-keyword $body";
+  let hasRegionVerifier = 1;
+}
+
+def Command_ArenaOp : Command_Op<"arena", [HasParent<"RankOp">]> {
+  let summary = "A range of memory; `arena_class` is the number of the file's ArenaClass";
+  let arguments = (ins StrAttr:$name, Int64Attr:$arena_class, Int64Attr:$bytes);
+  let assemblyFormat = "$name `class` `(` $arena_class `)` `bytes` `(` $bytes `)` attr-dict";
+}
+
+def Command_PoolOp : Command_Op<"pool", [HasParent<"RankOp">]> {
+  let summary = "Equal slots, one per micro-batch in flight";
+  let description = [{`first` and `last` are numbers of schedule::TaskKind; `train` and `evaluate` give each micro-batch's slot.}];
+  let arguments = (ins StrAttr:$name, Int64Attr:$arena, Int64Attr:$offset, Int64Attr:$slot_bytes, Int64Attr:$slots,
+                       Int64Attr:$stage, Int64Attr:$first, Int64Attr:$last, UnitAttr:$sent, DenseI64ArrayAttr:$train,
+                       DenseI64ArrayAttr:$evaluate);
+  let assemblyFormat = [{ $name `arena` `(` $arena `)` `offset` `(` $offset `)` `slots` `(` $slots `x` $slot_bytes `)`
+                          `stage` `(` $stage `)` `live` `(` $first `,` $last `)` (`sent` $sent^)?
+                          `train` $train `evaluate` $evaluate attr-dict }];
+}
+
+def Command_ProgramOp : Command_Op<"program", [SingleBlock, NoTerminator, HasParent<"RankOp">]> {
+  let summary = "The kernel calls of one function of a stage; `kind` is the number of the file's ProgramKind";
+  let arguments = (ins Int64Attr:$kind, Int64Attr:$stage);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$kind `stage` `(` $stage `)` attr-dict-with-keyword $body";
+}
+
+def Command_LaunchOp : Command_Op<"launch", [HasParent<"ProgramOp">]> {
+  let summary = "One kernel call";
+  let arguments = (ins StrAttr:$kernel, Int64Attr:$version, Int64Attr:$block, Command_SliceArrayAttr:$slices,
+                       DictionaryAttr:$settings, Int64Attr:$workspace_offset, Int64Attr:$workspace);
+  let assemblyFormat = [{ $kernel `version` `(` $version `)` `block` `(` $block `)` $slices $settings
+                          `workspace` `(` $workspace_offset `,` $workspace `)` attr-dict }];
+  let hasVerifier = 1;
+}
+
+def Command_TransferOp : Command_Op<"transfer", [HasParent<"RankOp">]> {
+  let summary = "What a SEND or RECV task (number of schedule::TaskKind) moves";
+  let arguments = (ins Int64Attr:$task, Int64Attr:$stage, Int64Attr:$peer, Int64Attr:$pool, Int64Attr:$offset, Int64Attr:$bytes);
+  let assemblyFormat = [{ $task `stage` `(` $stage `)` `peer` `(` $peer `)` `pool` `(` $pool `)` `offset` `(` $offset `)`
+                          `bytes` `(` $bytes `)` attr-dict }];
+}
+
+def Command_CollectiveOp : Command_Op<"collective", [HasParent<"RankOp">]> {
+  let summary = "ALL_GATHER of a training step or an evaluation pass: triples of rank, offset, bytes";
+  let arguments = (ins Int64Attr:$arena, DenseI64ArrayAttr:$segments, UnitAttr:$evaluation);
+  let assemblyFormat = "`arena` `(` $arena `)` $segments (`evaluation` $evaluation^)? attr-dict";
+  let hasVerifier = 1;
+}
+
+def Command_InputOp : Command_Op<"input", [HasParent<"RankOp">]> {
+  let summary = "A model input that the data source fills before F; input -1 is the count of valid rows";
+  let arguments = (ins Int64Attr:$input, Int64Attr:$stage, Int64Attr:$pool, Int64Attr:$offset, DenseI64ArrayAttr:$shape);
+  let assemblyFormat = [{ $input `stage` `(` $stage `)` `pool` `(` $pool `)` `offset` `(` $offset `)` $shape attr-dict }];
+}
+
+def Command_PlacementOp : Command_Op<"placement", [HasParent<"RankOp">]> {
+  let summary = "Where a parameter (empty state) or its gradient or optimizer state lies";
+  let arguments = (ins StrAttr:$parameter, StrAttr:$state, Command_SliceAttr:$slice);
+  let assemblyFormat = "$parameter $state $slice attr-dict";
+}
+
+def Command_ScalarOp : Command_Op<"scalar", [HasParent<"RankOp">]> {
+  let summary = "A named cell that the runtime reads or writes";
+  let arguments = (ins StrAttr:$name, Command_SliceAttr:$slice);
+  let assemblyFormat = "$name $slice attr-dict";
+}
+
+#endif

@@ -1,0 +1,44 @@
+// Builds gradient ops behind a function's forward ops: what the gradient rules of the layer dialect write with.
+#ifndef STAGEWRIGHT_IR_LAYER_GRADIENTBUILDER_H
+#define STAGEWRIGHT_IR_LAYER_GRADIENTBUILDER_H
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/Value.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/DenseSet.h"
+
+namespace stagewright::layer {
+
+/// One per differentiated function. Gradient rules ask for the gradients of their results and give those of their
+/// operands; parameters get an accumulator.
+class GradientBuilder {
+public:
+  GradientBuilder(mlir::OpBuilder &builder, double lossSeed) : builder(builder), seed(lossSeed) {}
+
+  mlir::OpBuilder &builder;
+
+  /// d(step loss)/d(micro-batch loss): 1 / micro-batches, times the loss scale.
+  double lossSeed() const { return seed; }
+
+  /// True when the gradient of this value is of use: it depends on a parameter or on an earlier stage.
+  bool isNeeded(mlir::Value value) const { return needed.contains(value); }
+  void markNeeded(mlir::Value value) { needed.insert(value); }
+
+  /// The gradient of a forward value; null when no use of the value gave one.
+  mlir::Value gradient(mlir::Value value) const { return gradients.lookup(value); }
+  /// Every value has one use in this version (import refuses others), so a gradient is set, never summed.
+  void setGradient(mlir::Value value, mlir::Value gradient) { gradients[value] = gradient; }
+
+  /// The current sum of the gradient of a parameter's value; null for a value that is not a trainable parameter.
+  mlir::Value accumulator(mlir::Value parameter) const { return accumulators.lookup(parameter); }
+  void setAccumulator(mlir::Value parameter, mlir::Value sum) { accumulators[parameter] = sum; }
+
+private:
+  double seed;
+  llvm::DenseSet<mlir::Value> needed;
+  llvm::DenseMap<mlir::Value, mlir::Value> gradients, accumulators;
+};
+
+} // namespace stagewright::layer
+
+#endif

@@ -1,0 +1,35 @@
+// The layer dialect's C++ face.
+#ifndef STAGEWRIGHT_IR_LAYER_LAYERDIALECT_H
+#define STAGEWRIGHT_IR_LAYER_LAYERDIALECT_H
+
+#include "ir/layer/GradientBuilder.h"
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "generated/layer/LayerDialect.h.inc"
+#include "generated/layer/LayerInterfaces.h.inc"
+#define GET_OP_CLASSES
+#include "generated/layer/LayerOps.h.inc"
+
+namespace stagewright::layer {
+
+/// The first operand behind any chain of views.
+mlir::Value stripViews(mlir::Value value);
+
+/// Elements of a value of static tensor type.
+int64_t elementCount(mlir::Value value);
+
+/// Shape of a value as the catalogue writes it.
+std::vector<int64_t> shapeOf(mlir::Type type);
+
+} // namespace stagewright::layer
+
+#endif

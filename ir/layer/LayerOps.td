@@ -1,0 +1,302 @@
+// The layer dialect: what the model computes.
+#ifndef STAGEWRIGHT_LAYER_OPS
+#define STAGEWRIGHT_LAYER_OPS
+
+include "Int64Attr.td"
+include "layer/LayerInterfaces.td"
+include "mlir/IR/OpBase.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/RegionKindInterface.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Layer_Dialect : Dialect {
+  let name = "layer";
+  let cppNamespace = "::stagewright::layer";
+  let summary = "What the model computes";
+  let description = [{
+    A model is a list of `layer.block` regions inside one `layer.model`. A block is one entry of the LayerSpec list, the
+    unit that partitioning never cuts; it holds tensor ops with PyTorch's names and semantics on ranked tensors of static
+    shape. Weights are never in the IR: `layer.parameter` declares a name, a type and an initializer, and
+    `layer.parameter_value` reads it. Gradient ops (`linear_input_grad`, `linear_weight_grad`, ...) are ordinary ops of
+    this dialect with a kernel of their own.
+  }];
+}
+
+class Layer_Op<string mnemonic, list<Trait> traits = []> : Op<Layer_Dialect, mnemonic, traits>;
+
+/// An op that a kernel of the catalogue computes.
+class Layer_KernelOp<string mnemonic, list<Trait> traits = []>
+    : Layer_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Layer_Kernel>], traits)>;
+
+/// The same for ops that differ from the interface's defaults.
+class Layer_OwnKernelOp<string mnemonic, list<string> methods, list<Trait> traits = []>
+    : Layer_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Layer_Kernel, methods>], traits)>;
+
+def FloatTensor : StaticShapeTensorOf<[F32]>;
+def DoubleTensor : StaticShapeTensorOf<[F64]>;
+def IntTensor : StaticShapeTensorOf<[I32]>;
+def CountTensor : StaticShapeTensorOf<[I64]>;
+def AnyStaticTensor : StaticShapeTensorOf<[F32, F64, I32, I64]>;
+
+// ---- Declarations ------------------------------------------------------------------------------------------------
+
+def Layer_ParameterOp : Layer_Op<"parameter", [Symbol]> {
+  let summary = "A parameter of the model: a name, a type, an initial distribution";
+  let description = [{
+    `uniform` draws from U(-bound, bound), `constant` is `value`, `normal` draws from N(0, bound). The order of these ops
+    is the import order, in which reductions over parameters run.
+
+        layer.parameter @"fc1.weight" : tensor<256x784xf32> initializer("uniform") bound(0.0357) value(0.0)
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FloatTensor>:$type, StrAttr:$initializer,
+                       F64Attr:$bound, F64Attr:$value);
+  let assemblyFormat = [{ $sym_name `:` $type `initializer` `(` $initializer `)` `bound` `(` $bound `)`
+                          `value` `(` $value `)` attr-dict }];
+  let hasVerifier = 1;
+}
+
+def Layer_InputOp : Layer_Op<"input", [Symbol]> {
+  let summary = "A tensor that the data source fills, by the shape of one sample";
+  let description = [{
+    Role "feature", "label", or "rows" (the number of valid rows of the micro-batch). An 8-bit source value v becomes
+    (v * scale - mean) / deviation.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$role, TypeAttrOf<AnyStaticTensor>:$sample,
+                       F64Attr:$scale, F64Attr:$mean, F64Attr:$deviation);
+  let assemblyFormat = [{ $sym_name $role $sample `scale` `(` $scale `)` `mean` `(` $mean `)`
+                          `deviation` `(` $deviation `)` attr-dict }];
+  let hasVerifier = 1;
+}
+
+// ---- Structure ---------------------------------------------------------------------------------------------------
+
+def Layer_ModelOp : Layer_Op<"model", [Symbol, IsolatedFromAbove, SingleBlock]> {
+  let summary = "The model on one micro-batch";
+  let description = [{
+    One block argument per `layer.input`, in order, with the batch dimension in front ("rows": tensor<1xi32>). The body
+    is a list of `layer.block`; the one marked `loss` comes last and belongs to the last stage.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$loss, BoolAttr:$accuracy);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{ $sym_name `loss` `(` $loss `)` `accuracy` `(` $accuracy `)` attr-dict-with-keyword $body }];
+  let hasRegionVerifier = 1;
+}
+
+def Layer_BlockOp : Layer_Op<"block", [IsolatedFromAbove, SingleBlock]> {
+  let summary = "One entry of the LayerSpec list";
+  let arguments = (ins StrAttr:$name, StrAttr:$type, UnitAttr:$loss, Variadic<AnyStaticTensor>:$inputs);
+  let results = (outs Variadic<AnyStaticTensor>:$outputs);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{ $name $type (`loss` $loss^)? `(` $inputs `)` `:` functional-type($inputs, $outputs)
+                          attr-dict-with-keyword $body }];
+  let hasRegionVerifier = 1;
+}
+
+def Layer_YieldOp : Layer_Op<"yield", [Terminator, Pure, ParentOneOf<["BlockOp", "ModelOp"]>]> {
+  let summary = "The results of a block, or the loss (and count of correct rows) of the model";
+  let arguments = (ins Variadic<AnyStaticTensor>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+def Layer_ParameterValueOp : Layer_Op<"parameter_value", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "The current value of a parameter";
+  let arguments = (ins FlatSymbolRefAttr:$parameter);
+  let results = (outs FloatTensor:$value);
+  let assemblyFormat = "$parameter `:` type($value) attr-dict";
+}
+
+// ---- Forward ops -------------------------------------------------------------------------------------------------
+
+def Layer_ReshapeOp : Layer_Op<"reshape", [Pure, DeclareOpInterfaceMethods<Layer_View>,
+    DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let summary = "The same elements under another shape (Flatten)";
+  let arguments = (ins FloatTensor:$x);
+  let results = (outs FloatTensor:$y);
+  let assemblyFormat = "$x `:` type($x) `->` type($y) attr-dict";
+  let hasVerifier = 1;
+}
+
+def Layer_LinearOp : Layer_OwnKernelOp<"linear", ["kernelOperands"],
+    [DeclareOpInterfaceMethods<Layer_Cost>,
+     DeclareOpInterfaceMethods<Layer_Differentiable, ["buildParameterGradients"]>]> {
+  let summary = "y = x W^T + b";
+  let description = [{
+    x [M, K], bias [N], y [M, N]. The weight is [N, K], or the one-dimensional result of `pack_linear_forward`; the kernel
+    wants the packed one.
+  }];
+  let arguments = (ins FloatTensor:$x, FloatTensor:$weight, Optional<FloatTensor>:$bias);
+  let results = (outs FloatTensor:$y);
+  let assemblyFormat = [{ $x `,` $weight (`bias` $bias^ `:` type($bias))? `:` type($x) `,` type($weight) `->` type($y)
+                          attr-dict }];
+  let hasVerifier = 1;
+}
+
+class Layer_ActivationOp<string mnemonic> : Layer_KernelOp<mnemonic, [SameOperandsAndResultType,
+    DeclareOpInterfaceMethods<Layer_Cost>, DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let arguments = (ins FloatTensor:$x);
+  let results = (outs FloatTensor:$y);
+  let assemblyFormat = "$x `:` type($x) attr-dict";
+}
+def Layer_ReluOp : Layer_ActivationOp<"relu"> { let summary = "max(x, 0)"; }
+def Layer_TanhOp : Layer_ActivationOp<"tanh"> { let summary = "Hyperbolic tangent"; }
+def Layer_GeluOp : Layer_ActivationOp<"gelu"> {
+  let summary = "GELU, exact (\"none\") or by tanh (\"tanh\")";
+  let arguments = (ins FloatTensor:$x, StrAttr:$approximate);
+  let assemblyFormat = "$x `approximate` `(` $approximate `)` `:` type($x) attr-dict";
+  let hasVerifier = 1;
+}
+
+def Layer_SoftmaxCrossEntropyOp : Layer_KernelOp<"softmax_cross_entropy",
+    [DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<Layer_Cost>,
+     DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let summary = "Mean over the valid rows of -log softmax(logits)[label], and each row's log-sum-exp";
+  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows);
+  let results = (outs FloatTensor:$loss, FloatTensor:$log_sum_exp);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def Layer_MseLossOp : Layer_KernelOp<"mse_loss",
+    [DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<Layer_Cost>,
+     DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let summary = "Mean over the valid rows and all columns of (x - target)^2";
+  let arguments = (ins FloatTensor:$x, FloatTensor:$target, IntTensor:$valid_rows);
+  let results = (outs FloatTensor:$loss);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def Layer_CountCorrectOp : Layer_KernelOp<"count_correct", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+  let summary = "Number of valid rows whose largest logit is the label's";
+  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows);
+  let results = (outs CountTensor:$correct);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def Layer_CopyOp : Layer_KernelOp<"copy", [SameOperandsAndResultType]> {
+  let summary = "The same values in memory of their own";
+  let arguments = (ins FloatTensor:$x);
+  let results = (outs FloatTensor:$y);
+  let assemblyFormat = "$x `:` type($x) attr-dict";
+}
+
+// ---- Derived values ----------------------------------------------------------------------------------------------
+
+class Layer_PackOp<string mnemonic> : Layer_KernelOp<mnemonic, [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+  let arguments = (ins FloatTensor:$weight);
+  let results = (outs FloatTensor:$packed);
+  let assemblyFormat = "$weight attr-dict `:` type($weight) `->` type($packed)";
+}
+def Layer_PackLinearForwardOp : Layer_PackOp<"pack_linear_forward"> {
+  let summary = "Weight [N, K] packed for y = x W^T";
+}
+def Layer_PackLinearInputGradOp : Layer_PackOp<"pack_linear_input_grad"> {
+  let summary = "Weight [N, K] packed for dx = g W";
+}
+
+// ---- Gradient ops ------------------------------------------------------------------------------------------------
+
+def Layer_LinearInputGradOp : Layer_KernelOp<"linear_input_grad"> {
+  let summary = "dx = g W";
+  let description = [{The weight is [N, K], or the result of `pack_linear_input_grad`; the kernel wants the latter.}];
+  let arguments = (ins FloatTensor:$g, FloatTensor:$weight);
+  let results = (outs FloatTensor:$dx);
+  let assemblyFormat = "$g `,` $weight `:` type($g) `,` type($weight) `->` type($dx) attr-dict";
+  let hasVerifier = 1;
+}
+
+/// Adds to an accumulator in place: the result is the accumulator.
+class Layer_AccumulateOp<string mnemonic> : Layer_OwnKernelOp<mnemonic, ["tiedOperand"],
+    [AllTypesMatch<["accumulator", "sum"]>]> {
+  let results = (outs FloatTensor:$sum);
+}
+def Layer_LinearWeightGradOp : Layer_AccumulateOp<"linear_weight_grad"> {
+  let summary = "accumulator += g^T x";
+  let arguments = (ins FloatTensor:$g, FloatTensor:$x, FloatTensor:$accumulator);
+  let assemblyFormat = [{ $g `,` $x `into` $accumulator `:` type($g) `,` type($x) `into` type($accumulator)
+                          attr-dict }];
+  let hasVerifier = 1;
+}
+def Layer_BiasGradOp : Layer_AccumulateOp<"bias_grad"> {
+  let summary = "accumulator += column sums of g";
+  let arguments = (ins FloatTensor:$g, FloatTensor:$accumulator);
+  let assemblyFormat = "$g `into` $accumulator `:` type($g) `into` type($accumulator) attr-dict";
+  let hasVerifier = 1;
+}
+
+/// g and the forward op's output (or input) of the same type.
+class Layer_ActivationGradOp<string mnemonic> : Layer_KernelOp<mnemonic, [SameOperandsAndResultType]> {
+  let arguments = (ins FloatTensor:$g, FloatTensor:$y);
+  let results = (outs FloatTensor:$dx);
+  let assemblyFormat = "$g `,` $y `:` type($g) attr-dict";
+}
+def Layer_ReluGradOp : Layer_ActivationGradOp<"relu_grad"> { let summary = "g where y > 0, else 0"; }
+def Layer_TanhGradOp : Layer_ActivationGradOp<"tanh_grad"> { let summary = "g (1 - y^2)"; }
+def Layer_GeluGradOp : Layer_KernelOp<"gelu_grad", [SameOperandsAndResultType]> {
+  let summary = "g gelu'(x)";
+  let arguments = (ins FloatTensor:$g, FloatTensor:$x, StrAttr:$approximate);
+  let results = (outs FloatTensor:$dx);
+  let assemblyFormat = "$g `,` $x `approximate` `(` $approximate `)` `:` type($g) attr-dict";
+}
+
+def Layer_SoftmaxCrossEntropyGradOp : Layer_KernelOp<"softmax_cross_entropy_grad"> {
+  let summary = "(softmax(logits) - onehot(labels)) * scale";
+  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, FloatTensor:$log_sum_exp, F64Attr:$scale);
+  let results = (outs FloatTensor:$dlogits);
+  let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+def Layer_MseLossGradOp : Layer_KernelOp<"mse_loss_grad"> {
+  let summary = "(x - target) * scale";
+  let arguments = (ins FloatTensor:$x, FloatTensor:$target, F64Attr:$scale);
+  let results = (outs FloatTensor:$dx);
+  let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+// ---- End of the step ---------------------------------------------------------------------------------------------
+
+def Layer_GradientNormPartialsOp : Layer_KernelOp<"gradient_norm_partials",
+    [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
+  let summary = "Sums of squares of a gradient, one fp64 value per 16384 elements";
+  let arguments = (ins FloatTensor:$gradient);
+  let results = (outs DoubleTensor:$partials);
+  let assemblyFormat = "$gradient attr-dict `:` type($gradient) `->` type($partials)";
+}
+def Layer_MeanLossOp : Layer_KernelOp<"mean_loss"> {
+  let summary = "Mean of the micro-batches' losses";
+  let arguments = (ins FloatTensor:$losses);
+  let results = (outs DoubleTensor:$mean);
+  let assemblyFormat = "$losses attr-dict `:` type($losses) `->` type($mean)";
+}
+def Layer_ClipCoefficientOp : Layer_KernelOp<"clip_coefficient"> {
+  let summary = "Global norm from all partials, and min(1, max_norm / (norm + 1e-6))";
+  let arguments = (ins DoubleTensor:$partials, F64Attr:$max_norm);
+  let results = (outs FloatTensor:$coefficient, DoubleTensor:$norm);
+  let assemblyFormat = [{ $partials `max_norm` `(` $max_norm `)` attr-dict `:` type($partials) `->`
+                          type($coefficient) `,` type($norm) }];
+}
+def Layer_SgdOp : Layer_OwnKernelOp<"sgd", ["tiedOperand"]> {
+  let summary = "torch.optim.SGD on one parameter, in place; the gradient is zero afterwards";
+  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, FloatTensor:$learning_rate,
+                       FloatTensor:$coefficient, IntTensor:$step, Optional<FloatTensor>:$momentum_buffer,
+                       F64Attr:$momentum, F64Attr:$dampening, Int64Attr:$nesterov, F64Attr:$weight_decay);
+  let results = (outs Variadic<FloatTensor>:$updated);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+def Layer_AdamOp : Layer_OwnKernelOp<"adam", ["tiedOperand"]> {
+  let summary = "torch.optim.Adam or AdamW on one parameter, in place; the gradient is zero afterwards";
+  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, FloatTensor:$learning_rate,
+                       FloatTensor:$coefficient, DoubleTensor:$bias_corrections, FloatTensor:$exp_avg,
+                       FloatTensor:$exp_avg_sq, F64Attr:$beta1, F64Attr:$beta2, F64Attr:$epsilon,
+                       F64Attr:$weight_decay, Int64Attr:$decoupled);
+  let results = (outs Variadic<FloatTensor>:$updated);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+#endif

@@ -1,0 +1,206 @@
+// Verifiers of the layer dialect. Shape mistakes of a model file are found here, at the layer's place in the file.
+#include "ir/layer/LayerDialect.h"
+
+#include "catalogue/Catalogue.h"
+
+using namespace mlir;
+
+namespace stagewright::layer {
+namespace {
+
+RankedTensorType tensorOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+
+bool isMatrix(Value value) { return tensorOf(value).getRank() == 2; }
+
+std::string shapeText(Value value) {
+  std::string text = "[";
+  for (int64_t size : tensorOf(value).getShape()) {
+    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  }
+  return text + "]";
+}
+
+/// A weight operand: plain [n, k], or packed by contraction and columns.
+LogicalResult verifyWeight(Operation *op, Value weight, int64_t n, int64_t k, int64_t contraction, int64_t columns) {
+  RankedTensorType type = tensorOf(weight);
+  bool plain = type.getRank() == 2 && type.getDimSize(0) == n && type.getDimSize(1) == k;
+  bool packed = type.getRank() == 1 && type.getDimSize(0) == catalogue::packedElements(contraction, columns);
+  if (!plain && !packed) {
+    return op->emitOpError("has a weight of shape ") << shapeText(weight) << ", but needs [" << n << ", " << k << "]";
+  }
+  return success();
+}
+
+LogicalResult verifyRows(Operation *op, Value matrix, Value labels, Value validRows) {
+  if (!isMatrix(matrix) || tensorOf(labels).getRank() != 1 ||
+      tensorOf(labels).getDimSize(0) != tensorOf(matrix).getDimSize(0)) {
+    return op->emitOpError("needs logits [rows, classes] and one label per row, but has logits ")
+           << shapeText(matrix) << " and labels " << shapeText(labels);
+  }
+  if (tensorOf(validRows).getNumElements() != 1) {
+    return op->emitOpError("needs one count of valid rows");
+  }
+  return success();
+}
+
+} // namespace
+
+LogicalResult ParameterOp::verify() {
+  StringRef kind = getInitializer();
+  if (kind != "uniform" && kind != "constant" && kind != "normal") {
+    return emitOpError("has unknown initializer \"") << kind << "\" (known: uniform, constant, normal)";
+  }
+  return success();
+}
+
+LogicalResult InputOp::verify() {
+  if (getRole() != "feature" && getRole() != "label" && getRole() != "rows") {
+    return emitOpError("has unknown role \"") << getRole() << "\" (known: feature, label, rows)";
+  }
+  if (getDeviation().isZero()) {
+    return emitOpError("has deviation 0, by which values would be divided");
+  }
+  return success();
+}
+
+LogicalResult ModelOp::verifyRegions() {
+  Block &block = getBody().front();
+  auto yield = dyn_cast<YieldOp>(block.empty() ? nullptr : &block.back());
+  size_t wanted = getAccuracy() ? 2 : 1;
+  if (!yield || yield.getValues().size() != wanted) {
+    return emitOpError("must end in a yield of the loss") << (getAccuracy() ? " and the count of correct rows" : "");
+  }
+  auto module = dyn_cast<ModuleOp>((*this)->getParentOp());
+  if (!module) {
+    return emitOpError("must stand in a module");
+  }
+  size_t inputs = llvm::range_size(module.getOps<InputOp>());
+  if (block.getNumArguments() != inputs) {
+    return emitOpError("has ") << block.getNumArguments() << " arguments for " << inputs << " inputs";
+  }
+  return success();
+}
+
+LogicalResult BlockOp::verifyRegions() {
+  Block &block = getBody().front();
+  if (block.getArgumentTypes() != getInputs().getTypes()) {
+    return emitOpError("has arguments that differ from its inputs");
+  }
+  auto yield = dyn_cast<YieldOp>(block.empty() ? nullptr : &block.back());
+  if (!yield || yield.getValues().getTypes() != getOutputs().getTypes()) {
+    return emitOpError("must end in a yield of its results");
+  }
+  return success();
+}
+
+LogicalResult ParameterValueOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  auto parameter = symbols.lookupNearestSymbolFrom<ParameterOp>(*this, getParameterAttr());
+  if (!parameter) {
+    return emitOpError("reads @") << getParameter() << ", which no layer.parameter declares";
+  }
+  if (parameter.getType() != getValue().getType()) {
+    return emitOpError("reads @") << getParameter() << " as " << getValue().getType() << ", but it is " << parameter.getType();
+  }
+  return success();
+}
+
+LogicalResult ReshapeOp::verify() {
+  if (elementCount(getX()) != elementCount(getY())) {
+    return emitOpError("cannot turn ") << shapeText(getX()) << " into " << shapeText(getY());
+  }
+  return success();
+}
+
+LogicalResult LinearOp::verify() {
+  if (!isMatrix(getX()) || !isMatrix(getY()) || tensorOf(getX()).getDimSize(0) != tensorOf(getY()).getDimSize(0)) {
+    return emitOpError("needs an input [rows, in_features] and an output [rows, out_features], but has ")
+           << shapeText(getX()) << " and " << shapeText(getY());
+  }
+  int64_t k = tensorOf(getX()).getDimSize(1), n = tensorOf(getY()).getDimSize(1);
+  if (getBias() && (tensorOf(getBias()).getRank() != 1 || tensorOf(getBias()).getDimSize(0) != n)) {
+    return emitOpError("has a bias of shape ") << shapeText(getBias()) << ", but needs [" << n << "]";
+  }
+  return verifyWeight(*this, getWeight(), n, k, k, n);
+}
+
+LogicalResult GeluOp::verify() {
+  if (getApproximate() != "none" && getApproximate() != "tanh") {
+    return emitOpError("has approximate \"") << getApproximate() << "\" (known: none, tanh)";
+  }
+  return success();
+}
+
+LogicalResult SoftmaxCrossEntropyOp::verify() { return verifyRows(*this, getLogits(), getLabels(), getValidRows()); }
+
+LogicalResult CountCorrectOp::verify() { return verifyRows(*this, getLogits(), getLabels(), getValidRows()); }
+
+LogicalResult MseLossOp::verify() {
+  if (getX().getType() != getTarget().getType() || tensorOf(getX()).getRank() < 1) {
+    return emitOpError("needs a target of the input's shape, but has input ")
+           << shapeText(getX()) << " and target " << shapeText(getTarget());
+  }
+  if (elementCount(getValidRows()) != 1) {
+    return emitOpError("needs one count of valid rows");
+  }
+  return success();
+}
+
+LogicalResult LinearInputGradOp::verify() {
+  if (!isMatrix(getG()) || !isMatrix(getDx()) || tensorOf(getG()).getDimSize(0) != tensorOf(getDx()).getDimSize(0)) {
+    return emitOpError("needs gradients [rows, out_features] and [rows, in_features]");
+  }
+  int64_t n = tensorOf(getG()).getDimSize(1), k = tensorOf(getDx()).getDimSize(1);
+  return verifyWeight(*this, getWeight(), n, k, n, k);
+}
+
+LogicalResult LinearWeightGradOp::verify() {
+  if (!isMatrix(getG()) || !isMatrix(getX()) || !isMatrix(getAccumulator()) ||
+      tensorOf(getG()).getDimSize(0) != tensorOf(getX()).getDimSize(0) ||
+      tensorOf(getAccumulator()).getDimSize(0) != tensorOf(getG()).getDimSize(1) ||
+      tensorOf(getAccumulator()).getDimSize(1) != tensorOf(getX()).getDimSize(1)) {
+    return emitOpError("needs g [rows, n], x [rows, k] and an accumulator [n, k], but has ")
+           << shapeText(getG()) << ", " << shapeText(getX()) << " and " << shapeText(getAccumulator());
+  }
+  return success();
+}
+
+LogicalResult BiasGradOp::verify() {
+  if (!isMatrix(getG()) || tensorOf(getAccumulator()).getRank() != 1 ||
+      tensorOf(getAccumulator()).getDimSize(0) != tensorOf(getG()).getDimSize(1)) {
+    return emitOpError("needs g [rows, n] and an accumulator [n]");
+  }
+  return success();
+}
+
+LogicalResult SoftmaxCrossEntropyGradOp::verify() {
+  if (getDlogits().getType() != getLogits().getType() || !isMatrix(getLogits()) ||
+      elementCount(getLabels()) != tensorOf(getLogits()).getDimSize(0) ||
+      elementCount(getLogSumExp()) != tensorOf(getLogits()).getDimSize(0)) {
+    return emitOpError("needs logits and gradient [rows, classes], and one label and one log-sum-exp per row");
+  }
+  return success();
+}
+
+LogicalResult MseLossGradOp::verify() {
+  if (getX().getType() != getTarget().getType() || getX().getType() != getDx().getType()) {
+    return emitOpError("needs input, target and gradient of one shape");
+  }
+  return success();
+}
+
+LogicalResult SgdOp::verify() {
+  size_t wanted = getMomentumBuffer() ? 3 : 2;
+  if (getUpdated().size() != wanted) {
+    return emitOpError("updates ") << wanted << " values in place, but has " << getUpdated().size() << " results";
+  }
+  return success();
+}
+
+LogicalResult AdamOp::verify() {
+  if (getUpdated().size() != 4) {
+    return emitOpError("updates 4 values in place, but has ") << getUpdated().size() << " results";
+  }
+  return success();
+}
+
+} // namespace stagewright::layer

@@ -1,0 +1,199 @@
+// The plan dialect: who does what, when.
+#ifndef STAGEWRIGHT_PLAN_OPS
+#define STAGEWRIGHT_PLAN_OPS
+
+include "Int64Attr.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/OpBase.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Plan_Dialect : Dialect {
+  let name = "plan";
+  let cppNamespace = "::stagewright::plan";
+  let summary = "Who does what, when";
+  let description = [{
+    The passes turn the model's blocks into one `plan.stage` per pipeline stage, each with isolated functions (`prepare`,
+    `forward`, `backward_input`, `backward_weight`, `norm`, `update`, `evaluate`), and into one `plan.schedule` that says
+    in which order each rank calls them. Arguments and results of functions carry a `#plan.value<role, "name">`: two
+    functions of a stage that name the same value mean the same memory. Those names are the whole interface between the
+    slices of a stage; lifetimes and memory classes follow from which functions name a value.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+}
+
+class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
+
+// ---- Attributes --------------------------------------------------------------------------------------------------
+
+def Plan_Role : I32EnumAttr<"Role", "What a value of a stage is", [
+    I32EnumAttrCase<"Parameter", 0, "parameter">,      // fp32 weights, by parameter name
+    I32EnumAttrCase<"Accumulator", 1, "accumulator">,  // gradient sum, by parameter name
+    I32EnumAttrCase<"State", 2, "state">,              // optimizer state, "parameter:state"
+    I32EnumAttrCase<"Derived", 3, "derived">,          // made by prepare, once per step
+    I32EnumAttrCase<"Input", 4, "input">,              // model input of a micro-batch
+    I32EnumAttrCase<"Receive", 5, "receive">,          // activation from the previous stage
+    I32EnumAttrCase<"Send", 6, "send">,                // activation to the next stage
+    I32EnumAttrCase<"ReceiveGradient", 7, "receive_gradient">,
+    I32EnumAttrCase<"SendGradient", 8, "send_gradient">,
+    I32EnumAttrCase<"Saved", 9, "saved">,              // crosses from one slice to a later one
+    I32EnumAttrCase<"Loss", 10, "loss">,               // one element of the shared value "losses"
+    I32EnumAttrCase<"Correct", 11, "correct">,         // one element of the shared value "correct"
+    I32EnumAttrCase<"Scalar", 12, "scalar">,           // per-step value of the runtime
+    I32EnumAttrCase<"Shared", 13, "shared">]> {        // all ranks hold it after ALL_GATHER
+  let cppNamespace = "::stagewright::plan";
+}
+
+def Plan_FunctionKind : I32EnumAttr<"FunctionKind", "A function of a stage; the numbers are the file's ProgramKind", [
+    I32EnumAttrCase<"Prepare", 0, "prepare">,
+    I32EnumAttrCase<"Forward", 1, "forward">,
+    I32EnumAttrCase<"BackwardInput", 2, "backward_input">,
+    I32EnumAttrCase<"BackwardWeight", 3, "backward_weight">,
+    I32EnumAttrCase<"Norm", 4, "norm">,
+    I32EnumAttrCase<"Update", 5, "update">,
+    I32EnumAttrCase<"Evaluate", 6, "evaluate">,
+    I32EnumAttrCase<"Model", 7, "model">]> {           // before differentiation
+  let cppNamespace = "::stagewright::plan";
+}
+
+class Plan_Attr<string name, string mnemonicName> : AttrDef<Plan_Dialect, name> { let mnemonic = mnemonicName; }
+
+def Plan_ValueAttr : Plan_Attr<"Value", "value"> {
+  let summary = "Role and name of a value of a stage";
+  let parameters = (ins EnumParameter<Plan_Role>:$role, StringRefParameter<>:$name);
+  let assemblyFormat = "`<` $role `,` $name `>`";
+}
+def Plan_ValueArrayAttr : TypedArrayAttrBase<Plan_ValueAttr, "values of a stage">;
+
+def Plan_TasksAttr : Plan_Attr<"Tasks", "tasks"> {
+  let summary = "A task list of the schedule library, in its text form";
+  let parameters = (ins ArrayRefParameter<"::stagewright::schedule::Task">:$tasks);
+  let hasCustomAssemblyFormat = 1;
+}
+
+// ---- Settings and choices ----------------------------------------------------------------------------------------
+
+def Plan_SettingsOp : Plan_Op<"settings"> {
+  let summary = "The effective configuration";
+  let description = [{
+    Everything that later phases read of the config file and the command line. `entries` is the printed form of the
+    effective configuration: arrays of JSON pointer, value, origin.
+  }];
+  let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
+                       Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
+                       StrAttr:$partition, Int64Attr:$seed, F64Attr:$gradient_clipping, Int64Attr:$steps_per_print,
+                       BoolAttr:$shuffle, StrAttr:$optimizer, F64Attr:$learning_rate, F64Attr:$beta1, F64Attr:$beta2,
+                       F64Attr:$epsilon, F64Attr:$momentum, F64Attr:$dampening, BoolAttr:$nesterov,
+                       F64Attr:$weight_decay, BoolAttr:$decoupled_decay, BoolAttr:$bias_correction,
+                       StrArrayAttr:$targets, ArrayAttr:$entries);
+  let assemblyFormat = "attr-dict";
+  let hasVerifier = 1;
+}
+
+def Plan_PrecisionOp : Plan_Op<"precision"> {
+  let summary = "Compute type, type of the master weights, and the factor on the loss";
+  let arguments = (ins TypeAttr:$compute, TypeAttr:$master, F64Attr:$loss_scale);
+  let assemblyFormat = "`compute` `(` $compute `)` `master` `(` $master `)` `loss_scale` `(` $loss_scale `)` attr-dict";
+}
+
+def Plan_BlockOp : Plan_Op<"block"> {
+  let summary = "A row of the table of blocks that the search works on";
+  let description = [{`output` is the shape of one micro-batch; flops are of one micro-batch.}];
+  let arguments = (ins StrAttr:$name, StrAttr:$type, DenseI64ArrayAttr:$output, Int64Attr:$parameters,
+                       F64Attr:$forward_flops, F64Attr:$gradient_flops);
+  let assemblyFormat = [{ $name $type `output` $output `parameters` `(` $parameters `)` `flops` `(` $forward_flops `,`
+                          $gradient_flops `)` attr-dict }];
+}
+
+def Plan_ChoiceOp : Plan_Op<"choice"> {
+  let summary = "What the search chose: stage s holds blocks [boundaries[s], boundaries[s + 1])";
+  let arguments = (ins DenseI64ArrayAttr:$boundaries, StrAttr:$explanation);
+  let assemblyFormat = "`boundaries` $boundaries `explanation` $explanation attr-dict";
+  let hasVerifier = 1;
+}
+
+def Plan_MeshOp : Plan_Op<"mesh"> {
+  let summary = "Ranks by axis";
+  let arguments = (ins Int64Attr:$pipe, Int64Attr:$data);
+  let assemblyFormat = "`pipe` `(` $pipe `)` `data` `(` $data `)` attr-dict";
+}
+
+// ---- Stages ------------------------------------------------------------------------------------------------------
+
+def Plan_StageOp : Plan_Op<"stage", [IsolatedFromAbove, SingleBlock, NoTerminator]> {
+  let summary = "One pipeline stage: blocks [first_block, end_block) and the functions made from them";
+  let arguments = (ins Int64Attr:$index, Int64Attr:$rank, Int64Attr:$first_block, Int64Attr:$end_block);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{ $index `rank` `(` $rank `)` `blocks` `(` $first_block `,` $end_block `)`
+                          attr-dict-with-keyword $body }];
+  let hasRegionVerifier = 1;
+}
+
+def Plan_FunctionOp : Plan_Op<"function", [IsolatedFromAbove, SingleBlock, HasParent<"StageOp">]> {
+  let summary = "One function of a stage";
+  let description = [{
+    `inputs` names the block arguments, `outputs` the operands of the `plan.return`. A result that names an argument
+    updates it in place.
+  }];
+  let arguments = (ins Plan_FunctionKind:$kind, Plan_ValueArrayAttr:$inputs, Plan_ValueArrayAttr:$outputs);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$kind `(` $inputs `)` `->` $outputs attr-dict-with-keyword $body";
+  let hasRegionVerifier = 1;
+}
+
+def Plan_ReturnOp : Plan_Op<"return", [Terminator, Pure, HasParent<"FunctionOp">]> {
+  let summary = "The results of a function";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+def Plan_SharedOp : Plan_Op<"shared"> {
+  let summary = "A value that `stage` computes and ALL_GATHER shares with every rank";
+  let description = [{`evaluation`: shared at the end of an evaluation pass, else at the end of a training step.}];
+  let arguments = (ins StrAttr:$name, TypeAttrOf<AnyRankedTensor>:$type, Int64Attr:$stage, UnitAttr:$evaluation);
+  let assemblyFormat = "$name `:` $type `from` $stage (`evaluation` $evaluation^)? attr-dict";
+}
+
+// ---- Schedule ----------------------------------------------------------------------------------------------------
+
+def Plan_ScheduleOp : Plan_Op<"schedule", [IsolatedFromAbove, SingleBlock, NoTerminator]> {
+  let summary = "Task lists of all ranks, proved by the schedule library's verifier";
+  let arguments = (ins StrAttr:$kind, Int64Attr:$micro_batches, DenseI64ArrayAttr:$rank_of_stage);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{ $kind `micro_batches` `(` $micro_batches `)` `rank_of_stage` $rank_of_stage
+                          attr-dict-with-keyword $body }];
+  let hasRegionVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The task lists as a value of the schedule library.
+    ::stagewright::schedule::Schedule training();
+    ::stagewright::schedule::Schedule evaluation();
+  }];
+}
+
+def Plan_RankOp : Plan_Op<"rank", [HasParent<"ScheduleOp">]> {
+  let summary = "What one rank does in a training step and in an evaluation pass";
+  let arguments = (ins Int64Attr:$index, Plan_TasksAttr:$train, Plan_TasksAttr:$evaluate);
+  let assemblyFormat = "$index `train` `(` $train `)` `evaluate` `(` $evaluate `)` attr-dict";
+}
+
+// ---- Memory ------------------------------------------------------------------------------------------------------
+
+def Plan_PlacementOp : Plan_Op<"placement"> {
+  let summary = "Where a value of a stage lies on its rank";
+  let description = [{`pool` is -1 for values at a fixed place of the arena; else `offset` counts from the slot's start.}];
+  let arguments = (ins Int64Attr:$stage, Plan_ValueAttr:$value, Int64Attr:$arena, Int64Attr:$pool, Int64Attr:$offset);
+  let assemblyFormat = [{ `stage` `(` $stage `)` $value `arena` `(` $arena `)` `pool` `(` $pool `)`
+                          `offset` `(` $offset `)` attr-dict }];
+}
+
+def Plan_LocalsOp : Plan_Op<"locals"> {
+  let summary = "Offsets in the workspace arena of a function's local buffers, in order of definition";
+  let description = [{`workspace` is where the kernels' own workspace begins.}];
+  let arguments = (ins Int64Attr:$stage, Plan_FunctionKind:$function, Int64Attr:$arena, DenseI64ArrayAttr:$offsets,
+                       Int64Attr:$workspace);
+  let assemblyFormat = [{ `stage` `(` $stage `)` $function `arena` `(` $arena `)` `offsets` $offsets
+                          `workspace` `(` $workspace `)` attr-dict }];
+}
+
+#endif
