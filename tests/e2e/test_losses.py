@@ -1,0 +1,144 @@
+"""Losses and weights against PyTorch (tests/goldens): the same initial weights, the same order of samples, 100 steps."""
+import json
+import math
+import unittest
+
+import safetensors_file
+from program import FASHION_DATA, GOLDENS, SOURCE, ProgramTest
+
+
+def relative_errors(ours, theirs):
+    return [abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True)]
+
+
+def root_mean_square(values):
+    return math.sqrt(sum(value * value for value in values) / len(values))
+
+
+class Goldens(ProgramTest):
+    """One model's goldens. Subclasses name the folder."""
+
+    name = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.goldens = GOLDENS / cls.name
+        cls.facts = json.loads((cls.goldens / "goldens.json").read_text())
+        cls.data = cls.goldens if cls.facts["data"] == "." else FASHION_DATA
+
+    def run_case(self, name, *compile_options):
+        """Losses of 100 steps and the final weights."""
+        case = self.facts["cases"][name]
+        config = {**case["config"], "steps_per_print": 0}
+        stage = self.compile(config, *compile_options, model=SOURCE / self.facts["model"], name=name + ".stage")
+        weights = self.folder / f"{name}.safetensors"
+        result = self.train(
+            stage,
+            *("--init", self.goldens / "weights.safetensors"),
+            *("--sample-order", self.goldens / "order.txt"),
+            *("--steps", self.facts["steps"], "--threads", 2, "--save-weights", weights),
+            data=self.data,
+        )
+        self.assertEqual(result["steps"], self.facts["steps"])
+        self.assertEqual(len(result["losses"]), self.facts["steps"])
+        self.check_final_weights(case, safetensors_file.read(weights))
+        return case, result["losses"]
+
+    def check_final_weights(self, case, weights):
+        """Sum and norm of every parameter after the last update, against the fp64 run."""
+        self.assertEqual(sorted(weights), sorted(case["final_fp64"]))
+        for name, want in case["final_fp64"].items():
+            values = weights[name].values()
+            norm = math.sqrt(math.fsum(value * value for value in values))
+            self.assertLess(abs(norm - want["norm"]), 1e-5 * want["norm"], f"norm of {name}")
+            # A sum of n values moves by at most sqrt(n) x the norm of the change.
+            slack = 1e-5 * want["norm"] * math.sqrt(len(values))
+            self.assertLess(abs(math.fsum(values) - want["sum"]), slack, f"sum of {name}")
+
+    def check_sgd(self, name, *compile_options):
+        """Every loss within 1e-5 relative of PyTorch's fp32 run."""
+        case, losses = self.run_case(name, *compile_options)
+        errors = relative_errors(losses, case["losses_fp32"])
+        print(f"{self.name} {name}: largest relative difference {max(errors):.1e} (PyTorch fp32 against fp64: "
+              f"{max(relative_errors(case['losses_fp32'], case['losses_fp64'])):.1e})")
+        self.assertLess(max(errors), 1e-5, f"at step {errors.index(max(errors))}")
+
+    def check_adam(self, name, *compile_options):
+        """Our error against PyTorch's fp64 run is at most twice that of PyTorch's fp32 run, in two norms over the 100
+        steps: the largest relative error of a loss, and the root mean square of the relative errors."""
+        case, losses = self.run_case(name, *compile_options)
+        ours = relative_errors(losses, case["losses_fp64"])
+        theirs = relative_errors(case["losses_fp32"], case["losses_fp64"])
+        print(f"{self.name} {name}: relative error against fp64, ours / PyTorch's: largest {max(ours):.1e} / {max(theirs):.1e}, "
+              f"RMS {root_mean_square(ours):.1e} / {root_mean_square(theirs):.1e}")
+        self.assertLessEqual(max(ours), 2 * max(theirs))
+        self.assertLessEqual(root_mean_square(ours), 2 * root_mean_square(theirs))
+
+
+class FashionMlp(Goldens):
+    name = "fashion_mlp"
+
+    def test_sgd(self):
+        self.check_sgd("sgd", "--stages", 2)
+
+    def test_sgd_with_momentum(self):
+        self.check_sgd("sgd_momentum", "--stages", 2, "--schedule", "zb-h1")
+
+    def test_adam_clipped(self):
+        self.check_adam("adam_clipped", "--stages", 2, "--schedule", "1f1b")
+
+    def test_adamw_with_decay(self):
+        self.check_adam("adamw_decay_clipped", "--stages", 3, "--schedule", "gpipe")
+
+
+class FashionMlpMore(Goldens):
+    name = "fashion_mlp"
+
+    def test_sgd_with_dampening_clipped(self):
+        self.check_sgd("sgd_dampening_clipped")
+
+    def test_sgd_nesterov_with_decay_clipped(self):
+        self.check_sgd("sgd_nesterov_decay_clipped", "--stages", 3)
+
+    def test_adam(self):
+        self.check_adam("adam")
+
+    def test_adam_with_l2(self):
+        self.check_adam("adam_l2_clipped", "--stages", 2)
+
+
+class Activations(Goldens):
+    """Tanh, both forms of GELU, odd sizes, three micro-batches of seven."""
+
+    name = "activations"
+
+    def test_sgd(self):
+        for name in ("sgd", "sgd_momentum", "sgd_dampening_clipped", "sgd_nesterov_decay_clipped"):
+            with self.subTest(name):
+                self.check_sgd(name, "--stages", 3)
+
+    def test_adam(self):
+        for name in ("adam", "adam_clipped", "adam_l2_clipped", "adamw_decay_clipped"):
+            with self.subTest(name):
+                self.check_adam(name, "--stages", 4, "--schedule", "zb-h1")
+
+
+class Regression(Goldens):
+    """MSELoss on float inputs and targets, a Linear without bias, two micro-batches of five."""
+
+    name = "regression"
+
+    def test_sgd(self):
+        for name in ("sgd", "sgd_momentum", "sgd_dampening_clipped", "sgd_nesterov_decay_clipped"):
+            with self.subTest(name):
+                self.check_sgd(name, "--stages", 2)
+
+    def test_adam(self):
+        for name in ("adam", "adam_clipped", "adam_l2_clipped", "adamw_decay_clipped"):
+            with self.subTest(name):
+                self.check_adam(name, "--stages", 3, "--schedule", "gpipe")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

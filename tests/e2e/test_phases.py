@@ -1,0 +1,81 @@
+"""The IR is real: stopping after any phase, printing, parsing and going on gives the same bytes; and `compile` is a
+function of its inputs alone."""
+import os
+import shutil
+import unittest
+
+from program import FASHION_MODEL, GOLDENS, ProgramTest, configuration
+
+PHASES = ("import", "precision", "search", "partition", "differentiate", "parallel", "schedule", "memory", "lower")
+
+CASES = {
+    "fashion_mlp": (FASHION_MODEL, configuration(), ["--stages", "2", "--schedule", "1f1b"]),
+    "activations": (
+        GOLDENS / "activations" / "model.json",
+        configuration(
+            train_micro_batch_size_per_gpu=7,
+            gradient_accumulation_steps=3,
+            optimizer={"type": "SGD", "params": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}},
+        ),
+        ["--stages", "3", "--schedule", "zb-h1", "--partition", "uniform"],
+    ),
+    "regression": (GOLDENS / "regression" / "model.json", configuration(gradient_clipping=0.0), ["--schedule", "gpipe"]),
+}
+
+
+class Phases(ProgramTest):
+    def test_stop_and_resume_after_each_phase(self):
+        for name, (model, config, options) in CASES.items():
+            want = self.compile(config, *options, model=model, name=name + ".stage").read_bytes()
+            texts = set()
+            for phase in PHASES:
+                with self.subTest(model=name, phase=phase):
+                    text, out = self.folder / f"{name}.{phase}.mlir", self.folder / f"{name}.{phase}.stage"
+                    config_path = self.folder / f"{name}.stage.config.json"
+                    self.run_ok("compile", model, "-c", config_path, *options, "--compile-to", phase, "-o", text)
+                    self.run_ok("compile", "--resume-from", text, "-o", out)
+                    self.assertEqual(out.read_bytes(), want)
+                    texts.add(text.read_text())
+            # precision, search and parallel may have nothing to change here; the others transform the module.
+            self.assertGreaterEqual(len(texts), 6, f"{name}: too many phases print the same text")
+
+    def test_resume_twice(self):
+        """Text of a later phase printed from a resumed earlier one is the text printed at once."""
+        model, config, options = CASES["fashion_mlp"]
+        path = self.write("config.json", config)
+        early, at_once, resumed = (self.folder / name for name in ("early.mlir", "at_once.mlir", "resumed.mlir"))
+        self.run_ok("compile", model, "-c", path, *options, "--compile-to", "partition", "-o", early)
+        self.run_ok("compile", model, "-c", path, *options, "--compile-to", "memory", "-o", at_once)
+        self.run_ok("compile", "--resume-from", early, "--compile-to", "memory", "-o", resumed)
+        self.assertEqual(resumed.read_text(), at_once.read_text())
+
+
+class Reproducible(ProgramTest):
+    def test_same_bytes_again_and_from_another_folder(self):
+        model, config, options = CASES["fashion_mlp"]
+        first = self.compile(config, *options, name="first.stage").read_bytes()
+        second = self.compile(config, *options, name="second.stage").read_bytes()
+        self.assertEqual(first, second)
+
+        # Copies elsewhere, named relative to another current folder, at another time and in another locale.
+        elsewhere = self.folder / "else where"
+        elsewhere.mkdir()
+        shutil.copy(model, elsewhere / "model.json")
+        self.write("else where/config.json", config)
+        os.utime(elsewhere / "model.json", (0, 0))
+        self.run_ok(
+            *("compile", "model.json", "-c", "config.json", *options, "-o", "x.stage"),
+            folder=elsewhere,
+            environment={"LC_ALL": "C", "TZ": "Pacific/Auckland", "USER": "somebody", "HOME": str(elsewhere)},
+        )
+        self.assertEqual((elsewhere / "x.stage").read_bytes(), first)
+
+    def test_the_config_matters(self):
+        """Guards the comparisons above: a different recipe gives different bytes."""
+        first = self.compile(configuration(), name="first.stage").read_bytes()
+        other = self.compile(configuration(seed=1235), name="other.stage").read_bytes()
+        self.assertNotEqual(first, other)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
