@@ -1,6 +1,6 @@
-// The kernel catalogue: what kernels there are, what they take, how much workspace they need. The compiler selects from
-// it, the .stage file names its entries, the loader checks commands against it, and each device implements it. No MLIR,
-// no CUDA, no kernel code.
+// The kernel catalogue: what kernels there are, what they take, how much workspace they need. The compiler
+// selects from it, the .stage file names its entries, the loader checks commands against it, and each device
+// implements it. No MLIR, no CUDA, no kernel code.
 #ifndef STAGEWRIGHT_CATALOGUE_CATALOGUE_H
 #define STAGEWRIGHT_CATALOGUE_CATALOGUE_H
 
@@ -19,8 +19,8 @@ namespace stagewright::catalogue {
 enum class DType : std::uint8_t { F32 = 0, F16 = 1, BF16 = 2, F64 = 3, I32 = 4, I64 = 5, U8 = 6 };
 inline constexpr int kDTypes = 7;
 
-std::size_t byteSize(DType dtype);      ///< bytes of one element
-std::string_view name(DType dtype);     ///< "f32", "i32", ...
+std::size_t byteSize(DType dtype);  ///< bytes of one element
+std::string_view name(DType dtype); ///< "f32", "i32", ...
 
 /// Operands start at multiples of this many bytes, scalars and elements of per-micro-batch vectors excepted.
 inline constexpr std::size_t kAlignment = 64;
@@ -48,7 +48,13 @@ struct Attribute {
 struct AttributeRule {
   std::string_view name;
   AttributeValue fallback;
+  std::vector<std::string_view> choices = {}; ///< of a text attribute: the values that it may have
 };
+
+/// Limits of one operand, so that no product of sizes overflows: at most 8 dimensions of 1 or more, and 2^44
+/// elements.
+inline constexpr std::size_t kMaxDimensions = 8;
+inline constexpr std::int64_t kMaxElements = std::int64_t(1) << 44;
 
 /// Shape of one operand, outermost first.
 using Shape = std::vector<std::int64_t>;
@@ -65,7 +71,11 @@ struct Kernel {
   std::vector<OperandRule> operands;
   std::vector<AttributeRule> attributes;
   std::vector<InPlacePair> inPlace;
-  /// Checks ranks and sizes against each other; the error's `what` names operand and sizes.
+  /// Operands, shapes and access as one line of text, e.g. "x f32[M,K] R, ..., bias f32[N] R?" (`?`:
+  /// optional).
+  std::string_view signature;
+  /// Checks ranks and sizes against each other; the error's `what` names operand and sizes. Safe on any
+  /// input.
   Result<void> (*checkShapes)(std::span<const Shape> shapes) = nullptr;
   /// Bytes of workspace for these shapes on this target ("host", "cuda:sm_90"); null means none.
   std::size_t (*workspaceBytes)(std::span<const Shape> shapes, std::string_view target) = nullptr;
@@ -81,17 +91,20 @@ Result<void> check(const Kernel &kernel, std::span<const DType> dtypes, std::spa
                    std::span<const Attribute> attributes);
 
 /// The given value or the declared default.
-std::int64_t integerAttribute(const Kernel &kernel, std::span<const Attribute> attributes, std::string_view name);
+std::int64_t integerAttribute(const Kernel &kernel, std::span<const Attribute> attributes,
+                              std::string_view name);
 double floatAttribute(const Kernel &kernel, std::span<const Attribute> attributes, std::string_view name);
-std::string stringAttribute(const Kernel &kernel, std::span<const Attribute> attributes, std::string_view name);
+std::string stringAttribute(const Kernel &kernel, std::span<const Attribute> attributes,
+                            std::string_view name);
 
-/// Elements of a packed matrix with `contraction` rows (the K of the product) and `columns` columns: columns are padded
-/// with zeros to a multiple of 32.
+/// Elements of a packed matrix with `contraction` rows (the K of the product) and `columns` columns: columns
+/// are padded with zeros to a multiple of 32. -1 when a size is negative or the product does not fit.
 std::int64_t packedElements(std::int64_t contraction, std::int64_t columns);
 
-/// Granules of a parameter: ceil(elements / kGranule).
+/// Granules of a parameter: ceil(elements / kGranule); -1 when `elements` is negative.
 std::int64_t granules(std::int64_t elements);
 
+/// Product of the sizes; -1 when a size is negative or the product does not fit.
 std::int64_t elements(const Shape &shape);
 
 } // namespace stagewright::catalogue

@@ -1,0 +1,74 @@
+// How a product of matrices is cut into tiles and its depth into chunks: by the shape alone.
+#ifndef STAGEWRIGHT_KERNELS_HOST_MATRIXTILES_H
+#define STAGEWRIGHT_KERNELS_HOST_MATRIXTILES_H
+
+#include "kernels/host/MicroKernel.h"
+
+namespace stagewright::kernels::STAGEWRIGHT_ISA {
+
+/// Rows and panels of the largest tile: its part of B stays in the second-level cache, a block of A in the
+/// first.
+inline constexpr std::int64_t kTileRows = 112, kTilePanels = 8;
+/// The most steps of depth between two visits of C.
+inline constexpr std::int64_t kMaxChunk = 400;
+/// Longer contractions of linear and linear_input_grad are one chain per chunk; the chunks' sums are added in
+/// order.
+inline constexpr std::int64_t kLongestChain = 1024;
+/// Products with fewer multiplications run as one tile.
+inline constexpr std::int64_t kSmallProduct = 1 << 19;
+/// Tiles are made narrower until there are this many, but not if they then had fewer multiplications than
+/// kTileWork.
+inline constexpr std::int64_t kEnoughTiles = 16, kTileWork = 1 << 19;
+
+/// Chunks of a packed matrix: as equal as multiples of 8 allow.
+STAGEWRIGHT_INLINE std::int64_t chunkLength(std::int64_t depth) {
+  return ceilDivide(ceilDivide(depth, ceilDivide(depth, kMaxChunk)), 8) * 8;
+}
+
+struct MatrixTile {
+  Range rows, columns;
+};
+
+/// The tiles of a rows x columns result.
+struct MatrixTiles {
+  std::int64_t rows, columns, rowTiles = 1, columnTiles = 1;
+  bool small = false;
+
+  STAGEWRIGHT_INLINE MatrixTiles(std::int64_t rows, std::int64_t columns, std::int64_t depth)
+      : rows(rows), columns(columns) {
+    const double work = double(rows) * double(columns) * double(depth);
+    const std::int64_t panels = ceilDivide(columns, kPanel);
+    rowTiles = ceilDivide(rows, kTileRows);
+    std::int64_t tilePanels = kTilePanels;
+    small = work <= double(kSmallProduct);
+    if (!small) {
+      const double ofPanel = double(ceilDivide(rows, rowTiles)) * double(depth) * kPanel;
+      while (tilePanels > 1 && rowTiles * ceilDivide(panels, tilePanels) < kEnoughTiles &&
+             double(tilePanels / 2) * ofPanel >= double(kTileWork))
+        tilePanels /= 2;
+    }
+    columnTiles = ceilDivide(panels, tilePanels);
+  }
+
+  STAGEWRIGHT_INLINE std::int64_t count() const { return rowTiles * columnTiles; }
+
+  /// Calls body(tile, worker) for each tile; for all of them on the calling thread when the product is small.
+  template <typename Body>
+  STAGEWRIGHT_INLINE void run(TileRunner &runner, const Body &body) const {
+    runTiles(runner, small ? 1 : count(), [&](std::int64_t index, int worker) {
+      for (std::int64_t i = index, end = small ? count() : index + 1; i < end; ++i)
+        body(tile(i), worker);
+    });
+  }
+
+  /// Neighbours in this order share columns, that is, B.
+  STAGEWRIGHT_INLINE MatrixTile tile(std::int64_t index) const {
+    const Range panels = part(ceilDivide(columns, kPanel), columnTiles, index / rowTiles);
+    return {part(rows, rowTiles, index % rowTiles),
+            {panels.begin * kPanel, least(columns, panels.end * kPanel)}};
+  }
+};
+
+} // namespace stagewright::kernels::STAGEWRIGHT_ISA
+
+#endif
