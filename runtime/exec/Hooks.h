@@ -1,0 +1,41 @@
+// What may watch or replace the work of a rank. With none installed a task pays one branch.
+#ifndef STAGEWRIGHT_RUNTIME_EXEC_HOOKS_H
+#define STAGEWRIGHT_RUNTIME_EXEC_HOOKS_H
+
+#include "catalogue/Catalogue.h"
+#include "schedule/Schedule.h"
+
+#include <cstdint>
+
+namespace stagewright::runtime {
+
+struct TaskEvent {
+  int rank = 0;
+  bool training = true;
+  std::uint64_t step = 0;      ///< of training from 1; of an evaluation the pass, from 1
+  int position = 0;            ///< in the rank's task list
+  schedule::Task task;
+  const char *text = nullptr;  ///< schedule::text(task)
+};
+
+struct KernelEvent {
+  int rank = 0;
+  const catalogue::Kernel *kernel = nullptr;
+  int block = -1; ///< index into the file's blocks
+};
+
+/// All members may be null. Called on the rank's thread; must not wait for other ranks.
+struct Hooks {
+  void *context = nullptr;
+  /// A task's own work begins: its receives have arrived, its inputs are filled, its thread has a permit.
+  void (*beforeTask)(void *context, const TaskEvent &event) = nullptr;
+  void (*afterTask)(void *context, const TaskEvent &event) = nullptr;
+  /// Instead of the programs of F, I, W and B; no permit is held.
+  void (*replaceBody)(void *context, const TaskEvent &event) = nullptr;
+  void (*beforeKernel)(void *context, const KernelEvent &event) = nullptr;
+  void (*afterKernel)(void *context, const KernelEvent &event) = nullptr;
+};
+
+} // namespace stagewright::runtime
+
+#endif

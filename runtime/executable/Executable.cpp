@@ -1,0 +1,143 @@
+#include "runtime/executable/Executable.h"
+
+#include "runtime/executable/Proof.h"
+#include "schema/Checksum.h"
+#include "schema/Version.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace stagewright::runtime {
+
+static Result<std::vector<std::uint8_t>> readFile(const std::string &path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) {
+    return userError(path, std::string("cannot open the file: ") + std::strerror(errno),
+                     "give the path of a .stage file that `stagewright compile` wrote");
+  }
+  struct Closer {
+    int descriptor;
+    ~Closer() { ::close(descriptor); }
+  } closer{descriptor};
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+    return userError(path, "this is not a regular file", "give the path of a .stage file");
+  }
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (size > kMaxExecutableBytes) {
+    return userError(path,
+                     "the file has " + std::to_string(size) + " bytes, more than the " +
+                         std::to_string(kMaxExecutableBytes) + " that a staged executable may have",
+                     "give the path of a .stage file");
+  }
+  std::vector<std::uint8_t> bytes(size);
+  std::size_t done = 0;
+  while (done < size) {
+    const ssize_t got = ::read(descriptor, bytes.data() + done, size - done);
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got <= 0) {
+      return environmentError(path + " at byte " + std::to_string(done), "the file cannot be read to its end",
+                              "check the disk");
+    }
+    done += static_cast<std::size_t>(got);
+  }
+  return bytes;
+}
+
+/// FlatBuffers structure, checksum, version and features.
+static Result<void> verifyStructure(const std::vector<std::uint8_t> &bytes, const std::string &name) {
+  const char *advice = "compile the model again, or copy the file again";
+  if (bytes.size() < 16 || !executable::ExecutableBufferHasIdentifier(bytes.data())) {
+    return userError(name, "this is not a staged executable (the file identifier STGW is missing)", advice);
+  }
+  flatbuffers::Verifier verifier(bytes.data(), bytes.size(), /*max_depth=*/32, /*max_tables=*/1u << 26);
+  if (!executable::VerifyExecutableBuffer(verifier)) {
+    return userError(name, "the file is truncated or damaged (its FlatBuffers structure does not verify)",
+                     advice);
+  }
+  auto digest = executable::checksum(bytes);
+  if (!digest) {
+    return digest.takeError();
+  }
+  const executable::Executable &file = *executable::GetExecutable(bytes.data());
+  if (std::memcmp(digest->data(), file.checksum(), digest->size()) != 0) {
+    return userError(name + " at checksum", "the file is damaged (its SHA-256 does not match its contents)",
+                     advice);
+  }
+  if (file.version_major() != executable::kVersionMajor) {
+    return userError(name + " at version_major",
+                     "the file has format version " + std::to_string(file.version_major()) + "." +
+                         std::to_string(file.version_minor()) + ", this program reads version " +
+                         std::to_string(executable::kVersionMajor),
+                     "compile the model again with this version of stagewright");
+  }
+  if (const std::uint64_t unknown = file.required_features() & ~executable::kKnownFeatures) {
+    return userError(name + " at required_features",
+                     "the file needs features that this program does not have (bits " +
+                         std::to_string(unknown) + ")",
+                     "use a newer stagewright, or compile the model again with this one");
+  }
+  return {};
+}
+
+Result<Executable> Executable::load(const std::string &path) {
+  auto bytes = readFile(path);
+  if (!bytes) {
+    return bytes.takeError();
+  }
+  return fromBytes(std::move(*bytes), path);
+}
+
+Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::string name) {
+  if (auto ok = verifyStructure(bytes, name); !ok) {
+    return ok.takeError();
+  }
+  Executable result;
+  result.bytes = std::move(bytes);
+  result.path = std::move(name);
+  Proof proof{result.path, result.file(), {}, {}, {}, {}};
+  const auto *variants = proof.file.variants();
+  while (result.variant < variants->size() && variants->Get(result.variant)->target()->str() != "host") {
+    ++result.variant;
+  }
+  if (result.variant == variants->size()) {
+    return userError(result.path + " at variants", "the file has no programs for the target host",
+                     "compile the model again with --target host");
+  }
+  proof.variant = variants->Get(result.variant);
+  if (auto ok = verifyModel(proof); !ok) {
+    return ok.takeError();
+  }
+  if (auto ok = verifySchedules(proof); !ok) {
+    return ok.takeError();
+  }
+  if (auto ok = verifyMemory(proof); !ok) {
+    return ok.takeError();
+  }
+  if (auto ok = verifyPrograms(proof); !ok) {
+    return ok.takeError();
+  }
+  if (auto ok = verifyTransfers(proof); !ok) {
+    return ok.takeError();
+  }
+  result.train = std::move(proof.train);
+  result.evaluate = std::move(proof.evaluate);
+  result.limits = std::move(proof.classLimits);
+  return result;
+}
+
+std::uint64_t Executable::plannedBytes(int rank) const {
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  std::uint64_t total = 0;
+  for (const executable::Arena *arena : *this->rank(rank).arenas()) {
+    total += (arena->bytes() + page - 1) / page * page;
+  }
+  return total;
+}
+
+} // namespace stagewright::runtime

@@ -1,0 +1,61 @@
+// A .stage file in memory, proved before anything is allocated: structure (FlatBuffers verifier, checksum,
+// version) and meaning (every index in range, every operand inside its arena, kernels known, schedule
+// complete and deadlock-free, slots never overwritten while live, both sides of every transfer agree).
+#ifndef STAGEWRIGHT_RUNTIME_EXECUTABLE_EXECUTABLE_H
+#define STAGEWRIGHT_RUNTIME_EXECUTABLE_EXECUTABLE_H
+
+#include "error/Error.h"
+#include "schedule/Schedule.h"
+#include "schema/stage_generated.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace stagewright::runtime {
+
+/// Larger files are refused unread.
+inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
+
+class Executable {
+public:
+  /// Reads and proves a file. Errors are ErrorKind::User, with place "PATH" or "PATH at FIELD".
+  static Result<Executable> load(const std::string &path);
+
+  /// The same for bytes in memory; `name` stands for the path in messages.
+  static Result<Executable> fromBytes(std::vector<std::uint8_t> bytes, std::string name);
+
+  Executable(Executable &&) = default;
+  Executable &operator=(Executable &&) = default;
+
+  const std::string &name() const { return path; }
+  const executable::Executable &file() const { return *executable::GetExecutable(bytes.data()); }
+
+  /// Plan of one rank for this target ("host").
+  const executable::RankPlan &rank(int index) const { return *hostVariant().ranks()->Get(index); }
+  int rankCount() const { return static_cast<int>(hostVariant().ranks()->size()); }
+
+  const schedule::Schedule &trainSchedule() const { return train; }
+  const schedule::Schedule &evaluateSchedule() const { return evaluate; }
+
+  /// Values of a label input must lie in [0, classLimit); 0 where nothing limits them. Indexed like
+  /// file().inputs().
+  const std::vector<std::int64_t> &classLimits() const { return limits; }
+
+  /// Bytes of all arenas of one rank, each rounded up to whole pages.
+  std::uint64_t plannedBytes(int rank) const;
+
+private:
+  Executable() = default;
+  const executable::Variant &hostVariant() const { return *file().variants()->Get(variant); }
+
+  std::string path;
+  std::vector<std::uint8_t> bytes;
+  unsigned variant = 0;
+  schedule::Schedule train, evaluate;
+  std::vector<std::int64_t> limits;
+};
+
+} // namespace stagewright::runtime
+
+#endif

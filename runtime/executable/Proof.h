@@ -1,0 +1,83 @@
+// What the checks of a .stage file share. Internal to the loader.
+#ifndef STAGEWRIGHT_RUNTIME_EXECUTABLE_PROOF_H
+#define STAGEWRIGHT_RUNTIME_EXECUTABLE_PROOF_H
+
+#include "catalogue/Catalogue.h"
+#include "error/Error.h"
+#include "schedule/Schedule.h"
+#include "schema/stage_generated.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace stagewright::runtime {
+
+/// The largest tensor, in bytes, that the checks let through: far above any machine, far below overflow.
+inline constexpr std::uint64_t kMaxTensorBytes = std::uint64_t{1} << 48;
+
+/// State of one proof. Checks run in the order of the functions below; each relies on what the earlier ones
+/// proved.
+struct Proof {
+  const std::string &name;
+  const executable::Executable &file;
+  const executable::Variant *variant = nullptr;
+  schedule::Schedule train, evaluate;
+  std::vector<std::int64_t> classLimits; ///< per model input
+
+  Error fail(const std::string &field, std::string what) const {
+    return userError(name + " at " + field, std::move(what), "compile the model again");
+  }
+  int stages() const { return file.schedule()->stages(); }
+  int microBatches() const { return file.recipe()->micro_batches(); }
+  bool owns(int rank, int stage) const {
+    return stage >= 0 && stage < stages() && train.rankOfStage[stage] == rank;
+  }
+};
+
+/// One range of bytes of an arena.
+struct Range {
+  std::uint64_t begin = 0, end = 0;
+  bool overlaps(const Range &other) const { return begin < other.end && other.begin < end; }
+};
+
+/// [offset, offset + bytes), or nothing when that does not fit into `limit`.
+inline std::optional<Range> rangeWithin(std::uint64_t offset, std::uint64_t bytes, std::uint64_t limit) {
+  if (offset > limit || bytes > limit - offset) {
+    return std::nullopt;
+  }
+  return Range{offset, offset + bytes};
+}
+
+/// "a[3]".
+inline std::string indexed(const std::string &field, std::size_t index) {
+  return field + "[" + std::to_string(index) + "]";
+}
+
+/// Elements of a shape whose dimensions are all positive, or nothing when one is not or kMaxTensorBytes is
+/// exceeded. A missing vector is a scalar.
+std::optional<std::uint64_t> elementsOf(const flatbuffers::Vector<std::int64_t> *shape);
+/// The same in bytes; nothing also when the dtype is unknown.
+std::optional<std::uint64_t> bytesOf(executable::DType dtype, const flatbuffers::Vector<std::int64_t> *shape);
+std::string shapeText(const flatbuffers::Vector<std::int64_t> *shape);
+
+/// Position of a task within the life of one micro-batch: RECV_F, F, SEND_F, RECV_B, I, SEND_B, W, then the
+/// tasks at the step's end. Backward and Prepare have none (-1).
+int moment(executable::TaskKind kind);
+/// The moment at which a program runs; -1 for programs that run once per step.
+int moment(executable::ProgramKind kind);
+
+/// Null when the rank has no such program.
+const executable::Program *findProgram(const executable::RankPlan &plan, executable::ProgramKind kind,
+                                       int stage);
+
+Result<void> verifyModel(const Proof &proof);  // inputs, blocks, parameters, recipe, contract, boundaries
+Result<void> verifySchedules(Proof &proof);    // fills train and evaluate
+Result<void> verifyMemory(const Proof &proof); // arenas, pools and their slots, inputs, placements, scalars
+Result<void> verifyPrograms(Proof &proof);     // kernels, commands, operands; fills classLimits
+Result<void> verifyTransfers(const Proof &proof); // transfers of both sides, collectives
+
+} // namespace stagewright::runtime
+
+#endif

@@ -1,0 +1,359 @@
+// Arenas, and what lies in them: slot pools, model inputs, parameters with their state, scalars.
+#include "runtime/executable/Proof.h"
+
+#include <algorithm>
+#include <set>
+
+namespace stagewright::runtime {
+
+namespace {
+
+/// Something with bytes of its own in an arena.
+struct Region {
+  unsigned arena;
+  Range range;
+  std::string field;
+};
+
+/// The checks of one rank's memory.
+class RankMemory {
+public:
+  RankMemory(const Proof &proof, int rank)
+      : proof(proof), rank(rank), plan(*proof.variant->ranks()->Get(rank)), at(indexed("ranks", rank) + ".") {
+  }
+
+  Result<void> run() {
+    for (auto check : {&RankMemory::arenas, &RankMemory::pools, &RankMemory::inputs, &RankMemory::placements,
+                       &RankMemory::scalars, &RankMemory::disjoint}) {
+      if (auto ok = (this->*check)(); !ok) {
+        return ok;
+      }
+    }
+    return {};
+  }
+
+private:
+  Result<void> arenas();
+  Result<void> pools();
+  Result<void> pool(unsigned index);
+  Result<void> inputs();
+  Result<void> placements();
+  Result<void> scalars();
+  Result<void> disjoint();
+
+  std::optional<Range> inArena(unsigned arena, std::uint64_t offset, std::uint64_t bytes) const {
+    if (arena >= plan.arenas()->size()) {
+      return std::nullopt;
+    }
+    return rangeWithin(offset, bytes, plan.arenas()->Get(arena)->bytes());
+  }
+  Result<void> tensor(unsigned arena, std::uint64_t offset, executable::DType dtype,
+                      const flatbuffers::Vector<std::int64_t> *shape, const std::string &field);
+
+  const Proof &proof;
+  const int rank;
+  const executable::RankPlan &plan;
+  const std::string at;
+  std::vector<Region> regions;
+};
+
+Result<void> RankMemory::arenas() {
+  if (plan.rank() != rank) {
+    return proof.fail(at + "rank", "the plans of the ranks are not in order");
+  }
+  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
+    const executable::Arena &arena = *plan.arenas()->Get(i);
+    const std::string field = indexed(at + "arenas", i);
+    if (arena.arena_class() > executable::ArenaClass::MAX) {
+      return proof.fail(field + ".arena_class", "unknown class of arena");
+    }
+    if (arena.tier() != executable::MemoryTier::Device) {
+      return proof.fail(field + ".tier", "this version keeps every arena in the device's memory");
+    }
+    if (arena.bytes() > kMaxTensorBytes) {
+      return proof.fail(field + ".bytes", "impossible size " + std::to_string(arena.bytes()));
+    }
+  }
+  return {};
+}
+
+Result<void> RankMemory::pools() {
+  for (unsigned i = 0; i < plan.pools()->size(); ++i) {
+    if (auto ok = pool(i); !ok) {
+      return ok;
+    }
+  }
+  return {};
+}
+
+/// The stored slots of each micro-batch as a value of the schedule library.
+static schedule::SlotAssignment assignment(int slots, const flatbuffers::Vector<std::uint16_t> &slotOf) {
+  return {slots, std::vector<std::uint16_t>(slotOf.begin(), slotOf.end())};
+}
+
+Result<void> RankMemory::pool(unsigned index) {
+  const executable::SlotPool &pool = *plan.pools()->Get(index);
+  const std::string field = indexed(at + "pools", index);
+  const std::string called = "pool \"" + pool.name()->str() + "\" ";
+  if (!proof.owns(rank, pool.stage())) {
+    return proof.fail(field + ".stage", called + "is for a stage of another rank");
+  }
+  const int first = moment(pool.first()), last = moment(pool.last());
+  if (first < 0 || last < first) {
+    return proof.fail(field + ".first", called + "ends before it begins");
+  }
+  using Kind = executable::TaskKind;
+  if (pool.first() != Kind::ReceiveForward && pool.first() != Kind::Forward &&
+      pool.first() != Kind::ReceiveBackward && pool.first() != Kind::BackwardInput) {
+    return proof.fail(field + ".first", called + "begins with a task that makes no value");
+  }
+  if (pool.slots() < 1 || pool.slot_bytes() < 1 || pool.slot_bytes() > kMaxTensorBytes) {
+    return proof.fail(field + ".slots", called + "has no slots or an impossible slot size");
+  }
+  const auto range =
+      inArena(pool.arena(), pool.offset(), pool.slots() * pool.slot_bytes()); // at most 2^64 - 2^48
+  if (!range) {
+    return proof.fail(field + ".offset", called + "does not lie inside an arena");
+  }
+  regions.push_back({pool.arena(), *range, field});
+  const schedule::Lifetime lifetime{pool.stage(), static_cast<schedule::TaskKind>(pool.first()),
+                                    static_cast<schedule::TaskKind>(pool.last()), pool.sent()};
+  if (auto ok = schedule::verifySlots(proof.train, lifetime, assignment(pool.slots(), *pool.train_slots()));
+      !ok) {
+    return proof.fail(field + ".train_slots", called + "overwrites a live slot: " + ok.error().text());
+  }
+  if (auto ok =
+          schedule::verifySlots(proof.evaluate, lifetime, assignment(pool.slots(), *pool.evaluate_slots()));
+      !ok) {
+    return proof.fail(field + ".evaluate_slots", called + "overwrites a live slot: " + ok.error().text());
+  }
+  return {};
+}
+
+Result<void> RankMemory::inputs() {
+  std::vector<Region> bound; // "arena" is the pool here: bindings may not share bytes of a slot
+  for (unsigned i = 0; i < plan.inputs()->size(); ++i) {
+    const executable::InputBinding &binding = *plan.inputs()->Get(i);
+    const std::string field = indexed(at + "inputs", i);
+    if (binding.input() < -1 || binding.input() >= static_cast<int>(proof.file.inputs()->size())) {
+      return proof.fail(field + ".input", "there is no input " + std::to_string(binding.input()));
+    }
+    if (!proof.owns(rank, binding.stage())) {
+      return proof.fail(field + ".stage", "the input is for a stage of another rank");
+    }
+    if (binding.pool() >= plan.pools()->size()) {
+      return proof.fail(field + ".pool", "there is no such pool");
+    }
+    const executable::SlotPool &pool = *plan.pools()->Get(binding.pool());
+    if (pool.stage() != binding.stage() || pool.first() != executable::TaskKind::Forward) {
+      return proof.fail(field + ".pool", "the pool does not begin with this stage's F");
+    }
+    const auto elements = elementsOf(binding.shape());
+    std::uint64_t expected = 1;
+    executable::DType dtype = executable::DType::I32;
+    if (binding.input() >= 0) {
+      const executable::ModelInput &input = *proof.file.inputs()->Get(binding.input());
+      dtype = input.dtype();
+      expected =
+          *elementsOf(input.sample_shape()) * static_cast<unsigned>(proof.file.recipe()->micro_batch_size());
+      if (!elements || binding.shape()->size() < 1 ||
+          binding.shape()->Get(0) != proof.file.recipe()->micro_batch_size()) {
+        return proof.fail(field + ".shape", "the first dimension is not the micro-batch size");
+      }
+    }
+    if (!elements || *elements != expected) {
+      return proof.fail(field + ".shape",
+                        "the shape " + shapeText(binding.shape()) + " does not fit the input");
+    }
+    const auto bytes = bytesOf(dtype, binding.shape());
+    const auto range = rangeWithin(binding.offset(), *bytes, pool.slot_bytes());
+    if (!range) {
+      return proof.fail(field + ".offset", "the input does not lie inside its slot");
+    }
+    const std::uint64_t unit = catalogue::byteSize(static_cast<catalogue::DType>(dtype));
+    if (binding.offset() % unit || pool.offset() % unit || pool.slot_bytes() % unit) {
+      return proof.fail(field + ".offset", "the input is not aligned");
+    }
+    for (const Region &other : bound) {
+      if (other.arena == binding.pool() && other.range.overlaps(*range)) {
+        return proof.fail(field + ".offset", "the input shares bytes with " + other.field);
+      }
+    }
+    bound.push_back({binding.pool(), *range, field});
+  }
+  return {};
+}
+
+Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable::DType dtype,
+                                const flatbuffers::Vector<std::int64_t> *shape, const std::string &field) {
+  if (dtype != executable::DType::F32) {
+    return proof.fail(field + ".dtype", "master weights and their state are f32");
+  }
+  const auto bytes = bytesOf(dtype, shape);
+  const auto range = bytes ? inArena(arena, offset, *bytes) : std::nullopt;
+  if (!range) {
+    return proof.fail(field + ".offset", "the tensor does not lie inside an arena");
+  }
+  if (offset % catalogue::kAlignment) {
+    return proof.fail(field + ".offset", "the tensor is not aligned");
+  }
+  regions.push_back({arena, *range, field});
+  return {};
+}
+
+Result<void> RankMemory::placements() {
+  const std::string optimizer = proof.file.recipe()->optimizer()->str();
+  for (unsigned i = 0; i < plan.placements()->size(); ++i) {
+    const executable::Placement &placement = *plan.placements()->Get(i);
+    const std::string field = indexed(at + "placements", i);
+    if (placement.parameter() < 0 ||
+        placement.parameter() >= static_cast<int>(proof.file.parameters()->size())) {
+      return proof.fail(field + ".parameter",
+                        "there is no parameter " + std::to_string(placement.parameter()));
+    }
+    const executable::Parameter &parameter = *proof.file.parameters()->Get(placement.parameter());
+    const std::string called = "parameter \"" + parameter.name()->str() + "\" ";
+    if (!proof.owns(rank, parameter.stage())) {
+      return proof.fail(field + ".parameter", called + "belongs to a stage of another rank");
+    }
+    if (auto ok = tensor(placement.arena(), placement.offset(), parameter.dtype(), parameter.shape(), field);
+        !ok) {
+      return ok;
+    }
+    std::set<std::string> names;
+    for (unsigned j = 0; placement.states() && j < placement.states()->size(); ++j) {
+      const executable::StateSlice &state = *placement.states()->Get(j);
+      const std::string stateField = indexed(field + ".states", j);
+      if (!names.insert(state.name()->str()).second) {
+        return proof.fail(stateField + ".name", called + "has two states with one name");
+      }
+      if (elementsOf(state.shape()) != elementsOf(parameter.shape())) {
+        return proof.fail(stateField + ".shape", called + "and its state differ in size");
+      }
+      if (auto ok = tensor(state.arena(), state.offset(), state.dtype(), state.shape(), stateField); !ok) {
+        return ok;
+      }
+    }
+    std::vector<std::string> needed;
+    if (parameter.trainable()) {
+      needed.push_back("gradient");
+      if (optimizer != "sgd") {
+        needed.insert(needed.end(), {"exp_avg", "exp_avg_sq"});
+      }
+    }
+    for (const std::string &state : needed) {
+      if (!names.count(state)) {
+        return proof.fail(field + ".states", called + "lacks the state \"" + state + "\"");
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> RankMemory::scalars() {
+  using executable::DType;
+  const auto m = static_cast<unsigned>(proof.microBatches());
+  const bool adam = proof.file.recipe()->optimizer()->str() != "sgd";
+  struct Rule {
+    const char *name;
+    DType dtype;
+    unsigned count;
+    bool required;
+    bool own; ///< not part of a pool that programs write
+  };
+  const Rule rules[] = {{"learning_rate", DType::F32, 1, true, true},
+                        {"step", DType::I32, 1, true, true},
+                        {"bias_corrections", DType::F64, 2, adam, true},
+                        {"clip_coefficient", DType::F32, 1, true, true},
+                        {"gradient_norm", DType::F64, 1, false, true},
+                        {"loss", DType::F64, 1, true, true},
+                        {"losses", DType::F32, m, true, false},
+                        {"correct", DType::I64, m, proof.file.accuracy(), false}};
+  std::set<std::string> seen;
+  for (unsigned i = 0; i < plan.scalars()->size(); ++i) {
+    const executable::Scalar &scalar = *plan.scalars()->Get(i);
+    const std::string field = indexed(at + "scalars", i), name = scalar.name()->str();
+    const Rule *rule =
+        std::find_if(std::begin(rules), std::end(rules), [&](const Rule &r) { return name == r.name; });
+    if (rule == std::end(rules) || !seen.insert(name).second) {
+      return proof.fail(field + ".name", "unknown or repeated scalar \"" + name + "\"");
+    }
+    if (scalar.dtype() != rule->dtype || scalar.count() != rule->count) {
+      return proof.fail(field + ".dtype",
+                        "scalar \"" + name + "\" must be " +
+                            std::string(catalogue::name(static_cast<catalogue::DType>(rule->dtype))) + " x " +
+                            std::to_string(rule->count));
+    }
+    const std::uint64_t unit = catalogue::byteSize(static_cast<catalogue::DType>(rule->dtype));
+    const auto range = inArena(scalar.arena(), scalar.offset(), unit * rule->count);
+    if (!range || scalar.offset() % unit) {
+      return proof.fail(field + ".offset", "scalar \"" + name + "\" is not aligned or not inside an arena");
+    }
+    if (rule->own) {
+      regions.push_back({scalar.arena(), *range, field});
+    }
+  }
+  for (const Rule &rule : rules) {
+    if (rule.required && !seen.count(rule.name)) {
+      return proof.fail(at + "scalars", std::string("scalar \"") + rule.name + "\" is missing");
+    }
+  }
+  return {};
+}
+
+Result<void> RankMemory::disjoint() {
+  std::sort(regions.begin(), regions.end(), [](const Region &a, const Region &b) {
+    return a.arena != b.arena ? a.arena < b.arena : a.range.begin < b.range.begin;
+  });
+  for (std::size_t i = 1; i < regions.size(); ++i) {
+    const Region &before = regions[i - 1], &here = regions[i];
+    if (before.arena == here.arena && before.range.end > here.range.begin) {
+      return proof.fail(here.field, "its bytes overlap with those of " + before.field);
+    }
+  }
+  return {};
+}
+
+/// Every parameter has one place; every input is read somewhere.
+Result<void> complete(const Proof &proof) {
+  std::vector<int> places(proof.file.parameters()->size(), 0), readers(proof.file.inputs()->size(), 0);
+  for (const executable::RankPlan *plan : *proof.variant->ranks()) {
+    for (const executable::Placement *placement : *plan->placements()) {
+      ++places[placement->parameter()];
+    }
+    for (const executable::InputBinding *binding : *plan->inputs()) {
+      if (binding->input() >= 0) {
+        ++readers[binding->input()];
+      }
+    }
+  }
+  for (unsigned i = 0; i < places.size(); ++i) {
+    if (places[i] != 1) {
+      return proof.fail(indexed("parameters", i),
+                        "parameter \"" + proof.file.parameters()->Get(i)->name()->str() + "\" has " +
+                            std::to_string(places[i]) + " places, not one");
+    }
+  }
+  for (unsigned i = 0; i < readers.size(); ++i) {
+    if (readers[i] == 0) {
+      return proof.fail(indexed("inputs", i), "no stage reads the input");
+    }
+  }
+  return {};
+}
+
+} // namespace
+
+Result<void> verifyMemory(const Proof &proof) {
+  if (proof.variant->ranks()->size() != static_cast<std::size_t>(proof.file.pipeline_ranks())) {
+    return proof.fail("variants.ranks", "the number of plans is not the number of ranks");
+  }
+  for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
+    if (auto ok = RankMemory(proof, rank).run(); !ok) {
+      return ok;
+    }
+  }
+  return complete(proof);
+}
+
+} // namespace stagewright::runtime

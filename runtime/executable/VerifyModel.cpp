@@ -1,0 +1,157 @@
+// What the file says about the model and the training recipe.
+#include "runtime/executable/Proof.h"
+
+#include <cmath>
+#include <set>
+
+namespace stagewright::runtime {
+
+static Result<void> verifyRecipe(const Proof &proof) {
+  const executable::Recipe &recipe = *proof.file.recipe();
+  auto fail = [&](const char *field, std::string what) {
+    return proof.fail(std::string("recipe.") + field, what);
+  };
+  if (recipe.micro_batch_size() < 1 || recipe.micro_batches() < 1 || recipe.data_parallel() < 1) {
+    return fail("micro_batch_size", "batch sizes and counts must be positive");
+  }
+  if (recipe.data_parallel() != 1) {
+    return fail("data_parallel", "this version runs data-parallel degree 1, the file asks for " +
+                                     std::to_string(recipe.data_parallel()));
+  }
+  // 2^31 * 2^31 fits into 64 bits.
+  if (std::int64_t{recipe.micro_batch_size()} * recipe.micro_batches() != recipe.train_batch_size()) {
+    return fail("train_batch_size", std::to_string(recipe.train_batch_size()) + " is not " +
+                                        std::to_string(recipe.micro_batch_size()) + " samples x " +
+                                        std::to_string(recipe.micro_batches()) + " micro-batches");
+  }
+  const std::string optimizer = recipe.optimizer()->str();
+  if (optimizer != "sgd" && optimizer != "adam" && optimizer != "adamw") {
+    return fail("optimizer", "unknown optimizer \"" + optimizer + "\"");
+  }
+  if (!std::isfinite(recipe.learning_rate()) || recipe.learning_rate() < 0) {
+    return fail("learning_rate", "the learning rate must be a finite number of at least 0");
+  }
+  if (!std::isfinite(recipe.gradient_clipping()) || recipe.gradient_clipping() < 0) {
+    return fail("gradient_clipping", "the limit must be a finite number of at least 0");
+  }
+  if (optimizer != "sgd" &&
+      !(recipe.beta1() >= 0 && recipe.beta1() < 1 && recipe.beta2() >= 0 && recipe.beta2() < 1)) {
+    return fail("beta1", "beta1 and beta2 must lie in [0, 1)");
+  }
+  if (recipe.steps_per_print() < 0) {
+    return fail("steps_per_print", "must be at least 0");
+  }
+  const executable::ResultContract &contract = *proof.file.contract();
+  if (contract.global_batch() != recipe.train_batch_size() ||
+      contract.micro_batches() != recipe.micro_batches() ||
+      contract.data_parallel() != recipe.data_parallel()) {
+    return proof.fail("contract", "the result contract and the recipe disagree");
+  }
+  return {};
+}
+
+static Result<void> verifyInputs(const Proof &proof) {
+  std::set<std::string> names;
+  for (unsigned i = 0; i < proof.file.inputs()->size(); ++i) {
+    const executable::ModelInput &input = *proof.file.inputs()->Get(i);
+    const std::string at = indexed("inputs", i);
+    const std::string role = input.role()->str();
+    if (!names.insert(input.name()->str()).second) {
+      return proof.fail(at + ".name", "two inputs have the name \"" + input.name()->str() + "\"");
+    }
+    if (role != "feature" && role != "label") {
+      return proof.fail(at + ".role", "unknown role \"" + role + "\"");
+    }
+    if (input.dtype() != executable::DType::F32 &&
+        !(role == "label" && input.dtype() == executable::DType::I32)) {
+      return proof.fail(at + ".dtype", "features are f32, labels are i32 or f32");
+    }
+    if (!bytesOf(input.dtype(), input.sample_shape())) {
+      return proof.fail(at + ".sample_shape", "impossible shape " + shapeText(input.sample_shape()));
+    }
+    if (!std::isfinite(input.scale()) || !std::isfinite(input.mean()) || !std::isfinite(input.deviation()) ||
+        input.deviation() == 0) {
+      return proof.fail(at + ".deviation", "scale, mean and deviation must be finite, and deviation not 0");
+    }
+  }
+  return {};
+}
+
+static Result<void> verifyBlocks(const Proof &proof) {
+  const auto &blocks = *proof.file.blocks();
+  const auto &boundaries = *proof.file.boundaries();
+  const int stages = proof.stages();
+  if (stages < 1 || boundaries.size() != static_cast<std::uint64_t>(stages) + 1) {
+    return proof.fail("boundaries", std::to_string(boundaries.size()) + " boundaries do not fit " +
+                                        std::to_string(stages) + " stages");
+  }
+  if (boundaries.Get(0) != 0 || boundaries.Get(stages) != static_cast<std::int64_t>(blocks.size())) {
+    return proof.fail("boundaries", "the boundaries do not run from 0 to the number of blocks");
+  }
+  for (int stage = 0; stage < stages; ++stage) {
+    if (boundaries.Get(stage) >= boundaries.Get(stage + 1)) {
+      return proof.fail(indexed("boundaries", stage + 1), "boundaries must ascend");
+    }
+  }
+  int stage = 0; // ascending boundaries between 0 and the number of blocks: each block has one stage
+  for (unsigned i = 0; i < blocks.size(); ++i) {
+    stage += static_cast<std::int64_t>(i) >= boundaries.Get(stage + 1);
+    const executable::Block &block = *blocks.Get(i);
+    if (block.stage() != stage) {
+      return proof.fail(indexed("blocks", i) + ".stage", "block \"" + block.name()->str() + "\" says stage " +
+                                                             std::to_string(block.stage()) +
+                                                             ", the boundaries say " + std::to_string(stage));
+    }
+    if (!elementsOf(block.output_shape())) {
+      return proof.fail(indexed("blocks", i) + ".output_shape",
+                        "impossible shape " + shapeText(block.output_shape()));
+    }
+    if (!(block.forward_flops() >= 0) || !(block.backward_flops() >= 0)) {
+      return proof.fail(indexed("blocks", i) + ".forward_flops", "operation counts must be at least 0");
+    }
+  }
+  return {};
+}
+
+static Result<void> verifyParameters(const Proof &proof) {
+  const auto &blocks = *proof.file.blocks();
+  std::set<std::string> names;
+  for (unsigned i = 0; i < proof.file.parameters()->size(); ++i) {
+    const executable::Parameter &parameter = *proof.file.parameters()->Get(i);
+    const std::string at = indexed("parameters", i);
+    if (!names.insert(parameter.name()->str()).second) {
+      return proof.fail(at + ".name", "two parameters have the name \"" + parameter.name()->str() + "\"");
+    }
+    if (parameter.dtype() != executable::DType::F32) {
+      return proof.fail(at + ".dtype", "master weights are f32");
+    }
+    if (!bytesOf(parameter.dtype(), parameter.shape())) {
+      return proof.fail(at + ".shape", "impossible shape " + shapeText(parameter.shape()));
+    }
+    const executable::Initializer &initializer = *parameter.initializer();
+    const std::string kind = initializer.kind()->str();
+    if (kind != "uniform" && kind != "constant" && kind != "normal") {
+      return proof.fail(at + ".initializer.kind", "unknown initializer \"" + kind + "\"");
+    }
+    if (!std::isfinite(initializer.bound()) || !std::isfinite(initializer.value())) {
+      return proof.fail(at + ".initializer", "bound and value must be finite");
+    }
+    if (parameter.block() < 0 || static_cast<unsigned>(parameter.block()) >= blocks.size() ||
+        blocks.Get(parameter.block())->stage() != parameter.stage()) {
+      return proof.fail(at + ".block",
+                        "parameter \"" + parameter.name()->str() + "\" names no block of its stage");
+    }
+  }
+  return {};
+}
+
+Result<void> verifyModel(const Proof &proof) {
+  for (auto check : {verifyRecipe, verifyInputs, verifyBlocks, verifyParameters}) {
+    if (auto ok = check(proof); !ok) {
+      return ok;
+    }
+  }
+  return {};
+}
+
+} // namespace stagewright::runtime

@@ -1,0 +1,349 @@
+// Programs: every command is one call of a known kernel on operands that lie inside their arenas and may be
+// there.
+#include "runtime/executable/Proof.h"
+
+#include <algorithm>
+#include <map>
+
+namespace stagewright::runtime {
+
+namespace {
+
+/// An operand that has been placed: bytes relative to its arena, or to the slot of its pool.
+struct Placed {
+  unsigned arena = 0;
+  int pool = -1;
+  Range range;
+};
+
+/// The checks of one rank's programs.
+class RankPrograms {
+public:
+  RankPrograms(Proof &proof, int rank)
+      : proof(proof), rank(rank), plan(*proof.variant->ranks()->Get(rank)), at(indexed("ranks", rank) + ".") {
+  }
+
+  Result<void> run();
+
+private:
+  Result<void> present();
+  Result<void> command(const executable::Program &program, const executable::Command &command,
+                       const std::string &field);
+  Result<void> catalogueRules(const executable::Command &command, const std::string &field);
+  Result<Placed> place(const executable::Program &program, const executable::Operand &operand,
+                       catalogue::Access access, const std::string &field) const;
+  Result<void> aliasing(const executable::Command &command, const std::string &field) const;
+  Result<void> filledByInput(const executable::Command &command, std::size_t index, const std::string &field);
+  Result<void> workspace(const executable::Command &command, const std::string &field) const;
+
+  bool overlapsPool(const Placed &fixed) const;
+
+  Proof &proof;
+  const int rank;
+  const executable::RankPlan &plan;
+  const std::string at;
+  // Of the command at hand:
+  const catalogue::Kernel *kernel = nullptr;
+  std::vector<catalogue::Shape> shapes;
+  std::vector<Placed> placed;
+};
+
+Result<void> RankPrograms::run() {
+  if (auto ok = present(); !ok) {
+    return ok;
+  }
+  for (unsigned i = 0; i < plan.programs()->size(); ++i) {
+    const executable::Program &program = *plan.programs()->Get(i);
+    for (unsigned j = 0; j < program.commands()->size(); ++j) {
+      const std::string field = indexed(indexed(at + "programs", i) + ".commands", j);
+      if (auto ok = command(program, *program.commands()->Get(j), field); !ok) {
+        return ok;
+      }
+    }
+  }
+  return {};
+}
+
+/// Each stage of the rank has each program exactly once.
+Result<void> RankPrograms::present() {
+  std::map<std::pair<int, executable::ProgramKind>, int> count;
+  for (unsigned i = 0; i < plan.programs()->size(); ++i) {
+    const executable::Program &program = *plan.programs()->Get(i);
+    const std::string field = indexed(at + "programs", i);
+    if (!proof.owns(rank, program.stage()) || program.kind() > executable::ProgramKind::MAX) {
+      return proof.fail(field + ".stage", "the program is of no kind or for a stage of another rank");
+    }
+    if (++count[{program.stage(), program.kind()}] > 1) {
+      return proof.fail(field, "a second program of its kind for stage " + std::to_string(program.stage()));
+    }
+  }
+  for (int stage = 0; stage < proof.stages(); ++stage) {
+    for (const executable::ProgramKind kind : executable::EnumValuesProgramKind()) {
+      if (proof.owns(rank, stage) && !count.count({stage, kind})) {
+        return proof.fail(at + "programs", std::string("stage ") + std::to_string(stage) +
+                                               " has no program " + executable::EnumNameProgramKind(kind));
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> RankPrograms::command(const executable::Program &program, const executable::Command &command,
+                                   const std::string &field) {
+  if (command.kernel() >= proof.file.kernels()->size()) {
+    return proof.fail(field + ".kernel", "there is no kernel " + std::to_string(command.kernel()));
+  }
+  const executable::KernelRef &reference = *proof.file.kernels()->Get(command.kernel());
+  if (reference.kind() && reference.kind()->size() && reference.kind()->str() != "library") {
+    return proof.fail(indexed("kernels", command.kernel()) + ".kind",
+                      "this version runs library kernels only, not \"" + reference.kind()->str() + "\"");
+  }
+  kernel = catalogue::find(reference.name()->str(), reference.version());
+  if (!kernel) {
+    return userError(proof.name + " at " + indexed("kernels", command.kernel()),
+                     "this program has no kernel \"" + reference.name()->str() + "\" version " +
+                         std::to_string(reference.version()),
+                     "use a newer stagewright, or compile the model again with this one");
+  }
+  if (command.block() < -1 || command.block() >= static_cast<int>(proof.file.blocks()->size())) {
+    return proof.fail(field + ".block", "there is no block " + std::to_string(command.block()));
+  }
+  if (auto ok = catalogueRules(command, field); !ok) {
+    return ok;
+  }
+  placed.clear();
+  for (unsigned i = 0; i < command.operands()->size(); ++i) {
+    auto result = place(program, *command.operands()->Get(i), kernel->operands[i].access,
+                        indexed(field + ".operands", i));
+    if (!result) {
+      return result.takeError();
+    }
+    placed.push_back(*result);
+    if (auto ok = filledByInput(command, i, indexed(field + ".operands", i)); !ok) {
+      return ok;
+    }
+  }
+  if (auto ok = aliasing(command, field); !ok) {
+    return ok;
+  }
+  return workspace(command, field);
+}
+
+/// Operand count, dtypes, shapes and attributes against the catalogue.
+Result<void> RankPrograms::catalogueRules(const executable::Command &command, const std::string &field) {
+  std::vector<catalogue::DType> dtypes;
+  shapes.clear();
+  for (unsigned i = 0; i < command.operands()->size(); ++i) {
+    const executable::Operand &operand = *command.operands()->Get(i);
+    if (!bytesOf(operand.dtype(), operand.shape())) {
+      return proof.fail(indexed(field + ".operands", i),
+                        "impossible dtype or shape " + shapeText(operand.shape()));
+    }
+    dtypes.push_back(static_cast<catalogue::DType>(operand.dtype()));
+    shapes.emplace_back(operand.shape()->begin(), operand.shape()->end());
+  }
+  std::vector<catalogue::Attribute> attributes;
+  for (unsigned i = 0; command.attributes() && i < command.attributes()->size(); ++i) {
+    const executable::Attribute &attribute = *command.attributes()->Get(i);
+    const auto integer = attribute.integer();
+    const auto real = attribute.real();
+    if (integer.has_value() + real.has_value() + (attribute.text() != nullptr) != 1) {
+      return proof.fail(indexed(field + ".attributes", i), "an attribute has exactly one value");
+    }
+    catalogue::AttributeValue value = std::int64_t{0};
+    if (integer) {
+      value = *integer;
+    } else if (real) {
+      value = *real;
+    } else {
+      value = attribute.text()->str();
+    }
+    attributes.push_back({attribute.name()->str(), std::move(value)});
+  }
+  if (auto ok = catalogue::check(*kernel, dtypes, shapes, attributes); !ok) {
+    return proof.fail(field, "call of " + std::string(kernel->name) + ": " + ok.error().text());
+  }
+  return {};
+}
+
+bool RankPrograms::overlapsPool(const Placed &fixed) const {
+  return std::any_of(plan.pools()->begin(), plan.pools()->end(), [&](const executable::SlotPool *pool) {
+    return pool->arena() == fixed.arena &&
+           Range{pool->offset(), pool->offset() + pool->slots() * pool->slot_bytes()}.overlaps(fixed.range);
+  });
+}
+
+/// Where the operand is. A value of a pool must be alive when the program runs; fixed memory that programs of
+/// micro-batches touch is none of a pool's, and programs of the step's end only read pools (the losses).
+Result<Placed> RankPrograms::place(const executable::Program &program, const executable::Operand &operand,
+                                   catalogue::Access access, const std::string &field) const {
+  const std::uint64_t bytes = *bytesOf(operand.dtype(), operand.shape());
+  const std::uint64_t unit = catalogue::byteSize(static_cast<catalogue::DType>(operand.dtype()));
+  // Vectors of fp64 partials and of counts are packed without gaps; all else is read 64 bytes at a time.
+  const std::uint64_t alignment = bytes == unit || unit == 8 ? unit : catalogue::kAlignment;
+  const int now = moment(program.kind());
+  if (operand.arena() >= plan.arenas()->size()) {
+    return proof.fail(field + ".arena", "there is no arena " + std::to_string(operand.arena()));
+  }
+  Placed result{operand.arena(), operand.pool(), {}};
+  if (operand.pool() < 0) {
+    result.pool = -1;
+    const auto range = rangeWithin(operand.offset(), bytes, plan.arenas()->Get(operand.arena())->bytes());
+    if (!range) {
+      return proof.fail(field + ".offset", "the operand does not lie inside its arena");
+    }
+    result.range = *range;
+    if (operand.offset() % alignment) {
+      return proof.fail(field + ".offset", "the operand is not aligned");
+    }
+    if ((now >= 0 || access != catalogue::Access::Read) && overlapsPool(result)) {
+      return proof.fail(field + ".offset", "the operand overlaps a pool");
+    }
+    return result;
+  }
+  if (operand.pool() >= static_cast<int>(plan.pools()->size())) {
+    return proof.fail(field + ".pool", "there is no pool " + std::to_string(operand.pool()));
+  }
+  const executable::SlotPool &pool = *plan.pools()->Get(operand.pool());
+  if (pool.arena() != operand.arena()) {
+    return proof.fail(field + ".arena", "the pool lies in another arena");
+  }
+  if (pool.stage() != program.stage() || now < moment(pool.first()) || now > moment(pool.last())) {
+    return proof.fail(field + ".pool",
+                      "pool \"" + pool.name()->str() + "\" is not alive when the program runs");
+  }
+  const auto range = rangeWithin(operand.offset(), bytes, pool.slot_bytes());
+  if (!range) {
+    return proof.fail(field + ".offset", "the operand does not lie inside its slot");
+  }
+  if (operand.offset() % alignment || pool.offset() % alignment || pool.slot_bytes() % alignment) {
+    return proof.fail(field + ".offset", "the operand is not aligned");
+  }
+  result.range = *range;
+  if (access != catalogue::Access::Read) {
+    for (const executable::InputBinding *binding : *plan.inputs()) {
+      const auto dtype =
+          binding->input() < 0 ? executable::DType::I32 : proof.file.inputs()->Get(binding->input())->dtype();
+      const Range filled{binding->offset(), binding->offset() + *bytesOf(dtype, binding->shape())};
+      if (binding->pool() == operand.pool() && filled.overlaps(result.range)) {
+        return proof.fail(field, "the command overwrites a model input");
+      }
+    }
+  }
+  return result;
+}
+
+/// Memory that a command writes is no other operand's, in-place pairs excepted.
+Result<void> RankPrograms::aliasing(const executable::Command &, const std::string &field) const {
+  for (std::size_t i = 0; i < placed.size(); ++i) {
+    if (kernel->operands[i].access == catalogue::Access::Read) {
+      continue;
+    }
+    for (std::size_t j = 0; j < placed.size(); ++j) {
+      const Placed &written = placed[i], &other = placed[j];
+      if (i == j || written.arena != other.arena || written.pool != other.pool ||
+          !written.range.overlaps(other.range)) {
+        continue;
+      }
+      const bool inPlace =
+          written.range.begin == other.range.begin && written.range.end == other.range.end &&
+          std::any_of(kernel->inPlace.begin(), kernel->inPlace.end(),
+                      [&](const catalogue::InPlacePair &pair) {
+                        return pair.output == static_cast<int>(i) && pair.input == static_cast<int>(j);
+                      });
+      if (!inPlace) {
+        return proof.fail(indexed(field + ".operands", i), "the operand that " + std::string(kernel->name) +
+                                                               " writes shares bytes with operand " +
+                                                               std::to_string(j));
+      }
+    }
+  }
+  return {};
+}
+
+/// Class labels and row counts are indices and limits: only the data source, which checks them, may write
+/// them.
+Result<void> RankPrograms::filledByInput(const executable::Command &, std::size_t index,
+                                         const std::string &field) {
+  const std::string_view name = kernel->operands[index].name;
+  const bool labels = name == "labels", rows = name == "valid_rows";
+  if (!labels && !rows) {
+    return {};
+  }
+  for (const executable::InputBinding *binding : *plan.inputs()) {
+    const bool sameBytes =
+        binding->pool() == placed[index].pool && binding->offset() == placed[index].range.begin;
+    if (!sameBytes || (rows ? binding->input() != -1
+                            : binding->input() < 0 || proof.file.inputs()->Get(binding->input())->dtype() !=
+                                                          executable::DType::I32)) {
+      continue;
+    }
+    if (labels) {
+      const std::uint64_t filled = *elementsOf(binding->shape());
+      const auto logits =
+          std::find_if(kernel->operands.begin(), kernel->operands.end(),
+                       [](const catalogue::OperandRule &rule) { return rule.name == "logits"; });
+      if (filled != static_cast<std::uint64_t>(catalogue::elements(shapes[index])) ||
+          logits == kernel->operands.end()) {
+        return proof.fail(field, "the input and the operand differ in size");
+      }
+      const std::int64_t classes = shapes[logits - kernel->operands.begin()].back();
+      std::int64_t &limit = proof.classLimits[binding->input()];
+      limit = limit ? std::min(limit, classes) : classes;
+    }
+    return {};
+  }
+  return proof.fail(field, "operand \"" + std::string(name) + "\" is not a model input");
+}
+
+Result<void> RankPrograms::workspace(const executable::Command &command, const std::string &field) const {
+  const std::uint64_t need = kernel->workspaceBytes ? kernel->workspaceBytes(shapes, "host") : 0;
+  if (command.workspace() < need) {
+    return proof.fail(field + ".workspace", std::string(kernel->name) + " needs " + std::to_string(need) +
+                                                " bytes of workspace, the file gives " +
+                                                std::to_string(command.workspace()));
+  }
+  if (command.workspace() == 0) {
+    return {};
+  }
+  int arena = -1;
+  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
+    if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Workspace) {
+      if (arena >= 0) {
+        return proof.fail(indexed(at + "arenas", i), "a rank has one workspace arena");
+      }
+      arena = static_cast<int>(i);
+    }
+  }
+  const auto range = arena < 0 ? std::nullopt
+                               : rangeWithin(command.workspace_offset(), command.workspace(),
+                                             plan.arenas()->Get(arena)->bytes());
+  if (!range || command.workspace_offset() % catalogue::kAlignment) {
+    return proof.fail(field + ".workspace_offset",
+                      "the workspace is not aligned or not inside the workspace arena");
+  }
+  const Placed own{static_cast<unsigned>(arena), -1, *range};
+  for (std::size_t i = 0; i < placed.size(); ++i) {
+    if (placed[i].pool < 0 && placed[i].arena == own.arena && placed[i].range.overlaps(own.range)) {
+      return proof.fail(indexed(field + ".operands", i), "the operand overlaps the command's workspace");
+    }
+  }
+  if (overlapsPool(own)) {
+    return proof.fail(field + ".workspace_offset", "the workspace overlaps a pool");
+  }
+  return {};
+}
+
+} // namespace
+
+Result<void> verifyPrograms(Proof &proof) {
+  proof.classLimits.assign(proof.file.inputs()->size(), 0);
+  for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
+    if (auto ok = RankPrograms(proof, rank).run(); !ok) {
+      return ok;
+    }
+  }
+  return {};
+}
+
+} // namespace stagewright::runtime

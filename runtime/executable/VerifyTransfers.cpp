@@ -1,0 +1,157 @@
+// What ranks exchange: both sides of every transfer and of every collective must agree.
+#include "runtime/executable/Proof.h"
+
+#include <algorithm>
+
+namespace stagewright::runtime {
+
+namespace {
+
+using executable::TaskKind;
+
+/// The stage at the other end of a transfer.
+int partnerStage(TaskKind kind, int stage) {
+  return kind == TaskKind::SendForward || kind == TaskKind::ReceiveBackward ? stage + 1 : stage - 1;
+}
+
+bool isSend(TaskKind kind) {
+  return kind == TaskKind::SendForward || kind == TaskKind::SendBackward;
+}
+
+Result<void> verifyTransfer(const Proof &proof, int rank, const executable::Transfer &transfer,
+                            const std::string &field) {
+  const executable::RankPlan &plan = *proof.variant->ranks()->Get(rank);
+  const TaskKind kind = transfer.kind();
+  if (kind > TaskKind::MAX || !schedule::isTransfer(static_cast<schedule::TaskKind>(kind))) {
+    return proof.fail(field + ".kind", "not a transfer");
+  }
+  if (!proof.owns(rank, transfer.stage())) {
+    return proof.fail(field + ".stage", "the transfer is for a stage of another rank");
+  }
+  const int partner = partnerStage(kind, transfer.stage());
+  if (partner < 0 || partner >= proof.stages() || proof.train.rankOfStage[partner] != transfer.peer() ||
+      transfer.peer() == rank) {
+    return proof.fail(field + ".peer",
+                      "rank " + std::to_string(transfer.peer()) + " does not hold the neighbour stage");
+  }
+  if (transfer.pool() >= plan.pools()->size()) {
+    return proof.fail(field + ".pool", "there is no such pool");
+  }
+  const executable::SlotPool &pool = *plan.pools()->Get(transfer.pool());
+  const auto range = rangeWithin(transfer.offset(), transfer.bytes(), pool.slot_bytes());
+  if (!range || transfer.bytes() == 0) {
+    return proof.fail(field + ".bytes", "the transfer does not lie inside its slot");
+  }
+  // A receive begins the life of its value; a sent value exists before, and lives on until the transfer is
+  // complete.
+  const bool fits = isSend(kind) ? pool.sent() && (kind == TaskKind::SendForward) ==
+                                                      (moment(pool.first()) <= moment(TaskKind::Forward))
+                                 : pool.first() == kind;
+  if (pool.stage() != transfer.stage() || !fits) {
+    return proof.fail(field + ".pool", "pool \"" + pool.name()->str() + "\" does not hold this value");
+  }
+  return {};
+}
+
+/// The transfers of one task, in the order of the table: the order in which they go over the channel.
+std::vector<const executable::Transfer *> transfersOf(const Proof &proof, TaskKind kind, int stage) {
+  std::vector<const executable::Transfer *> result;
+  for (const executable::Transfer *transfer :
+       *proof.variant->ranks()->Get(proof.train.rankOfStage[stage])->transfers()) {
+    if (transfer->kind() == kind && transfer->stage() == stage) {
+      result.push_back(transfer);
+    }
+  }
+  return result;
+}
+
+Result<void> verifyBothSides(const Proof &proof) {
+  for (int stage = 0; stage + 1 < proof.stages(); ++stage) {
+    if (proof.train.rankOfStage[stage] == proof.train.rankOfStage[stage + 1]) {
+      continue;
+    }
+    for (const bool forward : {true, false}) {
+      const int from = forward ? stage : stage + 1, to = forward ? stage + 1 : stage;
+      const auto sends = transfersOf(proof, forward ? TaskKind::SendForward : TaskKind::SendBackward, from);
+      const auto receives =
+          transfersOf(proof, forward ? TaskKind::ReceiveForward : TaskKind::ReceiveBackward, to);
+      const bool same = std::equal(sends.begin(), sends.end(), receives.begin(), receives.end(),
+                                   [](const executable::Transfer *a, const executable::Transfer *b) {
+                                     return a->bytes() == b->bytes();
+                                   });
+      if (sends.empty() || !same) {
+        return proof.fail("ranks.transfers", "stage " + std::to_string(from) + " sends stage " +
+                                                 std::to_string(to) +
+                                                 " something else than it receives, or nothing");
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> verifyCollective(const Proof &proof, const char *name,
+                              const executable::Collective *(executable::RankPlan::*get)() const) {
+  const auto &ranks = *proof.variant->ranks();
+  const executable::Collective *first = (ranks.Get(0)->*get)();
+  for (unsigned rank = 0; rank < ranks.size(); ++rank) {
+    const executable::RankPlan &plan = *ranks.Get(rank);
+    const std::string field = indexed("ranks", rank) + "." + name;
+    const executable::Collective *own = (plan.*get)();
+    if (!own) {
+      return proof.fail(field, "ALL_GATHER has nothing to gather");
+    }
+    if (own->arena() >= plan.arenas()->size()) {
+      return proof.fail(field + ".arena", "there is no such arena");
+    }
+    if (own->segments()->size() != first->segments()->size()) {
+      return proof.fail(field + ".segments", "the ranks do not agree on what they gather");
+    }
+    std::vector<Range> ranges;
+    for (unsigned i = 0; i < own->segments()->size(); ++i) {
+      const executable::Segment &segment = *own->segments()->Get(i), &other = *first->segments()->Get(i);
+      const auto range =
+          rangeWithin(segment.offset(), segment.bytes(), plan.arenas()->Get(own->arena())->bytes());
+      if (!range || segment.rank() < 0 || segment.rank() >= static_cast<int>(ranks.size())) {
+        return proof.fail(indexed(field + ".segments", i),
+                          "the segment is of no rank or not inside its arena");
+      }
+      if (segment.rank() != other.rank() || segment.offset() != other.offset() ||
+          segment.bytes() != other.bytes()) {
+        return proof.fail(indexed(field + ".segments", i), "the ranks do not agree on what they gather");
+      }
+      if (segment.bytes()) {
+        ranges.push_back(*range);
+      }
+    }
+    std::sort(ranges.begin(), ranges.end(), [](const Range &a, const Range &b) { return a.begin < b.begin; });
+    for (std::size_t i = 1; i < ranges.size(); ++i) {
+      if (ranges[i - 1].end > ranges[i].begin) {
+        return proof.fail(field + ".segments", "segments overlap");
+      }
+    }
+  }
+  return {};
+}
+
+} // namespace
+
+Result<void> verifyTransfers(const Proof &proof) {
+  for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
+    const auto &transfers = *proof.variant->ranks()->Get(rank)->transfers();
+    for (unsigned i = 0; i < transfers.size(); ++i) {
+      const std::string field = indexed(indexed("ranks", rank) + ".transfers", i);
+      if (auto ok = verifyTransfer(proof, rank, *transfers.Get(i), field); !ok) {
+        return ok;
+      }
+    }
+  }
+  if (auto ok = verifyBothSides(proof); !ok) {
+    return ok;
+  }
+  if (auto ok = verifyCollective(proof, "train_collective", &executable::RankPlan::train_collective); !ok) {
+    return ok;
+  }
+  return verifyCollective(proof, "evaluate_collective", &executable::RankPlan::evaluate_collective);
+}
+
+} // namespace stagewright::runtime

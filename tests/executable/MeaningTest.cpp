@@ -1,0 +1,332 @@
+// Meaning: one wrong field at a time, each refused with the place of that field.
+#include "runtime/executable/Executable.h"
+#include "stagefile/StageFile.h"
+
+#include <functional>
+#include <gtest/gtest.h>
+#include <limits>
+
+using namespace stagewright;
+using executable::ExecutableT;
+using runtime::Executable;
+
+namespace {
+
+struct Mistake {
+  const char *name;
+  std::function<void(ExecutableT &)> make;
+  const char *place; ///< how the error's place begins, behind "x.stage at "
+  const char *says;  ///< part of the message
+};
+
+executable::RankPlanT &rank(ExecutableT &file, int index) {
+  return *file.variants[0]->ranks[index];
+}
+
+executable::ProgramT &program(ExecutableT &file, int rankIndex, executable::ProgramKind kind) {
+  for (auto &entry : rank(file, rankIndex).programs) {
+    if (entry->kind == kind) {
+      return *entry;
+    }
+  }
+  throw std::logic_error("no such program");
+}
+
+int poolCalled(ExecutableT &file, int rankIndex, const std::string &name) {
+  auto &pools = rank(file, rankIndex).pools;
+  for (std::size_t i = 0; i < pools.size(); ++i) {
+    if (pools[i]->name == name) {
+      return static_cast<int>(i);
+    }
+  }
+  throw std::logic_error("no pool " + name);
+}
+
+executable::ScalarT &scalar(ExecutableT &file, int rankIndex, const std::string &name) {
+  for (auto &entry : rank(file, rankIndex).scalars) {
+    if (entry->name == name) {
+      return *entry;
+    }
+  }
+  throw std::logic_error("no scalar " + name);
+}
+
+constexpr auto kForward = executable::ProgramKind::Forward;
+constexpr auto kUpdate = executable::ProgramKind::Update;
+const double kNan = std::numeric_limits<double>::quiet_NaN();
+const double kInfinity = std::numeric_limits<double>::infinity();
+constexpr std::uint64_t kHuge = ~std::uint64_t{0};
+
+// The file: stages {Flatten, Linear} and {ReLU, Linear}, 1f1b, 4 micro-batches of 4. Rank 1's Forward is
+// relu, linear, softmax_cross_entropy.
+const std::vector<Mistake> &mistakes() {
+  static const std::vector<Mistake> list = {
+      // Recipe
+      {"MicroBatchSize", [](ExecutableT &f) { f.recipe->micro_batch_size = 0; }, "recipe.micro_batch_size", "positive"},
+      {"NegativeBatch", [](ExecutableT &f) { f.recipe->micro_batches = -4; }, "recipe.micro_batch_size", "positive"},
+      {"Triangle", [](ExecutableT &f) { f.recipe->train_batch_size = 17; }, "recipe.train_batch_size", "17"},
+      {"DataParallel", [](ExecutableT &f) { f.recipe->data_parallel = 2; }, "recipe.data_parallel", "2"},
+      {"LearningRate", [](ExecutableT &f) { f.recipe->learning_rate = kNan; }, "recipe.learning_rate", "finite"},
+      {"Clipping", [](ExecutableT &f) { f.recipe->gradient_clipping = kInfinity; }, "recipe.gradient_clipping", "finite"},
+      {"Beta", [](ExecutableT &f) { f.recipe->beta2 = 1; }, "recipe.beta1", "[0, 1)"},
+      {"Optimizer", [](ExecutableT &f) { f.recipe->optimizer = "lion"; }, "recipe.optimizer", "lion"},
+      {"StepsPerPrint", [](ExecutableT &f) { f.recipe->steps_per_print = -1; }, "recipe.steps_per_print", "0"},
+      {"Contract", [](ExecutableT &f) { f.contract->global_batch = 8; }, "contract", "disagree"},
+      // Model
+      {"InputName", [](ExecutableT &f) { f.inputs[1]->name = "image"; }, "inputs[1].name", "image"},
+      {"InputRole", [](ExecutableT &f) { f.inputs[1]->role = "mask"; }, "inputs[1].role", "mask"},
+      {"InputType", [](ExecutableT &f) { f.inputs[0]->dtype = executable::DType::I32; }, "inputs[0].dtype", "f32"},
+      {"InputShape", [](ExecutableT &f) { f.inputs[0]->sample_shape[1] = 0; }, "inputs[0].sample_shape", "[1, 0, 7]"},
+      {"InputShapeOverflow", [](ExecutableT &f) { f.inputs[0]->sample_shape = {1 << 30, 1 << 30, 1 << 30}; },
+       "inputs[0].sample_shape", "impossible"},
+      {"Deviation", [](ExecutableT &f) { f.inputs[0]->deviation = 0; }, "inputs[0].deviation", "not 0"},
+      {"Boundaries", [](ExecutableT &f) { f.boundaries = {0, 4}; }, "boundaries", "2 boundaries"},
+      {"BoundariesEnd", [](ExecutableT &f) { f.boundaries = {0, 2, 5}; }, "boundaries", "number of blocks"},
+      {"BoundariesFall", [](ExecutableT &f) { f.boundaries = {0, 4, 4}; }, "boundaries[2]", "ascend"},
+      {"BlockStage", [](ExecutableT &f) { f.blocks[2]->stage = 0; }, "blocks[2].stage", "relu"},
+      {"BlockShape", [](ExecutableT &f) { f.blocks[2]->output_shape = {4, -1}; }, "blocks[2].output_shape", "[4, -1]"},
+      {"BlockFlops", [](ExecutableT &f) { f.blocks[2]->forward_flops = kNan; }, "blocks[2].forward_flops", "at least 0"},
+      {"ParameterName", [](ExecutableT &f) { f.parameters[1]->name = "fc1.weight"; }, "parameters[1].name", "fc1.weight"},
+      {"ParameterType", [](ExecutableT &f) { f.parameters[1]->dtype = executable::DType::BF16; }, "parameters[1].dtype",
+       "f32"},
+      {"ParameterShape", [](ExecutableT &f) { f.parameters[1]->shape = {-33}; }, "parameters[1].shape", "-33"},
+      {"Initializer", [](ExecutableT &f) { f.parameters[1]->initializer->kind = "zeros"; },
+       "parameters[1].initializer.kind", "zeros"},
+      {"InitializerBound", [](ExecutableT &f) { f.parameters[1]->initializer->bound = kInfinity; },
+       "parameters[1].initializer", "finite"},
+      {"ParameterBlock", [](ExecutableT &f) { f.parameters[1]->block = 3; }, "parameters[1].block", "fc1.bias"},
+      // Schedule
+      {"Ranks", [](ExecutableT &f) { f.pipeline_ranks = 3; }, "schedule.train", "2 task lists"},
+      {"NoRanks", [](ExecutableT &f) { f.pipeline_ranks = 0; }, "pipeline_ranks", "one rank"},
+      {"TaskDropped", [](ExecutableT &f) { f.schedule->train[0]->tasks.pop_back(); }, "schedule.train", "0UPDATE"},
+      {"TasksSwapped", [](ExecutableT &f) { std::swap(f.schedule->train[1]->tasks[1], f.schedule->train[1]->tasks[2]); },
+       "schedule.train", "rank 1"},
+      {"TaskStage", [](ExecutableT &f) { f.schedule->train[0]->tasks[1].mutate_stage(7); }, "schedule.train", "stage"},
+      {"TaskKind",
+       [](ExecutableT &f) { f.schedule->train[0]->tasks[1].mutate_kind(static_cast<executable::TaskKind>(99)); },
+       "schedule.train", "kind"},
+      {"EvaluateTask", [](ExecutableT &f) { f.schedule->evaluate[1]->tasks.pop_back(); }, "schedule.evaluate",
+       "ALL_GATHER"},
+      {"RankOfStage", [](ExecutableT &f) { f.schedule->rank_of_stage[1] = -1; }, "schedule.train", "rank -1"},
+      {"PlanInvariant", [](ExecutableT &f) { f.schedule->plan_invariant = false; }, "schedule.plan_invariant", "mark"},
+      // Memory
+      {"Target", [](ExecutableT &f) { f.variants[0]->target = "cuda:sm_90"; }, "variants", "host"},
+      {"RankPlans", [](ExecutableT &f) { f.variants[0]->ranks.pop_back(); }, "variants.ranks", "plans"},
+      {"RankOrder", [](ExecutableT &f) { rank(f, 0).rank = 1; }, "ranks[0].rank", "order"},
+      {"ArenaSize", [](ExecutableT &f) { rank(f, 1).arenas[4]->bytes = kHuge; }, "ranks[1].arenas[4].bytes", "size"},
+      {"ArenaTooSmall", [](ExecutableT &f) { rank(f, 1).arenas[4]->bytes = 64; }, "ranks[1].pools", "inside"},
+      {"ArenaTier", [](ExecutableT &f) { rank(f, 1).arenas[4]->tier = executable::MemoryTier::File; },
+       "ranks[1].arenas[4].tier", "memory"},
+      {"PoolArena", [](ExecutableT &f) { rank(f, 0).pools[0]->arena = 99; }, "ranks[0].pools[0].offset", "inside"},
+      {"PoolOffset", [](ExecutableT &f) { rank(f, 0).pools[0]->offset = kHuge - 63; }, "ranks[0].pools[0].offset",
+       "inside"},
+      {"PoolSlotBytes", [](ExecutableT &f) { rank(f, 0).pools[0]->slot_bytes = kHuge / 4; }, "ranks[0].pools[0].slots",
+       "slot size"},
+      {"PoolOverlap", [](ExecutableT &f) { rank(f, 1).pools[1]->offset = rank(f, 1).pools[0]->offset; }, "ranks[1].pools",
+       "overlap"},
+      {"PoolStage", [](ExecutableT &f) { rank(f, 0).pools[0]->stage = 1; }, "ranks[0].pools[0].stage", "another rank"},
+      {"PoolLife", [](ExecutableT &f) { rank(f, 0).pools[0]->last = executable::TaskKind::ReceiveForward; },
+       "ranks[0].pools[0].first", "begins"},
+      {"PoolBegin", [](ExecutableT &f) { rank(f, 0).pools[0]->first = executable::TaskKind::SendForward; },
+       "ranks[0].pools[0].first", "makes no value"},
+      {"TrainSlots", [](ExecutableT &f) { rank(f, 0).pools[0]->train_slots = {0, 0, 0, 0}; },
+       "ranks[0].pools[0].train_slots", "overwrites"},
+      {"TrainSlotRange", [](ExecutableT &f) { rank(f, 0).pools[0]->train_slots[2] = 9; },
+       "ranks[0].pools[0].train_slots", "slot 9"},
+      {"TrainSlotCount", [](ExecutableT &f) { rank(f, 0).pools[0]->train_slots.pop_back(); },
+       "ranks[0].pools[0].train_slots", "3"},
+      {"EvaluateSlots",
+       [](ExecutableT &f) { rank(f, 1).pools[poolCalled(f, 1, "losses")]->evaluate_slots = {0, 0, 1, 2}; },
+       "ranks[1].pools", "overwrites"},
+      {"BindingInput", [](ExecutableT &f) { rank(f, 0).inputs[0]->input = 2; }, "ranks[0].inputs[0].input", "input 2"},
+      {"BindingStage", [](ExecutableT &f) { rank(f, 0).inputs[0]->stage = 1; }, "ranks[0].inputs[0].stage", "another"},
+      {"BindingPool", [](ExecutableT &f) { rank(f, 0).inputs[0]->pool = 44; }, "ranks[0].inputs[0].pool", "pool"},
+      {"BindingShape", [](ExecutableT &f) { rank(f, 0).inputs[0]->shape = {4, 36}; }, "ranks[0].inputs[0].shape",
+       "[4, 36]"},
+      {"BindingRows", [](ExecutableT &f) { rank(f, 0).inputs[0]->shape = {2, 70}; }, "ranks[0].inputs[0].shape",
+       "micro-batch"},
+      {"BindingOffset", [](ExecutableT &f) { rank(f, 0).inputs[0]->offset = kHuge - 3; }, "ranks[0].inputs[0].offset",
+       "inside"},
+      {"InputUnread", [](ExecutableT &f) { rank(f, 0).inputs.clear(); }, "inputs[0]", "no stage reads"},
+      {"PlacementParameter", [](ExecutableT &f) { rank(f, 0).placements[0]->parameter = 9; },
+       "ranks[0].placements[0].parameter", "9"},
+      {"PlacementRank", [](ExecutableT &f) { rank(f, 0).placements[0]->parameter = 2; },
+       "ranks[0].placements[0].parameter", "fc2.weight"},
+      {"PlacementMissing", [](ExecutableT &f) { rank(f, 0).placements.pop_back(); }, "parameters[1]", "0 places"},
+      {"PlacementOutside", [](ExecutableT &f) { rank(f, 0).placements[0]->offset = 1 << 20; },
+       "ranks[0].placements[0].offset", "inside"},
+      {"PlacementAlignment", [](ExecutableT &f) { rank(f, 0).placements[1]->offset += 4; },
+       "ranks[0].placements[1].offset", "aligned"},
+      {"PlacementOverlap",
+       [](ExecutableT &f) { rank(f, 0).placements[1]->offset = rank(f, 0).placements[0]->offset; },
+       "ranks[0].placements", "overlap"},
+      {"StateMissing", [](ExecutableT &f) { rank(f, 0).placements[0]->states.pop_back(); },
+       "ranks[0].placements[0].states", "exp_avg_sq"},
+      {"StateShape", [](ExecutableT &f) { rank(f, 0).placements[0]->states[1]->shape[0] = 3; },
+       "ranks[0].placements[0].states[1].shape", "differ"},
+      {"ScalarMissing", [](ExecutableT &f) { rank(f, 1).scalars.erase(rank(f, 1).scalars.begin()); }, "ranks[1].scalars",
+       "learning_rate"},
+      {"ScalarUnknown", [](ExecutableT &f) { rank(f, 1).scalars[0]->name = "lr"; }, "ranks[1].scalars[0].name", "lr"},
+      {"ScalarType", [](ExecutableT &f) { scalar(f, 1, "loss").dtype = executable::DType::F32; },
+       "ranks[1].scalars[5].dtype", "f64"},
+      {"ScalarCount", [](ExecutableT &f) { scalar(f, 1, "losses").count = 5; }, "ranks[1].scalars[6].dtype", "4"},
+      {"ScalarPlace", [](ExecutableT &f) { scalar(f, 1, "loss").offset = 25; }, "ranks[1].scalars[5].offset", "aligned"},
+      {"ScalarOverlap", [](ExecutableT &f) { scalar(f, 1, "step").offset = 0; }, "ranks[1].scalars", "overlap"},
+      // Programs
+      {"ProgramMissing", [](ExecutableT &f) { rank(f, 0).programs.pop_back(); }, "ranks[0].programs", "Evaluate"},
+      {"ProgramTwice", [](ExecutableT &f) { rank(f, 0).programs[1]->kind = executable::ProgramKind::Prepare; },
+       "ranks[0].programs[1]", "second"},
+      {"ProgramStage", [](ExecutableT &f) { rank(f, 0).programs[1]->stage = 1; }, "ranks[0].programs[1].stage",
+       "another rank"},
+      {"KernelIndex", [](ExecutableT &f) { program(f, 1, kForward).commands[0]->kernel = 99; },
+       "ranks[1].programs[1].commands[0].kernel", "99"},
+      {"KernelName", [](ExecutableT &f) { f.kernels[0]->name = "teleport"; }, "kernels[0]", "teleport"},
+      {"KernelVersion", [](ExecutableT &f) { f.kernels[0]->version = 2; }, "kernels[0]", "version 2"},
+      {"KernelKind", [](ExecutableT &f) { f.kernels[0]->kind = "object"; }, "kernels[0].kind", "object"},
+      {"CommandBlock", [](ExecutableT &f) { program(f, 1, kForward).commands[0]->block = 4; },
+       "ranks[1].programs[1].commands[0].block", "4"},
+      {"OperandCount", [](ExecutableT &f) { program(f, 1, kForward).commands[1]->operands.resize(2); },
+       "ranks[1].programs[1].commands[1]", "linear"},
+      {"OperandMany",
+       [](ExecutableT &f) {
+         auto &operands = program(f, 1, kForward).commands[0]->operands;
+         operands.push_back(std::make_unique<executable::OperandT>(*operands[0]));
+       },
+       "ranks[1].programs[1].commands[0]", "relu"},
+      {"OperandType",
+       [](ExecutableT &f) { program(f, 1, kForward).commands[0]->operands[0]->dtype = executable::DType::F64; },
+       "ranks[1].programs[1].commands[0]", "f64"},
+      {"OperandTypeUnknown",
+       [](ExecutableT &f) {
+         program(f, 1, kForward).commands[0]->operands[0]->dtype = static_cast<executable::DType>(200);
+       },
+       "ranks[1].programs[1].commands[0].operands[0]", "dtype"},
+      {"OperandShape", [](ExecutableT &f) { program(f, 1, kForward).commands[1]->operands[2]->shape = {4, 11}; },
+       "ranks[1].programs[1].commands[1]", "linear"},
+      {"OperandShapeOverflow",
+       [](ExecutableT &f) {
+         program(f, 1, kForward).commands[0]->operands[0]->shape = {std::int64_t{1} << 40, std::int64_t{1} << 40};
+       },
+       "ranks[1].programs[1].commands[0].operands[0]", "shape"},
+      {"OperandPool", [](ExecutableT &f) { program(f, 1, kForward).commands[0]->operands[0]->pool = 99; },
+       "ranks[1].programs[1].commands[0].operands[0].pool", "99"},
+      {"OperandArena", [](ExecutableT &f) { program(f, 1, kForward).commands[0]->operands[0]->arena = 0; },
+       "ranks[1].programs[1].commands[0].operands[0].arena", "another arena"},
+      {"OperandFixedArena",
+       [](ExecutableT &f) { program(f, 1, kForward).commands[1]->operands[1]->arena = 1000; },
+       "ranks[1].programs[1].commands[1].operands[1].arena", "1000"},
+      {"OperandOutsideSlot", [](ExecutableT &f) { program(f, 1, kForward).commands[0]->operands[1]->offset = 512; },
+       "ranks[1].programs[1].commands[0].operands[1].offset", "slot"},
+      {"OperandOutsideArena",
+       [](ExecutableT &f) { program(f, 1, kForward).commands[1]->operands[1]->offset = kHuge - 63; },
+       "ranks[1].programs[1].commands[1].operands[1].offset", "arena"},
+      {"OperandAlignment",
+       [](ExecutableT &f) { program(f, 1, kForward).commands[1]->operands[3]->offset += 4; },
+       "ranks[1].programs[1].commands[1].operands[3].offset", ""},
+      {"OperandDead",
+       [](ExecutableT &f) {
+         const int pool = poolCalled(f, 1, "gradient of logits");
+         program(f, 1, kForward).commands[1]->operands[2]->pool = static_cast<std::int16_t>(pool);
+       },
+       "ranks[1].programs[1].commands[1].operands[2].pool", "not alive"},
+      {"OperandInUpdate",
+       [](ExecutableT &f) {
+         auto &operand = *program(f, 1, kUpdate).commands[1]->operands[0];
+         operand.pool = 0;
+         operand.arena = 4;
+       },
+       "ranks[1].programs[5].commands[1].operands[0].pool", "not alive"},
+      {"FixedOverPool",
+       [](ExecutableT &f) {
+         auto &operand = *program(f, 1, kForward).commands[0]->operands[1];
+         operand.pool = -1;
+         operand.offset = 0;
+       },
+       "ranks[1].programs[1].commands[0].operands[1].offset", "overlaps a pool"},
+      {"Aliasing",
+       [](ExecutableT &f) { *program(f, 1, kForward).commands[1]->operands[2] = *program(f, 1, kForward).commands[1]->operands[0];
+                            program(f, 1, kForward).commands[1]->operands[2]->shape = {4, 10}; },
+       "ranks[1].programs[1].commands[1].operands[2]", "shares bytes"},
+      {"LabelsFromElsewhere",
+       [](ExecutableT &f) {
+         rank(f, 1).inputs[0]->offset = 16;
+       },
+       "ranks[1].programs[1].commands[2].operands[1]", "not a model input"},
+      {"RowsFromElsewhere", [](ExecutableT &f) { rank(f, 1).inputs[1]->offset = 4; },
+       "ranks[1].programs[1].commands[2].operands[2]", "not a model input"},
+      {"AttributeName",
+       [](ExecutableT &f) { program(f, 1, kUpdate).commands[0]->attributes[0]->name = "limit"; },
+       "ranks[1].programs[5].commands[0]", "limit"},
+      {"AttributeValues",
+       [](ExecutableT &f) { program(f, 1, kUpdate).commands[0]->attributes[0]->text = "both"; },
+       "ranks[1].programs[5].commands[0].attributes[0]", "exactly one"},
+      {"Workspace", [](ExecutableT &f) { program(f, 1, kForward).commands[2]->workspace = 8; },
+       "ranks[1].programs[1].commands[2].workspace", "16"},
+      {"WorkspaceOutside", [](ExecutableT &f) { program(f, 1, kForward).commands[2]->workspace_offset = 64; },
+       "ranks[1].programs[1].commands[2].workspace_offset", "inside"},
+      {"WorkspaceArena", [](ExecutableT &f) { rank(f, 1).arenas[6]->arena_class = executable::ArenaClass::Buffers; },
+       "ranks[1].programs[1].commands[2].workspace_offset", "workspace arena"},
+      // Transfers
+      {"TransferKind", [](ExecutableT &f) { rank(f, 0).transfers[0]->kind = executable::TaskKind::Forward; },
+       "ranks[0].transfers[0].kind", "not a transfer"},
+      {"TransferStage", [](ExecutableT &f) { rank(f, 0).transfers[0]->stage = 1; }, "ranks[0].transfers[0].stage",
+       "another"},
+      {"TransferPeer", [](ExecutableT &f) { rank(f, 0).transfers[0]->peer = 0; }, "ranks[0].transfers[0].peer", "rank 0"},
+      {"TransferPool", [](ExecutableT &f) { rank(f, 0).transfers[0]->pool = 99; }, "ranks[0].transfers[0].pool", "pool"},
+      {"TransferWrongPool", [](ExecutableT &f) { rank(f, 0).transfers[0]->pool = 0; }, "ranks[0].transfers[0]", ""},
+      {"TransferBytes", [](ExecutableT &f) { rank(f, 0).transfers[0]->bytes = kHuge; }, "ranks[0].transfers[0].bytes",
+       "slot"},
+      {"TransferSides", [](ExecutableT &f) { rank(f, 0).transfers[0]->bytes -= 4; }, "ranks.transfers", "something else"},
+      {"TransferMissing", [](ExecutableT &f) { rank(f, 1).transfers.pop_back(); }, "ranks.transfers", "stage 1"},
+      {"CollectiveMissing", [](ExecutableT &f) { rank(f, 1).train_collective.reset(); }, "ranks[1].train_collective",
+       "nothing"},
+      {"CollectiveArena", [](ExecutableT &f) { rank(f, 1).train_collective->arena = 70; },
+       "ranks[1].train_collective.arena", "arena"},
+      {"CollectiveSegment", [](ExecutableT &f) { rank(f, 1).train_collective->segments[0]->bytes = kHuge; },
+       "ranks[1].train_collective.segments[0]", "inside"},
+      {"CollectiveRank", [](ExecutableT &f) { rank(f, 0).train_collective->segments[0]->rank = 2; },
+       "ranks[0].train_collective.segments[0]", "no rank"},
+      {"CollectiveSides", [](ExecutableT &f) { rank(f, 1).evaluate_collective->segments.pop_back(); },
+       "ranks[1].evaluate_collective.segments", "agree"},
+      {"CollectiveOverlap",
+       [](ExecutableT &f) {
+         for (int r = 0; r < 2; ++r) {
+           rank(f, r).train_collective->segments[1]->offset = rank(f, r).train_collective->segments[0]->offset;
+         }
+       },
+       "ranks[0].train_collective.segments", "overlap"},
+  };
+  return list;
+}
+
+class Meaning : public testing::TestWithParam<Mistake> {};
+
+TEST_P(Meaning, IsRefusedAtItsPlace) {
+  ExecutableT file = stagefile::build({});
+  GetParam().make(file);
+  auto result = Executable::fromBytes(stagefile::serialize(file), "x.stage");
+  ASSERT_FALSE(result);
+  const Error &error = result.error();
+  EXPECT_EQ(error.kind, ErrorKind::User);
+  EXPECT_EQ(error.place.rfind(std::string("x.stage at ") + GetParam().place, 0), 0u) << error.text();
+  EXPECT_NE(error.what.find(GetParam().says), std::string::npos) << error.text();
+  EXPECT_NE(error.advice.find("compile the model again"), std::string::npos) << error.text();
+}
+
+INSTANTIATE_TEST_SUITE_P(Mistakes, Meaning, testing::ValuesIn(mistakes()),
+                         [](const testing::TestParamInfo<Mistake> &info) {
+                           return std::string(info.param.name);
+                         });
+
+TEST(MeaningOfCounts, MicroBatchesWithoutTasksAreRefused) {
+  ExecutableT file = stagefile::build({});
+  file.recipe->micro_batches = 50000;
+  file.recipe->train_batch_size = 200000;
+  file.contract->micro_batches = 50000;
+  file.contract->global_batch = 200000;
+  auto result = Executable::fromBytes(stagefile::serialize(file), "x.stage");
+  ASSERT_FALSE(result);
+  EXPECT_NE(result.error().what.find("forward tasks"), std::string::npos) << result.error().text();
+}
+
+} // namespace

@@ -1,0 +1,214 @@
+#include "stagefile/StageFile.h"
+
+#include "schema/Checksum.h"
+#include "schema/Version.h"
+#include "stagefile/StagePlanner.h"
+
+#include <cmath>
+#include <fstream>
+#include <stdexcept>
+
+namespace stagewright::stagefile {
+
+/// Tests want a loud end, not an error value.
+template <typename T>
+static T take(Result<T> result) {
+  if (!result) {
+    throw std::runtime_error(result.error().text());
+  }
+  return std::move(*result);
+}
+
+static void describeModel(executable::ExecutableT &file, const Classifier &c) {
+  const std::int64_t pixels = catalogue::elements(c.image);
+  const auto stageOf = [&](int block) {
+    int stage = 0;
+    while (block >= c.boundaries[stage + 1]) {
+      ++stage;
+    }
+    return stage;
+  };
+  const char *blocks[][2] = {{"flatten", "Flatten"}, {"fc1", "Linear"}, {"relu", "ReLU"}, {"fc2", "Linear"}};
+  for (int i = 0; i < 4; ++i) {
+    auto block = std::make_unique<executable::BlockT>();
+    block->name = blocks[i][0];
+    block->type = blocks[i][1];
+    block->stage = stageOf(i);
+    file.blocks.push_back(std::move(block));
+  }
+  const auto parameter = [&](const char *name, std::vector<std::int64_t> shape, int block,
+                             std::int64_t fanIn) {
+    auto entry = std::make_unique<executable::ParameterT>();
+    entry->name = name;
+    entry->shape = std::move(shape);
+    entry->block = block;
+    entry->stage = stageOf(block);
+    entry->initializer = std::make_unique<executable::InitializerT>();
+    entry->initializer->kind = "uniform";
+    entry->initializer->bound = 1.0 / std::sqrt(static_cast<double>(fanIn));
+    file.parameters.push_back(std::move(entry));
+  };
+  parameter("fc1.weight", {c.hidden, pixels}, 1, pixels);
+  parameter("fc1.bias", {c.hidden}, 1, pixels);
+  parameter("fc2.weight", {c.classes, c.hidden}, 3, c.hidden);
+  parameter("fc2.bias", {c.classes}, 3, c.hidden);
+  for (int i = 0; i < 2; ++i) {
+    auto input = std::make_unique<executable::ModelInputT>();
+    input->name = i == 0 ? "image" : "label";
+    input->role = i == 0 ? "feature" : "label";
+    input->dtype = i == 0 ? executable::DType::F32 : executable::DType::I32;
+    input->sample_shape = i == 0 ? c.image : std::vector<std::int64_t>{};
+    input->scale = i == 0 ? c.scale : 1;
+    input->mean = i == 0 ? c.mean : 0;
+    input->deviation = i == 0 ? c.deviation : 1;
+    file.inputs.push_back(std::move(input));
+  }
+}
+
+static void describeRecipe(executable::ExecutableT &file, const Classifier &c) {
+  file.recipe = std::make_unique<executable::RecipeT>();
+  file.recipe->train_batch_size = c.microBatchSize * c.microBatches;
+  file.recipe->micro_batch_size = c.microBatchSize;
+  file.recipe->micro_batches = c.microBatches;
+  file.recipe->seed = c.seed;
+  file.recipe->gradient_clipping = c.gradientClipping;
+  file.recipe->steps_per_print = c.stepsPerPrint;
+  file.recipe->optimizer = c.optimizer;
+  file.recipe->learning_rate = c.learningRate;
+  file.recipe->beta1 = 0.9;
+  file.recipe->beta2 = 0.999;
+  file.recipe->shuffle = c.shuffle;
+  file.contract = std::make_unique<executable::ResultContractT>();
+  file.contract->device_family = "cpu";
+  file.contract->global_batch = file.recipe->train_batch_size;
+  file.contract->micro_batches = c.microBatches;
+  file.contract->data_parallel = 1;
+  file.contract->gradient_reduction = "step";
+}
+
+static std::vector<std::unique_ptr<executable::RankTasksT>> taskLists(const schedule::Schedule &schedule) {
+  std::vector<std::unique_ptr<executable::RankTasksT>> lists;
+  for (const auto &rank : schedule.ranks) {
+    lists.push_back(std::make_unique<executable::RankTasksT>());
+    for (const schedule::Task &task : rank) {
+      lists.back()->tasks.emplace_back(static_cast<executable::TaskKind>(task.kind),
+                                       static_cast<std::int16_t>(task.stage), task.microBatch);
+    }
+  }
+  return lists;
+}
+
+static ScalarLayout layoutScalars(const executable::ExecutableT &file, const Classifier &c) {
+  ScalarLayout layout;
+  for (const auto &parameter : file.parameters) {
+    layout.partialOf.push_back(layout.partials + 8 * static_cast<std::uint64_t>(layout.granules));
+    layout.granulesOf.push_back(catalogue::granules(catalogue::elements(parameter->shape)));
+    layout.granules += layout.granulesOf.back();
+  }
+  const auto padded = [](std::uint64_t bytes) { return (bytes + 63) / 64 * 64; };
+  layout.losses = padded(layout.partials + 8 * static_cast<std::uint64_t>(layout.granules));
+  layout.correct = padded(layout.losses + 4 * static_cast<std::uint64_t>(c.microBatches));
+  layout.bytes = padded(layout.correct + 8 * static_cast<std::uint64_t>(c.microBatches));
+  return layout;
+}
+
+static void addCells(executable::RankPlanT &rank, const Plan &plan) {
+  const ScalarLayout &s = plan.scalars;
+  const auto m = static_cast<std::uint32_t>(plan.classifier.microBatches);
+  const std::uint16_t arena = static_cast<std::uint16_t>(rank.arenas.size() - 1);
+  const auto cell = [&](const char *name, std::uint64_t offset, executable::DType dtype,
+                        std::uint32_t count) {
+    auto scalar = std::make_unique<executable::ScalarT>();
+    scalar->name = name;
+    scalar->arena = arena;
+    scalar->offset = offset;
+    scalar->dtype = dtype;
+    scalar->count = count;
+    rank.scalars.push_back(std::move(scalar));
+  };
+  cell("learning_rate", s.learningRate, executable::DType::F32, 1);
+  cell("step", s.step, executable::DType::I32, 1);
+  cell("bias_corrections", s.biasCorrections, executable::DType::F64, 2);
+  cell("clip_coefficient", s.coefficient, executable::DType::F32, 1);
+  cell("gradient_norm", s.norm, executable::DType::F64, 1);
+  cell("loss", s.loss, executable::DType::F64, 1);
+  cell("losses", s.losses, executable::DType::F32, m);
+  cell("correct", s.correct, executable::DType::I64, m);
+  const int last = plan.train.rankCount() - 1;
+  const auto segment = [&](std::unique_ptr<executable::CollectiveT> &collective, int owner,
+                           std::uint64_t offset, std::uint64_t bytes) {
+    if (!collective) {
+      collective = std::make_unique<executable::CollectiveT>();
+      collective->arena = arena;
+    }
+    auto result = std::make_unique<executable::SegmentT>();
+    result->rank = owner;
+    result->offset = offset;
+    result->bytes = bytes;
+    collective->segments.push_back(std::move(result));
+  };
+  for (std::size_t i = 0; i < plan.file.parameters.size(); ++i) {
+    segment(rank.train_collective, plan.file.parameters[i]->stage, s.partialOf[i],
+            8 * static_cast<std::uint64_t>(s.granulesOf[i]));
+  }
+  segment(rank.train_collective, last, s.loss, 8);
+  segment(rank.evaluate_collective, last, s.losses, 4ull * m);
+  segment(rank.evaluate_collective, last, s.correct, 8ull * m);
+}
+
+executable::ExecutableT build(const Classifier &classifier) {
+  executable::ExecutableT file;
+  file.version_major = executable::kVersionMajor;
+  file.version_minor = executable::kVersionMinor;
+  file.checksum = std::make_unique<executable::Sha256>();
+  file.compiler = "test";
+  file.model = "classifier";
+  file.partition = "explicit";
+  file.loss = "CrossEntropyLoss";
+  file.accuracy = true;
+  file.boundaries.assign(classifier.boundaries.begin(), classifier.boundaries.end());
+  const int stages = static_cast<int>(classifier.boundaries.size()) - 1;
+  file.pipeline_ranks = stages;
+  describeModel(file, classifier);
+  describeRecipe(file, classifier);
+  Plan plan{classifier, file, {}, {}, layoutScalars(file, classifier)};
+  plan.train = schedule::addStepTasks(take(schedule::addTransfers(
+      take(schedule::generate(classifier.schedule, stages, classifier.microBatches)))));
+  plan.evaluate = take(schedule::generateEvaluation(stages, classifier.microBatches));
+  file.schedule = std::make_unique<executable::ScheduleT>();
+  file.schedule->kind = classifier.schedule;
+  file.schedule->stages = stages;
+  file.schedule->rank_of_stage.assign(plan.train.rankOfStage.begin(), plan.train.rankOfStage.end());
+  file.schedule->train = taskLists(plan.train);
+  file.schedule->evaluate = taskLists(plan.evaluate);
+  file.schedule->plan_invariant = schedule::isPlanInvariant(plan.train);
+  file.variants.push_back(std::make_unique<executable::VariantT>());
+  file.variants[0]->target = "host";
+  for (int stage = 0; stage < stages; ++stage) {
+    file.variants[0]->ranks.push_back(
+        std::make_unique<executable::RankPlanT>(StagePlanner(plan, stage).run()));
+    addCells(*file.variants[0]->ranks.back(), plan);
+  }
+  return file;
+}
+
+std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool seal) {
+  flatbuffers::FlatBufferBuilder builder;
+  executable::FinishExecutableBuffer(builder, executable::Executable::Pack(builder, &file));
+  std::vector<std::uint8_t> bytes(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+  if (seal) {
+    if (auto ok = executable::sealExecutable(bytes); !ok) {
+      throw std::runtime_error(ok.error().text());
+    }
+  }
+  return bytes;
+}
+
+std::string write(const std::string &path, const Classifier &classifier) {
+  const std::vector<std::uint8_t> bytes = serialize(build(classifier));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  return path;
+}
+
+} // namespace stagewright::stagefile

@@ -1,0 +1,43 @@
+// Staged executables made by hand with the FlatBuffers object API, for tests: a classifier of four blocks
+// (Flatten, Linear, ReLU, Linear; cross entropy), cut into any number of stages.
+#ifndef STAGEWRIGHT_TESTS_STAGEFILE_STAGEFILE_H
+#define STAGEWRIGHT_TESTS_STAGEFILE_STAGEFILE_H
+
+#include "schema/stage_generated.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace stagewright::stagefile {
+
+struct Classifier {
+  std::vector<std::int64_t> image = {1, 5, 7}; ///< sample shape of the feature
+  std::int64_t hidden = 33;
+  std::int64_t classes = 10;
+  std::vector<int> boundaries = {0, 2, 4}; ///< first block of each stage, then 4
+  std::string schedule = "1f1b";
+  int microBatchSize = 4;
+  int microBatches = 4;
+  std::string optimizer = "adam"; ///< "sgd", "adam", "adamw"
+  double learningRate = 1e-2;
+  double momentum = 0;           ///< sgd
+  double gradientClipping = 1.0; ///< 0: off
+  std::uint64_t seed = 1234;
+  bool shuffle = true;
+  int stepsPerPrint = 0;
+  double scale = 1, mean = 0, deviation = 1;
+};
+
+/// The file as an object, so that tests can damage it before it is written.
+executable::ExecutableT build(const Classifier &classifier);
+
+/// A finished and sealed file. With `seal` false the checksum stays as it is in the object.
+std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool seal = true);
+
+/// Writes build()'s file; returns the path.
+std::string write(const std::string &path, const Classifier &classifier);
+
+} // namespace stagewright::stagefile
+
+#endif
