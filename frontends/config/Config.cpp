@@ -1,0 +1,227 @@
+#include "frontends/config/Config.h"
+
+#include "frontends/config/BatchTriangle.h"
+#include "frontends/config/Partition.h"
+#include "frontends/config/Settings.h"
+#include "frontends/json/NearestName.h"
+#include "schedule/Schedule.h"
+
+namespace stagewright {
+
+static constexpr std::string_view kTrain = "/train_batch_size";
+static constexpr std::string_view kMicro = "/train_micro_batch_size_per_gpu";
+static constexpr std::string_view kMicroBatches = "/gradient_accumulation_steps";
+static constexpr std::string_view kStages = "/pipeline/stages";
+static constexpr std::string_view kPartition = "/pipeline/partition";
+static constexpr std::string_view kOwnPartition = "/stagewright/partition";
+static constexpr std::string_view kSchedule = "/stagewright/schedule";
+
+static Result<void> checkOverrides(const ConfigOverrides &overrides) {
+  if (overrides.dataParallel && *overrides.dataParallel != 1)
+    return userError("--data-parallel",
+                     std::to_string(*overrides.dataParallel) +
+                         " data-parallel ranks, but this version trains with one replica of the model",
+                     "leave the option out; --stages uses more ranks");
+  if (overrides.stages && (*overrides.stages < 1 || *overrides.stages > 4096))
+    return userError("--stages", std::to_string(*overrides.stages) + " is not between 1 and 4096",
+                     "give at most one stage per block of the model");
+  if (overrides.microBatches &&
+      (*overrides.microBatches < 1 || *overrides.microBatches > kMaximumMicroBatches))
+    return userError("--micro-batches",
+                     std::to_string(*overrides.microBatches) + " is not between 1 and " +
+                         std::to_string(kMaximumMicroBatches),
+                     "give a number that divides train_batch_size");
+  return {};
+}
+
+static Result<void> readBatch(Settings &settings, const ConfigOverrides &overrides, Config &config) {
+  auto given = [&](std::string_view path) -> std::optional<std::int64_t> {
+    const json::Value *value = settings.given(path);
+    return value ? std::optional(value->integer) : std::nullopt;
+  };
+  GivenBatch batch{given(kTrain), given(kMicro), given(kMicroBatches)};
+  std::string place = settings.place(batch.train ? kTrain : batch.micro ? kMicro : kMicroBatches);
+  if (overrides.microBatches) {
+    place = "--micro-batches";
+    batch.microBatches = *overrides.microBatches;
+    if (batch.train) // the global batch is part of the result contract: it stays, and the micro-batch size
+                     // follows
+      batch.micro.reset();
+  }
+  Result<BatchSizes> sizes = resolveBatch(batch, config.dataParallel, place);
+  if (!sizes)
+    return sizes.takeError();
+  config.trainBatchSize = sizes->train;
+  config.microBatchSize = sizes->micro;
+  config.microBatches = sizes->microBatches;
+  auto origin = [](bool isGiven) { return isGiven ? "file" : "inferred"; };
+  settings.record(kTrain, std::to_string(sizes->train), origin(batch.train.has_value()));
+  settings.record(kMicro, std::to_string(sizes->micro), origin(batch.micro.has_value()));
+  settings.record(kMicroBatches, std::to_string(sizes->microBatches),
+                  overrides.microBatches ? "option" : origin(batch.microBatches.has_value()));
+  settings.record("/data_parallel_size", std::to_string(config.dataParallel),
+                  overrides.dataParallel                  ? "option"
+                  : settings.given("/data_parallel_size") ? "file"
+                                                          : "default");
+  return {};
+}
+
+static Result<void> readSchedule(Settings &settings, const ConfigOverrides &overrides, Config &config) {
+  std::vector<std::string_view> kinds(schedule::scheduleKinds().begin(), schedule::scheduleKinds().end());
+  auto parse = [&](const std::string &text, const std::string &place) -> Result<std::string> {
+    std::string name = json::lowerCase(text);
+    for (std::string_view kind : kinds)
+      if (name == kind)
+        return name;
+    return userError(place, "this version has no schedule " + json::inQuotes(text),
+                     "did you mean " + json::inQuotes(json::nearestName(text, kinds)) + "? It has " +
+                         json::joined(kinds));
+  };
+  Result<std::string> kind = parse(settings.value(kSchedule).string, settings.place(kSchedule));
+  if (kind && overrides.schedule)
+    kind = parse(*overrides.schedule, "--schedule");
+  if (!kind)
+    return kind.takeError();
+  config.schedule = *kind;
+  settings.record(kSchedule, json::jsonText(*kind),
+                  overrides.schedule          ? "option"
+                  : settings.given(kSchedule) ? "file"
+                                              : "default");
+  return {};
+}
+
+/// The partition in effect. `place` receives where it stands, `origin` where it comes from.
+static Result<Partition> choosePartition(const Settings &settings, const ConfigOverrides &overrides,
+                                         std::string &place, std::string &origin) {
+  Result<Partition> chosen = parsePartition("best", "");
+  origin = "default";
+  for (std::string_view path : {kPartition, kOwnPartition}) {
+    const json::Value *value = settings.given(path);
+    if (!value)
+      continue;
+    Result<Partition> partition = parsePartition(value->string, settings.place(path));
+    bool isDefault = json::lowerCase(value->string) == "best";
+    if (partition && origin == "file" && !isDefault && partition->text != chosen->text &&
+        !overrides.partition)
+      return userError(settings.place(path),
+                       std::string(path) + " is " + json::inQuotes(partition->text) + ", but " +
+                           std::string(kPartition) + " at " + place + " is " + json::inQuotes(chosen->text),
+                       "remove one of the two");
+    if (!partition)
+      return partition;
+    if (isDefault)
+      continue;
+    chosen = std::move(partition);
+    place = settings.place(path);
+    origin = "file";
+  }
+  if (!overrides.partition)
+    return chosen;
+  place = "--partition";
+  origin = "option";
+  return parsePartition(*overrides.partition, place);
+}
+
+static Result<void> readStages(Settings &settings, const ConfigOverrides &overrides, Config &config) {
+  std::string place, origin;
+  Result<Partition> partition = choosePartition(settings, overrides, place, origin);
+  if (!partition)
+    return partition.takeError();
+  config.partition = partition->text;
+  settings.record(kPartition, json::jsonText(partition->text), origin);
+  if (settings.given(kOwnPartition))
+    settings.record(kOwnPartition, json::jsonText(partition->text), origin);
+
+  const json::Value *given = settings.given(kStages);
+  int cutStages = static_cast<int>(partition->cuts.size()) + 1;
+  config.stages = overrides.stages ? *overrides.stages : given ? static_cast<int>(given->integer) : cutStages;
+  settings.record(kStages, std::to_string(config.stages),
+                  overrides.stages ? "option"
+                  : given          ? "file"
+                  : cutStages > 1  ? "inferred"
+                                   : "default");
+  if (!partition->cuts.empty() && cutStages != config.stages)
+    return userError(place,
+                     json::inQuotes(partition->text) + " makes " + std::to_string(cutStages) +
+                         " stages, but the number of stages is " + std::to_string(config.stages) + " (" +
+                         (overrides.stages ? "--stages" : settings.place(kStages)) + ")",
+                     "give one cut point less than stages");
+  return {};
+}
+
+static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer) {
+  std::string type = json::lowerCase(settings.value("/optimizer/type").string);
+  optimizer.type = type == "sgd"    ? OptimizerType::SGD
+                   : type == "adam" ? OptimizerType::Adam
+                                    : OptimizerType::AdamW;
+  settings.record("/optimizer/type", json::jsonText(optimizerTypes()[static_cast<int>(optimizer.type)]),
+                  settings.given("/optimizer/type") ? "file" : "default");
+  optimizer.learningRate = settings.number("/optimizer/params/lr");
+  optimizer.weightDecay = settings.number("/optimizer/params/weight_decay");
+  if (optimizer.type == OptimizerType::SGD) {
+    optimizer.momentum = settings.number("/optimizer/params/momentum");
+    optimizer.dampening = settings.number("/optimizer/params/dampening");
+    optimizer.nesterov = settings.flag("/optimizer/params/nesterov");
+    if (optimizer.nesterov && (optimizer.momentum == 0 || optimizer.dampening != 0))
+      return userError(settings.place("/optimizer/params/nesterov"),
+                       "Nesterov momentum needs momentum > 0 and dampening 0, but they are " +
+                           json::jsonText(optimizer.momentum) + " and " + json::jsonText(optimizer.dampening),
+                       "set /optimizer/params/momentum, or nesterov to false");
+    return {};
+  }
+  json::Value betas = settings.value("/optimizer/params/betas");
+  optimizer.beta1 = betas.items[0].number;
+  optimizer.beta2 = betas.items[1].number;
+  optimizer.epsilon = settings.number("/optimizer/params/eps");
+  optimizer.biasCorrection = settings.flag("/optimizer/params/bias_correction");
+  // DeepSpeed: "Adam" decays as AdamW unless adam_w_mode is false; "AdamW" always does.
+  bool decouples = settings.flag("/optimizer/params/adam_w_mode");
+  optimizer.decoupledDecay = optimizer.type == OptimizerType::AdamW || decouples;
+  if (optimizer.decoupledDecay && !decouples)
+    settings.record("/optimizer/params/adam_w_mode", "true", "inferred");
+  // DeepSpeed hands torch_adam over to torch.optim.AdamW, which decays by 0.01 unless told otherwise.
+  bool isTorchAdamW = settings.flag("/optimizer/params/torch_adam") && optimizer.decoupledDecay;
+  if (isTorchAdamW && !settings.given("/optimizer/params/weight_decay")) {
+    optimizer.weightDecay = 0.01;
+    settings.record("/optimizer/params/weight_decay", "0.01", "inferred");
+  }
+  return {};
+}
+
+static void readTraining(const json::Document &document, Settings &settings, Config &config) {
+  config.gradientClipping = settings.number("/gradient_clipping");
+  config.seed = settings.value("/seed").natural;
+  config.shuffle = settings.flag("/stagewright/shuffle");
+  const json::Value *print = document.root.find("steps_per_print");
+  if (print && print->kind == json::Value::Kind::Null) { // DeepSpeed's way to switch the lines off
+    config.stepsPerPrint = 0;
+    settings.record("/steps_per_print", "null", "file");
+  } else {
+    config.stepsPerPrint = static_cast<int>(settings.value("/steps_per_print").integer);
+  }
+}
+
+Result<Config> readConfig(const std::string &path, const ConfigOverrides &overrides) {
+  Result<json::Document> document = json::readDocument(path);
+  if (!document)
+    return document.takeError();
+  Settings settings(*document);
+  Config config;
+  if (Result<void> ok = settings.check(); !ok)
+    return ok.takeError();
+  if (Result<void> ok = checkOverrides(overrides); !ok)
+    return ok.takeError();
+  if (Result<void> ok = readBatch(settings, overrides, config); !ok)
+    return ok.takeError();
+  if (Result<void> ok = readStages(settings, overrides, config); !ok)
+    return ok.takeError();
+  if (Result<void> ok = readSchedule(settings, overrides, config); !ok)
+    return ok.takeError();
+  if (Result<void> ok = readOptimizer(settings, config.optimizer); !ok)
+    return ok.takeError();
+  readTraining(*document, settings, config);
+  config.settings = settings.take();
+  return config;
+}
+
+} // namespace stagewright

@@ -1,0 +1,98 @@
+#include "frontends/config/KeyTables.h"
+
+namespace stagewright::keys {
+
+static constexpr ValueRule kBetas{.type = Type::Pair, .minimum = 0, .maximum = 1, .belowMaximum = true};
+static constexpr ValueRule kFinite{.type = Type::Number, .minimum = -FLT_MAX, .maximum = FLT_MAX};
+static constexpr std::string_view kAdam = "Adam|AdamW";
+
+static constexpr std::string_view kOther = "it belongs to an optimizer that this version does not have";
+static constexpr std::string_view kRemove = "remove it";
+static constexpr std::string_view kImplementation = "it chooses between implementations of the same rule";
+static constexpr std::string_view kSchedule = "the learning rate is constant in this version";
+static constexpr std::string_view kConstant = "remove the block and set /optimizer/params/lr";
+
+static constexpr ConfigKey kTable[] = {
+    block("/optimizer", "absent = Adam with its defaults"),
+    honoured("/optimizer/type", kText, "\"Adam\"", "SGD, Adam or AdamW, in any case; others are refused"),
+    ignored("/optimizer/legacy_fusion", kFlag, "false", kImplementation),
+    block("/optimizer/params"),
+    honoured("/optimizer/params/lr", kNonNegative, "0.001", "learning rate"),
+    honoured(
+        "/optimizer/params/weight_decay", kNonNegative, "0.0",
+        "for Adam and AdamW with torch_adam and decoupled decay the default is torch.optim.AdamW's 0.01"),
+    honoured("/optimizer/params/betas", kBetas, "[0.9, 0.999]", "of the running averages", kAdam),
+    honoured("/optimizer/params/eps", kNonNegative, "1e-08", "added to the root of the second moment", kAdam),
+    honoured("/optimizer/params/bias_correction", kFlag, "true", "divide the averages by 1 - beta^step",
+             kAdam),
+    honoured("/optimizer/params/adam_w_mode", kFlag, "true",
+             "decoupled weight decay; as in DeepSpeed \"Adam\" has it too, and \"AdamW\" has it always",
+             kAdam),
+    honoured("/optimizer/params/torch_adam", kFlag, "false",
+             "the same rule; changes the default of weight_decay, as in DeepSpeed", kAdam),
+    honoured("/optimizer/params/momentum", kNonNegative, "0.0", "0 = no momentum buffer", "SGD"),
+    honoured("/optimizer/params/dampening", kFinite, "0.0", "of the momentum buffer", "SGD"),
+    honoured("/optimizer/params/nesterov", kFlag, "false", "needs momentum > 0 and dampening 0", "SGD"),
+    offOnly("/optimizer/params/amsgrad", kFlag, "false", "DeepSpeed's Adam does not have it either", kRemove),
+    offOnly("/optimizer/params/maximize", kFlag, "false", "training minimises the loss", kRemove),
+    offOnly("/optimizer/params/max_grad_norm", kNonNegative, "0",
+            "clipping is not a parameter of the optimizer", "use the top-level key gradient_clipping"),
+    ignored("/optimizer/params/foreach", kFlag, "null", kImplementation),
+    ignored("/optimizer/params/fused", kFlag, "null", kImplementation),
+    ignored("/optimizer/params/capturable", kFlag, "false", kImplementation),
+    ignored("/optimizer/params/differentiable", kFlag, "false", kImplementation),
+    ignored("/optimizer/params/set_grad_none", kFlag, "true", kImplementation),
+    ignored("/optimizer/params/fp32_optimizer_states", kFlag, "true", "optimizer states are always fp32"),
+    refused("/optimizer/params/max_coeff", kNumber, "10.0", kOther, kRemove),
+    refused("/optimizer/params/min_coeff", kNumber, "0.01", kOther, kRemove),
+    refused("/optimizer/params/eps_inside_sqrt", kFlag, "false", kOther, kRemove),
+    refused("/optimizer/params/muon_lr", kNumber, "null", kOther, kRemove),
+    refused("/optimizer/params/adam_lr", kNumber, "null", kOther, kRemove),
+    refused("/optimizer/params/ns_method", kText, "\"gram\"", kOther, kRemove),
+    refused("/optimizer/params/ns_steps", kPositive, "5", kOther, kRemove),
+    refused("/optimizer/params/freeze_step", kCount, "100000", kOther, kRemove),
+    refused("/optimizer/params/cuda_aware", kFlag, "false", kOther, kRemove),
+    refused("/optimizer/params/comm_backend_name", kText, "\"nccl\"", kOther, kRemove),
+    refused("/optimizer/params/var_freeze_step", kCount, "100000", kOther, kRemove),
+    refused("/optimizer/params/var_update_scaler", kCount, "16", kOther, kRemove),
+    refused("/optimizer/params/local_step_scaler", kCount, "32678", kOther, kRemove),
+    refused("/optimizer/params/local_step_clipper", kCount, "16", kOther, kRemove),
+    refused("/optimizer/params/coeff_beta", kNumber, "0.9", kOther, kRemove),
+    refused("/optimizer/params/factor_max", kNumber, "4.0", kOther, kRemove),
+    refused("/optimizer/params/factor_min", kNumber, "0.5", kOther, kRemove),
+    refused("/optimizer/params/factor_threshold", kNumber, "0.1", kOther, kRemove),
+
+    refused("/scheduler", {.type = Type::Block}, "null", kSchedule, kConstant),
+    refused("/scheduler/type", choice("WarmupLR|WarmupDecayLR|WarmupCosineLR|OneCycle|LRRangeTest"), "null",
+            kSchedule, kConstant),
+    refused("/scheduler/params", {.type = Type::Block}, "null", kSchedule, kConstant),
+    refused("/scheduler/params/warmup_min_lr", kNumber, "0", kSchedule, kConstant),
+    refused("/scheduler/params/warmup_max_lr", kNumber, "null", kSchedule, kConstant),
+    refused("/scheduler/params/warmup_num_steps", kPositive, "1000", kSchedule, kConstant),
+    refused("/scheduler/params/warmup_type", choice("log|linear"), "\"log\"", kSchedule, kConstant),
+    refused("/scheduler/params/total_num_steps", kPositive, "null", kSchedule, kConstant),
+    refused("/scheduler/params/warmup_min_ratio", kNumber, "0", kSchedule, kConstant),
+    refused("/scheduler/params/cos_min_ratio", kNumber, "0.0001", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_min_lr", kNumber, "null", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_max_lr", kNumber, "null", kSchedule, kConstant),
+    refused("/scheduler/params/decay_lr_rate", kNumber, "0", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_first_step_size", kPositive, "2000", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_second_step_size", kPositive, "null", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_first_stair_count", kCount, "0", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_second_stair_count", kCount, "null", kSchedule, kConstant),
+    refused("/scheduler/params/decay_step_size", kCount, "0", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_momentum", kFlag, "true", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_min_mom", kNumber, "0.8", kSchedule, kConstant),
+    refused("/scheduler/params/cycle_max_mom", kNumber, "0.9", kSchedule, kConstant),
+    refused("/scheduler/params/decay_mom_rate", kNumber, "0", kSchedule, kConstant),
+    refused("/scheduler/params/lr_range_test_min_lr", kNumber, "0.001", kSchedule, kConstant),
+    refused("/scheduler/params/lr_range_test_step_size", kPositive, "2000", kSchedule, kConstant),
+    refused("/scheduler/params/lr_range_test_step_rate", kNumber, "1.0", kSchedule, kConstant),
+    refused("/scheduler/params/lr_range_test_staircase", kFlag, "false", kSchedule, kConstant),
+};
+
+std::span<const ConfigKey> optimizerKeys() {
+  return kTable;
+}
+
+} // namespace stagewright::keys

@@ -1,0 +1,76 @@
+#include "frontends/config/KeyTables.h"
+
+namespace stagewright::keys {
+
+static constexpr ValueRule kBatch = integer(1, 2147483647);
+// Slot numbers of the .stage file have 16 bits, so a step has at most that many micro-batches.
+static constexpr ValueRule kMicroBatches = integer(1, 65535);
+static constexpr std::string_view kOneReplica =
+    "there is one data-parallel rank, so no gradients are reduced";
+static constexpr std::string_view kOneGroup = "this version has no tensor, sequence or data parallelism";
+
+static constexpr ConfigKey kTable[] = {
+    honoured("/train_batch_size", kBatch, "null", "samples per step; see the batch sizes above"),
+    honoured("/train_micro_batch_size_per_gpu", kBatch, "null", "samples per micro-batch"),
+    honoured("/gradient_accumulation_steps", kMicroBatches, "null",
+             "micro-batches per step; --micro-batches wins"),
+    honoured("/steps_per_print",
+             {.type = Type::Integer, .minimum = 0, .maximum = 2147483647, .nullToo = true}, "10",
+             "steps between two log lines; null or 0 = none"),
+    honoured("/gradient_clipping", kNonNegative, "1.0", "largest global norm of the gradients; 0 = off"),
+    honoured("/seed", integer(0, 18446744073709551615.0), "1234",
+             "Stagewright's own: seed of initial weights and of the shuffle"),
+    ignored("/$schema", kText, "null", "for editors"),
+
+    block("/pipeline"),
+    honoured("/pipeline/stages", {.type = Type::Integer, .minimum = 1, .maximum = 4096, .autoToo = true},
+             "\"auto\"",
+             "\"auto\" = 1, or one more than the cut points of an explicit partition; --stages wins"),
+    honoured("/pipeline/partition", kText, "\"best\"", "see the partitions above; --partition wins"),
+    ignored("/pipeline/seed_layers", kFlag, "false",
+            "initial weights depend on seed and parameter name alone, never on the stages"),
+    offOnly("/pipeline/activation_checkpoint_interval", kCount, "0", "this version keeps all activations",
+            "remove it; for less memory use more micro-batches or the schedule \"1f1b\""),
+    ignored("/pipeline/pipe_partitioned", kFlag, "true", "it matters with tensor parallelism alone"),
+    ignored("/pipeline/grad_partitioned", kFlag, "true", "it matters with tensor parallelism alone"),
+    ignored("/pipeline/use_reentrant", kFlag, "true", "it matters with activation checkpointing alone"),
+
+    block("/stagewright", "Stagewright's own keys"),
+    honoured("/stagewright/schedule", kText, "\"1f1b\"", "order of the tasks of a step; --schedule wins"),
+    honoured("/stagewright/partition", kText, "\"best\"",
+             "the same as /pipeline/partition; give one of the two"),
+    honoured("/stagewright/shuffle", kFlag, "true",
+             "a new order of the samples, from the seed, in every epoch"),
+
+    offOnly("/managed_gradient_accumulation", kFlag, "true",
+            "a step always accumulates all of its micro-batches", "remove it"),
+    offOnly("/data_parallel_size", kCount, "null", kOneGroup, "set it to 1 or remove it", "null|1"),
+    offOnly("/sequence_parallel_size", kCount, "null", kOneGroup, "set it to 1 or remove it", "null|1"),
+    ignored("/prescale_gradients", kFlag, "false", kOneReplica),
+    ignored("/gradient_predivide_factor", kNumber, "1.0", kOneReplica),
+    ignored("/gradient_allreduce_op", choice("mean|sum"), "\"mean\"", kOneReplica),
+    ignored("/sparse_gradients", kFlag, "false", kOneReplica),
+    ignored("/communication_data_type", choice("fp16|bf16|fp32"), "null", kOneReplica),
+    ignored("/seq_parallel_communication_data_type", choice("fp16|bf16|fp32"), "\"fp32\"", kOneReplica),
+    ignored("/disable_allgather", kFlag, "false", kOneReplica),
+    ignored("/use_data_before_expert_parallelism", kFlag, "false", "there are no experts"),
+    offOnly("/dump_state", kFlag, "false", "training prints no engine state",
+            "remove it; `stagewright inspect --config` prints the effective configuration"),
+    offOnly("/wall_clock_breakdown", kFlag, "false", "training prints no table of phases",
+            "remove it; `stagewright train --trace FILE` records every task"),
+    offOnly("/memory_breakdown", kFlag, "false", "memory is planned before training",
+            "remove it; `stagewright inspect --memory` prints the plan to the byte"),
+    ignored("/dataloader_drop_last", kFlag, "false",
+            "every step trains on a full batch; evaluation sees every sample"),
+    ignored("/zero_allow_untested_optimizer", kFlag, "false", "ZeRO is off"),
+    ignored("/zero_force_ds_cpu_optimizer", kFlag, "true", "ZeRO is off"),
+    ignored("/graph_harvesting", kFlag, "false", "it tunes CUDA graphs and changes no result"),
+    ignored("/vocabulary_size", kPositive, "null", "DeepSpeed uses it for a warning alone"),
+    ignored("/log_level", choice("debug|info|warning|error|critical"), "null", "messages have no levels"),
+};
+
+std::span<const ConfigKey> topLevelKeys() {
+  return kTable;
+}
+
+} // namespace stagewright::keys

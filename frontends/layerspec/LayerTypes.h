@@ -1,0 +1,47 @@
+// The layer types of a model file: torch.nn's names, their arguments, defaults and ranges. The reader and
+// docs/model.schema.json come from this table.
+#ifndef STAGEWRIGHT_FRONTENDS_LAYERSPEC_LAYERTYPES_H
+#define STAGEWRIGHT_FRONTENDS_LAYERSPEC_LAYERTYPES_H
+
+#include "frontends/layerspec/ModelSpec.h"
+
+#include <limits>
+#include <string_view>
+#include <vector>
+
+namespace stagewright {
+
+struct ArgumentType {
+  std::string_view name;
+  ArgumentValue
+      defaultValue; ///< its alternative is the argument's type; of a required argument the value is unused
+  bool isRequired = false;
+  std::int64_t minimum = std::numeric_limits<std::int32_t>::min(); ///< of an integer
+  std::int64_t maximum = std::numeric_limits<std::int32_t>::max();
+  std::string_view choices = {}; ///< of a string: "a|b"
+  /// Not empty: only the default is accepted, for this reason, and `instead` says what to do.
+  std::string_view defaultOnly = {}, instead = {};
+};
+
+/// An argument that torch has and that is null by default: nothing else is accepted.
+struct NullArgument {
+  std::string_view name, why, instead;
+};
+
+struct LayerType {
+  std::string_view name; ///< in torch.nn
+  bool isLoss = false;
+  std::string_view labelType; ///< of a loss: dtype of the label input
+  std::vector<ArgumentType> arguments;
+  std::vector<NullArgument> nullArguments;
+};
+
+const std::vector<LayerType> &layerTypes();
+/// Null if this version does not have it.
+const LayerType *findLayerType(std::string_view name);
+/// Names of the layers (or of the losses) that this version has.
+std::vector<std::string_view> layerTypeNames(bool losses);
+
+} // namespace stagewright
+
+#endif

@@ -1,0 +1,60 @@
+// Turns the JSON tree of a model file into a ModelSpec.
+#ifndef STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELREADER_H
+#define STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELREADER_H
+
+#include "frontends/json/PositionedJson.h"
+#include "frontends/layerspec/LayerTypes.h"
+
+#include <optional>
+#include <unordered_map>
+
+namespace stagewright {
+
+/// The reading functions go on with an empty value after an error; the first error is the one that is
+/// reported.
+class ModelReader {
+public:
+  explicit ModelReader(const json::Document &document) : document(document) {}
+  Result<ModelSpec> read();
+
+private:
+  using Value = json::Value;
+
+  void fail(json::Position position, std::string what, std::string advice = {});
+  /// Objects and their keys. `owner` completes "... of the model file", "... of a layer".
+  bool isObject(const Value &value, std::string_view owner);
+  void checkKeys(const Value &object, std::string_view owner, const std::vector<std::string_view> &known,
+                 const LayerType *type = nullptr);
+  const Value *require(const Value &object, std::string_view key, std::string_view owner);
+  const std::vector<Value> *listOf(const Value &object, std::string_view key, std::string_view owner);
+
+  std::string text(const Value *value, std::string_view key);
+  std::string name(const Value *value);
+  double number(const Value &object, std::string_view key, double defaultValue);
+  /// A name is unique among layers and inputs.
+  void declare(const std::string &name, json::Position position);
+
+  void readInput(const Value &value);
+  void checkInputs(json::Position position);
+  void readLayers(const std::vector<Value> &values);
+  void reportUnknownTypes(const std::vector<Value> &values);
+  void readLayer(const Value &value, std::size_t index);
+  void readLayerInputs(const Value &value, LayerSpec &layer);
+  void readArguments(const Value &value, const LayerType &type, std::map<std::string, Argument> &arguments);
+  std::optional<ArgumentValue> readArgument(const Value &value, const LayerType &type,
+                                            const ArgumentType &argument);
+  void readLoss(const Value &value);
+  void readMetrics(const Value &object);
+  SourcePosition source(json::Position position) const {
+    return {document.file, position.line, position.column};
+  }
+
+  const json::Document &document;
+  ModelSpec spec;
+  std::optional<Error> error;
+  std::unordered_map<std::string, json::Position> declared;
+};
+
+} // namespace stagewright
+
+#endif

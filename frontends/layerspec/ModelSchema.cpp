@@ -1,0 +1,102 @@
+#include "frontends/layerspec/ModelSchema.h"
+
+#include "frontends/config/ConfigKeys.h"
+#include "frontends/layerspec/LayerTypes.h"
+
+#include <nlohmann/json.hpp>
+
+namespace stagewright {
+
+using Json = nlohmann::ordered_json;
+
+static Json argumentSchema(const ArgumentType &argument) {
+  Json schema;
+  Json defaultValue = std::visit([](const auto &value) { return Json(value); }, argument.defaultValue);
+  if (!argument.defaultOnly.empty())
+    return {{"description", "only the default: " + std::string(argument.defaultOnly)},
+            {"const", defaultValue}};
+  schema["type"] = defaultValue.is_boolean() ? "boolean" : defaultValue.is_string() ? "string" : "integer";
+  if (defaultValue.is_number_integer()) {
+    schema["minimum"] = argument.minimum;
+    schema["maximum"] = argument.maximum;
+  }
+  for (std::string_view choice : alternatives(argument.choices))
+    schema["enum"].push_back(choice);
+  if (!argument.isRequired)
+    schema["default"] = defaultValue;
+  return schema;
+}
+
+/// A layer or a loss of one type. `common` are the keys that every type has.
+static Json typeSchema(const LayerType &type, const Json &common) {
+  Json schema{
+      {"title", type.name}, {"type", "object"}, {"required", {"type"}}, {"additionalProperties", false}};
+  Json properties{{"type", {{"const", type.name}}}};
+  properties.update(common);
+  for (const ArgumentType &argument : type.arguments) {
+    properties[std::string(argument.name)] = argumentSchema(argument);
+    if (argument.isRequired)
+      schema["required"].push_back(argument.name);
+  }
+  for (const NullArgument &argument : type.nullArguments)
+    properties[std::string(argument.name)] = {{"description", argument.why}, {"type", "null"}};
+  schema["properties"] = properties;
+  return schema;
+}
+
+static Json inputSchema(const Json &name, bool isLabel) {
+  Json properties{{"name", name},
+                  {"role", {{"const", isLabel ? "label" : "feature"}}},
+                  {"dtype", {{"enum", isLabel ? Json{"i32", "f32"} : Json::array({"f32"})}}},
+                  {"shape",
+                   {{"description", "of one sample"},
+                    {"type", "array"},
+                    {"items", {{"type", "integer"}, {"minimum", 1}, {"maximum", INT32_MAX}}},
+                    {"maxItems", 8}}}};
+  if (!isLabel) {
+    properties["scale"] = {{"description", "a byte v of the source becomes (v * scale - mean) / deviation"},
+                           {"type", "number"},
+                           {"default", 1}};
+    properties["mean"] = {{"type", "number"}, {"default", 0}};
+    properties["deviation"] = {{"type", "number"}, {"exclusiveMinimum", 0}, {"default", 1}};
+  }
+  return {{"title", isLabel ? "label" : "feature"},
+          {"type", "object"},
+          {"required", {"name", "role", "dtype", "shape"}},
+          {"additionalProperties", false},
+          {"properties", properties}};
+}
+
+std::string modelSchema() {
+  const Json name{{"type", "string"}, {"pattern", "^[^/\\u0000-\\u001f\\u007f]+$"}};
+  const Json inputs{{"description", "names of earlier layers or feature inputs; absent = the layer before"},
+                    {"type", "array"},
+                    {"items", {{"type", "string"}}},
+                    {"minItems", 1},
+                    {"maxItems", 1}};
+  Json layers = Json::array(), losses = Json::array();
+  for (const LayerType &type : layerTypes()) {
+    if (type.isLoss)
+      losses.push_back(typeSchema(type, Json::object()));
+    else
+      layers.push_back(typeSchema(type, {{"name", name}, {"inputs", inputs}}));
+  }
+  Json inputTypes = Json::array({inputSchema(name, false), inputSchema(name, true)});
+  Json metric{{"const", "accuracy"}};
+  Json schema{{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+              {"title", "Stagewright model"},
+              {"description", "A model as a list of torch.nn layers. Generated."},
+              {"type", "object"},
+              {"required", {"name", "inputs", "layers", "loss"}},
+              {"additionalProperties", false},
+              {"properties",
+               {{"$schema", Json::object()},
+                {"name", name},
+                {"inputs", {{"type", "array"}, {"minItems", 1}, {"items", {{"anyOf", inputTypes}}}}},
+                {"layers", {{"type", "array"}, {"minItems", 1}, {"items", {{"anyOf", layers}}}}},
+                {"loss", {{"anyOf", losses}}},
+                {"metrics", {{"type", "array"}, {"items", metric}, {"maxItems", 1}}}}}};
+  return schema.dump(2) + "\n";
+}
+
+} // namespace stagewright

@@ -1,0 +1,274 @@
+#include "frontends/config/Config.h"
+
+#include "TemporaryFile.h"
+#include "frontends/config/ConfigKeys.h"
+
+#include <gtest/gtest.h>
+
+using namespace stagewright;
+
+static void expectRefused(const BadInput &input, const ConfigOverrides &overrides = {}) {
+  TemporaryFile file(input.content);
+  Result<Config> config = readConfig(file.path(), overrides);
+  ASSERT_FALSE(config) << input.content;
+  expectError(config.error(), input, file.path());
+}
+
+TEST(ConfigErrors, Keys) {
+  const std::vector<BadInput> cases = {
+      {"[]", "1:1", {"JSON object", "a list"}},
+      {"7", "1:1", {"JSON object", "7"}},
+      {"{\n  \"train_batch_size\": 8,\n  \"grandient_accumulation_steps\": 4\n}", // a typo of DeepSpeed's own
+                                                                                  // tests
+       "3:3",
+       {"\"grandient_accumulation_steps\"", "top level", "did you mean \"gradient_accumulation_steps\""}},
+      {"{\"train_batch_size\": 8, \"sede\": 1}", "1:25", {"did you mean \"seed\""}},
+      {"{\"Seed\": 1}", "1:2", {"\"Seed\"", "did you mean \"seed\""}},
+      {"{\"train_batch_size\": 8,\n \"optimizer\": {\"type\": \"Adam\",\n  \"params\": {\"learning_rat\": "
+       "1}}}",
+       "3:14",
+       {"\"learning_rat\"", "/optimizer/params", "lr"}},
+      {"{\"lr\": 1}", "1:2", {"\"lr\" is a key of /optimizer/params"}},
+      {"{\"stage\": 1}", "1:2", {"\"stage\" is a key of /zero_optimization"}},
+      {"{\"pipeline\": {\"stage\": 2}}", "1:15", {"/pipeline", "did you mean \"stages\""}},
+      {"{\"pipeline\": {\"schedule\": \"1f1b\"}}", "1:15", {"is a key of /stagewright"}},
+      {"{\"stagewright\": {\"schedul\": \"1f1b\"}}", "1:18", {"did you mean \"schedule\""}},
+      {"{\"fp16\": {\"enable\": false}}", "1:11", {"did you mean \"enabled\""}},
+      {"{\"fp16/enabled\": true}", "1:2", {"unknown key \"fp16/enabled\""}},
+      {"{\"\": 1}", "1:2", {"unknown key \"\""}},
+      {"{\"zero_optimization\": {\"offload_optimizer\": {\"devise\": \"none\"}}}",
+       "1:46",
+       {"did you mean \"device\""}},
+      {"{\"optimizer\": {\"type\": \"SGD\", \"params\": {\"betas\": [0.9, 0.99]}}}",
+       "1:42",
+       {"unknown key \"betas\""}},
+      {"{\"optimizer\": {\"params\": {\"momentum\": 0.9}, \"type\": \"Adam\"}}",
+       "1:27",
+       {"unknown key \"momentum\""}},
+      {"{\"seed\": 1,\n\n \"seed\": 2}", "3:2", {"\"seed\"", "twice", ":1:2"}},
+      {"{\"seed\": ,}", "1:10", {"expected a value"}},
+  };
+  for (const BadInput &input : cases)
+    expectRefused(input);
+}
+
+TEST(ConfigErrors, TypesAndRanges) {
+  const std::vector<BadInput> cases = {
+      {"{\"train_batch_size\": true}", "1:22", {"/train_batch_size", "an integer", "not true"}},
+      {"{\"train_batch_size\": \"64\"}", "1:22", {"an integer", "not \"64\""}},
+      {"{\"train_batch_size\": 64.0}", "1:22", {"an integer", "64.0"}},
+      {"{\"train_batch_size\": 0}", "1:22", {"from 1 to 2147483647", "0"}},
+      {"{\"train_batch_size\": -4}", "1:22", {"-4"}},
+      {"{\"train_batch_size\": 2147483648}", "1:22", {"2147483648"}},
+      {"{\"train_batch_size\": 18446744073709551615}", "1:22", {"18446744073709551615"}},
+      {"{\"train_batch_size\": [64]}", "1:22", {"a list"}},
+      {"{\"train_batch_size\": \"auto\"}", "1:22", {"auto", "Hugging Face"}},
+      {"{\"gradient_accumulation_steps\": 65536, \"train_micro_batch_size_per_gpu\": 1}", "1:33", {"65535"}},
+      {"{\"gradient_clipping\": -0.5}", "1:23", {"/gradient_clipping", ">= 0", "-0.5"}},
+      {"{\"gradient_clipping\": \"much\"}", "1:23", {"a number", "much"}},
+      {"{\"gradient_clipping\": 1e39}", "1:23", {"fits a float"}},
+      {"{\"gradient_clipping\": 1e999}", "1:23", {"too large"}},
+      {"{\"gradient_clipping\": NaN}", "1:23", {"NaN"}},
+      {"{\"gradient_clipping\": null}", "1:23", {"null"}},
+      {"{\"steps_per_print\": -1}", "1:21", {"/steps_per_print"}},
+      {"{\"steps_per_print\": false}", "1:21", {"false"}},
+      {"{\"seed\": -1}", "1:10", {"/seed", "2^64 - 1"}},
+      {"{\"seed\": 1.5}", "1:10", {"/seed"}},
+      {"{\"seed\": 18446744073709551616}", "1:10", {"64 bits"}},
+      {"{\"stagewright\": {\"shuffle\": 1}}", "1:29", {"true or false", "not 1"}},
+      {"{\"stagewright\": []}", "1:17", {"an object", "a list"}},
+      {"{\"pipeline\": null}", "1:14", {"an object", "null"}},
+      {"{\"pipeline\": {\"stages\": 0}}", "1:25", {"from 1 to 4096"}},
+      {"{\"pipeline\": {\"stages\": \"two\"}}", "1:25", {"or \"auto\"", "two"}},
+      {"{\"pipeline\": {\"stages\": 2.0}}", "1:25", {"an integer"}},
+      {"{\"pipeline\": {\"partition\": 3}}", "1:28", {"a string"}},
+      {"{\"pipeline\": {\"seed_layers\": \"yes\"}}", "1:30", {"true or false"}},
+      {"{\"gradient_allreduce_op\": \"max\"}", "1:27", {"\"mean\", \"sum\"", "max"}},
+      {"{\"fp16\": {\"loss_scale\": -1}}", "1:25", {"/fp16/loss_scale"}},
+      {"{\"fp16\": {\"loss_scale\": true}}", "1:25", {"a number"}},
+      {"{\"fp16\": true}", "1:10", {"an object"}},
+      {"{\"zero_optimization\": {\"stage\": 4}}", "1:33", {"from 0 to 3"}},
+      {"{\"zero_optimization\": {\"stage\": false}}", "1:33", {"an integer"}},
+      {"{\"zero_optimization\": {\"sub_group_size\": 1.5}}", "1:42", {"whole number"}},
+      {"{\"zero_optimization\": {\"offload_param\": {\"device\": \"disk\"}}}",
+       "1:52",
+       {"\"none\", \"cpu\", \"nvme\""}},
+      {"{\"zero_optimization\": {\"offload_optimizer\": {\"ratio\": 1.5}}}", "1:55", {"from 0 to 1"}},
+      {"{\"checkpoint\": {\"tag_validation\": \"Sometimes\"}}", "1:35", {"Warn"}},
+  };
+  for (const BadInput &input : cases)
+    expectRefused(input);
+}
+
+TEST(ConfigErrors, Optimizer) {
+  auto withParams = [](const std::string &type, const std::string &params) {
+    return "{\"train_batch_size\": 8, \"optimizer\": {\"type\": \"" + type + "\", \"params\": {\n" + params +
+           "}}}";
+  };
+  const std::vector<BadInput> cases = {
+      {"{\"optimizer\": {}}", "1:15", {"no type", "SGD, Adam, AdamW"}},
+      {"{\"optimizer\": {\"params\": {\"lr\": 1}}}", "1:15", {"no type"}},
+      {"{\"optimizer\": \"Adam\"}", "1:15", {"an object"}},
+      {"{\"optimizer\": {\"type\": 3}}", "1:24", {"a string"}},
+      {"{\"optimizer\": {\"type\": null}}", "1:24", {"a string"}},
+      {"{\"optimizer\": {\"type\": \"Lamb\"}}", "1:24", {"Lamb", "SGD, Adam, AdamW"}},
+      {"{\"optimizer\": {\"type\": \"lion\"}}", "1:24", {"Lion"}},
+      {"{\"optimizer\": {\"type\": \"OneBitAdam\"}}", "1:24", {"OneBitAdam"}},
+      {"{\"optimizer\": {\"type\": \"RMSprop\"}}", "1:24", {"RMSprop"}},
+      {"{\"optimizer\": {\"type\": \"Adma\"}}", "1:24", {"unknown optimizer", "did you mean \"Adam\""}},
+      {"{\"optimizer\": {\"type\": \"Adam\", \"params\": 3}}", "1:42", {"an object"}},
+      {"{\"optimizer\": {\"type\": \"Adam\", \"parms\": {}}}", "1:32", {"did you mean \"params\""}},
+      {withParams("Adam", "\"lr\": -1"), "2:7", {"/optimizer/params/lr", ">= 0"}},
+      {withParams("Adam", "\"lr\": \"fast\""), "2:7", {"a number"}},
+      {withParams("Adam", "\"lr\": \"auto\""), "2:7", {"Hugging Face"}},
+      {withParams("Adam", "\"lr\": 1e300"), "2:7", {"float"}},
+      {withParams("Adam", "\"lr\": true"), "2:7", {"a number"}},
+      {withParams("Adam", "\"betas\": 0.9"), "2:10", {"two numbers"}},
+      {withParams("Adam", "\"betas\": [0.9]"), "2:10", {"two numbers"}},
+      {withParams("Adam", "\"betas\": [0.9, 0.99, 0.999]"), "2:10", {"two numbers"}},
+      {withParams("Adam", "\"betas\": [0.9, 1]"), "2:10", {"from 0 to 1 exclusive"}},
+      {withParams("Adam", "\"betas\": [-0.1, 0.9]"), "2:10", {"betas"}},
+      {withParams("Adam", "\"betas\": [0.9, \"0.9\"]"), "2:10", {"betas"}},
+      {withParams("Adam", "\"eps\": -1e-8"), "2:8", {"/optimizer/params/eps"}},
+      {withParams("AdamW", "\"weight_decay\": -0.1"), "2:17", {"weight_decay"}},
+      {withParams("Adam", "\"adam_w_mode\": 1"), "2:16", {"true or false"}},
+      {withParams("Adam", "\"amsgrad\": true"), "2:12", {"amsgrad"}},
+      {withParams("Adam", "\"max_grad_norm\": 1.0"), "2:18", {"gradient_clipping"}},
+      {withParams("Adam", "\"max_coeff\": 10.0"),
+       "2:1",
+       {"max_coeff", "an optimizer that this version does not have"}},
+      {withParams("SGD", "\"freeze_step\": 100"), "2:1", {"freeze_step", "refused"}},
+      {withParams("SGD", "\"momentum\": -0.1"), "2:13", {"momentum"}},
+      {withParams("SGD", "\"nesterov\": true"), "2:13", {"momentum > 0", "dampening 0"}},
+      {withParams("SGD", "\"nesterov\": true, \"momentum\": 0.9, \"dampening\": 0.1"),
+       "2:13",
+       {"0.9 and 0.1"}},
+      {withParams("SGD", "\"maximize\": true"), "2:13", {"minimises"}},
+  };
+  for (const BadInput &input : cases)
+    expectRefused(input);
+}
+
+TEST(ConfigErrors, FeaturesOfDeepSpeedThatAreRefused) {
+  const std::vector<BadInput> cases = {
+      {"{\"fp16\": {\"enabled\": true}}", "1:22", {"/fp16/enabled", "fp32", "false"}},
+      {"{\"bf16\": {\"enabled\": true}}", "1:22", {"/bf16/enabled"}},
+      {"{\"bfloat16\": {\"enabled\": true}}", "1:26", {"/bfloat16/enabled"}},
+      {"{\"amp\": {\"enabled\": true}}", "1:21", {"/amp/enabled"}},
+      {"{\"data_types\": {\"grad_accum_dtype\": \"bf16\"}}", "1:37", {"fp32"}},
+      {"{\"zero_optimization\": {\"stage\": 1}}",
+       "1:33",
+       {"/zero_optimization/stage is 1", "more pipeline stages"}},
+      {"{\"zero_optimization\": {\"stage\": 3}}", "1:33", {"is 3"}},
+      {"{\"zero_optimization\": true}", "1:23", {"stage 1"}},
+      {"{\"zero_optimization\": {\"offload_optimizer\": {\"device\": \"cpu\"}}}", "1:56", {"offload"}},
+      {"{\"zero_optimization\": {\"cpu_offload\": true}}", "1:39", {"offload"}},
+      {"{\"zero_optimization\": {\"grad_hooks\": true}}", "1:24", {"rejects"}},
+      {"{\"zero_optimization\": {\"zenflow\": {}}}", "1:24", {"refused"}},
+      {"{\"scheduler\": {\"type\": \"WarmupLR\"}}",
+       "1:2",
+       {"/scheduler is refused", "constant", "/optimizer/params/lr"}},
+      {"{\"pipeline\": {\"activation_checkpoint_interval\": 1}}", "1:49", {"activations"}},
+      {"{\"expert_parallel\": {\"enabled\": true}}", "1:33", {"mixture-of-experts"}},
+      {"{\"tensor_parallel\": {\"autotp_size\": 2}}", "1:37", {"tensor parallelism"}},
+      {"{\"sequence_parallel_size\": 2}", "1:28", {"parallelism"}},
+      {"{\"data_parallel_size\": 2}", "1:24", {"parallelism"}},
+      {"{\"managed_gradient_accumulation\": false}", "1:35", {"accumulates"}},
+      {"{\"wall_clock_breakdown\": true}", "1:26", {"--trace"}},
+      {"{\"flops_profiler\": {\"enabled\": true}}", "1:32", {"--trace"}},
+      {"{\"wandb\": {\"enabled\": true}}", "1:23", {"--json"}},
+      {"{\"checkpoint\": {\"load_universal\": true}}", "1:35", {"--init"}},
+      {"{\"elasticity\": {\"enabled\": true}}", "1:28", {"ranks"}},
+      {"{\"autotuning\": {\"enabled\": true}}", "1:28", {"simulate"}},
+      {"{\"compression_training\": {\"sparse_pruning\": {\"shared_parameters\": {\"enabled\": true}}}}",
+       "1:79",
+       {"compressed"}},
+      {"{\"sparse_attention\": {\"mode\": \"fixed\"}}", "1:2", {"attention"}},
+      {"{\"curriculum_learning\": {\"enabled\": true}}", "1:37", {"batch"}},
+      {"{\"progressive_layer_drop\": {\"enabled\": true}}", "1:40", {"layer"}},
+      {"{\"datastates_ckpt\": {}}", "1:2", {"checkpoint"}},
+  };
+  for (const BadInput &input : cases)
+    expectRefused(input);
+}
+
+TEST(ConfigErrors, BatchStagesPartitionAndSchedule) {
+  const std::vector<BadInput> cases = {
+      {"{}", "1:1", {"neither train_batch_size nor train_micro_batch_size_per_gpu"}},
+      {"{\"gradient_accumulation_steps\": 4}", "1:33", {"neither"}},
+      {"{\"train_batch_size\": 96,\n\"train_micro_batch_size_per_gpu\": "
+       "16,\n\"gradient_accumulation_steps\": 4}",
+       "1:22",
+       {"96", "16", "4", "ranks 1"}},
+      {"{\"train_micro_batch_size_per_gpu\": 5,\n\"train_batch_size\": 32}",
+       "2:21",
+       {"32", "5", "6 (inferred)", "1"}},
+      {"{\"train_micro_batch_size_per_gpu\": 65536, \"gradient_accumulation_steps\": 65535}",
+       "1:36",
+       {"2147483647"}},
+      {"{\"train_batch_size\": 8, \"stagewright\": {\"schedule\": \"1f2b\"}}",
+       "1:53",
+       {"1f2b", "did you mean \"1f1b\""}},
+      {"{\"train_batch_size\": 8, \"pipeline\": {\"partition\": \"unifrom\"}}",
+       "1:51",
+       {"did you mean \"uniform\""}},
+      {"{\"train_batch_size\": 8, \"stagewright\": {\"partition\": \"type:x\"}}", "1:54", {"pattern"}},
+      {"{\"train_batch_size\": 8, \"pipeline\": {\"stages\": 2,\n\"partition\": \"explicit:1,2\"}}",
+       "2:14",
+       {"3 stages", "is 2", ":1:48", "one cut point less"}},
+      {"{\"train_batch_size\": 8, \"pipeline\": {\"stages\": 1, \"partition\": \"explicit:1\"}}",
+       "1:64",
+       {"2 stages"}},
+      {"{\"train_batch_size\": 8, \"pipeline\": {\"stages\": 3, \"partition\": \"explicit:2,2\"}}",
+       "1:64",
+       {"cut point 2"}},
+      {"{\"train_batch_size\": 8, \"pipeline\": {\"partition\": \"uniform\"},\n\"stagewright\": "
+       "{\"partition\": "
+       "\"parameters\"}}",
+       "2:30",
+       {"\"parameters\"", ":1:51", "\"uniform\"", "remove one"}},
+  };
+  for (const BadInput &input : cases)
+    expectRefused(input);
+}
+
+TEST(ConfigErrors, Options) {
+  const std::string batch =
+      "{\"train_batch_size\": 64, \"pipeline\": {\"stages\": 2, \"partition\": \"explicit:1\"}}";
+  expectRefused({batch, "--data-parallel", {"2 data-parallel ranks", "--stages"}}, {.dataParallel = 2});
+  expectRefused({batch, "--data-parallel", {"0"}}, {.dataParallel = 0});
+  expectRefused({batch, "--stages", {"0 is not between 1 and 4096"}}, {.stages = 0});
+  expectRefused({batch, "--stages", {"5000"}}, {.stages = 5000});
+  expectRefused({batch, "--micro-batches", {"0"}}, {.microBatches = 0});
+  expectRefused({batch, "--micro-batches", {"-2"}}, {.microBatches = -2});
+  expectRefused({batch, "--micro-batches", {"70000"}}, {.microBatches = 70000});
+  expectRefused({batch, "--micro-batches", {"64", "12 (inferred)", "5", "ranks 1"}}, {.microBatches = 5});
+  expectRefused({batch, "--schedule", {"1f2b", "1f1b"}}, {.schedule = "1f2b"});
+  expectRefused({batch, "--schedule", {"\"\""}}, {.schedule = ""});
+  expectRefused({batch, "--partition", {"profile"}}, {.partition = "profile"});
+  expectRefused({batch, "--partition", {"3 stages", "is 2"}}, {.partition = "explicit:1,2"});
+  expectRefused({batch, "1:65", {"2 stages", "is 3", "--stages"}}, {.stages = 3});
+}
+
+/// Every key of the table is known to the reader, and a word in its place is refused unless the key takes any
+/// string.
+TEST(ConfigErrors, EveryKeyOfTheTableIsChecked) {
+  for (const ConfigKey &key : configKeys()) {
+    // The key in its blocks, and /optimizer with a type that has the parameter.
+    std::string text = "\"no such value\"";
+    for (std::string_view path = key.path; !path.empty(); path = path.substr(0, path.rfind('/'))) {
+      std::string type = key.optimizers.starts_with("SGD") ? "SGD" : "Adam";
+      if (path == "/optimizer" && key.path != "/optimizer" && key.path != "/optimizer/type")
+        text = "{\"type\": \"" + type + "\", " + text.substr(1);
+      text = "{\"" + std::string(path.substr(path.rfind('/') + 1)) + "\": " + text + "}";
+    }
+    TemporaryFile file(text);
+    Result<Config> config = readConfig(file.path(), {});
+    ASSERT_FALSE(config) << text; // no batch size either
+    EXPECT_EQ(config.error().text().find("unknown key"), std::string::npos) << text << config.error().text();
+    bool takesAnyString = key.rule.type == ValueRule::Type::String && key.rule.choices.empty() &&
+                          key.treatment != Treatment::Refused && key.path != "/optimizer/type";
+    EXPECT_EQ(config.error().what.starts_with("neither train_batch_size"), takesAnyString)
+        << text << config.error().text();
+  }
+}

@@ -1,0 +1,318 @@
+#include "frontends/config/Config.h"
+
+#include "TemporaryFile.h"
+#include "frontends/config/ConfigKeys.h"
+#include "schedule/Schedule.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+using namespace stagewright;
+
+static Config read(const std::string &text, const ConfigOverrides &overrides = {}) {
+  TemporaryFile file(text);
+  Result<Config> config = readConfig(file.path(), overrides);
+  EXPECT_TRUE(config) << text << "\n" << config.error().text();
+  return config ? *config : Config();
+}
+
+/// "value origin" by path.
+static std::map<std::string, std::string> settingsOf(const Config &config) {
+  std::map<std::string, std::string> out;
+  for (const Setting &setting : config.settings)
+    out[setting.path] = setting.value + " " + setting.origin;
+  return out;
+}
+
+using Settings = std::map<std::string, std::string>;
+
+TEST(Config, FashionMlp) {
+  Result<Config> config = readConfig(STAGEWRIGHT_MODELS "/fashion_mlp/config.json", {});
+  ASSERT_TRUE(config) << config.error().text();
+  EXPECT_EQ(config->trainBatchSize, 64);
+  EXPECT_EQ(config->microBatchSize, 16);
+  EXPECT_EQ(config->microBatches, 4);
+  EXPECT_EQ(config->stages, 2);
+  EXPECT_EQ(config->schedule, "1f1b");
+  EXPECT_EQ(config->partition, "parameters");
+  EXPECT_EQ(config->stepsPerPrint, 100);
+}
+
+TEST(Config, DefaultsAreThoseOfDeepSpeed) {
+  Config config = read("{\"train_batch_size\": 8}");
+  const Config fresh;
+  EXPECT_EQ(config.microBatchSize, 8);
+  EXPECT_EQ(config.microBatches, 1);
+  EXPECT_EQ(config.dataParallel, 1);
+  EXPECT_EQ(config.stages, fresh.stages);
+  EXPECT_EQ(config.schedule, fresh.schedule);
+  EXPECT_EQ(config.partition, fresh.partition);
+  EXPECT_EQ(config.gradientClipping, 1.0);
+  EXPECT_EQ(config.stepsPerPrint, 10);
+  EXPECT_EQ(config.seed, 1234u);
+  EXPECT_TRUE(config.shuffle);
+  const OptimizerConfig &optimizer = config.optimizer;
+  EXPECT_EQ(optimizer.type, OptimizerType::Adam);
+  EXPECT_EQ(optimizer.learningRate, 1e-3);
+  EXPECT_EQ(optimizer.beta1, 0.9);
+  EXPECT_EQ(optimizer.beta2, 0.999);
+  EXPECT_EQ(optimizer.epsilon, 1e-8);
+  EXPECT_TRUE(optimizer.decoupledDecay);
+  EXPECT_TRUE(optimizer.biasCorrection);
+  EXPECT_EQ(optimizer.weightDecay, 0);
+  EXPECT_EQ(optimizer.momentum, 0);
+  EXPECT_FALSE(optimizer.nesterov);
+}
+
+TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
+  Config config =
+      read("{\"train_batch_size\": 64, \"gradient_accumulation_steps\": 4,\n"
+           "\"fp16\": {\"enabled\": false, \"loss_scale\": 0}, \"zero_optimization\": {\"stage\": 0,\n"
+           "\"reduce_bucket_size\": 5e8}, \"pipeline\": {\"partition\": \"Uniform\"}, \"seed\": 7,\n"
+           "\"optimizer\": {\"type\": \"adamw\", \"params\": {\"betas\": [0.8, 0.99], \"lr\": 1}}}",
+           {.stages = 2, .schedule = "GPipe"});
+  const Settings expected = {
+      {"/data_parallel_size", "1 default"},
+      {"/fp16/enabled", "false file"},
+      {"/fp16/loss_scale", "0 file"},
+      {"/gradient_accumulation_steps", "4 file"},
+      {"/gradient_clipping", "1.0 default"},
+      {"/optimizer/params/adam_w_mode", "true default"},
+      {"/optimizer/params/betas", "[0.8,0.99] file"},
+      {"/optimizer/params/bias_correction", "true default"},
+      {"/optimizer/params/eps", "1e-08 default"},
+      {"/optimizer/params/lr", "1 file"},
+      {"/optimizer/params/torch_adam", "false default"},
+      {"/optimizer/params/weight_decay", "0.0 default"},
+      {"/optimizer/type", "\"AdamW\" file"},
+      {"/pipeline/partition", "\"uniform\" file"},
+      {"/pipeline/stages", "2 option"},
+      {"/seed", "7 file"},
+      {"/stagewright/schedule", "\"gpipe\" option"},
+      {"/stagewright/shuffle", "true default"},
+      {"/steps_per_print", "10 default"},
+      {"/train_batch_size", "64 file"},
+      {"/train_micro_batch_size_per_gpu", "16 inferred"},
+      {"/zero_optimization/reduce_bucket_size", "500000000.0 file"},
+      {"/zero_optimization/stage", "0 file"},
+  };
+  EXPECT_EQ(settingsOf(config), expected);
+  EXPECT_TRUE(std::is_sorted(config.settings.begin(), config.settings.end(),
+                             [](const Setting &a, const Setting &b) { return a.path < b.path; }));
+  EXPECT_EQ(settingsWithoutEffect(config),
+            (std::vector<std::string>{"/fp16/enabled", "/fp16/loss_scale",
+                                      "/zero_optimization/reduce_bucket_size", "/zero_optimization/stage"}));
+}
+
+TEST(Config, ReadsEveryParameterOfSgd) {
+  Config config =
+      read("{\"train_batch_size\": 8, \"optimizer\": {\"type\": \"sgd\", \"params\": {\"lr\": 0.1,\n"
+           "\"momentum\": 0.9, \"dampening\": 0.5, \"weight_decay\": 1e-4, \"nesterov\": false,\n"
+           "\"foreach\": null, \"maximize\": false}}}");
+  EXPECT_EQ(config.optimizer.type, OptimizerType::SGD);
+  EXPECT_EQ(config.optimizer.learningRate, 0.1);
+  EXPECT_EQ(config.optimizer.momentum, 0.9);
+  EXPECT_EQ(config.optimizer.dampening, 0.5);
+  EXPECT_EQ(config.optimizer.weightDecay, 1e-4);
+  EXPECT_FALSE(config.optimizer.nesterov);
+  Settings settings = settingsOf(config);
+  EXPECT_EQ(settings["/optimizer/params/momentum"], "0.9 file");
+  EXPECT_FALSE(settings.contains("/optimizer/params/betas"));
+  Config nesterov = read("{\"train_batch_size\": 8, \"optimizer\": {\"type\": \"SGD\",\n"
+                         "\"params\": {\"momentum\": 0.9, \"nesterov\": true}}}");
+  EXPECT_TRUE(nesterov.optimizer.nesterov);
+  EXPECT_EQ(nesterov.optimizer.learningRate, 1e-3);
+}
+
+TEST(Config, AdamDecaysAsDeepSpeedsDoes) {
+  const struct {
+    const char *type, *params;
+    bool decoupled;
+    double decay;
+  } rows[] = {
+      {"Adam", "{}", true, 0},
+      {"ADAM", "{\"adam_w_mode\": false}", false, 0},
+      {"Adam", "{\"adam_w_mode\": false, \"weight_decay\": 0.5}", false, 0.5},
+      {"AdamW", "{\"adam_w_mode\": false}", true, 0},
+      {"adamW", "{\"weight_decay\": 0.1}", true, 0.1},
+      {"AdamW", "{\"torch_adam\": true}", true, 0.01}, // torch.optim.AdamW's default
+      {"Adam", "{\"torch_adam\": true}", true, 0.01},
+      {"Adam", "{\"torch_adam\": true, \"adam_w_mode\": false}", false, 0},
+      {"AdamW", "{\"torch_adam\": true, \"weight_decay\": 0}", true, 0},
+  };
+  for (const auto &row : rows) {
+    Config config = read("{\"train_batch_size\": 8, \"optimizer\": {\"params\": " + std::string(row.params) +
+                         ", \"type\": \"" + row.type + "\"}}");
+    EXPECT_EQ(config.optimizer.decoupledDecay, row.decoupled) << row.type << row.params;
+    EXPECT_EQ(config.optimizer.weightDecay, row.decay) << row.type << row.params;
+    EXPECT_EQ(settingsOf(config)["/optimizer/params/adam_w_mode"].substr(0, 4),
+              row.decoupled ? "true" : "fals");
+  }
+  Config plain =
+      read("{\"train_batch_size\": 8, \"optimizer\": {\"type\": \"Adam\", \"params\": {\"eps\": 1e-6,\n"
+           "\"bias_correction\": false, \"amsgrad\": false, \"fused\": true, \"max_grad_norm\": 0.0}}}");
+  EXPECT_EQ(plain.optimizer.epsilon, 1e-6);
+  EXPECT_FALSE(plain.optimizer.biasCorrection);
+}
+
+TEST(Config, MicroBatchesOptionKeepsTheGlobalBatch) {
+  const struct {
+    const char *file;
+    int option, train, micro, microBatches;
+    const char *microOrigin;
+  } rows[] = {
+      {"\"train_batch_size\": 64, \"train_micro_batch_size_per_gpu\": 16, \"gradient_accumulation_steps\": 4",
+       8, 64, 8, 8, "inferred"},
+      {"\"train_batch_size\": 64, \"train_micro_batch_size_per_gpu\": 16", 2, 64, 32, 2, "inferred"},
+      {"\"train_batch_size\": 64, \"gradient_accumulation_steps\": 4", 1, 64, 64, 1, "inferred"},
+      {"\"train_batch_size\": 64", 64, 64, 1, 64, "inferred"},
+      {"\"train_micro_batch_size_per_gpu\": 16, \"gradient_accumulation_steps\": 4", 8, 128, 16, 8, "file"},
+      {"\"train_micro_batch_size_per_gpu\": 16", 3, 48, 16, 3, "file"},
+  };
+  for (const auto &row : rows) {
+    Config config = read("{" + std::string(row.file) + "}", {.microBatches = row.option});
+    EXPECT_EQ(config.trainBatchSize, row.train) << row.file;
+    EXPECT_EQ(config.microBatchSize, row.micro) << row.file;
+    EXPECT_EQ(config.microBatches, row.microBatches) << row.file;
+    Settings settings = settingsOf(config);
+    EXPECT_EQ(settings["/gradient_accumulation_steps"], std::to_string(row.microBatches) + " option");
+    EXPECT_EQ(settings["/train_micro_batch_size_per_gpu"], std::to_string(row.micro) + " " + row.microOrigin);
+  }
+}
+
+TEST(Config, StagesComeFromTheOptionTheFileOrTheCutPoints) {
+  const struct {
+    const char *file;
+    std::optional<int> stages;
+    std::optional<std::string> partition;
+    int expectedStages;
+    const char *expectedPartition, *stagesSetting, *partitionSetting;
+  } rows[] = {
+      {"", {}, {}, 1, "parameters", "1 default", "\"parameters\" default"},
+      {", \"pipeline\": {\"stages\": \"auto\", \"partition\": \"best\"}",
+       {},
+       {},
+       1,
+       "parameters",
+       "1 default",
+       "\"parameters\" default"},
+      {", \"pipeline\": {\"stages\": 3}", {}, {}, 3, "parameters", "3 file", "\"parameters\" default"},
+      {", \"pipeline\": {\"stages\": 3}", 2, "uniform", 2, "uniform", "2 option", "\"uniform\" option"},
+      {", \"pipeline\": {\"stages\": 3, \"partition\": \"explicit:2,3\"}",
+       {},
+       {},
+       3,
+       "explicit:2,3",
+       "3 file",
+       "\"explicit:2,3\" file"},
+      {", \"stagewright\": {\"partition\": \"explicit:2,3\"}",
+       {},
+       {},
+       3,
+       "explicit:2,3",
+       "3 inferred",
+       "\"explicit:2,3\" file"},
+      {", \"pipeline\": {\"stages\": 3, \"partition\": \"explicit:2,3\"}", 2, "EXPLICIT:1", 2, "explicit:1",
+       "2 option", "\"explicit:1\" option"},
+      {", \"pipeline\": {\"partition\": \"uniform\"}, \"stagewright\": {\"partition\": \"UNIFORM\"}",
+       {},
+       {},
+       1,
+       "uniform",
+       "1 default",
+       "\"uniform\" file"},
+      {", \"pipeline\": {\"partition\": \"best\"}, \"stagewright\": {\"partition\": \"uniform\"}",
+       {},
+       {},
+       1,
+       "uniform",
+       "1 default",
+       "\"uniform\" file"},
+      {", \"pipeline\": {\"partition\": \"uniform\"}, \"stagewright\": {\"partition\": \"best\"}",
+       {},
+       {},
+       1,
+       "uniform",
+       "1 default",
+       "\"uniform\" file"},
+      {", \"pipeline\": {\"partition\": \"uniform\"}, \"stagewright\": {\"partition\": \"explicit:1\"}", 3,
+       "best", 3, "parameters", "3 option", "\"parameters\" option"},
+  };
+  for (const auto &row : rows) {
+    Config config = read("{\"train_batch_size\": 8" + std::string(row.file) + "}",
+                         {.stages = row.stages, .partition = row.partition});
+    EXPECT_EQ(config.stages, row.expectedStages) << row.file;
+    EXPECT_EQ(config.partition, row.expectedPartition) << row.file;
+    Settings settings = settingsOf(config);
+    EXPECT_EQ(settings["/pipeline/stages"], row.stagesSetting) << row.file;
+    EXPECT_EQ(settings["/pipeline/partition"], row.partitionSetting) << row.file;
+  }
+}
+
+TEST(Config, EveryScheduleOfTheLibraryInAnyCase) {
+  ASSERT_FALSE(schedule::scheduleKinds().empty());
+  for (const std::string &kind : schedule::scheduleKinds()) {
+    std::string upper = kind;
+    std::transform(upper.begin(), upper.end(), upper.begin(),
+                   [](unsigned char c) { return std::toupper(c); });
+    EXPECT_EQ(read("{\"train_batch_size\": 8, \"stagewright\": {\"schedule\": \"" + upper + "\"}}").schedule,
+              kind);
+    EXPECT_EQ(read("{\"train_batch_size\": 8}", {.schedule = upper}).schedule, kind);
+  }
+}
+
+TEST(Config, ScalarsAndTheirLimits) {
+  Config config =
+      read("{\"train_micro_batch_size_per_gpu\": 2, \"train_batch_size\": null,\n"
+           "\"gradient_clipping\": 0, \"steps_per_print\": null, \"seed\": 18446744073709551615,\n"
+           "\"stagewright\": {\"shuffle\": false}, \"data_parallel_size\": 1}",
+           {.dataParallel = 1});
+  EXPECT_EQ(config.gradientClipping, 0);
+  EXPECT_EQ(config.stepsPerPrint, 0);
+  EXPECT_EQ(config.seed, UINT64_MAX);
+  EXPECT_FALSE(config.shuffle);
+  Settings settings = settingsOf(config);
+  EXPECT_EQ(settings["/steps_per_print"], "null file");
+  EXPECT_EQ(settings["/data_parallel_size"], "1 option");
+  EXPECT_EQ(settings["/seed"], "18446744073709551615 file");
+  EXPECT_EQ(settings["/train_batch_size"], "2 inferred");
+  EXPECT_EQ(read("{\"train_batch_size\": 8, \"steps_per_print\": 0}").stepsPerPrint, 0);
+}
+
+/// A configuration as large users have it: everything that DeepSpeed reads, with the features switched off.
+TEST(Config, SwitchedOffFeaturesAndTuningAreAccepted) {
+  Config config = read(R"({
+    "$schema": "docs/config.schema.json",
+    "train_batch_size": 64, "wall_clock_breakdown": false, "dump_state": false, "prescale_gradients": true,
+    "gradient_allreduce_op": "sum", "communication_data_type": "fp16", "sparse_gradients": false,
+    "data_parallel_size": null, "sequence_parallel_size": 1, "scheduler": null, "log_level": "INFO",
+    "fp16": {"enabled": "auto", "loss_scale": 0, "initial_scale_power": 16, "hysteresis": "auto"},
+    "bf16": {"enabled": false}, "bfloat16": {"enabled": false, "check_grad_overflow": true},
+    "amp": {"enabled": false, "opt_level": "O1", "cast_model_outputs": null},
+    "data_types": {"grad_accum_dtype": "fp32", "param_dtype": null},
+    "zero_optimization": {"stage": 0, "allgather_bucket_size": "auto", "sub_group_size": 1e9, "overlap_comm": true,
+      "offload_optimizer": {"device": "none", "pin_memory": true, "ratio": 0.5}, "offload_param": null,
+      "cpu_offload": false, "stage3_max_live_parameters": 1e9},
+    "optimizer": {"type": "Adam", "params": {"lr": 1e-3}, "legacy_fusion": true},
+    "activation_checkpointing": {"partition_activations": true, "number_checkpoints": null},
+    "flops_profiler": {"enabled": false, "module_depth": -1}, "tensorboard": {"enabled": false, "job_name": "x"},
+    "comms_logger": {"enabled": false, "prof_ops": ["all_reduce"]}, "elasticity": {"enabled": false},
+    "checkpoint": {"tag_validation": "WARN", "parallel_write": {"pipeline_stage": true}},
+    "autotuning": {"enabled": false, "something": {"new": 1}}, "aio": {"block_size": 1048576},
+    "compression_training": {"weight_quantization": {"shared_parameters": {"enabled": false, "x": 1},
+      "different_groups": {"wq1": {"params": {}}}}},
+    "tensor_parallel": {"autotp_size": 0, "tp": {"tp_size": 1}},
+    "timers": {"throughput": {"enabled": true, "synchronized": true}},
+    "pipeline": {"seed_layers": true, "activation_checkpoint_interval": 0, "pipe_partitioned": false},
+  })");
+  std::vector<std::string> silent = settingsWithoutEffect(config);
+  auto contains = [&](const char *path) { return std::count(silent.begin(), silent.end(), path) == 1; };
+  EXPECT_TRUE(contains("/zero_optimization/offload_optimizer/ratio"));
+  EXPECT_TRUE(contains("/pipeline/seed_layers"));
+  EXPECT_TRUE(contains("/scheduler"));
+  EXPECT_FALSE(contains("/optimizer/params/lr"));
+  EXPECT_EQ(settingsOf(config)["/fp16/enabled"], "false default"); // "auto"
+  EXPECT_EQ(read("{\"train_batch_size\": 8, \"zero_optimization\": false}").trainBatchSize, 8);
+}

@@ -1,0 +1,241 @@
+#include "frontends/layerspec/ModelSpec.h"
+
+#include "TemporaryFile.h"
+
+#include <gtest/gtest.h>
+
+using namespace stagewright;
+
+namespace {
+
+const std::string kInputs =
+    "{\"name\": \"m\",\n"
+    "\"inputs\": [{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4]},\n"
+    "{\"name\": \"y\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": []}],\n";
+const std::string kLoss = "\n\"loss\": {\"type\": \"CrossEntropyLoss\"}}";
+
+/// A model with these layers from line 5.
+std::string withLayers(const std::string &layers) {
+  return kInputs + "\"layers\": [\n" + layers + "\n]," + kLoss;
+}
+/// A model with this loss from column 9 of line 5, and what follows.
+std::string withLoss(const std::string &loss) {
+  return kInputs + "\"layers\": [{\"type\": \"Tanh\"}],\n\"loss\": " + loss + "}";
+}
+/// A model with this first input at line 2, column 12.
+std::string withInput(const std::string &input) {
+  return "{\"name\": \"m\",\n\"inputs\": [" + input +
+         ",\n{\"name\": \"y\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": []}],\n"
+         "\"layers\": [{\"type\": \"Tanh\"}]," +
+         kLoss;
+}
+
+void expectRefused(const std::vector<BadInput> &cases) {
+  for (const BadInput &input : cases) {
+    TemporaryFile file(input.content);
+    Result<ModelSpec> model = readModelSpec(file.path());
+    ASSERT_FALSE(model) << input.content;
+    expectError(model.error(), input, file.path());
+  }
+}
+
+} // namespace
+
+TEST(ModelErrors, TheFile) {
+  ASSERT_TRUE(readModelSpec(TemporaryFile(withLayers("{\"type\": \"Tanh\"}")).path()));
+  const std::string layers = "\"layers\": [{\"type\": \"Tanh\"}],\n";
+  expectRefused({
+      {"[]", "1:1", {"object", "a list"}},
+      {"{}", "1:1", {"no \"name\""}},
+      {"{\"nam\": 1}", "1:2", {"\"nam\"", "did you mean \"name\""}},
+      {"{\"name\": 7}", "1:10", {"a string", "7"}},
+      {"{\"name\": \"\"}", "1:10", {"empty"}},
+      {"{\"name\": \"a/b\"}", "1:10", {"slash"}},
+      {"{\"name\": \"a\\u0007\"}", "1:10", {"control character"}},
+      {"{\"name\": \"m\"}", "1:1", {"no \"inputs\""}},
+      {"{\"name\": \"m\", \"inputs\": {}}", "1:25", {"a list", "an object"}},
+      {"{\"name\": \"m\", \"inputs\": []}", "1:25", {"a list"}},
+      {kInputs + kLoss.substr(1), "1:1", {"no \"layers\""}},
+      {kInputs + "\"layers\": []," + kLoss, "4:11", {"a list of at least one"}},
+      {kInputs + "\"layers\": [{\"type\": \"Tanh\"}]}", "1:1", {"no \"loss\""}},
+      {kInputs + layers + "\"loss\": {\"type\": \"CrossEntropyLoss\"}, \"optimizer\": {}}",
+       "5:39",
+       {"\"optimizer\""}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\"}, \"metrics\": \"accuracy\""), "5:50", {"a list"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\"}, \"metrics\": [\"acuracy\"]"),
+       "5:51",
+       {"acuracy", "accuracy"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\"}, \"metrics\": [1]"), "5:51", {"a string"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\"}, \"metrics\": [\"accuracy\", \"accuracy\"]"),
+       "5:63",
+       {"twice"}},
+  });
+}
+
+TEST(ModelErrors, Inputs) {
+  expectRefused({
+      {withInput("7"), "2:12", {"an input must be an object"}},
+      {withInput("{}"), "2:12", {"no \"name\""}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\"}"), "2:12", {"no \"shape\""}},
+      {withInput("{\"name\": \"x\", \"role\": \"featur\", \"dtype\": \"f32\", \"shape\": [4]}"),
+       "2:34",
+       {"featur", "label"}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"i32\", \"shape\": [4]}"),
+       "2:54",
+       {"i32", "f32"}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f64\", \"shape\": [4]}"),
+       "2:54",
+       {"f64"}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": 4}"),
+       "2:70",
+       {"list"}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4, 0]}"),
+       "2:74",
+       {"from 1", "0"}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4.5]}"),
+       "2:71",
+       {"4.5"}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [65536, 32768]}"),
+       "2:78",
+       {"more than 2147483647 elements"}},
+      {withInput(
+           "{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [1,1,1,1,1,1,1,1,1]}"),
+       "2:70",
+       {"8"}},
+      {withInput(
+           "{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4], \"deviation\": 0}"),
+       "2:88",
+       {"above 0"}},
+      {withInput(
+           "{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4], \"scale\": \"1\"}"),
+       "2:84",
+       {"a number"}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4], \"scal\": 1}"),
+       "2:75",
+       {"did you mean \"scale\""}},
+      {withInput("{\"name\": \"y\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4]}"),
+       "3:10",
+       {"\"y\"", "twice", ":2:21"}},
+      {withInput("{\"name\": \"z\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": []}"),
+       "2:11",
+       {"no input", "feature"}},
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4]},\n"
+                 "{\"name\": \"z\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": []}"),
+       "2:11",
+       {"2 inputs of the role \"label\""}},
+      {withInput("{\"name\": \"x\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": [], \"scale\": 2}"),
+       "2:81",
+       {"scale", "label"}},
+  });
+}
+
+TEST(ModelErrors, Layers) {
+  expectRefused({
+      {withLayers("7"), "5:1", {"a layer must be an object"}},
+      {withLayers("{\"name\": \"a\"}"), "5:1", {"no \"type\""}},
+      {withLayers("{\"type\": 7}"), "5:10", {"a string"}},
+      {withLayers("{\"type\": \"Relu\"}"),
+       "5:10",
+       {"\"Relu\" (1 layer)", "ReLU", "known are Linear, ReLU, Tanh, GELU, Flatten"}},
+      {withLayers(
+           "{\"type\": \"Tanh\"},\n{\"type\": \"Conv2d\"},\n{\"type\": \"Liner\"},\n{\"type\": \"Conv2d\"}"),
+       "6:10",
+       {"\"Conv2d\" (2 layers)", "\"Liner\" (1 layer)", "to \"Liner\" is Linear"}},
+      {withLayers("{\"type\": \"Tanh\", \"foo\": 1},\n{\"type\": \"Conv2d\"}"),
+       "6:10",
+       {"Conv2d"}}, // types come first
+      {withLayers("{\"type\": \"MSELoss\"}"), "5:10", {"a loss, not a layer", "\"loss\""}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": 4}"), "5:1", {"no \"out_features\""}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": 4, \"out_feature\": 4}"),
+       "5:38",
+       {"\"out_feature\"", "Linear", "did you mean \"out_features\""}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": 0, \"out_features\": 4}"),
+       "5:35",
+       {"in_features", "from 1"}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": 2147483648, \"out_features\": 4}"),
+       "5:35",
+       {"2147483648"}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": \"4\", \"out_features\": 4}"),
+       "5:35",
+       {"an integer"}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": true, \"out_features\": 4}"),
+       "5:35",
+       {"an integer"}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 4, \"bias\": 1}"),
+       "5:65",
+       {"true or false"}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 4, \"dtype\": \"float16\"}"),
+       "5:66",
+       {"dtype", "fp32"}},
+      {withLayers("{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 4, \"device\": \"cuda\"}"),
+       "5:67",
+       {"device", "plan"}},
+      {withLayers("{\"type\": \"GELU\", \"approximate\": \"sigmoid\"}"), "5:33", {"none|tanh"}},
+      {withLayers("{\"type\": \"GELU\", \"approximate\": \"none|tanh\"}"), "5:33", {"none|tanh"}},
+      {withLayers("{\"type\": \"GELU\", \"approximate\": \"\"}"), "5:33", {"approximate"}},
+      {withLayers("{\"type\": \"GELU\", \"approximate\": false}"), "5:33", {"approximate"}},
+      {withLayers("{\"type\": \"ReLU\", \"inplace\": null}"), "5:29", {"inplace"}},
+      {withLayers("{\"type\": \"Flatten\", \"start_dim\": 1.0}"), "5:34", {"an integer"}},
+      {withLayers("{\"type\": \"Flatten\", \"start_dm\": 1}"), "5:21", {"did you mean \"start_dim\""}},
+      {withLayers("{\"type\": \"Tanh\", \"tied\": \"k\"}"), "5:18", {"tied", "write every layer out"}},
+      {withLayers("{\"type\": \"Tanh\", \"repeat\": 3}"), "5:18", {"repeat"}},
+  });
+}
+
+TEST(ModelErrors, NamesAndInputsOfLayers) {
+  expectRefused({
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"a\"},\n{\"type\": \"Tanh\", \"name\": \"a\"}"),
+       "6:26",
+       {"\"a\"", "twice", ":5:26"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"1\"},\n{\"type\": \"Tanh\"}"),
+       "6:1",
+       {"\"1\"", "twice", ":5:26"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"x\"}"), "5:26", {"\"x\"", "twice", ":2:21"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"\"}"), "5:26", {"empty"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"a/b\"}"), "5:26", {"slash"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"a\\nb\"}"), "5:26", {"a\\nb", "control"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"a\\u007f\"}"), "5:26", {"control"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": 1}"), "5:26", {"a string"}},
+      {withLayers("{\"type\": \"Tanh\", \"inputs\": \"x\"}"), "5:28", {"a list"}},
+      {withLayers("{\"type\": \"Tanh\", \"inputs\": []}"), "5:28", {"at least one"}},
+      {withLayers("{\"type\": \"Tanh\", \"inputs\": [1]}"), "5:29", {"a string"}},
+      {withLayers("{\"type\": \"Tanh\", \"inputs\": [\"xx\"]}"), "5:29", {"\"xx\"", "did you mean \"x\""}},
+      {withLayers("{\"type\": \"Tanh\", \"inputs\": [\"y\"]}"), "5:29", {"\"y\"", "label"}},
+      {withLayers("{\"type\": \"Tanh\", \"inputs\": [\"b\"]},\n{\"type\": \"Tanh\", \"name\": \"b\"}"),
+       "5:29",
+       {"no earlier layer"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"a\", \"inputs\": [\"a\"]}"),
+       "5:42",
+       {"no earlier layer"}},
+      {withLayers("{\"type\": \"Tanh\", \"name\": \"a\"},\n{\"type\": \"Tanh\", \"inputs\": [\"a\", \"x\"]}"),
+       "6:34",
+       {"one tensor", "2"}},
+  });
+}
+
+TEST(ModelErrors, Losses) {
+  expectRefused({
+      {withLoss("\"MSELoss\""), "5:9", {"an object"}},
+      {withLoss("{}"), "5:9", {"no \"type\""}},
+      {withLoss("{\"type\": \"CrossEntropy\"}"),
+       "5:18",
+       {"unknown loss", "did you mean \"CrossEntropyLoss\""}},
+      {withLoss("{\"type\": \"Linear\"}"), "5:18", {"a layer, not a loss"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"reduction\": \"sum\"}"),
+       "5:51",
+       {"mean over its samples"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"reduction\": \"men\"}"), "5:51", {"mean|sum|none"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"ignore_index\": 0}"), "5:54", {"every label"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"label_smoothing\": 0.1}"), "5:57", {"label smoothing"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"weight\": [1, 2]}"), "5:48", {"weighs all classes"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"size_average\": true}"), "5:54", {"reduction"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"name\": \"l\"}"), "5:38", {"unknown key \"name\""}},
+      {withLoss("{\"type\": \"MSELoss\"}"), "3:1", {"i32", "MSELoss", "f32"}},
+  });
+  std::string regression = withLoss("{\"type\": \"MSELoss\"},\n\"metrics\": [\"accuracy\"]");
+  regression.replace(regression.find("i32"), 3, "f32");
+  expectRefused({{regression, "6:13", {"classes"}}});
+  std::string classes = withLoss("{\"type\": \"CrossEntropyLoss\"}");
+  classes.replace(classes.find("i32"), 3, "f32");
+  expectRefused({{classes, "3:1", {"f32", "CrossEntropyLoss", "i32"}}});
+}
