@@ -187,7 +187,7 @@ class Limit(ProgramTest):
         self.assertEqual(done.out, "", str(done))
         lines = [line for line in done.err.splitlines() if line.strip()]
         self.assertEqual(len(lines), 1, str(done))
-        self.assertRegex(lines[0], "^stagewright: .*; ", str(done))
+        self.assertRegex(lines[0], "^stagewright: error: .*; ", str(done))
         self.assertFalse(self.weights.exists(), str(done))
 
         done = self.train_within(stage, plan + overhead)

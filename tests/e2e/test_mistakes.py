@@ -19,7 +19,7 @@ class Refusal(ProgramTest):
         self.assertEqual(done.out, "", text)
         lines = [line for line in done.err.splitlines() if line.strip()]
         self.assertEqual(len(lines), 1, text)
-        self.assertRegex(lines[0], r"^stagewright( \w+)?: ", text)
+        self.assertRegex(lines[0], r"^stagewright: error: ", text)
         self.assertIn(str(place), lines[0], text)
         for word in [*([says] if isinstance(says, str) else says), *([advice] if isinstance(advice, str) else advice or [])]:
             self.assertIn(word, lines[0], text)
