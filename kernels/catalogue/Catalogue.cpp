@@ -23,12 +23,13 @@ Result<void> checkShapesOf(std::span<const Shape> shapes) {
 }
 
 using Workspace = std::size_t (*)(std::span<const Shape> shapes, std::string_view target);
+using TogetherRule = Result<void> (*)(std::span<const Shape> shapes, std::span<const Attribute> attributes);
 
 /// One entry of the table, version 1. The shape rule, the operands and the error texts all come from the
 /// signature.
 template <Text Name, Text Signature>
 Kernel kernel(std::vector<AttributeRule> attributes = {}, std::vector<InPlacePair> inPlace = {},
-              Workspace workspace = nullptr) {
+              Workspace workspace = nullptr, TogetherRule together = nullptr) {
   static constexpr Text kName = Name;
   static constexpr Text kSignature = Signature;
   return {.name = kName.view(),
@@ -38,21 +39,30 @@ Kernel kernel(std::vector<AttributeRule> attributes = {}, std::vector<InPlacePai
           .inPlace = std::move(inPlace),
           .signature = kSignature.view(),
           .checkShapes = checkShapesOf<Name, Signature>,
-          .workspaceBytes = workspace};
+          .workspaceBytes = workspace,
+          .checkTogether = together};
 }
 
 /// Host: four bytes for each row of the first operand.
 std::size_t rowResults(std::span<const Shape> shapes, std::string_view target) {
-  if (target != "host" || shapes.empty() || shapes[0].empty() || elements(shapes[0]) < 0)
+  if (target != "host" || shapes.empty() || shapes[0].empty() || elements(shapes[0]) < 0 ||
+      elements(shapes[0]) > kMaxElements)
     return 0;
   return std::size_t(shapes[0][0]) * 4;
 }
 
 /// Host: an fp64 partial for each granule of the first operand.
 std::size_t granuleResults(std::span<const Shape> shapes, std::string_view target) {
-  if (target != "host" || shapes.empty() || elements(shapes[0]) < 0)
+  if (target != "host" || shapes.empty() || elements(shapes[0]) < 0 || elements(shapes[0]) > kMaxElements)
     return 0;
   return std::size_t(granules(elements(shapes[0]))) * 8;
+}
+
+/// sgd: momentum needs its buffer.
+Result<void> checkMomentum(std::span<const Shape> shapes, std::span<const Attribute> attributes) {
+  if (floatAttribute(*find("sgd", 1), attributes, "momentum") != 0.0 && shapes.size() < 6)
+    return userError("kernel sgd", "momentum is not 0 and there is no momentum_buffer");
+  return {};
 }
 
 std::vector<Kernel> makeKernels() {
@@ -97,7 +107,8 @@ std::vector<Kernel> makeKernels() {
       kernel<"sgd", "param f32[X...] RW, grad f32[X...] RW, learning_rate f32[1] R, coefficient f32[1] R, "
                     "step i32[1] R, "
                     "momentum_buffer f32[X...] RW?">(
-          {{"momentum", 0.0}, {"dampening", 0.0}, {"nesterov", std::int64_t(0)}, {"weight_decay", 0.0}}),
+          {{"momentum", 0.0}, {"dampening", 0.0}, {"nesterov", std::int64_t(0)}, {"weight_decay", 0.0}}, {},
+          nullptr, checkMomentum),
       kernel<"adam", "param f32[X...] RW, grad f32[X...] RW, learning_rate f32[1] R, coefficient f32[1] R, "
                      "bias_corrections f64[2] R, exp_avg f32[X...] RW, exp_avg_sq f32[X...] RW">(
           {{"beta1", 0.9},
@@ -178,7 +189,7 @@ Result<void> check(const Kernel &kernel, std::span<const DType> dtypes, std::spa
     if (Result<void> fine = checkAttribute(kernel, attributes[i]); !fine)
       return fine;
   }
-  return {};
+  return kernel.checkTogether ? kernel.checkTogether(shapes, attributes) : Result<void>();
 }
 
 std::int64_t integerAttribute(const Kernel &kernel, std::span<const Attribute> attributes,

@@ -79,6 +79,9 @@ struct Kernel {
   Result<void> (*checkShapes)(std::span<const Shape> shapes) = nullptr;
   /// Bytes of workspace for these shapes on this target ("host", "cuda:sm_90"); null means none.
   std::size_t (*workspaceBytes)(std::span<const Shape> shapes, std::string_view target) = nullptr;
+  /// A rule that joins shapes and attributes, both already checked; null means none.
+  Result<void> (*checkTogether)(std::span<const Shape> shapes,
+                                std::span<const Attribute> attributes) = nullptr;
 };
 
 /// All kernels, by name.

@@ -166,9 +166,45 @@ void linearWeightGrad(const Call &call, void *const *operands, void *, TileRunne
   });
 }
 
+constexpr std::int64_t kBiasTileColumns = 4 * kLanes;
+
+/// acc[columns] += g[rows, columns]: each column is one chain of additions over the rows that starts from
+/// acc.
+void addRows(const float *g, float *acc, std::int64_t rows, std::int64_t columns, Range range) {
+  std::int64_t column = range.begin;
+  for (; column + kBiasTileColumns <= range.end; column += kBiasTileColumns) {
+    Vec16 sums[kBiasTileColumns / kLanes];
+    eachRegister<1, kBiasTileColumns / kLanes>(
+        [&](int, int i) { sums[i] = load(acc + column + i * kLanes); });
+    for (std::int64_t row = 0; row < rows; ++row)
+      eachRegister<1, kBiasTileColumns / kLanes>(
+          [&](int, int i) { sums[i] = sums[i] + load(g + row * columns + column + i * kLanes); });
+    eachRegister<1, kBiasTileColumns / kLanes>(
+        [&](int, int i) { store(acc + column + i * kLanes, sums[i]); });
+  }
+  eachVector({column, range.end}, [&](std::int64_t i, auto lanes) {
+    Vec16 sum = read(acc + i, lanes);
+    for (std::int64_t row = 0; row < rows; ++row)
+      sum = sum + read(g + row * columns + i, lanes);
+    write(acc + i, sum, lanes);
+  });
+}
+
+void biasGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const float *const g = static_cast<const float *>(operands[0]);
+  float *const acc = static_cast<float *>(operands[1]);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
+  const std::int64_t tiles = elementTiles(rows * columns) == 1 ? 1 : ceilDivide(columns, kBiasTileColumns);
+  const std::int64_t width = tiles == 1 ? columns : kBiasTileColumns;
+  runTiles(runner, tiles, [&](std::int64_t index, int) {
+    addRows(g, acc, rows, columns, {index * width, least(columns, (index + 1) * width)});
+  });
+}
+
 const HostKernel kKernels[] = {{"linear", 1, linear},
                                {"linear_input_grad", 1, linearInputGrad},
-                               {"linear_weight_grad", 1, linearWeightGrad}};
+                               {"linear_weight_grad", 1, linearWeightGrad},
+                               {"bias_grad", 1, biasGrad}};
 
 } // namespace
 

@@ -50,7 +50,7 @@ template <int Rows, int Vectors, typename Body>
 STAGEWRIGHT_INLINE void eachRegister(const Body &body) {
 #pragma GCC unroll 16
   for (int row = 0; row < Rows; ++row)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int vector = 0; vector < Vectors; ++vector)
       body(row, vector);
 }

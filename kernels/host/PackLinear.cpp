@@ -24,14 +24,52 @@ void packPanels(std::int64_t depth, std::int64_t columns, float *packed, TileRun
   });
 }
 
+template <int... Numbers>
+struct LaneList {};
+using AllLaneNumbers = LaneList<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>;
+
+/// One of the four steps of a transposition. In each pair of rows that are `Distance` apart:
+///   a0 a1 | b0 b1  ->  a0 b0 | a1 b1      (blocks of `Distance` lanes)
+template <int Distance, int... Lane>
+STAGEWRIGHT_INLINE void exchange(Vec16 (&rows)[kLanes], LaneList<Lane...>) {
+#pragma GCC unroll 16
+  for (int row = 0; row < kLanes; ++row)
+    if ((row & Distance) == 0) {
+      const Vec16 a = rows[row], b = rows[row + Distance];
+      rows[row] = __builtin_shufflevector(a, b, (Lane & Distance ? kLanes + Lane - Distance : Lane)...);
+      rows[row + Distance] =
+          __builtin_shufflevector(a, b, (Lane & Distance ? kLanes + Lane : Lane + Distance)...);
+    }
+}
+
+/// to[j * kPanel + i] = from[i * stride + j] for 16 x 16 elements; only `rows` and `columns` of them are
+/// read, the others are zero.
+STAGEWRIGHT_INLINE void transpose(const float *from, std::int64_t stride, std::int64_t rows,
+                                  std::int64_t columns, float *to) {
+  Vec16 lanes[kLanes] = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if (i < rows)
+      lanes[i] = columns >= kLanes ? load(from + i * stride) : loadFirst(from + i * stride, columns);
+  exchange<1>(lanes, AllLaneNumbers{});
+  exchange<2>(lanes, AllLaneNumbers{});
+  exchange<4>(lanes, AllLaneNumbers{});
+  exchange<8>(lanes, AllLaneNumbers{});
+#pragma GCC unroll 16
+  for (int j = 0; j < kLanes; ++j)
+    if (j < columns)
+      store(to + j * kPanel, lanes[j]);
+}
+
 void packForward(const Call &call, void *const *operands, void *, TileRunner &runner) {
   const float *const weight = static_cast<const float *>(operands[0]);
   const std::int64_t outputs = call.size(0, 0), inputs = call.size(0, 1);
   packPanels(inputs, outputs, static_cast<float *>(operands[1]), runner,
              [&](std::int64_t column, Range steps, float *to) {
-               for (std::int64_t step = steps.begin; step < steps.end; ++step, to += kPanel)
-                 for (std::int64_t lane = 0; lane < kPanel; ++lane)
-                   to[lane] = column + lane < outputs ? weight[(column + lane) * inputs + step] : 0.0f;
+               for (std::int64_t half = 0; half < kPanel; half += kLanes)
+                 for (std::int64_t step = steps.begin; step < steps.end; step += kLanes)
+                   transpose(weight + (column + half) * inputs + step, inputs, outputs - column - half,
+                             steps.end - step, to + (step - steps.begin) * kPanel + half);
              });
 }
 

@@ -52,6 +52,25 @@ STAGEWRIGHT_INLINE void runElements(TileRunner &runner, std::int64_t elements, c
   });
 }
 
+/// Calls body(i, lanes) for the vectors of a range: `lanes` is AllLanes, and at the end a number below 16.
+template <typename Body>
+STAGEWRIGHT_INLINE void eachVector(Range range, const Body &body) {
+  std::int64_t i = range.begin;
+  for (; i + kLanes <= range.end; i += kLanes)
+    body(i, AllLanes{});
+  if (i < range.end)
+    body(i, range.end - i);
+}
+
+/// Calls body(granule, range) for the granules of [0, elements).
+template <typename Body>
+STAGEWRIGHT_INLINE void runGranules(TileRunner &runner, std::int64_t elements, const Body &body) {
+  runElements(runner, elements, [&](Range range) {
+    for (std::int64_t begin = range.begin; begin < range.end; begin += kElementsPerTile)
+      body(begin / kElementsPerTile, Range{begin, least(begin + kElementsPerTile, range.end)});
+  });
+}
+
 } // namespace stagewright::kernels::STAGEWRIGHT_ISA
 
 #endif

@@ -59,6 +59,30 @@ STAGEWRIGHT_INLINE Vec16 splat(float v) {
   return Vec16{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v};
 }
 
+/// The lanes of a vector that exist: all of them, or a number known at run time.
+struct AllLanes {};
+STAGEWRIGHT_INLINE Vec16 read(const float *from, AllLanes) {
+  return load(from);
+}
+STAGEWRIGHT_INLINE Vec16 read(const float *from, std::int64_t count) {
+  return loadFirst(from, count);
+}
+STAGEWRIGHT_INLINE void write(float *to, Vec16 value, AllLanes) {
+  store(to, value);
+}
+STAGEWRIGHT_INLINE void write(float *to, Vec16 value, std::int64_t count) {
+  storeFirst(to, value, count);
+}
+
+inline constexpr Bits16 kLaneNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+/// `value` in the lanes that exist, `other` in the rest.
+STAGEWRIGHT_INLINE Vec16 fill(Vec16 value, Vec16, AllLanes) {
+  return value;
+}
+STAGEWRIGHT_INLINE Vec16 fill(Vec16 value, Vec16 other, std::int64_t count) {
+  return kLaneNumbers < std::int32_t(count) ? value : other;
+}
+
 /// a * b + c, rounded once.
 STAGEWRIGHT_INLINE Vec16 fma(Vec16 a, Vec16 b, Vec16 c) {
 #if __has_builtin(__builtin_elementwise_fma)

@@ -1,0 +1,178 @@
+// Family loss: losses over rows, their gradients, and the count of correct rows. A row is computed by itself;
+// results of rows (or granules) lie in the workspace and are added in order by the calling thread.
+#include "kernels/host/Math16.h"
+#include "kernels/host/Tiles.h"
+
+namespace stagewright::kernels::STAGEWRIGHT_ISA {
+
+namespace {
+
+constexpr float kInfinity = __builtin_inff();
+
+/// Calls body(row) for each row.
+template <typename Body>
+STAGEWRIGHT_INLINE void runRows(TileRunner &runner, std::int64_t rows, std::int64_t columns,
+                                const Body &body) {
+  const std::int64_t tiles = least(rows, elementTiles(rows * columns));
+  runTiles(runner, tiles, [&](std::int64_t index, int) {
+    const Range range = part(rows, tiles, index);
+    for (std::int64_t row = range.begin; row < range.end; ++row)
+      body(row);
+  });
+}
+
+/// valid_rows, at least 0 and at most `rows`.
+std::int64_t validRows(const void *operand, std::int64_t rows) {
+  const std::int64_t valid = *static_cast<const std::int32_t *>(operand);
+  return valid < 0 ? 0 : least(valid, rows);
+}
+
+/// The largest number of a row; NaNs do not count.
+STAGEWRIGHT_INLINE float largestOf(const float *row, std::int64_t columns) {
+  Vec16 most = splat(-kInfinity);
+  eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
+    most = larger(fill(read(row + i, lanes), splat(-kInfinity), lanes), most);
+  });
+  return largestLane(most);
+}
+
+struct CrossEntropyRow {
+  float loss, logSumExp;
+};
+
+/// A NaN in the row, or nothing but -infinity, gives NaNs, as in PyTorch. So does a label that is not a
+/// column.
+CrossEntropyRow crossEntropyRow(const float *row, std::int64_t columns, std::int32_t label) {
+  const float most = largestOf(row, columns);
+  Vec16 sum{};
+  eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
+    sum = sum + fill(exp(read(row + i, lanes) - most), Vec16{}, lanes);
+  });
+  const float logSum = log(splat(sumLanes(sum)))[0];
+  const bool known = label >= 0 && label < columns;
+  return {known ? logSum - (row[label] - most) : __builtin_nanf(""), most + logSum};
+}
+
+void softmaxCrossEntropy(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
+  const float *const logits = static_cast<const float *>(operands[0]);
+  const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
+  float *const loss = static_cast<float *>(operands[3]), *const logSumExp = static_cast<float *>(operands[4]);
+  float *const losses = static_cast<float *>(workspace);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
+  runRows(runner, rows, columns, [&](std::int64_t row) {
+    const CrossEntropyRow result = crossEntropyRow(logits + row * columns, columns, labels[row]);
+    losses[row] = result.loss;
+    logSumExp[row] = result.logSumExp;
+  });
+  const std::int64_t valid = validRows(operands[2], rows);
+  double sum = 0;
+  for (std::int64_t row = 0; row < valid; ++row)
+    sum += double(losses[row]);
+  *loss = valid == 0 ? 0.0f : float(sum / double(valid));
+}
+
+void softmaxCrossEntropyGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const float *const logits = static_cast<const float *>(operands[0]);
+  const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
+  const float *const logSumExp = static_cast<const float *>(operands[2]);
+  float *const dlogits = static_cast<float *>(operands[3]);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
+  const float scale = float(call.reals[0]);
+  runRows(runner, rows, columns, [&](std::int64_t row) {
+    const std::int32_t label = labels[row];
+    const bool known = label >= 0 && label < columns;
+    const float subtrahend = known ? logSumExp[row] : __builtin_nanf("");
+    eachVector({row * columns, (row + 1) * columns}, [&](std::int64_t i, auto lanes) {
+      const std::int64_t lane = row * columns + label - i; // of the label
+      const Vec16 one =
+          kLaneNumbers == std::int32_t(lane < 0 || lane > kLanes ? -1 : lane) ? splat(1.0f) : Vec16{};
+      write(dlogits + i, (exp(read(logits + i, lanes) - subtrahend) - one) * scale, lanes);
+    });
+  });
+}
+
+void mseLoss(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
+  const float *const x = static_cast<const float *>(operands[0]), *const target =
+                                                                      static_cast<const float *>(operands[1]);
+  double *const partials = static_cast<double *>(workspace);
+  const std::int64_t rows = call.size(0, 0), valid = validRows(operands[2], rows) * (call.elements(0) / rows);
+  runGranules(runner, call.elements(0), [&](std::int64_t granule, Range range) {
+    Double16 sum{};
+    eachVector({range.begin, least(range.end, valid)}, [&](std::int64_t i, auto lanes) {
+      const Double16 difference = widen(read(x + i, lanes) - read(target + i, lanes));
+      sum += difference * difference;
+    });
+    partials[granule] = sumLanes(sum);
+  });
+  double sum = 0;
+  for (std::int64_t granule = 0; granule * kElementsPerTile < valid; ++granule)
+    sum += partials[granule];
+  *static_cast<float *>(operands[3]) = valid == 0 ? 0.0f : float(sum / double(valid));
+}
+
+void mseLossGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const float *const x = static_cast<const float *>(operands[0]), *const target =
+                                                                      static_cast<const float *>(operands[1]);
+  float *const dx = static_cast<float *>(operands[2]);
+  const float scale = float(call.reals[0]);
+  runElements(runner, call.elements(0), [&](Range range) {
+    eachVector(range, [&](std::int64_t i, auto lanes) {
+      write(dx + i, (read(x + i, lanes) - read(target + i, lanes)) * scale, lanes);
+    });
+  });
+}
+
+/// Whether column `label` is the first of the largest; a NaN is larger than any number.
+bool isFirstLargest(const float *row, std::int64_t columns, std::int32_t label) {
+  if (label < 0 || label >= columns)
+    return false;
+  Bits16 strange{};
+  eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
+    const Vec16 x = read(row + i, lanes);
+    strange |= x != x;
+  });
+  bool anyNaN = false;
+  for (int lane = 0; lane < kLanes; ++lane)
+    anyNaN |= strange[lane] != 0;
+  const float most = largestOf(row, columns);
+  const auto isTop = [=](float x) { return anyNaN ? x != x : x == most; };
+  std::int64_t first = 0;
+  while (first < label && !isTop(row[first]))
+    ++first;
+  return first == label && isTop(row[label]);
+}
+
+void countCorrect(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
+  const float *const logits = static_cast<const float *>(operands[0]);
+  const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
+  std::int32_t *const correct = static_cast<std::int32_t *>(workspace);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), valid = validRows(operands[2], rows);
+  runRows(runner, rows, columns, [&](std::int64_t row) {
+    correct[row] = row < valid && isFirstLargest(logits + row * columns, columns, labels[row]);
+  });
+  std::int64_t sum = 0;
+  for (std::int64_t row = 0; row < rows; ++row)
+    sum += correct[row];
+  *static_cast<std::int64_t *>(operands[3]) = sum;
+}
+
+void meanLoss(const Call &call, void *const *operands, void *, TileRunner &) {
+  const float *const losses = static_cast<const float *>(operands[0]);
+  double sum = 0;
+  for (std::int64_t i = 0; i < call.elements(0); ++i)
+    sum += double(losses[i]);
+  *static_cast<double *>(operands[1]) = sum / double(call.elements(0));
+}
+
+const HostKernel kKernels[] = {{"softmax_cross_entropy", 1, softmaxCrossEntropy},
+                               {"softmax_cross_entropy_grad", 1, softmaxCrossEntropyGrad},
+                               {"mse_loss", 1, mseLoss},
+                               {"mse_loss_grad", 1, mseLossGrad},
+                               {"count_correct", 1, countCorrect},
+                               {"mean_loss", 1, meanLoss}};
+
+} // namespace
+
+extern const Family Loss = {kKernels, sizeof(kKernels) / sizeof(kKernels[0])};
+
+} // namespace stagewright::kernels::STAGEWRIGHT_ISA
