@@ -1,0 +1,30 @@
+// Ranks that are threads of one process. Whichever side of a message comes second copies it.
+#ifndef STAGEWRIGHT_RUNTIME_COMM_THREADCOMMUNICATOR_H
+#define STAGEWRIGHT_RUNTIME_COMM_THREADCOMMUNICATOR_H
+
+#include "runtime/comm/Communicator.h"
+
+#include <memory>
+#include <vector>
+
+namespace stagewright::runtime {
+
+/// The communicators of `ranks` threads. Make it before the threads, destroy it after they have ended.
+class ThreadGroup {
+public:
+  /// `capacity`: see Communicator::kDefaultCapacity. Memory: 40 bytes x capacity per lane in use.
+  explicit ThreadGroup(int ranks, std::size_t capacity = Communicator::kDefaultCapacity);
+  ~ThreadGroup();
+
+  int size() const;
+  /// For the thread of `rank`.
+  Communicator &communicator(int rank);
+
+private:
+  struct Shared;
+  std::unique_ptr<Shared> shared;
+};
+
+} // namespace stagewright::runtime
+
+#endif
