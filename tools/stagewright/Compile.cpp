@@ -1,0 +1,161 @@
+// stagewright compile: hands the request to the compiler module, then proves what it wrote with the loader.
+#include "Plan.h"
+#include "Program.h"
+#include "Table.h"
+
+#include "compiler/CompilerModule.h"
+#include "runtime/executable/Executable.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <dlfcn.h>
+#include <filesystem>
+#include <memory>
+
+namespace stagewright::program {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct CompileOptions {
+  CompileRequest request;
+  bool json = false;
+};
+
+/// The compiler maps 257 MB of libMLIR, so that only this verb loads it.
+Result<CompileFunction> openCompiler() {
+  std::string path =
+      fs::path(programPath()).parent_path().parent_path() / "lib" / "libstagewright_compiler.so";
+  void *module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  void *symbol = module ? dlsym(module, kCompileSymbol) : nullptr;
+  if (!symbol) {
+    return environmentError(path, std::string("the compiler module cannot be loaded: ") + dlerror(),
+                            "build the target stagewright_compiler (STAGEWRIGHT_COMPILER=ON)");
+  }
+  return reinterpret_cast<CompileFunction>(symbol);
+}
+
+/// MODEL may be a folder that holds model.json and, as the default of --config, config.json.
+Result<void> resolveModel(CompileRequest &request) {
+  if (!request.resumeFrom.empty()) {
+    if (!request.model.empty()) {
+      return userError("MODEL", "--resume-from FILE takes the place of the model", "leave one of them out");
+    }
+    return {};
+  }
+  if (request.model.empty()) {
+    return userError("MODEL", "no model given", "name a model file, or a folder that holds model.json");
+  }
+  std::error_code ignored;
+  if (fs::is_directory(request.model, ignored)) {
+    fs::path folder = request.model;
+    request.model = folder / "model.json";
+    if (!fs::exists(request.model, ignored)) {
+      return userError(folder, "the folder holds no model.json", "name the model file itself");
+    }
+    if (request.config.empty() && fs::exists(folder / "config.json", ignored)) {
+      request.config = folder / "config.json";
+    }
+  }
+  if (request.config.empty()) {
+    return userError("--config", "no configuration given", "name a DeepSpeed-style JSON file with -c CONFIG");
+  }
+  return {};
+}
+
+Result<void> describe(const std::string &path, bool json) {
+  Result<runtime::Executable> loaded = runtime::Executable::load(path);
+  if (!loaded) {
+    return bugError(path, "the compiled file is refused by the loader: " + loaded.error().text());
+  }
+  std::uint64_t planned = totalMemory(*loaded).planned, size = fs::file_size(path);
+  if (json) {
+    nlohmann::ordered_json line = {{"output", path},
+                                   {"bytes", size},
+                                   {"stages", loaded->trainSchedule().stages},
+                                   {"ranks", loaded->rankCount()},
+                                   {"planned_bytes", planned}};
+    std::printf("%s\n", line.dump().c_str());
+    return {};
+  }
+  std::fprintf(stderr, "%s: %s in %d stages, schedule %s, %s of memory on %d ranks\n", path.c_str(),
+               loaded->file().model()->c_str(), loaded->trainSchedule().stages,
+               loaded->trainSchedule().kind.c_str(), byteText(planned).c_str(), loaded->rankCount());
+  return {};
+}
+
+Result<void> compile(CompileOptions &options) {
+  CompileRequest &request = options.request;
+  if (Result<void> resolved = resolveModel(request); !resolved) {
+    return resolved;
+  }
+  bool toFile = request.compileTo.empty();
+  if (request.output.empty()) {
+    if (toFile) {
+      return userError("--output", "no output file given", "add -o x.stage");
+    }
+    request.output = "-";
+  }
+  Result<CompileFunction> compiler = openCompiler();
+  if (!compiler) {
+    return compiler.takeError();
+  }
+  Result<void> compiled;
+  (*compiler)(request, compiled);
+  if (!compiled) {
+    return compiled;
+  }
+  return toFile ? describe(request.output, options.json) : Result<void>();
+}
+
+} // namespace
+
+Verb addCompile(CLI::App &program) {
+  CLI::App *command =
+      program.add_subcommand("compile", "Compile a model and a configuration into a staged executable");
+  auto options = std::make_shared<CompileOptions>();
+  CompileRequest &request = options->request;
+  command
+      ->add_option("MODEL", request.model,
+                   "LayerSpec JSON, or a folder that holds model.json (and config.json)")
+      ->option_text(" ");
+  command
+      ->add_option("-c,--config", request.config,
+                   "DeepSpeed-style JSON; default: config.json of the model's folder")
+      ->option_text("CONFIG");
+  command
+      ->add_option("-o,--output", request.output,
+                   "the file to write; with --compile-to the default is stdout")
+      ->option_text("x.stage");
+  command->add_option("--stages", request.stages, "pipeline stages")->option_text("N")->check(kFromOne);
+  command->add_option("--data-parallel", request.dataParallel, "data-parallel ranks")
+      ->option_text("D")
+      ->check(kFromOne);
+  command
+      ->add_option("--micro-batches", request.microBatches, "micro-batches per step (gradient accumulation)")
+      ->option_text("M")
+      ->check(kFromOne);
+  command->add_option("--schedule", request.schedule, "gpipe, 1f1b or zb-h1")->option_text("S");
+  command
+      ->add_option("--partition", request.partition,
+                   "parameters, uniform or explicit:B1,B2,... (first blocks of stages 1, 2, ...)")
+      ->option_text("P");
+  command->add_option("--target", request.targets, "what to compile for: host")
+      ->option_text("T")
+      ->delimiter(',');
+  command->add_option("--compile-to", request.compileTo, "stop after this phase and write its IR as text")
+      ->option_text("PHASE");
+  command->add_option("--resume-from", request.resumeFrom, "go on from IR that --compile-to wrote")
+      ->option_text("FILE");
+  command->add_flag("--json", options->json, "describe the written file on stdout as one line of JSON");
+  addLater(*command, "--cluster", true, "give --stages and --data-parallel instead");
+  command->footer(
+      "Phases: import, precision, search, partition, differentiate, parallel, schedule, memory, lower\n\n"
+      "Example:\n"
+      "  stagewright compile models/fashion_mlp --stages 2 --schedule 1f1b -o fashion_mlp.stage");
+  return {command, [options] { return compile(*options); }};
+}
+
+} // namespace stagewright::program

@@ -1,0 +1,75 @@
+// stagewright eval.
+#include "EngineCommand.h"
+#include "Program.h"
+#include "Progress.h"
+#include "Table.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <memory>
+
+namespace stagewright::program {
+
+namespace {
+
+struct EvaluateFlags {
+  runtime::EvaluateOptions options;
+  EngineFlags flags;
+};
+
+nlohmann::ordered_json summaryJson(const runtime::EvaluationSummary &summary) {
+  nlohmann::ordered_json json = {{"samples", summary.samples},
+                                 {"loss", summary.loss},
+                                 {"accuracy", nullptr},
+                                 {"samples_per_second", summary.samplesPerSecond},
+                                 {"weights_sha256", summary.weightsSha256},
+                                 {"planned_bytes", summary.plannedBytes},
+                                 {"allocated_bytes", summary.allocatedBytes}};
+  if (summary.accuracy) {
+    json["accuracy"] = *summary.accuracy;
+  }
+  return json;
+}
+
+Result<void> evaluate(EvaluateFlags &evaluate) {
+  return runRanks(evaluate.options, evaluate.flags, [&]() -> Result<void> {
+    Progress progress(mayDrawProgress());
+    evaluate.options.onSamples = [&](std::uint64_t done, std::uint64_t all) {
+      progress.show(done, all, "samples");
+    };
+    Result<runtime::EvaluationSummary> summary = runtime::evaluate(evaluate.options);
+    progress.clear();
+    if (!summary) {
+      return summary.takeError();
+    }
+    if (summary->rank != 0) {
+      return {};
+    }
+    if (evaluate.flags.json) {
+      std::printf("%s\n", summaryJson(*summary).dump().c_str());
+      return {};
+    }
+    std::printf("samples %s, loss %.6f", grouped(summary->samples).c_str(), summary->loss);
+    if (summary->accuracy) {
+      std::printf(", accuracy %.4f", *summary->accuracy);
+    }
+    std::printf(", %.0f samples/s\n", summary->samplesPerSecond);
+    return {};
+  });
+}
+
+} // namespace
+
+Verb addEvaluate(CLI::App &program) {
+  CLI::App *command = program.add_subcommand("eval", "Loss and accuracy on the test data");
+  auto evaluate = std::make_shared<EvaluateFlags>();
+  addEngineOptions(*command, evaluate->options, evaluate->flags);
+  addLater(*command, "--outputs", true, "the loss and the accuracy are what this version reports");
+  command->footer(
+      "Example:\n"
+      "  stagewright eval fashion_mlp.stage --data /usr/share/datasets/fashion-mnist --init w.safetensors");
+  return {command, [evaluate] { return program::evaluate(*evaluate); }};
+}
+
+} // namespace stagewright::program

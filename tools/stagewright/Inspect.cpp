@@ -1,0 +1,259 @@
+// stagewright inspect: what a .stage file will do, before it does it.
+#include "Plan.h"
+#include "PlanJson.h"
+#include "Program.h"
+#include "Table.h"
+#include "TimelineSvg.h"
+
+#include "schedule/Schedule.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+namespace stagewright::program {
+
+namespace {
+
+struct InspectOptions {
+  std::string file, svg;
+  bool schedule = false, memory = false, parameters = false, config = false, explain = false, json = false;
+
+  bool anySection() const { return schedule || memory || parameters || config || explain; }
+};
+
+void print(const std::string &text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+std::uint64_t elements(const executable::Parameter &parameter) {
+  std::uint64_t count = 1;
+  for (std::int64_t size : *parameter.shape()) {
+    count *= static_cast<std::uint64_t>(size);
+  }
+  return count;
+}
+
+std::string summaryText(const runtime::Executable &plan) {
+  const executable::Executable &file = plan.file();
+  const executable::Recipe &recipe = *file.recipe();
+  const executable::ResultContract &contract = *file.contract();
+  std::uint64_t parameters = 0;
+  for (const executable::Parameter *parameter : *file.parameters()) {
+    parameters += elements(*parameter);
+  }
+  Table table({"model", std::to_string(file.blocks()->size()) + " blocks, " + grouped(parameters) +
+                            " parameters, loss " + (file.loss() ? file.loss()->str() : "none")});
+  table.addRow({"batch", std::to_string(recipe.train_batch_size()) +
+                             " samples = " + std::to_string(recipe.micro_batches()) + " micro-batches x " +
+                             std::to_string(recipe.micro_batch_size()) + " samples x data parallel " +
+                             std::to_string(recipe.data_parallel())});
+  char optimizer[160];
+  std::snprintf(optimizer, sizeof optimizer, "%s, learning rate %g, gradient clipping %g",
+                recipe.optimizer()->c_str(), recipe.learning_rate(), recipe.gradient_clipping());
+  table.addRow({"optimizer", optimizer});
+  table.addRow({"result contract", contract.device_family()->str() + ", global batch " +
+                                       std::to_string(contract.global_batch()) + ", " +
+                                       std::to_string(contract.micro_batches()) +
+                                       " micro-batches, data parallel " +
+                                       std::to_string(contract.data_parallel()) +
+                                       ", gradient reduction per " + contract.gradient_reduction()->str()});
+  return file.model()->str() + " (compiled by " + file.compiler()->str() + ")\n" + table.text();
+}
+
+std::string stagesText(const runtime::Executable &plan) {
+  const executable::Executable &file = plan.file();
+  const schedule::Schedule &schedule = plan.trainSchedule();
+  Table table({">stage", ">rank", "layers", ">parameters", ">forward MFLOP", ">backward MFLOP"});
+  for (int stage = 0; stage < schedule.stages; ++stage) {
+    std::string layers;
+    std::uint64_t parameters = 0;
+    double forward = 0, backward = 0;
+    for (const executable::Block *block : *file.blocks()) {
+      if (block->stage() == stage) {
+        layers += (layers.empty() ? "" : ", ") + block->name()->str() + " (" + block->type()->str() + ")";
+        parameters += block->parameters();
+        forward += block->forward_flops();
+        backward += block->backward_flops();
+      }
+    }
+    table.addRow({std::to_string(stage),
+                  std::to_string(schedule.rankOfStage[static_cast<std::size_t>(stage)]), layers,
+                  grouped(parameters), decimal(forward / 1e6, 3), decimal(backward / 1e6, 3)});
+  }
+  return "stages: " + std::to_string(schedule.stages) + " on " + std::to_string(plan.rankCount()) +
+         " ranks, partition " + file.partition()->str() + " (MFLOP per micro-batch)\n" + table.text();
+}
+
+std::string memoryText(const runtime::Executable &plan) {
+  std::vector<std::string> titles = {"bytes"};
+  std::vector<PlanMemory> columns;
+  for (int rank = 0; rank < plan.rankCount(); ++rank) {
+    titles.push_back(">rank " + std::to_string(rank));
+    columns.push_back(rankMemory(plan, rank));
+  }
+  titles.push_back(">all ranks");
+  columns.push_back(totalMemory(plan));
+
+  Table table(titles);
+  auto addRow = [&](const std::string &name, auto value) {
+    std::vector<std::string> cells = {name};
+    for (const PlanMemory &memory : columns) {
+      cells.push_back(grouped(value(memory)));
+    }
+    table.addRow(cells);
+  };
+  for (int i = 0; i < kArenaClasses; ++i) {
+    auto index = static_cast<std::size_t>(i);
+    if (columns.back().byClass[index] > 0) {
+      addRow(className(i), [&](const PlanMemory &memory) { return memory.byClass[index]; });
+    }
+  }
+  addRow("rounding up to pages", [](const PlanMemory &memory) { return memory.rounding(); });
+  addRow("planned", [](const PlanMemory &memory) { return memory.planned; });
+  return "memory: " + grouped(columns.back().planned) + " bytes planned (" +
+         byteText(columns.back().planned) + ")\n" + table.text();
+}
+
+std::string poolsText(const runtime::Executable &plan) {
+  Table table({">rank", ">stage", "slot pool", "from", "to", ">slots", ">bytes per slot", ">bytes"});
+  for (int rank = 0; rank < plan.rankCount(); ++rank) {
+    for (const executable::SlotPool *pool : *plan.rank(rank).pools()) {
+      table.addRow({std::to_string(rank), std::to_string(pool->stage()), pool->name()->str(),
+                    executable::EnumNameTaskKind(pool->first()),
+                    pool->sent() ? std::string(executable::EnumNameTaskKind(pool->last())) + ", sent"
+                                 : std::string(executable::EnumNameTaskKind(pool->last())),
+                    std::to_string(pool->slots()), grouped(pool->slot_bytes()),
+                    grouped(pool->slot_bytes() * pool->slots())});
+    }
+  }
+  return "slot pools: one slot per micro-batch in flight\n" + table.text();
+}
+
+std::string parametersText(const runtime::Executable &plan) {
+  Table table({"parameter", "type", "shape", ">elements", ">stage", "initial values"});
+  for (const executable::Parameter *parameter : *plan.file().parameters()) {
+    const executable::Initializer &initializer = *parameter->initializer();
+    std::string kind = initializer.kind()->str();
+    char values[128];
+    std::snprintf(values, sizeof values,
+                  kind == "constant"  ? "%s %g"
+                  : kind == "uniform" ? "%s in +-%.6g"
+                                      : "%s, deviation %.6g",
+                  kind.c_str(), kind == "constant" ? initializer.value() : initializer.bound());
+    table.addRow({parameter->name()->str(), executable::EnumNameDType(parameter->dtype()),
+                  shapeText(*parameter->shape()), grouped(elements(*parameter)),
+                  std::to_string(parameter->stage()), values});
+  }
+  return "parameters, in import order\n" + table.text();
+}
+
+std::string configText(const runtime::Executable &plan) {
+  Table table({"setting", "value", "origin"});
+  for (const executable::Setting *setting : *plan.file().settings()) {
+    table.addRow({setting->path()->str(), setting->value()->str(), setting->origin()->str()});
+  }
+  return "effective configuration\n" + table.text();
+}
+
+int terminalWidth() {
+  winsize size{};
+  bool known = isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40;
+  return known ? size.ws_col : 110;
+}
+
+std::string headline(const runtime::Executable &plan, const schedule::Timeline &timeline) {
+  const schedule::Schedule &schedule = plan.trainSchedule();
+  return "schedule " + schedule.kind + ": " + std::to_string(schedule.microBatches) +
+         " micro-batches, bubble " + decimal(100 * timeline.bubbleFraction(), 1) + "% of " +
+         decimal(timeline.makespan, 0) + " units of time (F, I and W take one each)";
+}
+
+std::string scheduleText(const runtime::Executable &plan, const schedule::Timeline &timeline) {
+  bool colour = isatty(STDOUT_FILENO) && !std::getenv("NO_COLOR");
+  return headline(plan, timeline) + "\n" + schedule::draw(timeline, terminalWidth(), colour);
+}
+
+std::string tasksText(const runtime::Executable &plan) {
+  std::string text = "tasks of a step\n";
+  for (int rank = 0; rank < plan.rankCount(); ++rank) {
+    text += "  rank " + std::to_string(rank) + ": " +
+            schedule::printTasks(plan.trainSchedule().ranks[static_cast<std::size_t>(rank)]) + "\n";
+  }
+  return text;
+}
+
+Result<void> inspect(const InspectOptions &options) {
+  Result<runtime::Executable> plan = runtime::Executable::load(options.file);
+  if (!plan) {
+    return plan.takeError();
+  }
+  Result<schedule::Timeline> timeline = schedule::simulate(plan->trainSchedule());
+  if (!timeline) {
+    return timeline.takeError();
+  }
+  if (!options.svg.empty()) {
+    std::string title = plan->file().model()->str() + ": " + headline(*plan, *timeline);
+    if (Result<void> written = writeFile(options.svg, timelineSvg(*timeline, title)); !written) {
+      return written;
+    }
+  }
+  if (options.json) {
+    print(planJson(*plan, *timeline).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+          "\n");
+    return {};
+  }
+  std::vector<std::string> sections;
+  bool all = !options.anySection() && options.svg.empty();
+  if (all) {
+    sections = {summaryText(*plan), stagesText(*plan)};
+  }
+  if (all || options.memory) {
+    sections.push_back(memoryText(*plan));
+    sections.push_back(poolsText(*plan));
+  }
+  if (options.parameters) {
+    sections.push_back(parametersText(*plan));
+  }
+  if (options.config) {
+    sections.push_back(configText(*plan));
+  }
+  if (options.explain) {
+    std::string explanation = plan->file().explanation() ? plan->file().explanation()->str() : "";
+    sections.push_back(explanation + (explanation.ends_with('\n') ? "" : "\n"));
+  }
+  if (all || options.schedule) {
+    sections.push_back(scheduleText(*plan, *timeline));
+  }
+  if (options.schedule) {
+    sections.push_back(tasksText(*plan));
+  }
+  for (std::size_t i = 0; i < sections.size(); ++i) {
+    print((i > 0 ? "\n" : "") + sections[i]);
+  }
+  return {};
+}
+
+} // namespace
+
+Verb addInspect(CLI::App &program) {
+  CLI::App *command =
+      program.add_subcommand("inspect", "Show what a staged executable will do, and with how much memory");
+  auto options = std::make_shared<InspectOptions>();
+  command->add_option("FILE", options->file, "the staged executable")->option_text("REQUIRED")->required();
+  command->add_flag("--schedule", options->schedule, "the timeline, and every rank's tasks");
+  command->add_flag("--memory", options->memory, "bytes per arena class and rank, and the slot pools");
+  command->add_flag("--parameters", options->parameters, "names, shapes, stages and initial values");
+  command->add_flag("--config", options->config,
+                    "the effective configuration and where each value comes from");
+  command->add_flag("--explain", options->explain, "what the search considered");
+  command->add_flag("--json", options->json, "everything as one line of JSON (docs/inspect.schema.json)");
+  command->add_option("--svg", options->svg, "write the timeline as a picture")->option_text("FILE");
+  command->footer("Example:\n  stagewright inspect fashion_mlp.stage --schedule");
+  return {command, [options] { return inspect(*options); }};
+}
+
+} // namespace stagewright::program

@@ -1,0 +1,44 @@
+#include "Plan.h"
+
+#include <numeric>
+
+namespace stagewright::program {
+
+std::uint64_t PlanMemory::rounding() const {
+  return planned - std::accumulate(byClass.begin(), byClass.end(), std::uint64_t{0});
+}
+
+PlanMemory rankMemory(const runtime::Executable &plan, int rank) {
+  PlanMemory memory;
+  for (const executable::Arena *arena : *plan.rank(rank).arenas()) {
+    memory.byClass[static_cast<std::size_t>(arena->arena_class())] += arena->bytes();
+  }
+  memory.planned = plan.plannedBytes(rank);
+  return memory;
+}
+
+PlanMemory totalMemory(const runtime::Executable &plan) {
+  PlanMemory total;
+  for (int rank = 0; rank < plan.rankCount(); ++rank) {
+    PlanMemory memory = rankMemory(plan, rank);
+    for (std::size_t i = 0; i < memory.byClass.size(); ++i) {
+      total.byClass[i] += memory.byClass[i];
+    }
+    total.planned += memory.planned;
+  }
+  return total;
+}
+
+std::string className(int arenaClass) {
+  // "OptimizerState" -> "optimizer state"
+  std::string name;
+  for (char c :
+       std::string(executable::EnumNameArenaClass(static_cast<executable::ArenaClass>(arenaClass)))) {
+    bool upper = c >= 'A' && c <= 'Z';
+    name += upper && !name.empty() ? " " : "";
+    name += upper ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return name;
+}
+
+} // namespace stagewright::program

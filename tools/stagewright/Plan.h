@@ -1,0 +1,31 @@
+// Figures that several verbs print about a compiled plan.
+#ifndef STAGEWRIGHT_TOOLS_STAGEWRIGHT_PLAN_H
+#define STAGEWRIGHT_TOOLS_STAGEWRIGHT_PLAN_H
+
+#include "runtime/executable/Executable.h"
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace stagewright::program {
+
+inline constexpr int kArenaClasses = static_cast<int>(executable::ArenaClass::MAX) + 1;
+
+/// Bytes of one rank, or of all.
+struct PlanMemory {
+  std::array<std::uint64_t, kArenaClasses> byClass{}; ///< as the arenas are declared
+  std::uint64_t planned = 0; ///< every arena rounded up to whole pages: what is allocated
+
+  std::uint64_t rounding() const; ///< `planned` less the classes' sum
+};
+
+PlanMemory rankMemory(const runtime::Executable &plan, int rank);
+PlanMemory totalMemory(const runtime::Executable &plan);
+
+/// "activations", "optimizer state", ...
+std::string className(int arenaClass);
+
+} // namespace stagewright::program
+
+#endif

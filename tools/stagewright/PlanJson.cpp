@@ -1,0 +1,218 @@
+#include "PlanJson.h"
+
+#include "Plan.h"
+
+#include "catalogue/Catalogue.h"
+
+namespace stagewright::program {
+
+using Json = nlohmann::ordered_json;
+
+static std::string text(const flatbuffers::String *string) {
+  return string ? string->str() : "";
+}
+
+template <typename Vector>
+static Json list(const Vector *vector) {
+  Json array = Json::array();
+  for (auto value : *vector) {
+    array.push_back(value);
+  }
+  return array;
+}
+
+static Json modelJson(const executable::Executable &file) {
+  Json inputs = Json::array();
+  for (const executable::ModelInput *input : *file.inputs()) {
+    inputs.push_back({{"name", text(input->name())},
+                      {"role", text(input->role())},
+                      {"dtype", executable::EnumNameDType(input->dtype())},
+                      {"sample_shape", input->sample_shape() ? list(input->sample_shape()) : Json::array()},
+                      {"scale", input->scale()},
+                      {"mean", input->mean()},
+                      {"deviation", input->deviation()}});
+  }
+  return {{"name", text(file.model())},
+          {"sha256", text(file.model_sha256())},
+          {"loss", text(file.loss())},
+          {"accuracy", file.accuracy()},
+          {"inputs", inputs}};
+}
+
+static Json recipeJson(const executable::Recipe &recipe) {
+  return {{"train_batch_size", recipe.train_batch_size()},
+          {"micro_batch_size", recipe.micro_batch_size()},
+          {"micro_batches", recipe.micro_batches()},
+          {"data_parallel", recipe.data_parallel()},
+          {"seed", recipe.seed()},
+          {"shuffle", recipe.shuffle()},
+          {"gradient_clipping", recipe.gradient_clipping()},
+          {"steps_per_print", recipe.steps_per_print()},
+          {"optimizer", text(recipe.optimizer())},
+          {"learning_rate", recipe.learning_rate()}};
+}
+
+static Json blocksJson(const executable::Executable &file) {
+  Json blocks = Json::array();
+  for (const executable::Block *block : *file.blocks()) {
+    blocks.push_back({{"name", text(block->name())},
+                      {"type", text(block->type())},
+                      {"stage", block->stage()},
+                      {"output_shape", block->output_shape() ? list(block->output_shape()) : Json::array()},
+                      {"parameters", block->parameters()},
+                      {"forward_flops", block->forward_flops()},
+                      {"backward_flops", block->backward_flops()}});
+  }
+  return blocks;
+}
+
+static Json parametersJson(const executable::Executable &file) {
+  Json parameters = Json::array();
+  for (const executable::Parameter *parameter : *file.parameters()) {
+    const executable::Initializer &initializer = *parameter->initializer();
+    parameters.push_back({{"name", text(parameter->name())},
+                          {"dtype", executable::EnumNameDType(parameter->dtype())},
+                          {"shape", list(parameter->shape())},
+                          {"stage", parameter->stage()},
+                          {"block", parameter->block()},
+                          {"trainable", parameter->trainable()},
+                          {"initializer",
+                           {{"kind", text(initializer.kind())},
+                            {"bound", initializer.bound()},
+                            {"value", initializer.value()}}}});
+  }
+  return parameters;
+}
+
+static Json memoryJson(const PlanMemory &memory) {
+  Json classes = Json::object();
+  for (int i = 0; i < kArenaClasses; ++i) {
+    classes[className(i)] = memory.byClass[static_cast<std::size_t>(i)];
+  }
+  return {{"planned_bytes", memory.planned}, {"bytes_by_class", classes}};
+}
+
+static Json rankJson(const runtime::Executable &plan, int rank) {
+  const executable::RankPlan &rankPlan = plan.rank(rank);
+  Json json = {{"rank", rank}};
+  json.update(memoryJson(rankMemory(plan, rank)));
+  json["arenas"] = Json::array();
+  for (const executable::Arena *arena : *rankPlan.arenas()) {
+    json["arenas"].push_back({{"name", text(arena->name())},
+                              {"class", className(static_cast<int>(arena->arena_class()))},
+                              {"tier", executable::EnumNameMemoryTier(arena->tier())},
+                              {"bytes", arena->bytes()}});
+  }
+  json["slot_pools"] = Json::array();
+  for (const executable::SlotPool *pool : *rankPlan.pools()) {
+    json["slot_pools"].push_back({{"name", text(pool->name())},
+                                  {"stage", pool->stage()},
+                                  {"arena", pool->arena()},
+                                  {"offset", pool->offset()},
+                                  {"slots", pool->slots()},
+                                  {"slot_bytes", pool->slot_bytes()},
+                                  {"first", executable::EnumNameTaskKind(pool->first())},
+                                  {"last", executable::EnumNameTaskKind(pool->last())},
+                                  {"sent", pool->sent()},
+                                  {"train_slots", list(pool->train_slots())},
+                                  {"evaluate_slots", list(pool->evaluate_slots())}});
+  }
+  json["transfers"] = Json::array();
+  for (const executable::Transfer *transfer : *rankPlan.transfers()) {
+    json["transfers"].push_back({{"kind", executable::EnumNameTaskKind(transfer->kind())},
+                                 {"stage", transfer->stage()},
+                                 {"peer", transfer->peer()},
+                                 {"bytes", transfer->bytes()}});
+  }
+  json["programs"] = Json::array();
+  for (const executable::Program *program : *rankPlan.programs()) {
+    Json kernels = Json::array();
+    for (const executable::Command *command : *program->commands()) {
+      kernels.push_back(text(plan.file().kernels()->Get(command->kernel())->name()));
+    }
+    json["programs"].push_back({{"kind", executable::EnumNameProgramKind(program->kind())},
+                                {"stage", program->stage()},
+                                {"kernels", kernels}});
+  }
+  return json;
+}
+
+static Json tasksJson(const std::vector<schedule::Task> &tasks) {
+  Json texts = Json::array();
+  for (const schedule::Task &task : tasks) {
+    texts.push_back(schedule::text(task));
+  }
+  return texts;
+}
+
+static Json scheduleJson(const runtime::Executable &plan, const schedule::Timeline &timeline) {
+  const schedule::Schedule &train = plan.trainSchedule(), &evaluate = plan.evaluateSchedule();
+  Json ranks = Json::array();
+  for (std::size_t rank = 0; rank < train.ranks.size(); ++rank) {
+    ranks.push_back({{"rank", rank},
+                     {"tasks", tasksJson(train.ranks[rank])},
+                     {"evaluation_tasks", tasksJson(evaluate.ranks[rank])}});
+  }
+  return {{"kind", train.kind},
+          {"stages", train.stages},
+          {"micro_batches", train.microBatches},
+          {"rank_of_stage", train.rankOfStage},
+          {"plan_invariant", plan.file().schedule()->plan_invariant()},
+          {"ranks", ranks},
+          {"simulation", timelineJson(timeline)}};
+}
+
+static Json configurationJson(const executable::Executable &file) {
+  Json settings = Json::array();
+  for (const executable::Setting *setting : *file.settings()) {
+    // The value is JSON text; one that does not parse is shown as the text it is.
+    Json value = Json::parse(setting->value()->str(), nullptr, false);
+    settings.push_back({{"path", text(setting->path())},
+                        {"value", value.is_discarded() ? Json(setting->value()->str()) : value},
+                        {"origin", text(setting->origin())}});
+  }
+  return settings;
+}
+
+Json timelineJson(const schedule::Timeline &timeline) {
+  Json ranks = Json::array();
+  for (std::size_t rank = 0; rank < timeline.ranks.size(); ++rank) {
+    ranks.push_back({{"busy", timeline.busy[rank]},
+                     {"idle", timeline.makespan - timeline.busy[rank]},
+                     {"peak_in_flight", timeline.peakInFlight[rank]}});
+  }
+  return {{"makespan", timeline.makespan}, {"bubble", timeline.bubbleFraction()}, {"ranks", ranks}};
+}
+
+Json planJson(const runtime::Executable &plan, const schedule::Timeline &timeline) {
+  const executable::Executable &file = plan.file();
+  const executable::ResultContract &contract = *file.contract();
+  Json ranks = Json::array();
+  for (int rank = 0; rank < plan.rankCount(); ++rank) {
+    ranks.push_back(rankJson(plan, rank));
+  }
+  Json boundaries = list(file.boundaries());
+  Json json = {
+      {"format", {{"major", file.version_major()}, {"minor", file.version_minor()}}},
+      {"compiler", text(file.compiler())},
+      {"model", modelJson(file)},
+      {"contract",
+       {{"device_family", text(contract.device_family())},
+        {"global_batch", contract.global_batch()},
+        {"micro_batches", contract.micro_batches()},
+        {"data_parallel", contract.data_parallel()},
+        {"gradient_reduction", text(contract.gradient_reduction())}}},
+      {"recipe", recipeJson(*file.recipe())},
+      {"partition", {{"method", text(file.partition())}, {"boundaries", boundaries}}},
+      {"blocks", blocksJson(file)},
+      {"parameters", parametersJson(file)},
+  };
+  json.update(memoryJson(totalMemory(plan)));
+  json["ranks"] = std::move(ranks);
+  json["schedule"] = scheduleJson(plan, timeline);
+  json["configuration"] = configurationJson(file);
+  json["explanation"] = text(file.explanation());
+  return json;
+}
+
+} // namespace stagewright::program

@@ -1,0 +1,40 @@
+// The verbs of the program. Each lives in one file: its options, and what it does with them.
+#ifndef STAGEWRIGHT_TOOLS_STAGEWRIGHT_PROGRAM_H
+#define STAGEWRIGHT_TOOLS_STAGEWRIGHT_PROGRAM_H
+
+#include "error/Error.h"
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <string>
+
+namespace stagewright::program {
+
+struct Verb {
+  CLI::App *command;
+  std::function<Result<void>()> run;
+};
+
+Verb addCompile(CLI::App &program);
+Verb addInspect(CLI::App &program);
+Verb addTrain(CLI::App &program);
+Verb addEvaluate(CLI::App &program);
+Verb addSimulate(CLI::App &program);
+
+/// Absolute path of the running program, links resolved.
+std::string programPath();
+
+/// Check of an option that counts something.
+inline const CLI::Range kFromOne(1, 1'000'000'000);
+
+/// Declares an option that belongs to a later version: not listed, and refused with `advice` when given.
+void addLater(CLI::App &command, const std::string &option, bool takesValue, const std::string &advice);
+
+/// Writes a whole file by way of a temporary one beside it and a rename, so that `path` never holds half of
+/// it. Errors: Environment.
+Result<void> writeFile(const std::string &path, const std::string &text);
+
+} // namespace stagewright::program
+
+#endif

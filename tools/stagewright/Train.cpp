@@ -1,0 +1,104 @@
+// stagewright train.
+#include "EngineCommand.h"
+#include "Program.h"
+#include "Progress.h"
+#include "Table.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <memory>
+
+namespace stagewright::program {
+
+namespace {
+
+struct TrainFlags {
+  runtime::TrainOptions options;
+  EngineFlags flags;
+};
+
+nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
+  nlohmann::ordered_json json = {{"steps", summary.steps},
+                                 {"loss", summary.loss},
+                                 {"losses", summary.losses},
+                                 {"samples_per_second", summary.samplesPerSecond},
+                                 {"weights_sha256", summary.weightsSha256},
+                                 {"state_sha256", summary.stateSha256},
+                                 {"planned_bytes", summary.plannedBytes},
+                                 {"allocated_bytes", summary.allocatedBytes},
+                                 {"allocations_after_warmup", nullptr}};
+  if (summary.allocationsAfterWarmup) {
+    json["allocations_after_warmup"] = *summary.allocationsAfterWarmup;
+  }
+  return json;
+}
+
+void printSummary(const runtime::TrainSummary &summary) {
+  std::printf("steps %llu, loss %.6f, %.0f samples/s\n", static_cast<unsigned long long>(summary.steps),
+              summary.loss, summary.samplesPerSecond);
+  std::printf("memory %s bytes planned, %s allocated\n", grouped(summary.plannedBytes).c_str(),
+              grouped(summary.allocatedBytes).c_str());
+  std::printf("weights sha256 %s\nstate   sha256 %s\n", summary.weightsSha256.c_str(),
+              summary.stateSha256.c_str());
+}
+
+Result<void> train(TrainFlags &train) {
+  return runRanks(train.options, train.flags, [&]() -> Result<void> {
+    Progress progress(mayDrawProgress());
+    train.options.onStep = [&](const runtime::StepReport &report) {
+      if (report.line) {
+        progress.clear();
+        std::fprintf(stderr, "%s\n", report.line);
+      }
+      char rest[128];
+      std::snprintf(rest, sizeof rest, "loss %.4f  lr %.3g  %.0f samples/s", report.loss, report.learningRate,
+                    report.samplesPerSecond);
+      progress.show(report.step, report.steps, rest);
+    };
+    Result<runtime::TrainSummary> summary = runtime::train(train.options);
+    progress.clear();
+    if (!summary) {
+      return summary.takeError();
+    }
+    if (summary->rank == 0) {
+      if (train.flags.json) {
+        std::printf("%s\n", summaryJson(*summary).dump().c_str());
+      } else {
+        printSummary(*summary);
+      }
+    }
+    return {};
+  });
+}
+
+} // namespace
+
+Verb addTrain(CLI::App &program) {
+  CLI::App *command = program.add_subcommand("train", "Train a staged executable");
+  auto train = std::make_shared<TrainFlags>();
+  addEngineOptions(*command, train->options, train->flags);
+  CLI::Option *steps = command->add_option("--steps", train->options.steps, "steps to train")
+                           ->option_text("N")
+                           ->check(kFromOne);
+  command->add_option("--epochs", train->options.epochs, "passes over the data to train (default 1)")
+      ->option_text("N")
+      ->check(kFromOne)
+      ->excludes(steps);
+  command
+      ->add_option("--save-weights", train->options.saveWeights,
+                   "write the weights at the end, as safetensors")
+      ->option_text("FILE");
+  command
+      ->add_option("--sample-order", train->options.sampleOrder,
+                   "take the samples in this order instead of the shuffle: one index per line")
+      ->option_text("FILE");
+  addLater(*command, "--save", true, "--save-weights FILE writes the weights at the end");
+  addLater(*command, "--resume", false, "--init FILE begins with weights that --save-weights wrote");
+  command->footer("Example:\n"
+                  "  stagewright train fashion_mlp.stage --data /usr/share/datasets/fashion-mnist --epochs 5 "
+                  "--save-weights w.safetensors");
+  return {command, [train] { return program::train(*train); }};
+}
+
+} // namespace stagewright::program
