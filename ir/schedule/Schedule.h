@@ -62,7 +62,7 @@ struct Schedule {
 const std::vector<std::string> &scheduleKinds();
 
 /// Compute tasks (F, I, W, B) of one step with one stage per rank.
-/// Errors: unknown kind (with the nearest name), stages < 1, microBatches < 1.
+/// Errors: unknown kind (with the nearest name), stages < 1, microBatches outside 1..65535, more than 2^22 forward tasks.
 /// Sources of the rules: GPipe (Huang 2019), 1F1B (Narayanan 2019/2021), ZB-H1 (Qi 2023).
 Result<Schedule> generate(std::string_view kind, int stages, int microBatches);
 
@@ -100,7 +100,8 @@ bool isPlanInvariant(const Schedule &schedule);
 // ---- Slots (Slots.cpp) ------------------------------------------------------------------------------------------
 
 /// A value of one stage that lives, per micro-batch, from the start of task `first` to the end of task `last`.
-/// B stands for both I and W. A value with last == AllGather or Update lives to the end of the step.
+/// B stands for both I and W. A value with last == AllGather or Update lives to the end of the step; one whose `last`
+/// does not occur (I and W in an evaluation pass) to the end of the micro-batch's last compute task of the stage.
 /// `sent` values live, in addition, until their SEND's transfer has completed.
 struct Lifetime {
   int stage = 0;
@@ -133,7 +134,7 @@ struct Costs {
   std::vector<double> forward;        ///< [S]
   std::vector<double> backwardInput;  ///< [S]
   std::vector<double> backwardWeight; ///< [S]
-  double latency = 0;                 ///< one way, per transfer
+  double latency = 0;                 ///< one way, per transfer, from the SEND on
 };
 
 struct TimedTask {
@@ -146,7 +147,7 @@ struct Timeline {
   double makespan = 0;                        ///< first task's start to last task's end
   std::vector<std::vector<TimedTask>> ranks;  ///< compute tasks only
   std::vector<double> busy;                   ///< [ranks]
-  std::vector<int> peakInFlight;              ///< [ranks] most micro-batches (summed over the rank's stages) between start of F and end of W (or B)
+  std::vector<int> peakInFlight;              ///< [ranks] most micro-batches (summed over the rank's stages) between start of F and end of I (or B)
   /// 1 - busy / makespan, averaged over ranks (convention A: whole-step makespan).
   double bubbleFraction() const;
 };
@@ -169,7 +170,9 @@ Result<std::vector<Task>> parseTasks(std::string_view text);
 
 /// torch.distributed.pipelining's CSV: one row per rank, empty cells are idle slots. Rows of compute tasks, or of
 /// compute and transfer tasks. `stages` and `rankOfStage` follow from which row holds which stage.
+/// Errors: what is not a task, a stage in two rows or in none, more than 65535 micro-batches.
 Result<Schedule> parseCsv(std::string_view csv);
+/// Step tasks (PREPARE, NORM, ALL_GATHER, UPDATE) are left out: the format has none.
 std::string printCsv(const Schedule &schedule);
 
 /// The timeline as text, one row per rank, F k, I k, W k (B k) in cells; at most `width` columns (wider ones are cut

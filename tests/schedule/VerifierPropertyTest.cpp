@@ -1,0 +1,593 @@
+// verify() against a machine that knows nothing but the meaning of the tasks: it steps the ranks one task at
+// a time, with blocking sends and in-order channels, and looks whether all of them reach the end.
+#include "schedule/Schedule.h"
+
+#include <algorithm>
+#include <array>
+#include <gtest/gtest.h>
+#include <map>
+#include <optional>
+#include <random>
+#include <set>
+
+using namespace stagewright;
+using namespace stagewright::schedule;
+
+namespace {
+
+// ---- The machine
+// ----------------------------------------------------------------------------------------------------
+
+enum Verdict { Accepted, Incomplete, WrongMessage, OutOfOrder, Deadlock, kVerdicts };
+
+/// The tasks that a rank has to have, from the obligations; I and W where the rank has no B.
+std::vector<Task> expectedTasks(const Schedule &schedule, int rank, bool training) {
+  const std::set<Task> present(schedule.ranks[rank].begin(), schedule.ranks[rank].end());
+  const int last = schedule.stages - 1;
+  auto elsewhere = [&](int stage) {
+    return stage >= 0 && stage <= last && schedule.rankOfStage[stage] != rank;
+  };
+  std::vector<Task> expected{{TaskKind::AllGather, -1, -1}};
+  for (int s = 0; s <= last; ++s) {
+    if (schedule.rankOfStage[s] != rank) {
+      continue;
+    }
+    if (training) {
+      expected.insert(expected.end(),
+                      {{TaskKind::Prepare, s, -1}, {TaskKind::Norm, s, -1}, {TaskKind::Update, s, -1}});
+    } else if (present.contains({TaskKind::Prepare, s, -1})) {
+      expected.push_back({TaskKind::Prepare, s, -1});
+    }
+    for (int k = 0; k < schedule.microBatches; ++k) {
+      expected.push_back({TaskKind::Forward, s, k});
+      if (elsewhere(s - 1)) {
+        expected.push_back({TaskKind::ReceiveForward, s, k});
+      }
+      if (elsewhere(s + 1)) {
+        expected.push_back({TaskKind::SendForward, s, k});
+      }
+      if (!training) {
+        continue;
+      }
+      if (present.contains({TaskKind::Backward, s, k})) {
+        expected.push_back({TaskKind::Backward, s, k});
+      } else {
+        expected.insert(expected.end(), {{TaskKind::BackwardInput, s, k}, {TaskKind::BackwardWeight, s, k}});
+      }
+      if (elsewhere(s + 1)) {
+        expected.push_back({TaskKind::ReceiveBackward, s, k});
+      }
+      if (elsewhere(s - 1)) {
+        expected.push_back({TaskKind::SendBackward, s, k});
+      }
+    }
+  }
+  return expected;
+}
+
+bool complete(const Schedule &schedule, bool training) {
+  if (schedule.ranks.empty() || schedule.stages < 1 || schedule.microBatches < 1 ||
+      schedule.rankOfStage.size() != static_cast<std::size_t>(schedule.stages)) {
+    return false;
+  }
+  for (int rank : schedule.rankOfStage) {
+    if (rank < 0 || rank >= schedule.rankCount()) {
+      return false;
+    }
+  }
+  for (int rank = 0; rank < schedule.rankCount(); ++rank) {
+    std::vector<Task> expected = expectedTasks(schedule, rank, training), present = schedule.ranks[rank];
+    std::sort(expected.begin(), expected.end());
+    std::sort(present.begin(), present.end());
+    if (expected != present) {
+      return false;
+    }
+  }
+  return true;
+}
+
+class Machine {
+public:
+  Machine(const Schedule &schedule, bool training)
+      : schedule(schedule), training(training), counter(schedule.ranks.size(), 0),
+        done(kTaskKinds * schedule.stages * (schedule.microBatches + 1), false),
+        arrived(kTaskKinds * schedule.stages * (schedule.microBatches + 1), false),
+        tasksLeft(schedule.stages, 0) {
+    for (const std::vector<Task> &tasks : schedule.ranks) {
+      for (const Task &task : tasks) {
+        if (hasMicroBatch(task.kind)) {
+          ++tasksLeft[task.stage];
+        }
+      }
+    }
+  }
+
+  /// Only for complete schedules.
+  Verdict run() {
+    for (bool progress = true; progress;) {
+      progress = gather();
+      for (int rank = 0; rank < schedule.rankCount(); ++rank) {
+        while (!atEnd(rank) && step(rank)) {
+          progress = true;
+        }
+        if (wrongMessage) {
+          return WrongMessage;
+        }
+      }
+    }
+    bool finished = true, ownFault = false;
+    for (int rank = 0; rank < schedule.rankCount(); ++rank) {
+      finished &= atEnd(rank);
+      ownFault |= !atEnd(rank) && !ownListAllows(rank, current(rank));
+    }
+    return finished ? Accepted : ownFault ? OutOfOrder : Deadlock;
+  }
+
+private:
+  struct Message {
+    bool forward;
+    int boundary; ///< between stages `boundary` and `boundary + 1`
+    int microBatch;
+    bool operator==(const Message &) const = default;
+  };
+  /// One way between two ranks. Receives match sends in the order in which both are posted.
+  struct Channel {
+    std::vector<Message> posted;
+    std::size_t sent = 0;
+  };
+
+  bool atEnd(int rank) const { return counter[rank] == schedule.ranks[rank].size(); }
+  const Task &current(int rank) const { return schedule.ranks[rank][counter[rank]]; }
+  std::size_t index(TaskKind kind, int stage, int k) const {
+    return (static_cast<std::size_t>(kind) * schedule.stages + stage) * (schedule.microBatches + 1) + k + 1;
+  }
+  bool isDone(TaskKind kind, int stage, int k = -1) const { return done[index(kind, stage, k)]; }
+  bool gradientDone(int stage, int k) const {
+    return isDone(TaskKind::BackwardInput, stage, k) || isDone(TaskKind::Backward, stage, k);
+  }
+  bool shareRank(int a, int b) const { return schedule.rankOfStage[a] == schedule.rankOfStage[b]; }
+
+  /// Whether what the task needs from its own rank has happened.
+  bool ownListAllows(int rank, const Task &task) const {
+    const int s = task.stage, k = task.microBatch, last = schedule.stages - 1;
+    if (hasMicroBatch(task.kind) && training && !isDone(TaskKind::Prepare, s)) {
+      return false;
+    }
+    switch (task.kind) {
+    case TaskKind::Prepare:
+      return nothingRan(s);
+    case TaskKind::Forward:
+      return s == 0 || (shareRank(s - 1, s) ? isDone(TaskKind::Forward, s - 1, k)
+                                            : isDone(TaskKind::ReceiveForward, s, k));
+    case TaskKind::BackwardInput:
+    case TaskKind::Backward:
+      return isDone(TaskKind::Forward, s, k) &&
+             (s == last ||
+              (shareRank(s, s + 1) ? gradientDone(s + 1, k) : isDone(TaskKind::ReceiveBackward, s, k)));
+    case TaskKind::BackwardWeight:
+      return isDone(TaskKind::BackwardInput, s, k);
+    case TaskKind::SendForward:
+      return isDone(TaskKind::Forward, s, k);
+    case TaskKind::SendBackward:
+      return gradientDone(s, k);
+    case TaskKind::ReceiveForward:
+    case TaskKind::ReceiveBackward:
+      return true;
+    case TaskKind::Norm:
+      return tasksLeft[s] == 0;
+    case TaskKind::AllGather:
+      for (int stage = 0; stage <= last; ++stage) {
+        if (schedule.rankOfStage[stage] == rank &&
+            (tasksLeft[stage] > 0 || (training && !isDone(TaskKind::Norm, stage)))) {
+          return false;
+        }
+      }
+      return true;
+    case TaskKind::Update:
+      return gathered;
+    }
+    return false;
+  }
+  bool nothingRan(int stage) const {
+    for (TaskKind kind : {TaskKind::Forward, TaskKind::ReceiveForward, TaskKind::ReceiveBackward}) {
+      for (int k = 0; k < schedule.microBatches; ++k) {
+        if (isDone(kind, stage, k)) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  bool gather() {
+    for (int rank = 0; rank < schedule.rankCount(); ++rank) {
+      if (atEnd(rank) || current(rank).kind != TaskKind::AllGather || !ownListAllows(rank, current(rank))) {
+        return false;
+      }
+    }
+    for (std::size_t &position : counter) {
+      ++position;
+    }
+    gathered = true;
+    return true;
+  }
+
+  /// Runs the rank's current task if nothing blocks it.
+  bool step(int rank) {
+    const Task task = current(rank);
+    const int s = task.stage, k = task.microBatch;
+    if (task.kind == TaskKind::AllGather || !ownListAllows(rank, task)) {
+      return false;
+    }
+    switch (task.kind) {
+    case TaskKind::ReceiveForward:
+      channels[{schedule.rankOfStage[s - 1], rank, true}].posted.push_back({true, s - 1, k});
+      break;
+    case TaskKind::ReceiveBackward:
+      channels[{schedule.rankOfStage[s + 1], rank, false}].posted.push_back({false, s, k});
+      break;
+    case TaskKind::SendForward:
+      if (!transfer(channels[{rank, schedule.rankOfStage[s + 1], true}], {true, s, k},
+                    TaskKind::ReceiveForward, s + 1)) {
+        return false;
+      }
+      break;
+    case TaskKind::SendBackward:
+      if (!transfer(channels[{rank, schedule.rankOfStage[s - 1], false}], {false, s - 1, k},
+                    TaskKind::ReceiveBackward, s - 1)) {
+        return false;
+      }
+      break;
+    case TaskKind::Forward:
+      if (s > 0 && !shareRank(s - 1, s) && !arrived[index(TaskKind::ReceiveForward, s, k)]) {
+        return false;
+      }
+      break;
+    case TaskKind::BackwardInput:
+    case TaskKind::Backward:
+      if (s + 1 < schedule.stages && !shareRank(s, s + 1) &&
+          !arrived[index(TaskKind::ReceiveBackward, s, k)]) {
+        return false;
+      }
+      break;
+    default:
+      break;
+    }
+    done[index(task.kind, s, k)] = true;
+    tasksLeft[s] -= hasMicroBatch(task.kind);
+    ++counter[rank];
+    return true;
+  }
+
+  bool transfer(Channel &channel, const Message &message, TaskKind receive, int receiver) {
+    if (channel.sent == channel.posted.size()) {
+      return false; // the send blocks until a receive is posted
+    }
+    wrongMessage |= channel.posted[channel.sent++] != message;
+    arrived[index(receive, receiver, message.microBatch)] = true;
+    return true;
+  }
+
+  const Schedule &schedule;
+  const bool training;
+  std::vector<std::size_t> counter;
+  std::vector<bool> done, arrived;
+  std::vector<int> tasksLeft; ///< with a micro-batch, per stage
+  std::map<std::tuple<int, int, bool>, Channel> channels;
+  bool gathered = false, wrongMessage = false;
+};
+
+Verdict judge(const Schedule &schedule, Purpose purpose) {
+  const bool training = purpose == Purpose::Training;
+  return complete(schedule, training) ? Machine(schedule, training).run() : Incomplete;
+}
+
+// ---- Random schedules
+// -----------------------------------------------------------------------------------------------
+
+class RandomSchedules {
+public:
+  explicit RandomSchedules(unsigned seed) : random(seed) {}
+
+  int below(int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); }
+
+  /// A schedule that is valid or, after legal reorderings in each list, may be.
+  Schedule make(Purpose purpose) {
+    const int p = 1 + below(5), m = 1 + below(8);
+    Schedule schedule;
+    if (purpose == Purpose::Evaluation) {
+      schedule = *generateEvaluation(p, m);
+    } else if (below(3) > 0) {
+      schedule = *generate(scheduleKinds()[below(static_cast<int>(scheduleKinds().size()))], p, m);
+      schedule = addStepTasks(*addTransfers(schedule));
+    } else {
+      schedule = addStepTasks(*addTransfers(anyOrder(p, m)));
+    }
+    if (below(3) == 0) {
+      for (int swaps = 1 + below(12); swaps > 0; --swaps) {
+        swapIndependentNeighbours(schedule);
+      }
+    }
+    if (below(2) == 0) {
+      for (int moves = 1 + below(2 * m); moves > 0; --moves) {
+        moveTransfer(schedule);
+      }
+    }
+    return schedule;
+  }
+
+  static constexpr std::array<const char *, 12> kMutations = {"two neighbours swapped",
+                                                              "any two tasks swapped",
+                                                              "task dropped",
+                                                              "task doubled",
+                                                              "two sends crossed",
+                                                              "two receives crossed",
+                                                              "sends and receives crossed alike",
+                                                              "task moved to another rank",
+                                                              "task moved within its rank",
+                                                              "stage changed",
+                                                              "micro-batch changed",
+                                                              "kind changed"};
+
+  /// Applies mutation `which`; returns false if this schedule has nothing to apply it to.
+  bool mutate(Schedule &schedule, int which) {
+    std::vector<Task> &tasks = schedule.ranks[below(schedule.rankCount())];
+    const int n = static_cast<int>(tasks.size());
+    if (n < 2) {
+      return false;
+    }
+    const int i = below(n), j = below(n);
+    switch (which) {
+    case 0:
+      std::swap(tasks[i % (n - 1)], tasks[i % (n - 1) + 1]);
+      return true;
+    case 1:
+      std::swap(tasks[i], tasks[j]);
+      return true;
+    case 2:
+      tasks.erase(tasks.begin() + i);
+      return true;
+    case 3:
+      tasks.insert(tasks.begin() + j, Task(tasks[i]));
+      return true;
+    case 4:
+      return cross(tasks, below(2) ? TaskKind::SendForward : TaskKind::SendBackward);
+    case 5:
+      return cross(tasks, below(2) ? TaskKind::ReceiveForward : TaskKind::ReceiveBackward);
+    case 6:
+      return crossBothEnds(schedule);
+    case 7: {
+      std::vector<Task> &other = schedule.ranks[below(schedule.rankCount())];
+      const Task task = tasks[i];
+      tasks.erase(tasks.begin() + i);
+      other.insert(other.begin() + below(static_cast<int>(other.size()) + 1), task);
+      return true;
+    }
+    case 8:
+      std::rotate(tasks.begin() + std::min(i, j), tasks.begin() + std::max(i, j),
+                  tasks.begin() + std::max(i, j) + 1);
+      return true;
+    case 9:
+      tasks[i].stage = below(schedule.stages + 2) - 1;
+      return true;
+    case 10:
+      tasks[i].microBatch = below(schedule.microBatches + 2) - 1;
+      return true;
+    default:
+      tasks[i].kind = static_cast<TaskKind>(below(kTaskKinds + 1));
+      return true;
+    }
+  }
+
+private:
+  /// Compute tasks in any order that the data allows, with up to two stages per rank anywhere, B or I and W.
+  Schedule anyOrder(int p, int m) {
+    Schedule schedule{"any", p + below(p + 1), m, {}, std::vector<std::vector<Task>>(p)};
+    for (int stage = 0; stage < schedule.stages; ++stage) {
+      const int turned = stage < p ? stage : 2 * p - 1 - stage; // V placement
+      schedule.rankOfStage.push_back(below(2) ? turned : below(p));
+    }
+    std::vector<Task> open;
+    for (int s = 0; s < schedule.stages; ++s) {
+      for (int k = 0; k < m; ++k) {
+        open.push_back({TaskKind::Forward, s, k});
+        if (below(2)) {
+          open.push_back({TaskKind::Backward, s, k});
+        } else {
+          open.insert(open.end(), {{TaskKind::BackwardInput, s, k}, {TaskKind::BackwardWeight, s, k}});
+        }
+      }
+    }
+    std::set<Task> ran; // F, I (also for B)
+    auto possible = [&](const Task &task) {
+      const int s = task.stage, k = task.microBatch;
+      switch (task.kind) {
+      case TaskKind::Forward:
+        return s == 0 || ran.contains({TaskKind::Forward, s - 1, k});
+      case TaskKind::BackwardWeight:
+        return ran.contains({TaskKind::BackwardInput, s, k});
+      default:
+        return ran.contains({TaskKind::Forward, s, k}) &&
+               (s + 1 == schedule.stages || ran.contains({TaskKind::BackwardInput, s + 1, k}));
+      }
+    };
+    while (!open.empty()) {
+      const int i = below(static_cast<int>(open.size()));
+      const Task task = open[i];
+      if (possible(task)) {
+        schedule.ranks[schedule.rankOfStage[task.stage]].push_back(task);
+        ran.insert({task.kind == TaskKind::Backward ? TaskKind::BackwardInput : task.kind, task.stage,
+                    task.microBatch});
+        open.erase(open.begin() + i);
+      }
+    }
+    return schedule;
+  }
+
+  /// Swaps two neighbours that do not read from each other: the list stays legal on its own, the ranks
+  /// together may not.
+  void swapIndependentNeighbours(Schedule &schedule) {
+    std::vector<Task> &tasks = schedule.ranks[below(schedule.rankCount())];
+    if (tasks.size() < 2) {
+      return;
+    }
+    const int i = below(static_cast<int>(tasks.size()) - 1);
+    const Task &a = tasks[i], &b = tasks[i + 1];
+    if (hasMicroBatch(a.kind) && hasMicroBatch(b.kind) && a.microBatch != b.microBatch) {
+      std::swap(tasks[i], tasks[i + 1]);
+    }
+  }
+
+  /// Moves a SEND to anywhere behind its producer, or a RECV to anywhere before its consumer.
+  void moveTransfer(Schedule &schedule) {
+    std::vector<Task> &tasks = schedule.ranks[below(schedule.rankCount())];
+    const int from = below(static_cast<int>(tasks.size()));
+    const Task task = tasks[from];
+    if (!isTransfer(task.kind)) {
+      return;
+    }
+    const bool forward = task.kind == TaskKind::SendForward || task.kind == TaskKind::ReceiveForward;
+    const bool send = task.kind == TaskKind::SendForward || task.kind == TaskKind::SendBackward;
+    tasks.erase(tasks.begin() + from);
+    auto first =
+        std::find_if(tasks.begin(), tasks.end(), [](const Task &t) { return t.kind != TaskKind::Prepare; });
+    auto last = std::find_if(tasks.begin(), tasks.end(), [](const Task &t) {
+      return t.kind == TaskKind::Norm || t.kind == TaskKind::AllGather;
+    });
+    auto compute = std::find_if(tasks.begin(), tasks.end(), [&](const Task &t) {
+      const bool kind = forward ? t.kind == TaskKind::Forward
+                                : t.kind == TaskKind::BackwardInput || t.kind == TaskKind::Backward;
+      return kind && t.stage == task.stage && t.microBatch == task.microBatch;
+    });
+    const auto begin = send ? compute + 1 : first, end = send ? last : compute;
+    tasks.insert(begin + below(static_cast<int>(end - begin) + 1), task);
+  }
+
+  bool cross(std::vector<Task> &tasks, TaskKind kind) {
+    std::vector<Task *> same;
+    for (Task &task : tasks) {
+      if (task.kind == kind) {
+        same.push_back(&task);
+      }
+    }
+    if (same.size() < 2) {
+      return false;
+    }
+    const int i = below(static_cast<int>(same.size()) - 1);
+    std::swap(*same[i], *same[i + 1 + below(static_cast<int>(same.size()) - 1 - i)]);
+    return true;
+  }
+
+  /// Swaps two messages of one channel at both ends.
+  bool crossBothEnds(Schedule &schedule) {
+    const int stage = below(schedule.stages), a = below(schedule.microBatches),
+              b = below(schedule.microBatches);
+    const bool forward = below(2);
+    bool crossed = false;
+    for (std::vector<Task> &tasks : schedule.ranks) {
+      for (Task &task : tasks) {
+        const bool send =
+            task.kind == (forward ? TaskKind::SendForward : TaskKind::SendBackward) && task.stage == stage;
+        const bool receive = task.kind == (forward ? TaskKind::ReceiveForward : TaskKind::ReceiveBackward) &&
+                             task.stage == stage + (forward ? 1 : -1);
+        if ((send || receive) && (task.microBatch == a || task.microBatch == b)) {
+          task.microBatch = a + b - task.microBatch;
+          crossed = true;
+        }
+      }
+    }
+    return crossed && a != b;
+  }
+
+  std::mt19937 random;
+};
+
+std::string describe(const Schedule &schedule) {
+  std::string out = std::to_string(schedule.stages) + " stages, " + std::to_string(schedule.microBatches) +
+                    " micro-batches\n";
+  for (const std::vector<Task> &tasks : schedule.ranks) {
+    for (const Task &task : tasks) {
+      out += text(task) + " ";
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+} // namespace
+
+TEST(VerifierProperty, AcceptsExactlyWhatTheMachineCompletes) {
+  constexpr int kRounds = 100000;
+  RandomSchedules random(20240229);
+  std::array<int, kVerdicts> verdicts{};
+  std::array<std::array<int, 2>, RandomSchedules::kMutations.size()>
+      mutated{}; // [mutation][refused, accepted], alone
+  int reordered = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    const Purpose purpose = round % 8 == 0 ? Purpose::Evaluation : Purpose::Training;
+    Schedule schedule = random.make(purpose);
+    std::optional<int> only;
+    if (round % 2 == 0) {
+      for (int mutations = random.below(4) > 0 ? 1 : 3; mutations > 0; --mutations) {
+        const int which = random.below(static_cast<int>(RandomSchedules::kMutations.size()));
+        const Schedule before = schedule;
+        const bool applied = random.mutate(schedule, which) && schedule != before;
+        only = applied && mutations == 1 && judge(before, purpose) == Accepted ? std::optional(which)
+                                                                               : std::nullopt;
+      }
+    }
+    const Verdict verdict = judge(schedule, purpose);
+    const Result<void> proof = verify(schedule, purpose);
+    ASSERT_EQ(static_cast<bool>(proof), verdict == Accepted)
+        << "round " << round << ": the machine says " << verdict << ", the verifier "
+        << (proof ? "accepts" : proof.error().text()) << "\n"
+        << describe(schedule);
+    if (!proof) {
+      ASSERT_FALSE(proof.error().what.empty());
+      const bool deadlock = proof.error().what.find("deadlock") != std::string::npos;
+      ASSERT_TRUE(!deadlock || verdict == Deadlock) << proof.error().text() << "\n" << describe(schedule);
+    }
+    ++verdicts[verdict];
+    if (only) {
+      ++mutated[*only][verdict == Accepted];
+    }
+    reordered += verdict == Accepted && round % 2 == 0;
+  }
+  RecordProperty("accepted", verdicts[Accepted]);
+  std::cout << "accepted " << verdicts[Accepted] << ", incomplete " << verdicts[Incomplete]
+            << ", wrong message " << verdicts[WrongMessage] << ", out of order " << verdicts[OutOfOrder]
+            << ", deadlock " << verdicts[Deadlock] << ", accepted although mutated " << reordered << "\n";
+  EXPECT_GE(verdicts[Accepted], kRounds / 5);
+  EXPECT_LE(verdicts[Accepted], kRounds * 4 / 5);
+  EXPECT_GE(verdicts[Incomplete], 10000);
+  EXPECT_GE(verdicts[WrongMessage], 500);
+  EXPECT_GE(verdicts[OutOfOrder], 1000);
+  EXPECT_GE(verdicts[Deadlock], 1000);
+  for (std::size_t i = 0; i < mutated.size(); ++i) {
+    std::cout << RandomSchedules::kMutations[i] << ": " << mutated[i][0] << " refused, " << mutated[i][1]
+              << " accepted\n";
+    EXPECT_GE(mutated[i][0], 100) << RandomSchedules::kMutations[i];
+  }
+  EXPECT_GE(mutated[0][1], 100); // neighbours that may stand either way
+}
+
+// The machine itself, on cases decided by hand.
+TEST(VerifierProperty, TheMachineKnowsTheSmallCases) {
+  auto judged = [](std::vector<const char *> ranks, std::vector<int> rankOfStage, int m) {
+    Schedule schedule{"", static_cast<int>(rankOfStage.size()), m, rankOfStage, {}};
+    for (const char *rank : ranks) {
+      schedule.ranks.push_back(*parseTasks(rank));
+    }
+    return judge(addStepTasks(schedule), Purpose::Training);
+  };
+  EXPECT_EQ(judged({"0F0, 0B0"}, {0}, 1), Accepted);
+  EXPECT_EQ(judged({"0B0, 0F0"}, {0}, 1), OutOfOrder);
+  EXPECT_EQ(judged({"0F0"}, {0}, 1), Incomplete);
+  const char *rank0 = "0F0, 0SEND_F0, 0F1, 0SEND_F1, 0RECV_B0, 0B0, 0RECV_B1, 0B1";
+  EXPECT_EQ(judged({rank0, "1RECV_F0, 1F0, 1RECV_F1, 1B0, 1SEND_B0, 1F1, 1B1, 1SEND_B1"}, {0, 1}, 2),
+            Accepted);
+  EXPECT_EQ(judged({rank0, "1RECV_F0, 1F0, 1B0, 1SEND_B0, 1RECV_F1, 1F1, 1B1, 1SEND_B1"}, {0, 1}, 2),
+            Deadlock);
+  EXPECT_EQ(judged({rank0, "1RECV_F1, 1RECV_F0, 1F0, 1F1, 1B0, 1SEND_B0, 1B1, 1SEND_B1"}, {0, 1}, 2),
+            WrongMessage);
+}
