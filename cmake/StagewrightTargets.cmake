@@ -40,11 +40,18 @@ target_compile_options(stagewright_warnings INTERFACE -Wall -Wextra -Werror -Wno
 # stagewright_include_root(target scope prefix directory)
 #   Lets users of `target` write #include "prefix/..." for headers in `directory`. Each target has an include root
 #   of its own that holds only a link named after the prefix, so what is not linked cannot be included.
+#   Generated headers are found by their own path instead, since ninja must know them by the name under which it makes
+#   them: their directory then ends in the prefix.
 function(stagewright_include_root target scope prefix directory)
-  set(root ${CMAKE_BINARY_DIR}/include_roots/${target})
-  get_filename_component(parent ${root}/${prefix} DIRECTORY)
-  file(MAKE_DIRECTORY ${parent})
-  file(CREATE_LINK ${directory} ${root}/${prefix} SYMBOLIC)
+  cmake_path(IS_PREFIX CMAKE_BINARY_DIR ${directory} generated)
+  if(generated)
+    string(REGEX REPLACE "/${prefix}$" "" root ${directory})
+  else()
+    set(root ${CMAKE_BINARY_DIR}/include_roots/${target})
+    cmake_path(GET prefix PARENT_PATH parent)
+    file(MAKE_DIRECTORY ${root}/${parent})
+    file(CREATE_LINK ${directory} ${root}/${prefix} SYMBOLIC)
+  endif()
   target_include_directories(${target} ${scope} ${root})
 endfunction()
 

@@ -99,8 +99,8 @@ def Command_InputOp : Command_Op<"input", [HasParent<"RankOp">]> {
 
 def Command_PlacementOp : Command_Op<"placement", [HasParent<"RankOp">]> {
   let summary = "Where a parameter (empty state) or its gradient or optimizer state lies";
-  let arguments = (ins StrAttr:$parameter, StrAttr:$state, Command_SliceAttr:$slice);
-  let assemblyFormat = "$parameter $state $slice attr-dict";
+  let arguments = (ins StrAttr:$parameter, StrAttr:$state, Int64Attr:$stage, Command_SliceAttr:$slice);
+  let assemblyFormat = "$parameter $state `stage` `(` $stage `)` $slice attr-dict";
 }
 
 def Command_ScalarOp : Command_Op<"scalar", [HasParent<"RankOp">]> {

@@ -8,7 +8,8 @@ namespace stagewright::command {
 LogicalResult LaunchOp::verify() {
   const catalogue::Kernel *kernel = catalogue::find(getKernel(), static_cast<int>(getVersion()));
   if (!kernel) {
-    return emitOpError("names kernel \"") << getKernel() << "\" version " << getVersion() << ", which the catalogue does not have";
+    return emitOpError("names kernel \"")
+           << getKernel() << "\" version " << getVersion() << ", which the catalogue does not have";
   }
   std::vector<catalogue::DType> dtypes;
   std::vector<catalogue::Shape> shapes;
@@ -22,7 +23,7 @@ LogicalResult LaunchOp::verify() {
   }
   Result<void> checked = catalogue::check(*kernel, dtypes, shapes, catalogueAttributes(getSettings()));
   if (!checked) {
-    return emitOpError() << checked.error().what;
+    return emitOpError("\"") << getKernel() << "\": " << checked.error().what;
   }
   return success();
 }
@@ -61,9 +62,12 @@ LogicalResult RankOp::verifyRegions() {
     }
     for (SliceAttr slice : slices) {
       bool pooled = slice.getPool() >= 0;
-      bool known = pooled ? slice.getPool() < static_cast<int64_t>(pools.size())
-                          : slice.getArena() >= 0 && slice.getArena() < static_cast<int64_t>(arenaBytes.size());
-      int64_t room = !known ? -1 : pooled ? pools[slice.getPool()].getSlotBytes() : arenaBytes[slice.getArena()];
+      bool known = pooled
+                       ? slice.getPool() < static_cast<int64_t>(pools.size())
+                       : slice.getArena() >= 0 && slice.getArena() < static_cast<int64_t>(arenaBytes.size());
+      int64_t room = !known   ? -1
+                     : pooled ? pools[slice.getPool()].getSlotBytes()
+                              : arenaBytes[slice.getArena()];
       if (slice.getOffset() < 0 || slice.getOffset() + byteSize(slice.getType()) > room) {
         op->emitOpError("has operand ") << slice << " outside its arena or slot";
         return WalkResult::interrupt();

@@ -1,4 +1,5 @@
-// Gradient rules, one per forward op. Sources: the chain rule; each is checked against finite differences in the tests.
+// Gradient rules, one per forward op. Sources: the chain rule; each is checked against finite differences in
+// the tests.
 #include "ir/layer/LayerDialect.h"
 
 using namespace mlir;
@@ -24,11 +25,12 @@ void LinearOp::buildParameterGradients(GradientBuilder &gradients) {
     return;
   }
   if (Value sum = gradients.accumulator(getWeight())) {
-    gradients.setAccumulator(getWeight(),
-                             LinearWeightGradOp::create(gradients.builder, getLoc(), sum.getType(), g, getX(), sum));
+    gradients.setAccumulator(
+        getWeight(), LinearWeightGradOp::create(gradients.builder, getLoc(), sum.getType(), g, getX(), sum));
   }
   if (Value sum = getBias() ? gradients.accumulator(getBias()) : Value()) {
-    gradients.setAccumulator(getBias(), BiasGradOp::create(gradients.builder, getLoc(), sum.getType(), g, sum));
+    gradients.setAccumulator(getBias(),
+                             BiasGradOp::create(gradients.builder, getLoc(), sum.getType(), g, sum));
   }
 }
 
@@ -46,20 +48,23 @@ void TanhOp::buildInputGradients(GradientBuilder &gradients) {
 
 void GeluOp::buildInputGradients(GradientBuilder &gradients) {
   if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
-    gradients.setGradient(getX(), GeluGradOp::create(gradients.builder, getLoc(), g, getX(), getApproximateAttr()));
+    gradients.setGradient(getX(),
+                          GeluGradOp::create(gradients.builder, getLoc(), g, getX(), getApproximateAttr()));
   }
 }
 
-// The loss is the end of the chain: its own gradient is the seed, and the mean over rows is part of the scale.
+// The loss is the end of the chain: its own gradient is the seed, and the mean over rows is part of the
+// scale.
 void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getLogits())) {
     return;
   }
   auto rows = cast<RankedTensorType>(getLogits().getType()).getDimSize(0);
   double scale = gradients.lossSeed() / static_cast<double>(rows);
-  gradients.setGradient(getLogits(), SoftmaxCrossEntropyGradOp::create(
-                                         gradients.builder, getLoc(), getLogits().getType(), getLogits(), getLabels(),
-                                         getLogSumExp(), gradients.builder.getF64FloatAttr(scale)));
+  gradients.setGradient(getLogits(),
+                        SoftmaxCrossEntropyGradOp::create(gradients.builder, getLoc(), getLogits().getType(),
+                                                          getLogits(), getLabels(), getLogSumExp(),
+                                                          gradients.builder.getF64FloatAttr(scale)));
 }
 
 void MseLossOp::buildInputGradients(GradientBuilder &gradients) {
@@ -67,8 +72,8 @@ void MseLossOp::buildInputGradients(GradientBuilder &gradients) {
     return;
   }
   double scale = 2.0 * gradients.lossSeed() / static_cast<double>(elementCount(getX()));
-  gradients.setGradient(getX(), MseLossGradOp::create(gradients.builder, getLoc(), getX().getType(), getX(), getTarget(),
-                                                      gradients.builder.getF64FloatAttr(scale)));
+  gradients.setGradient(getX(), MseLossGradOp::create(gradients.builder, getLoc(), getX().getType(), getX(),
+                                                      getTarget(), gradients.builder.getF64FloatAttr(scale)));
 }
 
 } // namespace stagewright::layer

@@ -1,4 +1,5 @@
-// Builds gradient ops behind a function's forward ops: what the gradient rules of the layer dialect write with.
+// Builds gradient ops behind a function's forward ops: what the gradient rules of the layer dialect write
+// with.
 #ifndef STAGEWRIGHT_IR_LAYER_GRADIENTBUILDER_H
 #define STAGEWRIGHT_IR_LAYER_GRADIENTBUILDER_H
 
@@ -9,8 +10,8 @@
 
 namespace stagewright::layer {
 
-/// One per differentiated function. Gradient rules ask for the gradients of their results and give those of their
-/// operands; parameters get an accumulator.
+/// One per differentiated function. Gradient rules ask for the gradients of their results and give those of
+/// their operands; parameters get an accumulator.
 class GradientBuilder {
 public:
   GradientBuilder(mlir::OpBuilder &builder, double lossSeed) : builder(builder), seed(lossSeed) {}
@@ -29,7 +30,8 @@ public:
   /// Every value has one use in this version (import refuses others), so a gradient is set, never summed.
   void setGradient(mlir::Value value, mlir::Value gradient) { gradients[value] = gradient; }
 
-  /// The current sum of the gradient of a parameter's value; null for a value that is not a trainable parameter.
+  /// The current sum of the gradient of a parameter's value; null for a value that is not a trainable
+  /// parameter.
   mlir::Value accumulator(mlir::Value parameter) const { return accumulators.lookup(parameter); }
   void setAccumulator(mlir::Value parameter, mlir::Value sum) { accumulators[parameter] = sum; }
 

@@ -8,9 +8,13 @@ using namespace mlir;
 namespace stagewright::layer {
 namespace {
 
-RankedTensorType vectorOf(int64_t size, Type element) { return RankedTensorType::get({size}, element); }
+RankedTensorType vectorOf(int64_t size, Type element) {
+  return RankedTensorType::get({size}, element);
+}
 
-RankedTensorType typeOf(ValueRange operands, int index) { return cast<RankedTensorType>(operands[index].getType()); }
+RankedTensorType typeOf(ValueRange operands, int index) {
+  return cast<RankedTensorType>(operands[index].getType());
+}
 
 /// "x of rank >= `rank`", so that wrong operands fail instead of reading past the shape.
 bool hasRank(ValueRange operands, int index, int64_t rank) {
@@ -20,9 +24,10 @@ bool hasRank(ValueRange operands, int index, int64_t rank) {
 
 } // namespace
 
-#define STAGEWRIGHT_INFER(Op)                                                                                          \
-  LogicalResult Op::inferReturnTypes(MLIRContext *context, std::optional<Location> location, ValueRange operands,      \
-                                     DictionaryAttr, OpaqueProperties, RegionRange, SmallVectorImpl<Type> &types)
+#define STAGEWRIGHT_INFER(Op)                                                                                \
+  LogicalResult Op::inferReturnTypes(MLIRContext *context, std::optional<Location> location,                 \
+                                     ValueRange operands, DictionaryAttr, OpaqueProperties, RegionRange,     \
+                                     SmallVectorImpl<Type> &types)
 
 STAGEWRIGHT_INFER(SoftmaxCrossEntropyOp) {
   if (!hasRank(operands, 0, 1)) {
@@ -48,7 +53,8 @@ STAGEWRIGHT_INFER(PackLinearForwardOp) {
     return failure();
   }
   RankedTensorType weight = typeOf(operands, 0);
-  types.push_back(vectorOf(catalogue::packedElements(weight.getDimSize(1), weight.getDimSize(0)), Float32Type::get(context)));
+  types.push_back(vectorOf(catalogue::packedElements(weight.getDimSize(1), weight.getDimSize(0)),
+                           Float32Type::get(context)));
   return success();
 }
 
@@ -57,7 +63,8 @@ STAGEWRIGHT_INFER(PackLinearInputGradOp) {
     return failure();
   }
   RankedTensorType weight = typeOf(operands, 0);
-  types.push_back(vectorOf(catalogue::packedElements(weight.getDimSize(0), weight.getDimSize(1)), Float32Type::get(context)));
+  types.push_back(vectorOf(catalogue::packedElements(weight.getDimSize(0), weight.getDimSize(1)),
+                           Float32Type::get(context)));
   return success();
 }
 
@@ -65,7 +72,8 @@ STAGEWRIGHT_INFER(GradientNormPartialsOp) {
   if (!hasRank(operands, 0, 0)) {
     return failure();
   }
-  types.push_back(vectorOf(catalogue::granules(typeOf(operands, 0).getNumElements()), Float64Type::get(context)));
+  types.push_back(
+      vectorOf(catalogue::granules(typeOf(operands, 0).getNumElements()), Float64Type::get(context)));
   return success();
 }
 

@@ -22,7 +22,9 @@ Value stripViews(Value value) {
   return value;
 }
 
-int64_t elementCount(Value value) { return cast<RankedTensorType>(value.getType()).getNumElements(); }
+int64_t elementCount(Value value) {
+  return cast<RankedTensorType>(value.getType()).getNumElements();
+}
 
 std::vector<int64_t> shapeOf(Type type) {
   ArrayRef<int64_t> shape = cast<RankedTensorType>(type).getShape();

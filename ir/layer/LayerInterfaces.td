@@ -17,7 +17,7 @@ def Layer_Kernel : OpInterface<"Kernel"> {
       "::llvm::SmallVector<::mlir::Value>", "kernelOperands", (ins), [{}], [{
         ::llvm::SmallVector<::mlir::Value> values($_op->getOperands());
         for (::mlir::OpResult result : $_op->getResults())
-          if (tiedOperand(result.getResultNumber()) < 0)
+          if ($_op.tiedOperand(result.getResultNumber()) < 0)
             values.push_back(result);
         return values;
       }]>,
@@ -50,7 +50,7 @@ def Layer_Differentiable : OpInterface<"Differentiable"> {
     InterfaceMethod<"Builds the gradients of the operands that are not parameters.", "void", "buildInputGradients",
       (ins "::stagewright::layer::GradientBuilder &":$gradients)>,
     InterfaceMethod<"Builds the accumulation of the gradients of parameters.", "void", "buildParameterGradients",
-      (ins "::stagewright::layer::GradientBuilder &":$gradients), [{}], [{}]>
+      (ins "::stagewright::layer::GradientBuilder &":$gradients), [{}], [{ (void)gradients; }]>
   ];
 }
 

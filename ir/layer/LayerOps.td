@@ -48,11 +48,11 @@ def Layer_ParameterOp : Layer_Op<"parameter", [Symbol]> {
     `uniform` draws from U(-bound, bound), `constant` is `value`, `normal` draws from N(0, bound). The order of these ops
     is the import order, in which reductions over parameters run.
 
-        layer.parameter @"fc1.weight" : tensor<256x784xf32> initializer("uniform") bound(0.0357) value(0.0)
+        layer.parameter @"fc1.weight" of "fc1" : tensor<256x784xf32> initializer("uniform") bound(0.0357) value(0.0)
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<FloatTensor>:$type, StrAttr:$initializer,
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$block, TypeAttrOf<FloatTensor>:$type, StrAttr:$initializer,
                        F64Attr:$bound, F64Attr:$value);
-  let assemblyFormat = [{ $sym_name `:` $type `initializer` `(` $initializer `)` `bound` `(` $bound `)`
+  let assemblyFormat = [{ $sym_name `of` $block `:` $type `initializer` `(` $initializer `)` `bound` `(` $bound `)`
                           `value` `(` $value `)` attr-dict }];
   let hasVerifier = 1;
 }
@@ -70,6 +70,12 @@ def Layer_InputOp : Layer_Op<"input", [Symbol]> {
   let hasVerifier = 1;
 }
 
+def Layer_LossOp : Layer_Op<"loss"> {
+  let summary = "How the model ends: the type of its loss, and whether evaluation counts correct rows";
+  let arguments = (ins StrAttr:$type, BoolAttr:$accuracy);
+  let assemblyFormat = "$type `accuracy` `(` $accuracy `)` attr-dict";
+}
+
 // ---- Structure ---------------------------------------------------------------------------------------------------
 
 def Layer_ModelOp : Layer_Op<"model", [Symbol, IsolatedFromAbove, SingleBlock]> {
@@ -78,9 +84,9 @@ def Layer_ModelOp : Layer_Op<"model", [Symbol, IsolatedFromAbove, SingleBlock]> 
     One block argument per `layer.input`, in order, with the batch dimension in front ("rows": tensor<1xi32>). The body
     is a list of `layer.block`; the one marked `loss` comes last and belongs to the last stage.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$loss, BoolAttr:$accuracy);
+  let arguments = (ins SymbolNameAttr:$sym_name);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = [{ $sym_name `loss` `(` $loss `)` `accuracy` `(` $accuracy `)` attr-dict-with-keyword $body }];
+  let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;
 }
 

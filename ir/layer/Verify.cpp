@@ -1,4 +1,5 @@
-// Verifiers of the layer dialect. Shape mistakes of a model file are found here, at the layer's place in the file.
+// Verifiers of the layer dialect. Shape mistakes of a model file are found here, at the layer's place in the
+// file.
 #include "ir/layer/LayerDialect.h"
 
 #include "catalogue/Catalogue.h"
@@ -8,9 +9,13 @@ using namespace mlir;
 namespace stagewright::layer {
 namespace {
 
-RankedTensorType tensorOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+RankedTensorType tensorOf(Value value) {
+  return cast<RankedTensorType>(value.getType());
+}
 
-bool isMatrix(Value value) { return tensorOf(value).getRank() == 2; }
+bool isMatrix(Value value) {
+  return tensorOf(value).getRank() == 2;
+}
 
 std::string shapeText(Value value) {
   std::string text = "[";
@@ -21,12 +26,14 @@ std::string shapeText(Value value) {
 }
 
 /// A weight operand: plain [n, k], or packed by contraction and columns.
-LogicalResult verifyWeight(Operation *op, Value weight, int64_t n, int64_t k, int64_t contraction, int64_t columns) {
+LogicalResult verifyWeight(Operation *op, Value weight, int64_t n, int64_t k, int64_t contraction,
+                           int64_t columns) {
   RankedTensorType type = tensorOf(weight);
   bool plain = type.getRank() == 2 && type.getDimSize(0) == n && type.getDimSize(1) == k;
   bool packed = type.getRank() == 1 && type.getDimSize(0) == catalogue::packedElements(contraction, columns);
   if (!plain && !packed) {
-    return op->emitOpError("has a weight of shape ") << shapeText(weight) << ", but needs [" << n << ", " << k << "]";
+    return op->emitOpError("has a weight of shape ")
+           << shapeText(weight) << ", but needs [" << n << ", " << k << "]";
   }
   return success();
 }
@@ -66,13 +73,15 @@ LogicalResult InputOp::verify() {
 LogicalResult ModelOp::verifyRegions() {
   Block &block = getBody().front();
   auto yield = dyn_cast<YieldOp>(block.empty() ? nullptr : &block.back());
-  size_t wanted = getAccuracy() ? 2 : 1;
-  if (!yield || yield.getValues().size() != wanted) {
-    return emitOpError("must end in a yield of the loss") << (getAccuracy() ? " and the count of correct rows" : "");
-  }
   auto module = dyn_cast<ModuleOp>((*this)->getParentOp());
   if (!module) {
     return emitOpError("must stand in a module");
+  }
+  auto losses = module.getOps<LossOp>();
+  size_t wanted = losses.empty() ? 0 : (*losses.begin()).getAccuracy() ? 2 : 1;
+  if (!yield || wanted == 0 || yield.getValues().size() != wanted) {
+    return emitOpError(
+        "must end in a yield of the loss (and the count of correct rows) that layer.loss declares");
   }
   size_t inputs = llvm::range_size(module.getOps<InputOp>());
   if (block.getNumArguments() != inputs) {
@@ -99,7 +108,8 @@ LogicalResult ParameterValueOp::verifySymbolUses(SymbolTableCollection &symbols)
     return emitOpError("reads @") << getParameter() << ", which no layer.parameter declares";
   }
   if (parameter.getType() != getValue().getType()) {
-    return emitOpError("reads @") << getParameter() << " as " << getValue().getType() << ", but it is " << parameter.getType();
+    return emitOpError("reads @") << getParameter() << " as " << getValue().getType() << ", but it is "
+                                  << parameter.getType();
   }
   return success();
 }
@@ -112,7 +122,8 @@ LogicalResult ReshapeOp::verify() {
 }
 
 LogicalResult LinearOp::verify() {
-  if (!isMatrix(getX()) || !isMatrix(getY()) || tensorOf(getX()).getDimSize(0) != tensorOf(getY()).getDimSize(0)) {
+  if (!isMatrix(getX()) || !isMatrix(getY()) ||
+      tensorOf(getX()).getDimSize(0) != tensorOf(getY()).getDimSize(0)) {
     return emitOpError("needs an input [rows, in_features] and an output [rows, out_features], but has ")
            << shapeText(getX()) << " and " << shapeText(getY());
   }
@@ -130,9 +141,13 @@ LogicalResult GeluOp::verify() {
   return success();
 }
 
-LogicalResult SoftmaxCrossEntropyOp::verify() { return verifyRows(*this, getLogits(), getLabels(), getValidRows()); }
+LogicalResult SoftmaxCrossEntropyOp::verify() {
+  return verifyRows(*this, getLogits(), getLabels(), getValidRows());
+}
 
-LogicalResult CountCorrectOp::verify() { return verifyRows(*this, getLogits(), getLabels(), getValidRows()); }
+LogicalResult CountCorrectOp::verify() {
+  return verifyRows(*this, getLogits(), getLabels(), getValidRows());
+}
 
 LogicalResult MseLossOp::verify() {
   if (getX().getType() != getTarget().getType() || tensorOf(getX()).getRank() < 1) {
@@ -146,7 +161,8 @@ LogicalResult MseLossOp::verify() {
 }
 
 LogicalResult LinearInputGradOp::verify() {
-  if (!isMatrix(getG()) || !isMatrix(getDx()) || tensorOf(getG()).getDimSize(0) != tensorOf(getDx()).getDimSize(0)) {
+  if (!isMatrix(getG()) || !isMatrix(getDx()) ||
+      tensorOf(getG()).getDimSize(0) != tensorOf(getDx()).getDimSize(0)) {
     return emitOpError("needs gradients [rows, out_features] and [rows, in_features]");
   }
   int64_t n = tensorOf(getG()).getDimSize(1), k = tensorOf(getDx()).getDimSize(1);
@@ -176,7 +192,8 @@ LogicalResult SoftmaxCrossEntropyGradOp::verify() {
   if (getDlogits().getType() != getLogits().getType() || !isMatrix(getLogits()) ||
       elementCount(getLabels()) != tensorOf(getLogits()).getDimSize(0) ||
       elementCount(getLogSumExp()) != tensorOf(getLogits()).getDimSize(0)) {
-    return emitOpError("needs logits and gradient [rows, classes], and one label and one log-sum-exp per row");
+    return emitOpError(
+        "needs logits and gradient [rows, classes], and one label and one log-sum-exp per row");
   }
   return success();
 }
@@ -191,7 +208,8 @@ LogicalResult MseLossGradOp::verify() {
 LogicalResult SgdOp::verify() {
   size_t wanted = getMomentumBuffer() ? 3 : 2;
   if (getUpdated().size() != wanted) {
-    return emitOpError("updates ") << wanted << " values in place, but has " << getUpdated().size() << " results";
+    return emitOpError("updates ") << wanted << " values in place, but has " << getUpdated().size()
+                                   << " results";
   }
   return success();
 }

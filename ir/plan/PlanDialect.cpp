@@ -59,8 +59,12 @@ static schedule::Schedule scheduleOf(ScheduleOp op, bool training) {
   return value;
 }
 
-schedule::Schedule ScheduleOp::training() { return scheduleOf(*this, true); }
-schedule::Schedule ScheduleOp::evaluation() { return scheduleOf(*this, false); }
+schedule::Schedule ScheduleOp::training() {
+  return scheduleOf(*this, true);
+}
+schedule::Schedule ScheduleOp::evaluation() {
+  return scheduleOf(*this, false);
+}
 
 FunctionOp findFunction(StageOp stage, FunctionKind kind) {
   for (FunctionOp function : stage.getBody().getOps<FunctionOp>()) {

@@ -10,11 +10,13 @@ LogicalResult SettingsOp::verify() {
   if (!positive(getStages()) || !positive(getMicroBatches()) || !positive(getMicroBatchSize()) ||
       !positive(getDataParallel()) || getMicroBatches() > 65535 ||
       getTrainBatchSize() != getMicroBatches() * getMicroBatchSize() * getDataParallel()) {
-    return emitOpError("needs positive sizes with train_batch_size = micro_batch_size x micro_batches x data_parallel");
+    return emitOpError(
+        "needs positive sizes with train_batch_size = micro_batch_size x micro_batches x data_parallel");
   }
   for (Attribute entry : getEntries()) {
     auto fields = dyn_cast<ArrayAttr>(entry);
-    if (!fields || fields.size() != 3 || !llvm::all_of(fields, [](Attribute a) { return isa<StringAttr>(a); })) {
+    if (!fields || fields.size() != 3 ||
+        !llvm::all_of(fields, [](Attribute a) { return isa<StringAttr>(a); })) {
       return emitOpError("needs entries of three strings: pointer, value, origin");
     }
   }
@@ -51,14 +53,16 @@ LogicalResult StageOp::verifyRegions() {
 LogicalResult FunctionOp::verifyRegions() {
   Block &block = getBody().front();
   if (block.getNumArguments() != getInputs().size()) {
-    return emitOpError("names ") << getInputs().size() << " values for " << block.getNumArguments() << " arguments";
+    return emitOpError("names ") << getInputs().size() << " values for " << block.getNumArguments()
+                                 << " arguments";
   }
   auto yield = dyn_cast<ReturnOp>(block.empty() ? nullptr : &block.back());
   if (!yield) {
     return emitOpError("must end in plan.return");
   }
   if (yield.getValues().size() != getOutputs().size()) {
-    return emitOpError("names ") << getOutputs().size() << " values for " << yield.getValues().size() << " results";
+    return emitOpError("names ") << getOutputs().size() << " values for " << yield.getValues().size()
+                                 << " results";
   }
   llvm::SmallDenseMap<Attribute, Type> types;
   for (auto [name, argument] : llvm::zip(getInputs(), block.getArguments())) {

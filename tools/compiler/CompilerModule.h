@@ -1,5 +1,5 @@
-// The door between the thin program and the compiler, which is a module (it maps libMLIR) that `compile` opens with
-// dlopen. Plain C++ values cross it; both sides come from one build.
+// The door between the thin program and the compiler, which is a module (it maps libMLIR) that `compile`
+// opens with dlopen. Plain C++ values cross it; both sides come from one build.
 #ifndef STAGEWRIGHT_TOOLS_COMPILER_COMPILERMODULE_H
 #define STAGEWRIGHT_TOOLS_COMPILER_COMPILERMODULE_H
 
@@ -12,17 +12,19 @@
 namespace stagewright {
 
 struct CompileRequest {
-  std::string model;                    ///< LayerSpec JSON; empty with `resumeFrom`
-  std::string config;                   ///< DeepSpeed-style JSON; empty with `resumeFrom`
+  std::string model;  ///< LayerSpec JSON; empty with `resumeFrom`
+  std::string config; ///< DeepSpeed-style JSON; empty with `resumeFrom`
   std::optional<int> stages, dataParallel, microBatches;
   std::optional<std::string> schedule, partition;
   std::vector<std::string> targets = {"host"};
-  std::string compileTo;  ///< phase to stop after; its IR goes to `output` ("-": stdout). Empty: write the .stage file
+  std::string
+      compileTo; ///< phase to stop after; its IR goes to `output` ("-": stdout). Empty: write the .stage file
   std::string resumeFrom; ///< IR text printed by an earlier --compile-to
   std::string output;     ///< written by way of a temporary file and a rename; untouched on error
 };
 
-using CompileFunction = Result<void> (*)(const CompileRequest &);
+/// Compiles, and says in `result` how it went.
+using CompileFunction = void (*)(const CompileRequest &, Result<void> &result);
 inline constexpr const char *kCompileSymbol = "stagewright_compile";
 
 } // namespace stagewright

@@ -1,0 +1,173 @@
+// The passes, in the order of the phases (Pipeline.cpp is the only place that knows it). Each paragraph says what a pass
+// requires, what it ensures, and shows the IR before ~~> after.
+#ifndef STAGEWRIGHT_PASSES
+#define STAGEWRIGHT_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+class StagewrightPass<string flag> : Pass<flag, "::mlir::ModuleOp"> {
+  let dependentDialects = ["::stagewright::layer::LayerDialect", "::stagewright::plan::PlanDialect",
+                           "::stagewright::command::CommandDialect"];
+}
+
+class VerifyPass<string flag> : Pass<flag, "::mlir::ModuleOp">;
+
+// ---- import ------------------------------------------------------------------------------------------------------
+
+def VerifyImport : VerifyPass<"verify-import"> {
+  let summary = "Checks what a front end built";
+  let description = [{
+    *Ensures:* one `plan.settings` and one `layer.model`; blocks hold ops of the layer dialect only (all others are listed
+    at once, with their counts); every block result has exactly one use; every declared parameter is read.
+  }];
+}
+
+// ---- precision ---------------------------------------------------------------------------------------------------
+
+def AssignPrecision : StagewrightPass<"assign-precision"> {
+  let summary = "Chooses compute type, master type and the factor on the loss";
+  let description = [{
+    *Requires:* an imported model. *Ensures:* one `plan.precision`. In fp32 the model stays as it is.
+
+        (model) ~~> plan.precision compute(f32) master(f32) loss_scale(1.0)  (model)
+  }];
+}
+
+def VerifyPrecision : VerifyPass<"verify-precision"> {
+  let summary = "Checks that there is one plan.precision and that every parameter has its master type";
+}
+
+// ---- search ------------------------------------------------------------------------------------------------------
+
+def SearchPlan : StagewrightPass<"search-plan"> {
+  let summary = "Writes the table of blocks, lets PlanSearch choose, and records the choice";
+  let description = [{
+    *Requires:* `plan.settings`, `layer.model`. *Ensures:* one `plan.block` per block (the loss is no block) and one
+    `plan.choice`. *Errors:* more stages than blocks, cut points that do not fit.
+
+        layer.block "fc1" ... ~~> plan.block "fc1" "Linear" output [16, 256] ...   plan.choice boundaries [0, 2, 4] ...
+  }];
+}
+
+def VerifySearch : VerifyPass<"verify-search"> {
+  let summary = "Checks that the choice covers the table of blocks with the settings' number of stages";
+}
+
+// ---- partition ---------------------------------------------------------------------------------------------------
+
+def PartitionStages : StagewrightPass<"partition-stages"> {
+  let summary = "Cuts the model into stages";
+  let description = [{
+    *Requires:* `plan.choice`. *Ensures:* one `plan.mesh`, one `plan.stage` per stage with a function `model` whose body is
+    the blocks' ops; no `layer.model` is left. Values that cross a cut become `send` results and `receive` arguments of
+    every stage between producer and last user.
+
+        layer.block "fc1"  |  layer.block "fc2"
+          ~~> plan.stage 0 { plan.function model ... -> [#plan.value<send, "fc1">] }  plan.stage 1 { ... receive, "fc1" ... }
+  }];
+}
+
+def VerifyPartition : VerifyPass<"verify-partition"> {
+  let summary = "Checks that no block is left and that neighbouring stages agree on what crosses between them";
+}
+
+// ---- differentiate -----------------------------------------------------------------------------------------------
+
+def DifferentiateStages : StagewrightPass<"differentiate-stages"> {
+  let summary = "Builds each stage's gradient and slices it";
+  let description = [{
+    *Requires:* stages with a function `model`. *Ensures:* functions `forward`, `backward_input`, `backward_weight` and
+    `evaluate` in its place. One joint graph is built by the ops' gradient rules and then sliced; a value that crosses a
+    slice is a result of the earlier function and an argument of the later one (`saved`). Views are cloned, never saved.
+    Weight gradients accumulate in place.
+
+        model: y = relu(linear(x)) ~~> forward: ... -> saved y | backward_input: relu_grad ... | backward_weight: ...
+  }];
+}
+
+def PrepareWeights : StagewrightPass<"prepare-weights"> {
+  let summary = "Packs the weights of matrix products once per step";
+  let description = [{
+    *Requires:* sliced stages. *Ensures:* a function `prepare` per stage; `linear` and `linear_input_grad` take packed
+    weights (`derived` values).
+
+        linear %x, %weight ~~> prepare: pack_linear_forward %weight -> derived "w/forward";  linear %x, %derived
+  }];
+}
+
+def VerifyDifferentiate : VerifyPass<"verify-differentiate"> {
+  let summary = "Checks that every stage has its five functions and that each saved value is made before it is used";
+}
+
+// ---- parallel ----------------------------------------------------------------------------------------------------
+
+def InsertUpdate : StagewrightPass<"insert-update"> {
+  let summary = "Adds the end of the step: partial norms, what all ranks share, clipping and optimizer";
+  let description = [{
+    *Requires:* differentiated stages. *Ensures:* functions `norm` and `update` per stage and one `plan.shared` per value
+    that ALL_GATHER moves. The norm is that of all stages' gradients, added in import order of the parameters. With one
+    data-parallel rank there is nothing to reduce.
+  }];
+}
+
+def VerifyParallel : VerifyPass<"verify-parallel"> {
+  let summary = "Checks that every parameter is updated once and that each shared value has one producer";
+}
+
+// ---- schedule ----------------------------------------------------------------------------------------------------
+
+def BuildSchedule : StagewrightPass<"build-schedule"> {
+  let summary = "Generates the task lists and proves them";
+  let description = [{
+    *Requires:* stages and settings. *Ensures:* one `plan.schedule`, whose verifier is the schedule library's.
+
+        settings {schedule = "1f1b"} ~~> plan.schedule "1f1b" ... { plan.rank 0 train(#plan.tasks<"0PREPARE, 0F0, ...">) }
+  }];
+}
+
+def VerifySchedule : VerifyPass<"verify-schedule"> {
+  let summary = "Checks that the schedule's stages, ranks and micro-batches are those of the plan";
+}
+
+// ---- memory ------------------------------------------------------------------------------------------------------
+
+def MaterializeResults : StagewrightPass<"materialize-results"> {
+  let summary = "Copies results that would share memory with another value";
+  let description = [{
+    *Ensures:* the memory of each function result is written by one op of the function, or the result updates the
+    argument of the same name. A result that is a view of an argument, or a second name of a value, becomes a copy.
+
+        return (reshape %x) ~~> return (copy (reshape %x))
+  }];
+}
+
+def PlanMemory : StagewrightPass<"plan-memory"> {
+  let summary = "Gives every value its bytes";
+  let description = [{
+    *Requires:* `plan.schedule`; materialized results. *Ensures:* one `command.executable` per target with arenas and slot
+    pools (slots counted from the schedule by lifetime), a `plan.placement` per value of a stage, and a `plan.locals` per
+    function.
+  }];
+}
+
+def VerifyMemory : VerifyPass<"verify-memory"> {
+  let summary = "Checks that every value of every function has a place and that slots are never overwritten while live";
+}
+
+// ---- lower -------------------------------------------------------------------------------------------------------
+
+def LowerToCommands : StagewrightPass<"lower-to-commands"> {
+  let summary = "Selects kernels and writes programs, transfers, collectives and bindings";
+  let description = [{
+    *Requires:* a memory plan. *Ensures:* the module holds declarations, settings, choice, schedule and `command.executable`
+    only: what the .stage file holds.
+
+        %y = layer.relu %x ~~> command.launch "relu" version(1) ... [#command.slice<...>, #command.slice<...>]
+  }];
+}
+
+def VerifyLower : VerifyPass<"verify-lower"> {
+  let summary = "Checks that nothing is left to lower";
+}
+
+#endif

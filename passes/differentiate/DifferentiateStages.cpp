@@ -1,0 +1,167 @@
+#include "passes/Passes.h"
+#include "passes/Provenance.h"
+#include "passes/differentiate/StageSlicer.h"
+
+#include "ir/layer/GradientBuilder.h"
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+#define GEN_PASS_DEF_DIFFERENTIATESTAGES
+#include "generated-passes/Passes.h.inc"
+
+namespace {
+
+using plan::FunctionKind;
+using plan::Role;
+
+/// Appends the gradient of one stage's `model` function to its body, and remembers which op belongs to which
+/// slice.
+class JointGraph {
+public:
+  JointGraph(plan::FunctionOp model, double lossSeed)
+      : model(model), block(model.getBody().front()), builder(block.getTerminator()),
+        gradients(builder, lossSeed) {
+    for (Operation &op : block.without_terminator()) {
+      forward.push_back(&op);
+    }
+    for (auto [name, argument] :
+         llvm::zip(model.getInputs().getAsRange<plan::ValueAttr>(), block.getArguments())) {
+      names[argument] = name;
+      (name.getRole() == Role::Parameter ? parameters : inputs).push_back(argument);
+    }
+  }
+
+  LogicalResult build() {
+    markNeeded();
+    for (Value parameter : parameters) {
+      Value sum = argument(Role::Accumulator, names[parameter].getName(), parameter.getType());
+      gradients.setAccumulator(parameter, sum);
+    }
+    auto yield = cast<plan::ReturnOp>(block.getTerminator());
+    for (auto [name, value] :
+         llvm::zip(model.getOutputs().getAsRange<plan::ValueAttr>(), yield.getValues())) {
+      if (name.getRole() == Role::Send) {
+        gradients.setGradient(value, argument(Role::ReceiveGradient, name.getName(), value.getType()));
+      }
+    }
+    for (Operation *op : llvm::reverse(forward)) {
+      if (auto rule = dyn_cast<layer::Differentiable>(op)) {
+        record(inputSlice, [&] { rule.buildInputGradients(gradients); });
+        record(weightSlice, [&] { rule.buildParameterGradients(gradients); });
+      } else if (llvm::any_of(op->getResults(),
+                              [&](Value result) { return gradients.gradient(result) != nullptr; })) {
+        return op->emitOpError("has no gradient rule").attachNote()
+               << "freeze what lies before it or replace it";
+      }
+    }
+    return success();
+  }
+
+  plan::FunctionOp model;
+  Block &block;
+  OpBuilder builder;
+  layer::GradientBuilder gradients;
+  SmallVector<Operation *> forward, inputSlice, weightSlice;
+  SmallVector<Value> parameters, inputs;
+  llvm::DenseMap<Value, plan::ValueAttr> names; ///< of arguments
+
+private:
+  Value argument(Role role, StringRef name, Type type) {
+    BlockArgument value = block.addArgument(type, model.getLoc());
+    names[value] = plan::ValueAttr::get(builder.getContext(), role, name);
+    return value;
+  }
+
+  /// A gradient is of use to values that depend on a parameter of this stage or on an earlier stage.
+  void markNeeded() {
+    llvm::DenseSet<Value> sources(parameters.begin(), parameters.end());
+    for (Value input : inputs) {
+      if (names[input].getRole() == Role::Receive) {
+        gradients.markNeeded(input);
+      }
+    }
+    for (Operation *op : forward) {
+      if (llvm::any_of(op->getOperands(),
+                       [&](Value v) { return sources.contains(v) || gradients.isNeeded(v); })) {
+        llvm::for_each(op->getResults(), [&](Value result) { gradients.markNeeded(result); });
+      }
+    }
+  }
+
+  template <typename Build>
+  void record(SmallVector<Operation *> &slice, Build build) {
+    Operation *before = block.getTerminator()->getPrevNode();
+    build();
+    for (Operation *op = before ? before->getNextNode() : &block.front(); op != block.getTerminator();
+         op = op->getNextNode()) {
+      op->setLoc(madeBy("differentiate-stages", op->getLoc()));
+      slice.push_back(op);
+    }
+  }
+};
+
+LogicalResult differentiate(plan::StageOp stage, double lossSeed) {
+  plan::FunctionOp model = plan::findFunction(stage, FunctionKind::Model);
+  JointGraph graph(model, lossSeed);
+  if (failed(graph.build())) {
+    return failure();
+  }
+  MLIRContext *context = stage.getContext();
+  auto named = [&](Role role, StringRef name) { return plan::ValueAttr::get(context, role, name); };
+
+  SmallVector<SliceResult> sent, evaluated, sentGradients, sums;
+  auto yield = cast<plan::ReturnOp>(graph.block.getTerminator());
+  for (auto [name, value] : llvm::zip(model.getOutputs().getAsRange<plan::ValueAttr>(), yield.getValues())) {
+    evaluated.push_back({name, value});
+    if (name.getRole() != Role::Correct) { // counted in evaluation only
+      sent.push_back({name, value});
+    }
+  }
+  for (Value input : graph.inputs) {
+    if (graph.names[input].getRole() != Role::Receive) {
+      continue;
+    }
+    Value gradient = graph.gradients.gradient(input);
+    if (!gradient) {
+      return model.emitOpError("does not use what it receives, ") << graph.names[input];
+    }
+    sentGradients.push_back({named(Role::SendGradient, graph.names[input].getName()), gradient});
+  }
+  for (Value parameter : graph.parameters) {
+    sums.push_back(
+        {named(Role::Accumulator, graph.names[parameter].getName()), graph.gradients.accumulator(parameter)});
+  }
+
+  SmallVector<SliceResult> leaving = llvm::filter_to_vector(
+      sent, [](const SliceResult &result) { return result.name.getRole() == Role::Send; });
+  llvm::append_range(leaving, sentGradients);
+  StageSlicer slicer(stage, graph.names, leaving);
+  // Later slices first: what they take from earlier ones becomes results there.
+  slicer.slice(FunctionKind::BackwardWeight, graph.weightSlice, sums);
+  slicer.slice(FunctionKind::BackwardInput, graph.inputSlice, sentGradients);
+  slicer.slice(FunctionKind::Forward, graph.forward, sent);
+  slicer.sliceEvaluation(graph.forward, evaluated);
+  model.erase();
+  return success();
+}
+
+struct DifferentiateStagesPass : impl::DifferentiateStagesBase<DifferentiateStagesPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
+    plan::PrecisionOp precision = *module.getOps<plan::PrecisionOp>().begin();
+    double seed =
+        precision.getLossScale().convertToDouble() / static_cast<double>(settings.getMicroBatches());
+    for (plan::StageOp stage : llvm::make_early_inc_range(module.getOps<plan::StageOp>())) {
+      if (failed(differentiate(stage, seed))) {
+        return signalPassFailure();
+      }
+    }
+  }
+};
+
+} // namespace
+} // namespace stagewright

@@ -1,0 +1,354 @@
+#include "passes/emit/EmitExecutable.h"
+
+#include "passes/Passes.h"
+
+#include "schema/Checksum.h"
+#include "schema/Version.h"
+#include "schema/stage_generated.h"
+
+using namespace mlir;
+
+namespace stagewright {
+namespace {
+
+namespace file = executable;
+
+template <typename T>
+using Table = std::unique_ptr<T>;
+
+file::DType dtypeOf(Type type) {
+  return static_cast<file::DType>(command::dtypeOf(cast<RankedTensorType>(type).getElementType()).value());
+}
+
+std::vector<int64_t> shapeOf(Type type) {
+  return layer::shapeOf(type);
+}
+
+Table<file::OperandT> operandOf(command::SliceAttr slice) {
+  auto operand = std::make_unique<file::OperandT>();
+  operand->arena = static_cast<uint16_t>(slice.getArena());
+  operand->pool = static_cast<int16_t>(slice.getPool());
+  operand->offset = static_cast<uint64_t>(slice.getOffset());
+  operand->dtype = dtypeOf(slice.getType());
+  operand->shape = shapeOf(slice.getType());
+  return operand;
+}
+
+std::vector<uint16_t> slotsOf(ArrayRef<int64_t> list) {
+  return {list.begin(), list.end()};
+}
+
+/// One per module: collects the tables, kernel names interned on the way.
+class Emitter {
+public:
+  explicit Emitter(ModuleOp module) : module(module), settings(*module.getOps<plan::SettingsOp>().begin()) {}
+
+  Result<std::vector<uint8_t>> emit() {
+    root.version_major = file::kVersionMajor;
+    root.version_minor = file::kVersionMinor;
+    root.checksum = std::make_unique<file::Sha256>(0, 0, 0, 0);
+    root.compiler = "stagewright";
+    root.model = settings.getModel().str();
+    root.model_sha256 = settings.getModelSha256().str();
+    declarations();
+    recipe();
+    choice();
+    scheduleTables();
+    for (command::ExecutableOp executable : module.getOps<command::ExecutableOp>()) {
+      auto variant = std::make_unique<file::VariantT>();
+      variant->target = executable.getTarget().str();
+      for (command::RankOp rank : executable.getBody().getOps<command::RankOp>()) {
+        variant->ranks.push_back(rankPlan(rank));
+      }
+      root.variants.push_back(std::move(variant));
+    }
+    flatbuffers::FlatBufferBuilder builder(1 << 16);
+    builder.Finish(file::Executable::Pack(builder, &root), file::ExecutableIdentifier());
+    std::vector<uint8_t> bytes(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
+    if (Result<void> sealed = file::sealExecutable(bytes); !sealed) {
+      return sealed.takeError();
+    }
+    return bytes;
+  }
+
+private:
+  void declarations() {
+    for (layer::InputOp input : module.getOps<layer::InputOp>()) {
+      if (input.getRole() == "rows") {
+        continue; // bound as input -1
+      }
+      auto table = std::make_unique<file::ModelInputT>();
+      table->name = input.getSymName().str();
+      table->role = input.getRole().str();
+      table->dtype = dtypeOf(input.getSample());
+      table->sample_shape = shapeOf(input.getSample());
+      table->scale = input.getScale().convertToDouble();
+      table->mean = input.getMean().convertToDouble();
+      table->deviation = input.getDeviation().convertToDouble();
+      root.inputs.push_back(std::move(table));
+    }
+    ArrayRef<int64_t> boundaries = choiceOp().getBoundaries();
+    for (auto [index, block] : llvm::enumerate(module.getOps<plan::BlockOp>())) {
+      auto table = std::make_unique<file::BlockT>();
+      table->name = block.getName().str();
+      table->type = block.getType().str();
+      table->stage =
+          static_cast<int>(llvm::upper_bound(boundaries, static_cast<int64_t>(index)) - boundaries.begin()) -
+          1;
+      table->output_shape.assign(block.getOutput().begin(), block.getOutput().end());
+      table->parameters = static_cast<uint64_t>(block.getParameters());
+      table->forward_flops = block.getForwardFlops().convertToDouble();
+      table->backward_flops = block.getGradientFlops().convertToDouble();
+      root.blocks.push_back(std::move(table));
+    }
+    for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+      auto table = std::make_unique<file::ParameterT>();
+      parameterIndex[parameter.getSymName()] = static_cast<int>(root.parameters.size());
+      table->name = parameter.getSymName().str();
+      table->block = blockNamed(parameter.getBlock());
+      table->dtype = dtypeOf(parameter.getType());
+      table->shape = shapeOf(parameter.getType());
+      table->initializer = std::make_unique<file::InitializerT>();
+      table->initializer->kind = parameter.getInitializer().str();
+      table->initializer->bound = parameter.getBound().convertToDouble();
+      table->initializer->value = parameter.getValue().convertToDouble();
+      root.parameters.push_back(std::move(table));
+    }
+  }
+
+  void recipe() {
+    auto table = std::make_unique<file::RecipeT>();
+    table->train_batch_size = static_cast<int>(settings.getTrainBatchSize());
+    table->micro_batch_size = static_cast<int>(settings.getMicroBatchSize());
+    table->micro_batches = static_cast<int>(settings.getMicroBatches());
+    table->data_parallel = static_cast<int>(settings.getDataParallel());
+    table->seed = static_cast<uint64_t>(settings.getSeed());
+    table->gradient_clipping = settings.getGradientClipping().convertToDouble();
+    table->steps_per_print = static_cast<int>(settings.getStepsPerPrint());
+    table->optimizer = settings.getOptimizer().str();
+    table->learning_rate = settings.getLearningRate().convertToDouble();
+    table->beta1 = settings.getBeta1().convertToDouble();
+    table->beta2 = settings.getBeta2().convertToDouble();
+    table->bias_correction = settings.getBiasCorrection();
+    table->shuffle = settings.getShuffle();
+    root.recipe = std::move(table);
+    for (ArrayAttr entry : settings.getEntries().getAsRange<ArrayAttr>()) {
+      auto setting = std::make_unique<file::SettingT>();
+      setting->path = cast<StringAttr>(entry[0]).str();
+      setting->value = cast<StringAttr>(entry[1]).str();
+      setting->origin = cast<StringAttr>(entry[2]).str();
+      root.settings.push_back(std::move(setting));
+    }
+    auto contract = std::make_unique<file::ResultContractT>();
+    contract->device_family = "host";
+    contract->global_batch = static_cast<int>(settings.getTrainBatchSize());
+    contract->micro_batches = static_cast<int>(settings.getMicroBatches());
+    contract->data_parallel = static_cast<int>(settings.getDataParallel());
+    contract->gradient_reduction = "step";
+    root.contract = std::move(contract);
+  }
+
+  int blockNamed(StringRef name) {
+    auto found = llvm::find_if(root.blocks, [&](auto &block) { return block->name == name; });
+    return found == root.blocks.end() ? -1 : static_cast<int>(found - root.blocks.begin());
+  }
+
+  plan::ChoiceOp choiceOp() { return *module.getOps<plan::ChoiceOp>().begin(); }
+
+  void choice() {
+    plan::ChoiceOp op = choiceOp();
+    root.boundaries.assign(op.getBoundaries().begin(), op.getBoundaries().end());
+    root.partition = settings.getPartition().str();
+    root.explanation = op.getExplanation().str();
+    root.pipeline_ranks = static_cast<int>((*module.getOps<plan::MeshOp>().begin()).getPipe());
+    layer::LossOp loss = *module.getOps<layer::LossOp>().begin();
+    root.loss = loss.getType().str();
+    root.accuracy = loss.getAccuracy();
+  }
+
+  void scheduleTables() {
+    plan::ScheduleOp op = *module.getOps<plan::ScheduleOp>().begin();
+    auto table = std::make_unique<file::ScheduleT>();
+    schedule::Schedule training = op.training(), evaluation = op.evaluation();
+    auto tasksOf = [](const std::vector<schedule::Task> &tasks) {
+      auto list = std::make_unique<file::RankTasksT>();
+      for (const schedule::Task &task : tasks) {
+        list->tasks.emplace_back(static_cast<file::TaskKind>(task.kind), static_cast<int16_t>(task.stage),
+                                 task.microBatch);
+      }
+      return list;
+    };
+    table->kind = training.kind;
+    table->stages = training.stages;
+    table->rank_of_stage = training.rankOfStage;
+    table->plan_invariant = schedule::isPlanInvariant(training);
+    for (int rank = 0; rank < training.rankCount(); ++rank) {
+      table->train.push_back(tasksOf(training.ranks[rank]));
+      table->evaluate.push_back(tasksOf(evaluation.ranks[rank]));
+    }
+    root.schedule = std::move(table);
+  }
+
+  uint16_t kernelIndex(StringRef name, int64_t version) {
+    for (size_t i = 0; i < root.kernels.size(); ++i) {
+      if (root.kernels[i]->name == name && root.kernels[i]->version == version) {
+        return static_cast<uint16_t>(i);
+      }
+    }
+    auto kernel = std::make_unique<file::KernelRefT>();
+    kernel->name = name.str();
+    kernel->version = static_cast<uint16_t>(version);
+    kernel->kind = "library";
+    root.kernels.push_back(std::move(kernel));
+    return static_cast<uint16_t>(root.kernels.size() - 1);
+  }
+
+  Table<file::CommandT> commandOf(command::LaunchOp launch) {
+    auto table = std::make_unique<file::CommandT>();
+    table->kernel = kernelIndex(launch.getKernel(), launch.getVersion());
+    for (command::SliceAttr slice : launch.getSlices().getAsRange<command::SliceAttr>()) {
+      table->operands.push_back(operandOf(slice));
+    }
+    for (const catalogue::Attribute &attribute : command::catalogueAttributes(launch.getSettings())) {
+      auto entry = std::make_unique<file::AttributeT>();
+      entry->name = attribute.name;
+      if (const auto *integer = std::get_if<int64_t>(&attribute.value)) {
+        entry->integer = *integer;
+      } else if (const auto *real = std::get_if<double>(&attribute.value)) {
+        entry->real = *real;
+      } else {
+        entry->text = std::get<std::string>(attribute.value);
+      }
+      table->attributes.push_back(std::move(entry));
+    }
+    table->block = static_cast<int>(launch.getBlock());
+    table->workspace = static_cast<uint64_t>(launch.getWorkspace());
+    table->workspace_offset = static_cast<uint64_t>(launch.getWorkspaceOffset());
+    return table;
+  }
+
+  Table<file::RankPlanT> rankPlan(command::RankOp rank) {
+    auto table = std::make_unique<file::RankPlanT>();
+    table->rank = static_cast<int>(rank.getIndex());
+    for (Operation &op : rank.getBody().front()) {
+      if (auto arena = dyn_cast<command::ArenaOp>(op)) {
+        auto entry = std::make_unique<file::ArenaT>();
+        entry->name = arena.getName().str();
+        entry->arena_class = static_cast<file::ArenaClass>(arena.getArenaClass());
+        entry->bytes = static_cast<uint64_t>(arena.getBytes());
+        table->arenas.push_back(std::move(entry));
+      } else if (auto pool = dyn_cast<command::PoolOp>(op)) {
+        table->pools.push_back(poolOf(pool));
+      } else if (auto program = dyn_cast<command::ProgramOp>(op)) {
+        auto entry = std::make_unique<file::ProgramT>();
+        entry->kind = static_cast<file::ProgramKind>(program.getKind());
+        entry->stage = static_cast<int>(program.getStage());
+        for (command::LaunchOp launch : program.getBody().getOps<command::LaunchOp>()) {
+          entry->commands.push_back(commandOf(launch));
+        }
+        table->programs.push_back(std::move(entry));
+      } else {
+        binding(op, *table);
+      }
+    }
+    return table;
+  }
+
+  Table<file::SlotPoolT> poolOf(command::PoolOp pool) {
+    auto entry = std::make_unique<file::SlotPoolT>();
+    entry->name = pool.getName().str();
+    entry->arena = static_cast<uint16_t>(pool.getArena());
+    entry->offset = static_cast<uint64_t>(pool.getOffset());
+    entry->slot_bytes = static_cast<uint64_t>(pool.getSlotBytes());
+    entry->slots = static_cast<uint16_t>(pool.getSlots());
+    entry->stage = static_cast<int>(pool.getStage());
+    entry->first = static_cast<file::TaskKind>(pool.getFirst());
+    entry->last = static_cast<file::TaskKind>(pool.getLast());
+    entry->sent = pool.getSent();
+    entry->train_slots = slotsOf(pool.getTrain());
+    entry->evaluate_slots = slotsOf(pool.getEvaluate());
+    return entry;
+  }
+
+  /// What connects programs with the outside: transfers, collectives, inputs, placements, scalars.
+  void binding(Operation &op, file::RankPlanT &table) {
+    if (auto transfer = dyn_cast<command::TransferOp>(op)) {
+      auto entry = std::make_unique<file::TransferT>();
+      entry->kind = static_cast<file::TaskKind>(transfer.getTask());
+      entry->stage = static_cast<int>(transfer.getStage());
+      entry->peer = static_cast<int>(transfer.getPeer());
+      entry->pool = static_cast<uint16_t>(transfer.getPool());
+      entry->offset = static_cast<uint64_t>(transfer.getOffset());
+      entry->bytes = static_cast<uint64_t>(transfer.getBytes());
+      table.transfers.push_back(std::move(entry));
+    } else if (auto collective = dyn_cast<command::CollectiveOp>(op)) {
+      auto entry = std::make_unique<file::CollectiveT>();
+      entry->arena = static_cast<uint16_t>(collective.getArena());
+      ArrayRef<int64_t> segments = collective.getSegments();
+      for (size_t i = 0; i < segments.size(); i += 3) {
+        auto segment = std::make_unique<file::SegmentT>();
+        segment->rank = static_cast<int>(segments[i]);
+        segment->offset = static_cast<uint64_t>(segments[i + 1]);
+        segment->bytes = static_cast<uint64_t>(segments[i + 2]);
+        entry->segments.push_back(std::move(segment));
+      }
+      (collective.getEvaluation() ? table.evaluate_collective : table.train_collective) = std::move(entry);
+    } else if (auto input = dyn_cast<command::InputOp>(op)) {
+      auto entry = std::make_unique<file::InputBindingT>();
+      entry->input = static_cast<int>(input.getInput());
+      entry->stage = static_cast<int>(input.getStage());
+      entry->pool = static_cast<uint16_t>(input.getPool());
+      entry->offset = static_cast<uint64_t>(input.getOffset());
+      entry->shape.assign(input.getShape().begin(), input.getShape().end());
+      table.inputs.push_back(std::move(entry));
+    } else if (auto placement = dyn_cast<command::PlacementOp>(op)) {
+      place(placement, table);
+    } else if (auto scalar = dyn_cast<command::ScalarOp>(op)) {
+      auto entry = std::make_unique<file::ScalarT>();
+      entry->name = scalar.getName().str();
+      entry->arena = static_cast<uint16_t>(scalar.getSlice().getArena());
+      entry->offset = static_cast<uint64_t>(scalar.getSlice().getOffset());
+      entry->dtype = dtypeOf(scalar.getSlice().getType());
+      entry->count = static_cast<uint32_t>(scalar.getSlice().getType().getNumElements());
+      table.scalars.push_back(std::move(entry));
+    }
+  }
+
+  void place(command::PlacementOp op, file::RankPlanT &table) {
+    int parameter = parameterIndex.lookup(op.getParameter());
+    auto found = llvm::find_if(table.placements, [&](auto &entry) { return entry->parameter == parameter; });
+    if (found == table.placements.end()) {
+      auto entry = std::make_unique<file::PlacementT>();
+      entry->parameter = parameter;
+      table.placements.push_back(std::move(entry));
+      found = std::prev(table.placements.end());
+    }
+    command::SliceAttr slice = op.getSlice();
+    if (op.getState().empty()) {
+      (*found)->arena = static_cast<uint16_t>(slice.getArena());
+      (*found)->offset = static_cast<uint64_t>(slice.getOffset());
+      root.parameters[parameter]->stage = static_cast<int>(op.getStage());
+      return;
+    }
+    auto state = std::make_unique<file::StateSliceT>();
+    state->name = op.getState().str();
+    state->arena = static_cast<uint16_t>(slice.getArena());
+    state->offset = static_cast<uint64_t>(slice.getOffset());
+    state->dtype = dtypeOf(slice.getType());
+    state->shape = shapeOf(slice.getType());
+    (*found)->states.push_back(std::move(state));
+  }
+
+  ModuleOp module;
+  plan::SettingsOp settings;
+  file::ExecutableT root;
+  llvm::StringMap<int> parameterIndex;
+};
+
+} // namespace
+
+Result<std::vector<uint8_t>> emitExecutable(ModuleOp module) {
+  return Emitter(module).emit();
+}
+
+} // namespace stagewright

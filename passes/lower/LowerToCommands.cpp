@@ -1,0 +1,240 @@
+#include "passes/Passes.h"
+#include "passes/Provenance.h"
+#include "passes/memory/FunctionBuffers.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringMap.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+#define GEN_PASS_DEF_LOWERTOCOMMANDS
+#include "generated-passes/Passes.h.inc"
+
+namespace {
+
+using plan::FunctionKind;
+using plan::Role;
+using schedule::TaskKind;
+
+/// Writes the programs and bindings of one rank behind its arenas and pools.
+class RankLowering {
+public:
+  RankLowering(ModuleOp module, command::RankOp rank)
+      : module(module), rank(rank), schedule(*module.getOps<plan::ScheduleOp>().begin()),
+        builder(OpBuilder::atBlockEnd(&rank.getBody().front())) {
+    for (auto [index, block] : llvm::enumerate(module.getOps<plan::BlockOp>())) {
+      blocks[block.getName()] = static_cast<int64_t>(index);
+    }
+    for (plan::PlacementOp placement : rank.getBody().getOps<plan::PlacementOp>()) {
+      places[{placement.getStage(), placement.getValue()}] = placement;
+    }
+    for (command::ScalarOp scalar : rank.getBody().getOps<command::ScalarOp>()) {
+      cells[scalar.getName()] = scalar.getSlice();
+    }
+    for (plan::LocalsOp entry : rank.getBody().getOps<plan::LocalsOp>()) {
+      locals[{entry.getStage(), static_cast<int64_t>(entry.getFunction())}] = entry;
+    }
+    llvm::append_range(pools, rank.getBody().getOps<command::PoolOp>());
+  }
+
+  void run() {
+    for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+      if (stage.getRank() != rank.getIndex()) {
+        continue;
+      }
+      for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
+        lowerFunction(stage.getIndex(), function);
+      }
+      bindValues(stage);
+      transfers(stage);
+    }
+    collective(false);
+    collective(true);
+    for (Operation &op : llvm::make_early_inc_range(rank.getBody().front())) {
+      if (isa<plan::PlacementOp, plan::LocalsOp>(op)) {
+        op.erase();
+      }
+    }
+  }
+
+private:
+  Location made(Location from) { return madeBy("lower-to-commands", from); }
+
+  command::SliceAttr slice(int64_t stage, plan::ValueAttr name, RankedTensorType type) {
+    if (name.getRole() == Role::Scalar || name.getRole() == Role::Shared) {
+      command::SliceAttr cell = cells.lookup(name.getName());
+      return command::SliceAttr::get(type.getContext(), cell.getArena(), -1, cell.getOffset(), type);
+    }
+    plan::PlacementOp place = places.lookup({stage, name});
+    return command::SliceAttr::get(type.getContext(), place.getArena(), place.getPool(), place.getOffset(),
+                                   type);
+  }
+
+  void lowerFunction(int64_t stage, plan::FunctionOp function) {
+    OpBuilder::InsertionGuard guard(builder);
+    auto program = command::ProgramOp::create(builder, made(function.getLoc()),
+                                              static_cast<int64_t>(function.getKind()), stage);
+    builder.createBlock(&program.getBody());
+    FunctionBuffers buffers(function);
+    plan::LocalsOp local = locals.lookup({stage, static_cast<int64_t>(function.getKind())});
+    for (Operation &op : function.getBody().front()) {
+      auto kernel = dyn_cast<layer::Kernel>(op);
+      if (!kernel) {
+        continue; // a view, or the return
+      }
+      SmallVector<Attribute> slices;
+      std::vector<catalogue::Shape> shapes;
+      for (Value operand : kernel.kernelOperands()) {
+        if (!operand) {
+          continue; // absent optional operands are the last ones
+        }
+        auto type = cast<RankedTensorType>(operand.getType());
+        plan::ValueAttr name = buffers.named(operand);
+        slices.push_back(name ? slice(stage, name, type)
+                              : command::SliceAttr::get(type.getContext(), local.getArena(), -1,
+                                                        local.getOffsets()[buffers.local(operand)], type));
+        shapes.push_back(layer::shapeOf(type));
+      }
+      const catalogue::Kernel *entry =
+          catalogue::find(kernel.kernelName(), static_cast<int>(kernel.kernelVersion()));
+      int64_t workspace =
+          entry && entry->workspaceBytes ? static_cast<int64_t>(entry->workspaceBytes(shapes, target())) : 0;
+      command::LaunchOp::create(builder, made(op.getLoc()), builder.getStringAttr(kernel.kernelName()),
+                                builder.getI64IntegerAttr(kernel.kernelVersion()),
+                                builder.getI64IntegerAttr(blockIndex(op.getLoc())),
+                                builder.getArrayAttr(slices), attributesOf(&op, entry),
+                                builder.getI64IntegerAttr(workspace > 0 ? local.getWorkspace() : 0),
+                                builder.getI64IntegerAttr(workspace));
+    }
+  }
+
+  StringRef target() { return cast<command::ExecutableOp>(rank->getParentOp()).getTarget(); }
+
+  int64_t blockIndex(Location location) {
+    auto found = blocks.find(blockName(location));
+    return found == blocks.end() ? -1 : found->second;
+  }
+
+  /// The op's attributes that the catalogue declares, by the same names.
+  DictionaryAttr attributesOf(Operation *op, const catalogue::Kernel *entry) {
+    NamedAttrList list;
+    for (const catalogue::AttributeRule &rule :
+         entry ? entry->attributes : std::vector<catalogue::AttributeRule>{}) {
+      if (Attribute value = op->getAttr(StringRef(rule.name.data(), rule.name.size()))) {
+        list.append(StringRef(rule.name.data(), rule.name.size()), value);
+      }
+    }
+    return list.getDictionary(op->getContext());
+  }
+
+  void bindValues(plan::StageOp stage) {
+    llvm::MapVector<plan::ValueAttr, RankedTensorType> types;
+    for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
+      for (auto [name, argument] : llvm::zip(function.getInputs().getAsRange<plan::ValueAttr>(),
+                                             function.getBody().front().getArguments())) {
+        types[name] = cast<RankedTensorType>(argument.getType());
+      }
+    }
+    llvm::StringMap<int64_t> inputs; // "rows" is -1
+    int64_t next = 0;
+    for (layer::InputOp input : module.getOps<layer::InputOp>()) {
+      inputs[input.getSymName()] = input.getRole() == "rows" ? -1 : next++;
+    }
+    for (plan::PlacementOp place : rank.getBody().getOps<plan::PlacementOp>()) {
+      plan::ValueAttr name = place.getValue();
+      if (place.getStage() != stage.getIndex() || !types.contains(name)) {
+        continue;
+      }
+      RankedTensorType type = types[name];
+      command::SliceAttr where = slice(stage.getIndex(), name, type);
+      auto [parameter, state] = name.getName().split(':');
+      if (name.getRole() == Role::Input) {
+        command::InputOp::create(builder, made(stage.getLoc()), inputs.lookup(name.getName()),
+                                 stage.getIndex(), place.getPool(), place.getOffset(), type.getShape());
+      } else if (name.getRole() == Role::Parameter || name.getRole() == Role::State) {
+        command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(),
+                                     where);
+      } else if (name.getRole() == Role::Accumulator) {
+        command::PlacementOp::create(builder, made(stage.getLoc()), parameter, "gradient", stage.getIndex(),
+                                     where);
+      }
+    }
+  }
+
+  void transfers(plan::StageOp stage) {
+    ArrayRef<int64_t> rankOf = schedule.getRankOfStage();
+    int64_t index = stage.getIndex(), last = static_cast<int64_t>(rankOf.size()) - 1;
+    auto move = [&](TaskKind task, Role role, int64_t peerStage) {
+      for (auto &[key, place] : places) { // any value of the role leads to the pool, which holds nothing else
+        if (key.first == index && key.second.getRole() == role) {
+          command::TransferOp::create(builder, made(stage.getLoc()), static_cast<int64_t>(task), index,
+                                      rankOf[peerStage], place.getPool(), 0,
+                                      pools[place.getPool()].getSlotBytes());
+          return;
+        }
+      }
+    };
+    if (index > 0 && rankOf[index - 1] != rankOf[index]) {
+      move(TaskKind::ReceiveForward, Role::Receive, index - 1);
+      move(TaskKind::SendBackward, Role::SendGradient, index - 1);
+    }
+    if (index < last && rankOf[index + 1] != rankOf[index]) {
+      move(TaskKind::SendForward, Role::Send, index + 1);
+      move(TaskKind::ReceiveBackward, Role::ReceiveGradient, index + 1);
+    }
+  }
+
+  /// Neighbouring values of one rank move as one segment.
+  void collective(bool evaluation) {
+    SmallVector<int64_t> segments;
+    int64_t arena = 0;
+    for (plan::SharedOp shared : module.getOps<plan::SharedOp>()) {
+      if (shared.getEvaluation() != evaluation) {
+        continue;
+      }
+      command::SliceAttr cell = cells.lookup(shared.getName());
+      int64_t owner = schedule.getRankOfStage()[shared.getStage()];
+      int64_t bytes = command::byteSize(cast<RankedTensorType>(shared.getType()));
+      arena = cell.getArena();
+      size_t size = segments.size();
+      if (size >= 3 && segments[size - 3] == owner &&
+          segments[size - 2] + segments[size - 1] == cell.getOffset()) {
+        segments[size - 1] += bytes;
+      } else {
+        segments.append({owner, cell.getOffset(), bytes});
+      }
+    }
+    command::CollectiveOp::create(builder, made(rank.getLoc()), arena, segments, evaluation);
+  }
+
+  ModuleOp module;
+  command::RankOp rank;
+  plan::ScheduleOp schedule;
+  OpBuilder builder;
+  llvm::StringMap<int64_t> blocks;
+  llvm::MapVector<std::pair<int64_t, plan::ValueAttr>, plan::PlacementOp> places;
+  llvm::StringMap<command::SliceAttr> cells;
+  llvm::DenseMap<std::pair<int64_t, int64_t>, plan::LocalsOp> locals;
+  SmallVector<command::PoolOp> pools;
+};
+
+struct LowerToCommandsPass : impl::LowerToCommandsBase<LowerToCommandsPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    for (command::ExecutableOp executable : module.getOps<command::ExecutableOp>()) {
+      for (command::RankOp rank : executable.getBody().getOps<command::RankOp>()) {
+        RankLowering(module, rank).run();
+      }
+    }
+    for (Operation &op : llvm::make_early_inc_range(*module.getBody())) {
+      if (isa<plan::StageOp, plan::SharedOp>(op)) {
+        op.erase();
+      }
+    }
+  }
+};
+
+} // namespace
+} // namespace stagewright

@@ -1,0 +1,167 @@
+#include "passes/memory/RankMemory.h"
+
+#include "passes/memory/FunctionBuffers.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace stagewright {
+namespace {
+
+using plan::Role;
+
+constexpr std::array<const char *, kArenaKinds> kArenaNames = {"parameters", "gradients",   "optimizer_state",
+                                                               "derived",    "activations", "inputs",
+                                                               "workspace",  "scalars",     "shared"};
+// Numbers of the file's ArenaClass. What ranks share counts as scalars.
+constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 2, 3, 4, 5, 6, 7, 7};
+
+int64_t aligned(int64_t bytes, int64_t alignment = catalogue::kAlignment) {
+  return static_cast<int64_t>(llvm::alignTo(bytes, alignment));
+}
+
+ArenaKind arenaOf(Role role) {
+  switch (role) {
+  case Role::Parameter:
+    return ArenaKind::Parameters;
+  case Role::Accumulator:
+    return ArenaKind::Gradients;
+  case Role::State:
+    return ArenaKind::OptimizerState;
+  default:
+    return ArenaKind::Derived;
+  }
+}
+
+} // namespace
+
+int64_t RankMemory::reserve(ArenaKind arena, int64_t size, int64_t alignment) {
+  int64_t &end = bytes[static_cast<size_t>(arena)];
+  int64_t offset = aligned(end, alignment);
+  end = offset + size;
+  return offset;
+}
+
+void RankMemory::placeFixed(int64_t stage, plan::ValueAttr name, RankedTensorType type) {
+  ArenaKind arena = arenaOf(name.getRole());
+  placements.push_back(
+      {stage, name, arena, -1, reserve(arena, aligned(command::byteSize(type)), catalogue::kAlignment)});
+}
+
+void RankMemory::placePooled(int64_t stage, plan::ValueAttr name, RankedTensorType type,
+                             const std::string &pool, const schedule::Lifetime &lifetime, ArenaKind arena) {
+  auto found = llvm::find_if(pools, [&](const Pool &known) { return known.name == pool; });
+  if (found == pools.end()) {
+    pools.push_back({pool, arena, lifetime});
+    found = std::prev(pools.end());
+  }
+  placements.push_back({stage, name, arena, found - pools.begin(), found->slotBytes});
+  found->slotBytes += aligned(command::byteSize(type));
+}
+
+void RankMemory::closePools(const schedule::Schedule &training, const schedule::Schedule &evaluation) {
+  for (; openPools < pools.size(); ++openPools) {
+    Pool &pool = pools[openPools];
+    schedule::SlotAssignment train = schedule::assignSlots(training, pool.lifetime);
+    schedule::SlotAssignment evaluate = schedule::assignSlots(evaluation, pool.lifetime);
+    pool.slots = std::max(train.slots, evaluate.slots);
+    pool.training.assign(train.slotOf.begin(), train.slotOf.end());
+    pool.evaluation.assign(evaluate.slotOf.begin(), evaluate.slotOf.end());
+    pool.offset = reserve(pool.arena, pool.slots * pool.slotBytes, catalogue::kAlignment);
+  }
+}
+
+void RankMemory::placeLocals(int64_t stage, plan::FunctionOp function) {
+  FunctionBuffers buffers(function);
+  int64_t total = 0, workspace = 0;
+  std::vector<int64_t> offsets = stagewright::placeLocals(buffers.locals(), total);
+  for (Operation &op : function.getBody().front()) {
+    auto kernel = dyn_cast<layer::Kernel>(op);
+    const catalogue::Kernel *entry =
+        kernel ? catalogue::find(kernel.kernelName(), static_cast<int>(kernel.kernelVersion())) : nullptr;
+    if (entry && entry->workspaceBytes) {
+      std::vector<catalogue::Shape> shapes;
+      for (Value operand : kernel.kernelOperands()) {
+        if (operand) {
+          shapes.push_back(layer::shapeOf(operand.getType()));
+        }
+      }
+      workspace = std::max(workspace, static_cast<int64_t>(entry->workspaceBytes(shapes, "host")));
+    }
+  }
+  int64_t &end = bytes[static_cast<size_t>(ArenaKind::Workspace)];
+  end = std::max(end, total + aligned(workspace));
+  locals.push_back({stage, function.getKind(), std::move(offsets), total});
+}
+
+void RankMemory::placeScalar(StringRef name, RankedTensorType type) {
+  cells.push_back({name.str(), type, ArenaKind::Scalars,
+                   reserve(ArenaKind::Scalars, aligned(command::byteSize(type)), catalogue::kAlignment)});
+}
+
+void RankMemory::placeShared(StringRef name, RankedTensorType type, int64_t alignment) {
+  cells.push_back(
+      {name.str(), type, ArenaKind::Shared, reserve(ArenaKind::Shared, command::byteSize(type), alignment)});
+}
+
+void RankMemory::placePerMicroBatch(int64_t stage, StringRef name, RankedTensorType type) {
+  MLIRContext *context = type.getContext();
+  int64_t microBatches = type.getNumElements();
+  Pool pool{"s" + std::to_string(stage) + "." + name.str(),
+            ArenaKind::Shared,
+            {static_cast<int>(stage), schedule::TaskKind::Forward, schedule::TaskKind::AllGather, false}};
+  pool.slotBytes = type.getElementTypeBitWidth() / 8;
+  pool.slots = microBatches;
+  pool.offset = cells.back().offset;
+  for (int64_t k = 0; k < microBatches; ++k) { // dense, so that the vector can be read as one
+    pool.training.push_back(k);
+  }
+  pool.evaluation = pool.training;
+  Role role = name == "losses" ? Role::Loss : Role::Correct;
+  placements.push_back({stage, plan::ValueAttr::get(context, role, name), ArenaKind::Shared,
+                        static_cast<int64_t>(pools.size()), 0});
+  pools.push_back(std::move(pool));
+  openPools = pools.size();
+}
+
+void RankMemory::closeShared(int64_t granules, RankedTensorType type) {
+  int64_t &end = bytes[static_cast<size_t>(ArenaKind::Shared)];
+  if (granules > 0) {
+    cells.push_back({"partials", type, ArenaKind::Shared, end - granules * 8});
+  }
+  end = aligned(end);
+}
+
+void RankMemory::write(OpBuilder &builder, Location location) const {
+  std::array<int64_t, kArenaKinds> index{};
+  int64_t written = 0;
+  for (int kind = 0; kind < kArenaKinds; ++kind) {
+    if (bytes[kind] > 0) {
+      index[kind] = written++;
+      command::ArenaOp::create(builder, location, kArenaNames[kind], kArenaClasses[kind],
+                               aligned(bytes[kind]));
+    }
+  }
+  auto arena = [&](ArenaKind kind) { return index[static_cast<size_t>(kind)]; };
+  for (const Pool &pool : pools) {
+    command::PoolOp::create(builder, location, pool.name, arena(pool.arena), pool.offset, pool.slotBytes,
+                            pool.slots, pool.lifetime.stage, static_cast<int64_t>(pool.lifetime.first),
+                            static_cast<int64_t>(pool.lifetime.last), pool.lifetime.sent, pool.training,
+                            pool.evaluation);
+  }
+  for (const Placement &placement : placements) {
+    plan::PlacementOp::create(builder, location, placement.stage, placement.name, arena(placement.arena),
+                              placement.pool, placement.offset);
+  }
+  for (const Cell &cell : cells) {
+    auto slice = command::SliceAttr::get(builder.getContext(), arena(cell.arena), -1, cell.offset, cell.type);
+    command::ScalarOp::create(builder, location, cell.name, slice);
+  }
+  for (const Locals &entry : locals) {
+    plan::LocalsOp::create(builder, location, entry.stage, entry.kind, arena(ArenaKind::Workspace),
+                           entry.offsets, entry.workspace);
+  }
+}
+
+} // namespace stagewright

@@ -1,0 +1,96 @@
+// Packs one rank's values into arenas and slot pools, and writes the result as IR.
+#ifndef STAGEWRIGHT_PASSES_MEMORY_RANKMEMORY_H
+#define STAGEWRIGHT_PASSES_MEMORY_RANKMEMORY_H
+
+#include "ir/command/CommandDialect.h"
+#include "ir/plan/PlanDialect.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/MapVector.h"
+
+#include <array>
+#include <string>
+#include <vector>
+
+namespace stagewright {
+
+/// The arenas of a rank, in file order. Those that stay empty are not written.
+enum class ArenaKind {
+  Parameters,
+  Gradients,
+  OptimizerState,
+  Derived,
+  Activations,
+  Inputs,
+  Workspace,
+  Scalars,
+  Shared
+};
+inline constexpr int kArenaKinds = 9;
+
+//   activations: [pool s0.saved.F-I: slot 0 | slot 1 | ...][pool s0.send-F: slot 0 | ...] ...
+//   a slot:      [value | value | ...], each value at a multiple of 64 bytes
+class RankMemory {
+public:
+  /// A value that lives through the whole run: parameters, gradients, states, derived values.
+  void placeFixed(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type);
+
+  /// A value with one instance per micro-batch in flight. Pools are told apart by name.
+  void placePooled(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type,
+                   const std::string &pool, const schedule::Lifetime &lifetime, ArenaKind arena);
+  /// Counts the slots of the pools placed since the last call and lays them out.
+  void closePools(const schedule::Schedule &training, const schedule::Schedule &evaluation);
+
+  /// Local buffers and kernel workspace of a function; calls take turns, so all functions share the bytes.
+  void placeLocals(std::int64_t stage, plan::FunctionOp function);
+
+  void placeScalar(llvm::StringRef name, mlir::RankedTensorType type);
+  void placeShared(llvm::StringRef name, mlir::RankedTensorType type, std::int64_t alignment);
+  /// Element k of the shared vector `name` as the value that micro-batch k's F writes.
+  void placePerMicroBatch(std::int64_t stage, llvm::StringRef name, mlir::RankedTensorType type);
+  /// "partials" as a whole: the last `granules` fp64 values placed.
+  void closeShared(std::int64_t granules, mlir::RankedTensorType type);
+
+  /// Writes arenas, pools, placements, scalars and locals at the builder's place.
+  void write(mlir::OpBuilder &builder, mlir::Location location) const;
+
+private:
+  struct Pool {
+    std::string name;
+    ArenaKind arena;
+    schedule::Lifetime lifetime;
+    std::int64_t slotBytes = 0, offset = 0, slots = 0;
+    std::vector<std::int64_t> training, evaluation;
+  };
+  struct Placement {
+    std::int64_t stage;
+    plan::ValueAttr name;
+    ArenaKind arena;
+    std::int64_t pool, offset;
+  };
+  struct Cell {
+    std::string name;
+    mlir::RankedTensorType type;
+    ArenaKind arena;
+    std::int64_t offset;
+  };
+  struct Locals {
+    std::int64_t stage;
+    plan::FunctionKind kind;
+    std::vector<std::int64_t> offsets;
+    std::int64_t workspace;
+  };
+
+  std::int64_t reserve(ArenaKind arena, std::int64_t bytes, std::int64_t alignment);
+
+  std::array<std::int64_t, kArenaKinds> bytes{};
+  std::vector<Pool> pools;
+  std::size_t openPools = 0; ///< first pool not yet laid out
+  std::vector<Placement> placements;
+  std::vector<Cell> cells;
+  std::vector<Locals> locals;
+};
+
+} // namespace stagewright
+
+#endif

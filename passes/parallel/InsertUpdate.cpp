@@ -1,0 +1,219 @@
+#include "passes/Passes.h"
+#include "passes/Provenance.h"
+
+#include "catalogue/Catalogue.h"
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+#define GEN_PASS_DEF_INSERTUPDATE
+#include "generated-passes/Passes.h.inc"
+
+namespace {
+
+using plan::FunctionKind;
+using plan::Role;
+
+/// A function under construction: arguments are added as they are asked for.
+class FunctionMaker {
+public:
+  FunctionMaker(plan::StageOp stage, FunctionKind kind)
+      : builder(stage.getContext()), location(madeBy("insert-update", stage.getLoc())) {
+    builder.setInsertionPointToEnd(&stage.getBody().front());
+    function =
+        plan::FunctionOp::create(builder, location, kind, builder.getArrayAttr({}), builder.getArrayAttr({}));
+    body = builder.createBlock(&function.getBody());
+  }
+
+  Value argument(Role role, StringRef name, Type type) {
+    inputs.push_back(plan::ValueAttr::get(builder.getContext(), role, name));
+    return body->addArgument(type, location);
+  }
+  void result(Role role, StringRef name, Value value) {
+    outputs.push_back(plan::ValueAttr::get(builder.getContext(), role, name));
+    values.push_back(value);
+  }
+  void finish() {
+    plan::ReturnOp::create(builder, location, values);
+    function.setInputsAttr(builder.getArrayAttr(inputs));
+    function.setOutputsAttr(builder.getArrayAttr(outputs));
+  }
+  RankedTensorType vectorOf(int64_t size, Type element) { return RankedTensorType::get({size}, element); }
+
+  OpBuilder builder;
+  Location location;
+
+private:
+  plan::FunctionOp function;
+  Block *body;
+  SmallVector<Attribute> inputs, outputs;
+  SmallVector<Value> values;
+};
+
+struct StageParameter {
+  Location location;
+  StringRef name;
+  RankedTensorType type;
+};
+
+class StepEnd {
+public:
+  StepEnd(ModuleOp module)
+      : module(module), settings(*module.getOps<plan::SettingsOp>().begin()), builder(module.getContext()) {
+    stages = llvm::range_size(module.getOps<plan::StageOp>());
+    for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+      auto type = cast<RankedTensorType>(parameter.getType());
+      granules += catalogue::granules(type.getNumElements());
+    }
+  }
+
+  void run() {
+    builder.setInsertionPoint(*module.getOps<plan::StageOp>().begin());
+    Location location = madeBy("insert-update", settings.getLoc());
+    int64_t microBatches = settings.getMicroBatches();
+    share(location, "loss", vectorOf(1, builder.getF64Type()), stages - 1, false);
+    share(location, "losses", vectorOf(microBatches, builder.getF32Type()), stages - 1, true);
+    share(location, "correct", vectorOf(microBatches, builder.getI64Type()), stages - 1, true);
+    for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+      for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+        if (clips() && holds(stage, parameter.getSymName())) {
+          auto type = cast<RankedTensorType>(parameter.getType());
+          share(location, ("partials/" + parameter.getSymName()).str(),
+                vectorOf(catalogue::granules(type.getNumElements()), builder.getF64Type()), stage.getIndex(),
+                false);
+        }
+      }
+    }
+    for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+      makeNorm(stage);
+      makeUpdate(stage);
+    }
+  }
+
+private:
+  bool clips() { return !settings.getGradientClipping().isZero(); }
+  RankedTensorType vectorOf(int64_t size, Type element) { return RankedTensorType::get({size}, element); }
+
+  void share(Location location, StringRef name, Type type, int64_t stage, bool evaluation) {
+    plan::SharedOp::create(builder, location, builder.getStringAttr(name), TypeAttr::get(type),
+                           builder.getI64IntegerAttr(stage), evaluation ? builder.getUnitAttr() : UnitAttr());
+  }
+
+  /// Does the stage accumulate this parameter's gradient?
+  static bool holds(plan::StageOp stage, StringRef parameter) {
+    plan::FunctionOp backward = plan::findFunction(stage, FunctionKind::BackwardWeight);
+    return llvm::any_of(backward.getOutputs().getAsRange<plan::ValueAttr>(), [&](plan::ValueAttr value) {
+      return value.getRole() == Role::Accumulator && value.getName() == parameter;
+    });
+  }
+
+  SmallVector<StageParameter> parametersOf(plan::StageOp stage) {
+    SmallVector<StageParameter> list;
+    for (layer::ParameterOp op : module.getOps<layer::ParameterOp>()) {
+      if (holds(stage, op.getSymName())) {
+        list.push_back(
+            {madeBy("insert-update", op.getLoc()), op.getSymName(), cast<RankedTensorType>(op.getType())});
+      }
+    }
+    return list;
+  }
+
+  void makeNorm(plan::StageOp stage) {
+    FunctionMaker maker(stage, FunctionKind::Norm);
+    for (const StageParameter &parameter : parametersOf(stage)) {
+      if (clips()) {
+        Value gradient = maker.argument(Role::Accumulator, parameter.name, parameter.type);
+        maker.result(Role::Shared, ("partials/" + parameter.name).str(),
+                     layer::GradientNormPartialsOp::create(maker.builder, parameter.location, gradient));
+      }
+    }
+    if (stage.getIndex() == stages - 1) {
+      Value losses =
+          maker.argument(Role::Shared, "losses", vectorOf(settings.getMicroBatches(), builder.getF32Type()));
+      maker.result(Role::Shared, "loss",
+                   layer::MeanLossOp::create(maker.builder, maker.location, vectorOf(1, builder.getF64Type()),
+                                             losses));
+    }
+    maker.finish();
+  }
+
+  void makeUpdate(plan::StageOp stage) {
+    SmallVector<StageParameter> parameters = parametersOf(stage);
+    FunctionMaker maker(stage, FunctionKind::Update);
+    RankedTensorType f32 = vectorOf(1, builder.getF32Type());
+    Value coefficient;
+    if (clips()) {
+      Value partials = maker.argument(Role::Shared, "partials", vectorOf(granules, builder.getF64Type()));
+      auto clip = layer::ClipCoefficientOp::create(maker.builder, maker.location, f32,
+                                                   vectorOf(1, builder.getF64Type()), partials,
+                                                   settings.getGradientClippingAttr());
+      maker.result(Role::Scalar, "clip_coefficient", clip.getCoefficient());
+      maker.result(Role::Scalar, "gradient_norm", clip.getNorm());
+      coefficient = clip.getCoefficient();
+    }
+    if (!parameters.empty()) {
+      if (!coefficient) {
+        coefficient = maker.argument(Role::Scalar, "clip_coefficient", f32);
+      }
+      Value rate = maker.argument(Role::Scalar, "learning_rate", f32);
+      bool sgd = settings.getOptimizer() == "sgd";
+      Value clock = sgd ? maker.argument(Role::Scalar, "step", vectorOf(1, builder.getI32Type()))
+                        : maker.argument(Role::Scalar, "bias_corrections", vectorOf(2, builder.getF64Type()));
+      for (const StageParameter &parameter : parameters) {
+        sgd ? updateSgd(maker, parameter, rate, coefficient, clock)
+            : updateAdam(maker, parameter, rate, coefficient, clock);
+      }
+    }
+    maker.finish();
+  }
+
+  void updateSgd(FunctionMaker &maker, const StageParameter &p, Value rate, Value coefficient, Value step) {
+    Value weight = maker.argument(Role::Parameter, p.name, p.type);
+    Value gradient = maker.argument(Role::Accumulator, p.name, p.type);
+    std::string state = (p.name + ":momentum_buffer").str();
+    bool hasMomentum = !settings.getMomentum().isZero();
+    Value momentum = hasMomentum ? maker.argument(Role::State, state, p.type) : Value();
+    SmallVector<Type> types(hasMomentum ? 3 : 2, p.type);
+    auto op = layer::SgdOp::create(maker.builder, p.location, types, weight, gradient, rate, coefficient,
+                                   step, momentum, settings.getMomentumAttr(), settings.getDampeningAttr(),
+                                   builder.getI64IntegerAttr(settings.getNesterov() ? 1 : 0),
+                                   settings.getWeightDecayAttr());
+    maker.result(Role::Parameter, p.name, op.getUpdated()[0]);
+    maker.result(Role::Accumulator, p.name, op.getUpdated()[1]);
+    if (hasMomentum) {
+      maker.result(Role::State, state, op.getUpdated()[2]);
+    }
+  }
+
+  void updateAdam(FunctionMaker &maker, const StageParameter &p, Value rate, Value coefficient,
+                  Value corrections) {
+    Value weight = maker.argument(Role::Parameter, p.name, p.type);
+    Value gradient = maker.argument(Role::Accumulator, p.name, p.type);
+    std::string first = (p.name + ":exp_avg").str(), second = (p.name + ":exp_avg_sq").str();
+    Value mean = maker.argument(Role::State, first, p.type),
+          square = maker.argument(Role::State, second, p.type);
+    auto op = layer::AdamOp::create(maker.builder, p.location, SmallVector<Type>(4, p.type), weight, gradient,
+                                    rate, coefficient, corrections, mean, square, settings.getBeta1Attr(),
+                                    settings.getBeta2Attr(), settings.getEpsilonAttr(),
+                                    settings.getWeightDecayAttr(),
+                                    builder.getI64IntegerAttr(settings.getDecoupledDecay() ? 1 : 0));
+    maker.result(Role::Parameter, p.name, op.getUpdated()[0]);
+    maker.result(Role::Accumulator, p.name, op.getUpdated()[1]);
+    maker.result(Role::State, first, op.getUpdated()[2]);
+    maker.result(Role::State, second, op.getUpdated()[3]);
+  }
+
+  ModuleOp module;
+  plan::SettingsOp settings;
+  OpBuilder builder;
+  int64_t stages = 0, granules = 0;
+};
+
+struct InsertUpdatePass : impl::InsertUpdateBase<InsertUpdatePass> {
+  void runOnOperation() override { StepEnd(getOperation()).run(); }
+};
+
+} // namespace
+} // namespace stagewright

@@ -1,0 +1,63 @@
+#include "passes/Passes.h"
+#include "passes/Provenance.h"
+#include "passes/search/PlanSearch.h"
+
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+#define GEN_PASS_DEF_SEARCHPLAN
+#include "generated-passes/Passes.h.inc"
+
+namespace {
+
+/// The row of one block: parameters read in it and costs of its ops.
+BlockRow rowOf(layer::BlockOp block) {
+  BlockRow row{block.getName().str()};
+  block.getBody().walk([&](Operation *op) {
+    if (auto parameter = dyn_cast<layer::ParameterValueOp>(op)) {
+      row.parameters += layer::elementCount(parameter.getValue());
+    } else if (auto cost = dyn_cast<layer::Cost>(op)) {
+      row.forwardFlops += cost.flops();
+      row.gradientFlops += cost.gradientFlops();
+    }
+  });
+  return row;
+}
+
+struct SearchPlanPass : impl::SearchPlanBase<SearchPlanPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    layer::ModelOp model = *module.getOps<layer::ModelOp>().begin();
+    plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
+    OpBuilder builder(model);
+    std::vector<BlockRow> rows;
+    for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
+      if (block.getLoss()) {
+        continue;
+      }
+      rows.push_back(rowOf(block));
+      const BlockRow &row = rows.back();
+      ArrayRef<int64_t> output = cast<RankedTensorType>(block.getOutputs().front().getType()).getShape();
+      plan::BlockOp::create(
+          builder, madeBy("search-plan", block.getLoc()), block.getNameAttr(), block.getTypeAttr(),
+          builder.getDenseI64ArrayAttr(output), builder.getI64IntegerAttr(row.parameters),
+          builder.getF64FloatAttr(row.forwardFlops), builder.getF64FloatAttr(row.gradientFlops));
+    }
+    Result<PlanChoice> choice = searchPlan(
+        rows, {static_cast<int>(settings.getStages()), static_cast<int>(settings.getMicroBatches()),
+               settings.getSchedule().str(), settings.getPartition().str()});
+    if (!choice) {
+      const Error &error = choice.error();
+      emitError(model.getLoc(), error.place + ": " + error.what).attachNote() << error.advice;
+      return signalPassFailure();
+    }
+    plan::ChoiceOp::create(builder, madeBy("search-plan", model.getLoc()), choice->boundaries,
+                           choice->explanation);
+  }
+};
+
+} // namespace
+} // namespace stagewright

@@ -1,0 +1,187 @@
+#include "compiler/CompilerModule.h"
+
+#include "frontends/import/ImportLayerSpec.h"
+#include "passes/Passes.h"
+#include "passes/Pipeline.h"
+#include "passes/emit/EmitExecutable.h"
+
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
+
+using namespace mlir;
+
+namespace stagewright {
+namespace {
+
+std::string placeOf(Location location) {
+  if (auto file = dyn_cast<FileLineColLoc>(location)) {
+    return file.getFilename().str() + ":" + std::to_string(file.getLine()) + ":" +
+           std::to_string(file.getColumn());
+  }
+  if (auto name = dyn_cast<NameLoc>(location)) {
+    return placeOf(name.getChildLoc());
+  }
+  if (auto fused = dyn_cast<FusedLoc>(location)) {
+    return fused.getLocations().empty() ? "" : placeOf(fused.getLocations().front());
+  }
+  return {};
+}
+
+/// The first error of a compilation; its first note is the advice.
+class FirstError {
+public:
+  explicit FirstError(MLIRContext &context)
+      : handler(&context, [this](Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() == DiagnosticSeverity::Error && error.what.empty()) {
+            error = userError(placeOf(diagnostic.getLocation()), diagnostic.str());
+            for (Diagnostic &note : diagnostic.getNotes()) {
+              error.advice = error.advice.empty() ? note.str() : error.advice;
+            }
+          }
+          return success();
+        }) {}
+
+  Error take(const char *otherwise) { return error.what.empty() ? bugError("compiler", otherwise) : error; }
+
+private:
+  Error error;
+  ScopedDiagnosticHandler handler;
+};
+
+/// Writes by way of a temporary file beside the target, so that the target is whole or untouched.
+Result<void> writeFile(const std::string &path, const char *data, size_t size) {
+  if (path == "-") {
+    llvm::outs().write(data, size);
+    llvm::outs().flush();
+    return {};
+  }
+  std::string temporary = path + ".tmp." + std::to_string(getpid());
+  int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  bool written = file >= 0;
+  for (size_t done = 0; written && done < size;) {
+    ssize_t count = write(file, data + done, size - done);
+    written = count > 0 || (count < 0 && errno == EINTR);
+    done += count > 0 ? static_cast<size_t>(count) : 0;
+  }
+  written = written && fsync(file) == 0;
+  int reason = errno;
+  if (file >= 0) {
+    close(file);
+  }
+  if (written && std::rename(temporary.c_str(), path.c_str()) == 0) {
+    return {};
+  }
+  reason = written ? errno : reason;
+  unlink(temporary.c_str());
+  return environmentError(path, std::string("cannot be written: ") + std::strerror(reason),
+                          "choose another place with -o or free some space");
+}
+
+Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const CompileRequest &request) {
+  if (!request.resumeFrom.empty()) {
+    FirstError errors(context);
+    OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(request.resumeFrom, &context);
+    if (!module) {
+      Error error = errors.take("the IR could not be read");
+      error.kind = ErrorKind::User;
+      error.place = error.place.empty() ? request.resumeFrom : error.place;
+      error.advice = error.advice.empty() ? "give the file that compile --compile-to wrote" : error.advice;
+      return error;
+    }
+    return std::move(module);
+  }
+  ConfigOverrides overrides{request.stages, request.dataParallel, request.microBatches, request.schedule,
+                            request.partition};
+  Result<ModelSpec> model = readModelSpec(request.model);
+  if (!model) {
+    return model.takeError();
+  }
+  Result<Config> config = readConfig(request.config, overrides);
+  if (!config) {
+    return config.takeError();
+  }
+  return importLayerSpec(context, *model, *config);
+}
+
+Result<void> compile(const CompileRequest &request) {
+  for (const std::string &target : request.targets) {
+    if (target != "host") {
+      return userError("--target " + target, "this version compiles for the target host only",
+                       "use --target host");
+    }
+  }
+  std::optional<Phase> stop = Phase::Lower;
+  if (!request.compileTo.empty() && !(stop = phaseNamed(request.compileTo))) {
+    std::string names;
+    for (const std::string &name : phaseNames()) {
+      names += (names.empty() ? "" : ", ") + name;
+    }
+    return userError("--compile-to " + request.compileTo, "there is no such phase", "use one of " + names);
+  }
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.printOpOnDiagnostic(false);
+  context.loadDialect<layer::LayerDialect, plan::PlanDialect, command::CommandDialect>();
+  Result<OwningOpRef<ModuleOp>> module = startingModule(context, request);
+  if (!module) {
+    return module.takeError();
+  }
+  int first = 0;
+  if (!request.resumeFrom.empty()) {
+    std::optional<Phase> done = phaseOf(**module);
+    if (!done) {
+      return userError(request.resumeFrom, "holds no model of Stagewright",
+                       "give the file that compile --compile-to wrote");
+    }
+    // The last phase's verifier runs again, with the phase's passes left out, before the next phase begins.
+    first = static_cast<int>(*done) + 1;
+    if (first > static_cast<int>(*stop) + 1) {
+      return userError(request.resumeFrom, "is already behind phase " + request.compileTo,
+                       "choose a later phase");
+    }
+  }
+  FirstError errors(context);
+  PassManager manager(&context);
+  if (first > 0) {
+    addVerification(manager, static_cast<Phase>(first - 1));
+  }
+  for (int phase = first; phase <= static_cast<int>(*stop); ++phase) {
+    addPhase(manager, static_cast<Phase>(phase));
+  }
+  if (failed(manager.run(**module))) {
+    return errors.take("a pass failed without a message");
+  }
+  if (!request.compileTo.empty()) {
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    // Locations say which block and pass an op comes from; later phases read them.
+    (*module)->print(stream, OpPrintingFlags().enableDebugInfo());
+    stream << "\n";
+    return writeFile(request.output, text.data(), text.size());
+  }
+  Result<std::vector<std::uint8_t>> bytes = emitExecutable(**module);
+  if (!bytes) {
+    return bytes.takeError();
+  }
+  return writeFile(request.output, reinterpret_cast<const char *>(bytes->data()), bytes->size());
+}
+
+} // namespace
+} // namespace stagewright
+
+extern "C" __attribute__((visibility("default"))) void
+stagewright_compile(const stagewright::CompileRequest &request, stagewright::Result<void> &result) {
+  try {
+    result = stagewright::compile(request);
+  } catch (const std::exception &exception) {
+    result = stagewright::bugError("compiler", exception.what());
+  }
+}
