@@ -17,7 +17,9 @@ struct FreeMemory {
 };
 using ScratchMemory = std::unique_ptr<void, FreeMemory>;
 
-inline ScratchMemory allocateScratch() { return ScratchMemory(std::aligned_alloc(64, kTileScratchBytes)); }
+inline ScratchMemory allocateScratch() {
+  return ScratchMemory(std::aligned_alloc(64, kTileScratchBytes));
+}
 
 /// Everything on the calling thread, last tile first.
 class SerialTileRunner final : public TileRunner {

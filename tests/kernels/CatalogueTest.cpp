@@ -1,0 +1,250 @@
+// The catalogue as frozen for the .stage file, and its checks on hostile input.
+#include "catalogue/Catalogue.h"
+
+#include <cmath>
+#include <gtest/gtest.h>
+#include <limits>
+#include <random>
+#include <sstream>
+
+namespace stagewright::catalogue {
+
+namespace {
+
+constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max();
+
+/// "name(x f32 R, ...) attribute=default ... 0>1"
+std::string describe(const Kernel &kernel) {
+  static constexpr const char *kAccess[] = {"R", "W", "RW"};
+  std::ostringstream out;
+  out << kernel.name << "(";
+  for (const OperandRule &rule : kernel.operands)
+    out << (&rule == kernel.operands.data() ? "" : ", ") << rule.name << " " << name(rule.dtype) << " "
+        << kAccess[int(rule.access)] << (rule.optional ? "?" : "");
+  out << ")";
+  for (const AttributeRule &rule : kernel.attributes) {
+    out << " " << rule.name << "=";
+    std::visit([&](const auto &value) { out << value; }, rule.fallback);
+    if (std::holds_alternative<double>(rule.fallback))
+      out << "f";
+  }
+  for (const InPlacePair &pair : kernel.inPlace)
+    out << " " << pair.input << ">" << pair.output;
+  return out.str();
+}
+
+/// Files name kernels, operands by position, and attributes: entries are appended, never changed.
+TEST(Catalogue, IsTheFrozenList) {
+  const std::vector<std::string> frozen = {
+      "pack_linear_forward(weight f32 R, packed f32 W)",
+      "pack_linear_input_grad(weight f32 R, packed f32 W)",
+      "linear(x f32 R, packed f32 R, y f32 W, bias f32 R?)",
+      "linear_input_grad(g f32 R, packed f32 R, dx f32 W)",
+      "linear_weight_grad(g f32 R, x f32 R, acc f32 RW)",
+      "bias_grad(g f32 R, acc f32 RW)",
+      "relu(x f32 R, y f32 W) 0>1",
+      "relu_grad(g f32 R, y f32 R, dx f32 W) 0>2",
+      "tanh(x f32 R, y f32 W) 0>1",
+      "tanh_grad(g f32 R, y f32 R, dx f32 W) 0>2",
+      "gelu(x f32 R, y f32 W) approximate=none 0>1",
+      "gelu_grad(g f32 R, x f32 R, dx f32 W) approximate=none 0>2",
+      "copy(x f32 R, y f32 W)",
+      "softmax_cross_entropy(logits f32 R, labels i32 R, valid_rows i32 R, loss f32 W, log_sum_exp f32 W)",
+      "softmax_cross_entropy_grad(logits f32 R, labels i32 R, log_sum_exp f32 R, dlogits f32 W) scale=1f 0>3",
+      "mse_loss(x f32 R, target f32 R, valid_rows i32 R, loss f32 W)",
+      "mse_loss_grad(x f32 R, target f32 R, dx f32 W) scale=1f",
+      "count_correct(logits f32 R, labels i32 R, valid_rows i32 R, correct i64 W)",
+      "mean_loss(losses f32 R, mean f64 W)",
+      "gradient_norm_partials(grad f32 R, partials f64 W)",
+      "clip_coefficient(partials f64 R, coefficient f32 W, norm f64 W) max_norm=1f",
+      "sgd(param f32 RW, grad f32 RW, learning_rate f32 R, coefficient f32 R, step i32 R, momentum_buffer "
+      "f32 RW?) "
+      "momentum=0f dampening=0f nesterov=0 weight_decay=0f",
+      "adam(param f32 RW, grad f32 RW, learning_rate f32 R, coefficient f32 R, bias_corrections f64 R, "
+      "exp_avg f32 RW, "
+      "exp_avg_sq f32 RW) beta1=0.9f beta2=0.999f epsilon=1e-08f weight_decay=0f decoupled=1",
+  };
+  std::vector<std::string> actual;
+  for (const Kernel &kernel : kernels()) {
+    actual.push_back(describe(kernel));
+    EXPECT_EQ(find(kernel.name, 1), &kernel);
+    EXPECT_EQ(find(kernel.name, 2), nullptr);
+  }
+  EXPECT_EQ(actual, frozen);
+  EXPECT_EQ(find("linear_", 1), nullptr);
+}
+
+Result<void> checkShapes(std::string_view kernel, const std::vector<Shape> &shapes) {
+  return find(kernel, 1)->checkShapes(shapes);
+}
+
+TEST(Catalogue, ShapesThatFit) {
+  const std::vector<std::pair<const char *, std::vector<Shape>>> calls = {
+      {"pack_linear_forward", {{10, 784}, {784 * 32}}},
+      {"pack_linear_input_grad", {{10, 784}, {10 * 800}}},
+      {"linear", {{16, 784}, {784 * 32}, {16, 10}}},
+      {"linear", {{16, 784}, {784 * 32}, {16, 10}, {10}}},
+      {"linear_input_grad", {{16, 10}, {10 * 800}, {16, 784}}},
+      {"linear_weight_grad", {{16, 10}, {16, 784}, {10, 784}}},
+      {"bias_grad", {{16, 10}, {10}}},
+      {"relu", {{}, {}}},
+      {"gelu_grad", {{2, 3, 4}, {2, 3, 4}, {2, 3, 4}}},
+      {"copy", {{16, 28, 28}, {16, 784}}},
+      {"softmax_cross_entropy", {{16, 10}, {16}, {1}, {1}, {16}}},
+      {"mse_loss", {{4, 2, 3}, {4, 2, 3}, {1}, {1}}},
+      {"mse_loss", {{4}, {4}, {1}, {1}}},
+      {"gradient_norm_partials", {{16385}, {2}}},
+      {"sgd", {{3, 4}, {3, 4}, {1}, {1}, {1}}},
+      {"adam", {{3, 4}, {3, 4}, {1}, {1}, {2}, {3, 4}, {3, 4}}}};
+  for (const auto &[kernel, shapes] : calls) {
+    const Result<void> result = checkShapes(kernel, shapes);
+    EXPECT_TRUE(result) << result.error().text();
+  }
+}
+
+TEST(Catalogue, ShapesThatDoNotFit) {
+  struct Wrong {
+    const char *kernel;
+    std::vector<Shape> shapes;
+    const char *what;
+  };
+  const std::vector<Wrong> calls = {
+      {"linear", {{16, 784}, {784 * 32}, {16, 10}, {11}}, "operand bias has shape [11], not [N] with N=10"},
+      {"linear", {{16, 784}, {784 * 32}, {17, 10}}, "operand y has shape [17,10], not [M,N] with M=16"},
+      {"linear",
+       {{16, 784}, {784 * 33}, {16, 10}},
+       "operand packed has shape [25872], not [packed(K,N)] with K=784, N=10"},
+      {"linear", {{16, 784}, {784 * 32}}, "there are 2 operands"},
+      {"linear", {}, "there are 0 operands"},
+      {"linear", {{16, 784}, {784 * 32}, {16, 10}, {10}, {10}}, "there are 5 operands"},
+      {"linear",
+       {{16, 7, 112}, {784 * 32}, {16, 10}},
+       "operand x has shape [16,7,112], not [M,K] with K=7, M=16"},
+      {"linear_weight_grad",
+       {{16, 10}, {15, 784}, {10, 784}},
+       "operand x has shape [15,784], not [M,K] with M=16"},
+      {"relu", {{4, 4}, {16}}, "operand y has shape [16], not [X...] with X...=[4,4]"},
+      {"copy", {{4, 4}, {15}}, "operand y has shape [15], not [count(X)...] with X=[4,4]"},
+      {"mse_loss", {{}, {}, {1}, {1}}, "operand x has shape [], not [M,X...]"},
+      {"gradient_norm_partials",
+       {{16385}, {1}},
+       "operand partials has shape [1], not [granules(X)] with X=[16385]"},
+      {"adam", {{3}, {3}, {1}, {1}, {1}, {3}, {3}}, "operand bias_corrections has shape [1], not [2]"},
+      {"relu", {{0, 4}, {0, 4}}, "operand x has shape [0,4], and every size must be at least 1"},
+      {"relu", {{-1}, {-1}}, "operand x has shape [-1], and every size must be at least 1"},
+      {"relu",
+       {{1, 1, 1, 1, 1, 1, 1, 1, 1}, {1}},
+       "operand x has shape [1,1,1,1,1,1,1,1,1], and a shape has at most 8 sizes"},
+      {"relu",
+       {{kHuge, kHuge}, {1}},
+       "operand x has shape [9223372036854775807,9223372036854775807], and a tensor has at most 2^44 "
+       "elements"},
+      {"relu",
+       {{1ll << 45}, {1ll << 45}},
+       "operand x has shape [35184372088832], and a tensor has at most 2^44 elements"},
+  };
+  for (const Wrong &call : calls) {
+    const Result<void> result = checkShapes(call.kernel, call.shapes);
+    ASSERT_FALSE(result) << call.kernel << " accepted what it should not: " << call.what;
+    EXPECT_EQ(result.error().what, call.what);
+    EXPECT_EQ(result.error().kind, ErrorKind::User);
+    EXPECT_EQ(result.error().place, std::string("kernel ") + call.kernel);
+  }
+}
+
+/// Any shapes at all: no crash, no overflow (the sanitizers watch), and what is accepted is within the
+/// limits.
+TEST(Catalogue, HostileShapes) {
+  std::mt19937_64 engine(3);
+  const std::vector<std::int64_t> sizes = {1,     1, 1,  2,         3,         32,    33,
+                                           16384, 0, -1, 1ll << 31, 1ll << 44, kHuge, -kHuge - 1};
+  const auto pick = [&](std::size_t count) { return std::size_t(engine() % count); };
+  int accepted = 0;
+  for (int round = 0; round < 100000; ++round) {
+    const Kernel &kernel = kernels()[pick(kernels().size())];
+    std::vector<Shape> shapes(pick(10));
+    const std::size_t variety = round % 2 ? sizes.size() : 3; // half of them mostly ones
+    for (Shape &shape : shapes)
+      for (std::size_t rank = pick(round % 2 ? 12 : 3), i = 0; i < rank; ++i)
+        shape.push_back(sizes[pick(variety)]);
+    if (kernel.workspaceBytes)
+      kernel.workspaceBytes(shapes, "host");
+    if (kernel.checkShapes(shapes)) {
+      ++accepted;
+      for (const Shape &shape : shapes)
+        ASSERT_TRUE(elements(shape) >= 1 && elements(shape) <= kMaxElements);
+    }
+  }
+  EXPECT_GT(accepted, 100);
+}
+
+TEST(Catalogue, Calls) {
+  const Kernel &gelu = *find("gelu", 1), &sgd = *find("sgd", 1);
+  const std::vector<DType> floats(2, DType::F32);
+  const std::vector<Shape> shapes = {{4}, {4}};
+  const auto error = [&](const std::vector<DType> &dtypes, const std::vector<Attribute> &attributes) {
+    const Result<void> result = check(gelu, dtypes, shapes, attributes);
+    return result ? std::string() : result.error().what;
+  };
+  EXPECT_EQ(error(floats, {}), "");
+  EXPECT_EQ(error(floats, {{"approximate", std::string("tanh")}}), "");
+  EXPECT_EQ(error({DType::F32}, {}), "there are 1 element types for 2 operands");
+  EXPECT_EQ(error({DType::F32, DType::F16}, {}), "operand y has elements of type f16, not f32");
+  EXPECT_EQ(error({DType::F32, DType(77)}, {}), "operand y has elements of type unknown, not f32");
+  EXPECT_EQ(error(floats, {{"approx", std::string("tanh")}}), "there is no attribute 'approx'");
+  EXPECT_EQ(error(floats, {{"approximate", 1.0}}), "attribute 'approximate' is a real number, not a text");
+  EXPECT_EQ(error(floats, {{"approximate", std::string("erf")}}), "attribute 'approximate' cannot be 'erf'");
+  EXPECT_EQ(error(floats, {{"approximate", std::string("none")}, {"approximate", std::string("tanh")}}),
+            "attribute 'approximate' is given twice");
+
+  const std::vector<DType> sgdTypes = {DType::F32, DType::F32, DType::F32, DType::F32, DType::I32};
+  const std::vector<Shape> sgdShapes = {{4}, {4}, {1}, {1}, {1}};
+  const auto sgdError = [&](const Attribute &attribute) {
+    const Result<void> result = check(sgd, sgdTypes, sgdShapes, std::vector{attribute});
+    return result ? std::string() : result.error().what;
+  };
+  EXPECT_EQ(sgdError({"weight_decay", 0.5}), "");
+  EXPECT_EQ(sgdError({"weight_decay", std::int64_t(1)}),
+            "attribute 'weight_decay' is an integer, not a real number");
+  EXPECT_EQ(sgdError({"weight_decay", std::nan("")}), "attribute 'weight_decay' is not a number");
+  EXPECT_EQ(sgdError({"momentum", 0.5}), "momentum is not 0 and there is no momentum_buffer");
+}
+
+TEST(Catalogue, AttributesGivenAndDeclared) {
+  const Kernel &adam = *find("adam", 1), &gelu = *find("gelu", 1);
+  const std::vector<Attribute> given = {{"beta1", 0.5}, {"decoupled", std::int64_t(0)}};
+  EXPECT_EQ(floatAttribute(adam, given, "beta1"), 0.5);
+  EXPECT_EQ(floatAttribute(adam, given, "beta2"), 0.999);
+  EXPECT_EQ(integerAttribute(adam, given, "decoupled"), 0);
+  EXPECT_EQ(integerAttribute(adam, {}, "decoupled"), 1);
+  EXPECT_EQ(stringAttribute(gelu, {}, "approximate"), "none");
+}
+
+TEST(Catalogue, Sizes) {
+  EXPECT_EQ(packedElements(784, 10), 784 * 32);
+  EXPECT_EQ(packedElements(784, 32), 784 * 32);
+  EXPECT_EQ(packedElements(784, 33), 784 * 64);
+  EXPECT_EQ(packedElements(-1, 3), -1);
+  EXPECT_EQ(packedElements(3, -1), -1);
+  EXPECT_EQ(packedElements(3, kHuge), -1);
+  EXPECT_EQ(packedElements(kHuge, 3), -1);
+  EXPECT_EQ(granules(1), 1);
+  EXPECT_EQ(granules(16384), 1);
+  EXPECT_EQ(granules(16385), 2);
+  EXPECT_EQ(granules(kHuge), (kHuge >> 14) + 1);
+  EXPECT_EQ(granules(-5), -1);
+  EXPECT_EQ(elements({}), 1);
+  EXPECT_EQ(elements({3, 4}), 12);
+  EXPECT_EQ(elements({kHuge, 2}), -1);
+  EXPECT_EQ(elements({2, -3}), -1);
+  EXPECT_EQ(byteSize(DType::BF16), 2u);
+  EXPECT_EQ(name(DType::I64), "i64");
+  // Row results and granule results of the kernels that need workspace.
+  EXPECT_EQ(find("softmax_cross_entropy", 1)->workspaceBytes(std::vector<Shape>{{7, 3}}, "host"), 28u);
+  EXPECT_EQ(find("mse_loss", 1)->workspaceBytes(std::vector<Shape>{{16384, 2}}, "host"), 16u);
+  EXPECT_EQ(find("linear", 1)->workspaceBytes, nullptr);
+}
+
+} // namespace
+
+} // namespace stagewright::catalogue

@@ -1,0 +1,66 @@
+// Calls of every kernel to test with: shapes, attributes, contents and the largest error allowed.
+#ifndef STAGEWRIGHT_TESTS_KERNELS_KERNELCASES_H
+#define STAGEWRIGHT_TESTS_KERNELS_KERNELCASES_H
+
+#include "TileRunners.h"
+
+#include "kernels/host/reference/Reference.h"
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+namespace stagewright::kernels {
+
+/// Contents of one operand between two guards that no kernel may touch.
+class Buffer {
+public:
+  Buffer(catalogue::DType dtype, std::int64_t elements);
+
+  void *data() { return lines.data() + 1; }
+  const void *data() const { return lines.data() + 1; }
+  template <typename T>
+  T *as() {
+    return static_cast<T *>(data());
+  }
+  double at(std::int64_t i) const;
+  void set(std::int64_t i, double value);
+  std::vector<double> values() const;
+  bool guardsIntact() const;
+  /// Equal bit by bit, but any NaN equals any other.
+  bool sameBits(const Buffer &other) const;
+
+  catalogue::DType dtype;
+  std::int64_t elements;
+
+private:
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
+  std::vector<Line> lines; ///< a guard, the contents, a guard
+};
+
+struct KernelCase {
+  KernelInstance instance;
+  std::vector<Buffer> operands;
+  double absolute = 0, relative = 0; ///< |result - reference| <= absolute + relative |reference|
+
+  std::string text() const; ///< "linear [16,784] ..."
+};
+
+/// Empty when the table has no entry for the kernel.
+std::vector<KernelCase> casesOf(std::string_view kernel);
+
+/// Kernels of the table, for parametrized tests.
+std::vector<std::string> testedKernels();
+
+/// Runs a call on copies of its operands and returns them. `aliased`: that pair of operands is the same
+/// memory.
+std::vector<Buffer> runCase(const KernelCase &call, Isa isa, TileRunner &runner,
+                            std::optional<catalogue::InPlacePair> aliased = {});
+
+std::vector<Isa> supportedIsas();
+
+} // namespace stagewright::kernels
+
+#endif

@@ -1,0 +1,138 @@
+// Every kernel of the catalogue: it is there, it computes what its reference computes, and its bits depend on
+// neither the instruction set nor the threads nor on working in place.
+#include "KernelCases.h"
+
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+
+namespace stagewright::kernels {
+
+namespace {
+
+class KernelTest : public testing::TestWithParam<std::string> {
+protected:
+  KernelTest() { setFlushToZero(); }
+  std::vector<KernelCase> cases = casesOf(GetParam());
+  SerialTileRunner serial;
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, KernelTest, testing::ValuesIn(testedKernels()),
+                         [](const auto &info) { return info.param; });
+
+TEST(Kernels, EachIsImplementedTestedAndHasAReference) {
+  const std::vector<std::string> tested = testedKernels();
+  for (const catalogue::Kernel &kernel : catalogue::kernels()) {
+    const std::vector<KernelCase> cases = casesOf(kernel.name);
+    EXPECT_EQ(std::ranges::count(tested, kernel.name), 1)
+        << kernel.name << " has no entry in KernelCases.cpp";
+    ASSERT_FALSE(cases.empty()) << kernel.name;
+    for (Isa isa : supportedIsas()) {
+      const auto prepared = prepare(cases[0].instance, isa);
+      EXPECT_TRUE(prepared) << kernel.name << ": " << (prepared ? "" : prepared.error().text());
+    }
+    ReferenceOperands operands;
+    for (const Buffer &operand : cases[0].operands)
+      operands.push_back(operand.values());
+    EXPECT_TRUE(runReference(cases[0].instance, operands)) << kernel.name << " has no reference";
+  }
+  EXPECT_EQ(tested.size(), catalogue::kernels().size());
+}
+
+TEST_P(KernelTest, MatchesReference) {
+  for (const KernelCase &one : cases) {
+    ReferenceOperands expected;
+    for (const Buffer &operand : one.operands)
+      expected.push_back(operand.values());
+    ASSERT_TRUE(runReference(one.instance, expected));
+    const std::vector<Buffer> results = runCase(one, bestIsa(), serial);
+    for (std::size_t operand = 0; operand < results.size(); ++operand) {
+      const auto &rule = one.instance.kernel->operands[operand];
+      if (rule.access == catalogue::Access::Read) {
+        EXPECT_TRUE(results[operand].sameBits(one.operands[operand]))
+            << one.text() << " changed " << rule.name;
+        continue;
+      }
+      for (std::int64_t i = 0; i < results[operand].elements; ++i) {
+        const double want = expected[operand][std::size_t(i)], got = results[operand].at(i);
+        ASSERT_LE(std::abs(got - want), one.absolute + one.relative * std::abs(want))
+            << one.text() << " " << rule.name << "[" << i << "] is " << got << ", not " << want;
+      }
+    }
+  }
+}
+
+TEST_P(KernelTest, BitsDoNotDependOnInstructionSetOrThreads) {
+  ThreadTileRunner threads(3);
+  for (const KernelCase &one : cases) {
+    const std::vector<Buffer> expected = runCase(one, Isa::Portable, serial);
+    for (Isa isa : supportedIsas())
+      for (TileRunner *runner : {static_cast<TileRunner *>(&serial), static_cast<TileRunner *>(&threads)}) {
+        const std::vector<Buffer> results = runCase(one, isa, *runner);
+        for (std::size_t operand = 0; operand < results.size(); ++operand)
+          ASSERT_TRUE(results[operand].sameBits(expected[operand]))
+              << one.text() << " operand " << operand << " on " << name(isa)
+              << (runner == &threads ? " with three threads" : "");
+      }
+  }
+}
+
+TEST_P(KernelTest, InPlaceGivesTheSameBits) {
+  for (const KernelCase &one : cases)
+    for (const catalogue::InPlacePair &pair : one.instance.kernel->inPlace)
+      for (Isa isa : supportedIsas()) {
+        const std::vector<Buffer> expected = runCase(one, isa, serial),
+                                  results = runCase(one, isa, serial, pair);
+        ASSERT_TRUE(results[std::size_t(pair.output)].sameBits(expected[std::size_t(pair.output)]))
+            << one.text() << " on " << name(isa);
+      }
+}
+
+TEST(Kernels, LargeCallsAreSpreadAndSmallOnesAreNot) {
+  const auto tilesOf = [](const char *kernel, std::vector<catalogue::Shape> shapes) {
+    KernelCase one{{catalogue::find(kernel, 1), std::move(shapes), {}}, {}, 0, 0};
+    for (std::size_t i = 0; i < one.instance.shapes.size(); ++i)
+      one.operands.emplace_back(one.instance.kernel->operands[i].dtype,
+                                catalogue::elements(one.instance.shapes[i]));
+    SerialTileRunner runner;
+    runCase(one, bestIsa(), runner);
+    return runner.mostTiles;
+  };
+  EXPECT_GE(tilesOf("linear", {{16, 784}, {784 * 256}, {16, 256}}), 2);
+  EXPECT_GE(tilesOf("linear_weight_grad", {{128, 256}, {128, 784}, {256, 784}}), 8);
+  EXPECT_EQ(tilesOf("linear", {{16, 256}, {256 * 32}, {16, 10}}), 1);
+  EXPECT_EQ(tilesOf("linear", {{5000, 2}, {2 * 32}, {5000, 2}}), 1);
+  EXPECT_EQ(tilesOf("relu", {{32768}, {32768}}), 1);
+  EXPECT_EQ(tilesOf("relu", {{32769}, {32769}}), 3);
+  EXPECT_GE(tilesOf("bias_grad", {{1000, 256}, {256}}), 4);
+  EXPECT_GE(tilesOf("softmax_cross_entropy_grad", {{128, 1000}, {128}, {128}, {128, 1000}}), 4);
+}
+
+TEST(Kernels, PrepareRefusesWhatTheCatalogueRefuses) {
+  const auto refused = [](const char *kernel, std::vector<catalogue::Shape> shapes,
+                          std::vector<catalogue::Attribute> attributes) {
+    const auto prepared =
+        prepare({catalogue::find(kernel, 1), std::move(shapes), std::move(attributes)}, bestIsa());
+    return !prepared && prepared.error().kind == ErrorKind::User;
+  };
+  EXPECT_TRUE(refused("relu", {{4}, {5}}, {}));
+  EXPECT_TRUE(refused("relu", {{4}}, {}));
+  EXPECT_TRUE(refused("relu", {{4}, {4}, {4}}, {}));
+  EXPECT_TRUE(refused("gelu", {{4}, {4}}, {{"approximate", std::string("sigmoid")}}));
+  EXPECT_FALSE(refused("gelu", {{4}, {4}}, {{"approximate", std::string("tanh")}}));
+  const auto none = prepare({}, bestIsa());
+  EXPECT_TRUE(!none && none.error().kind == ErrorKind::Bug);
+}
+
+TEST(Kernels, AKernelWithoutHostImplementationIsAnError) {
+  catalogue::Kernel unknown = *catalogue::find("relu", 1);
+  unknown.version = 99;
+  const auto prepared = prepare({&unknown, {{4}, {4}}, {}}, bestIsa());
+  ASSERT_FALSE(prepared);
+  EXPECT_EQ(prepared.error().text(),
+            "kernel relu: version 99 does not run on the host; compile for another target");
+}
+
+} // namespace
+
+} // namespace stagewright::kernels

@@ -1,0 +1,163 @@
+// The rule of the bits of the matrix products: a scalar loop of std::fma in the order of the depth is the
+// exact oracle.
+#include "KernelCases.h"
+
+#include <cmath>
+#include <gtest/gtest.h>
+
+namespace stagewright::kernels {
+
+namespace {
+
+constexpr std::int64_t kLongestChain = 1024; // docs/kernels.md
+
+/// x[rows, depth] times a packed matrix. One chain from zero up to a depth of 1024; beyond, one chain per
+/// packed chunk, added in order. Then the bias.
+std::vector<float> packedOracle(const float *x, const float *packed, const float *bias, std::int64_t rows,
+                                std::int64_t depth, std::int64_t columns) {
+  const std::int64_t chain = depth > kLongestChain ? packedChunk(depth) : depth;
+  std::vector<float> out(static_cast<std::size_t>(rows * columns));
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (std::int64_t column = 0; column < columns; ++column) {
+      float &result = out[std::size_t(row * columns + column)];
+      for (std::int64_t begin = 0; begin < depth; begin += chain) {
+        float sum = 0;
+        for (std::int64_t step = begin; step < std::min(depth, begin + chain); ++step)
+          sum = std::fma(x[row * depth + step], packed[packedIndex(depth, columns, step, column)], sum);
+        result = begin == 0 ? sum : result + sum;
+      }
+      if (bias)
+        result += bias[column];
+    }
+  return out;
+}
+
+/// acc += g^T x, one chain over all tokens that starts from acc.
+void weightGradOracle(const float *g, const float *x, float *acc, std::int64_t tokens, std::int64_t outputs,
+                      std::int64_t inputs) {
+  for (std::int64_t row = 0; row < outputs; ++row)
+    for (std::int64_t column = 0; column < inputs; ++column)
+      for (std::int64_t token = 0; token < tokens; ++token)
+        acc[row * inputs + column] =
+            std::fma(g[token * outputs + row], x[token * inputs + column], acc[row * inputs + column]);
+}
+
+void expectSameBits(const std::vector<float> &expected, Buffer &result, const std::string &what) {
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    ASSERT_EQ(expected[i], result.as<float>()[i]) << what << " at " << i;
+}
+
+class Linear : public testing::Test {
+protected:
+  Linear() { setFlushToZero(); }
+  SerialTileRunner serial;
+  ThreadTileRunner threads{3};
+};
+
+TEST_F(Linear, PackedProductsAreOneChainPerElement) {
+  for (const char *kernel : {"linear", "linear_input_grad"})
+    for (KernelCase &one : casesOf(kernel)) {
+      const auto &shapes = one.instance.shapes;
+      const std::vector<float> expected =
+          packedOracle(one.operands[0].as<float>(), one.operands[1].as<float>(),
+                       shapes.size() > 3 ? one.operands[3].as<float>() : nullptr, shapes[0][0], shapes[0][1],
+                       shapes[2][1]);
+      for (Isa isa : supportedIsas())
+        for (TileRunner *runner : {static_cast<TileRunner *>(&serial), static_cast<TileRunner *>(&threads)})
+          expectSameBits(expected, runCase(one, isa, *runner)[2],
+                         one.text() + " on " + std::string(name(isa)));
+    }
+}
+
+TEST_F(Linear, WeightGradIsOneChainPerElementThatStartsFromAcc) {
+  for (KernelCase &one : casesOf("linear_weight_grad")) {
+    const auto &shapes = one.instance.shapes;
+    const float *const acc = one.operands[2].as<float>();
+    std::vector<float> expected(acc, acc + one.operands[2].elements);
+    weightGradOracle(one.operands[0].as<float>(), one.operands[1].as<float>(), expected.data(), shapes[0][0],
+                     shapes[0][1], shapes[1][1]);
+    for (Isa isa : supportedIsas())
+      for (TileRunner *runner : {static_cast<TileRunner *>(&serial), static_cast<TileRunner *>(&threads)})
+        expectSameBits(expected, runCase(one, isa, *runner)[2], one.text() + " on " + std::string(name(isa)));
+  }
+}
+
+/// Weight and bias gradients of micro-batches one by one equal those of all rows in one call.
+TEST_F(Linear, GradientsDoNotDependOnTheGroupingOfMicroBatches) {
+  struct Grouping {
+    std::int64_t microBatches, rows, outputs, inputs;
+  };
+  for (const auto &[count, rows, outputs, inputs] :
+       {Grouping{8, 16, 100, 77}, Grouping{3, 7, 10, 256}, Grouping{2, 300, 33, 40}, Grouping{17, 1, 3, 5}})
+    for (const char *kernel : {"linear_weight_grad", "bias_grad"}) {
+      const bool isBias = std::string_view(kernel) == "bias_grad";
+      const std::int64_t tokens = count * rows;
+      Buffer g(catalogue::DType::F32, tokens * outputs), x(catalogue::DType::F32, tokens * inputs);
+      Buffer acc(catalogue::DType::F32, isBias ? outputs : outputs * inputs);
+      for (Buffer *buffer : {&g, &x, &acc})
+        for (std::int64_t i = 0; i < buffer->elements; ++i)
+          buffer->set(i, std::sin(double(i) * 1.7 + double(buffer->elements)));
+      const auto run = [&](std::int64_t first, std::int64_t n, Buffer &to, Isa isa) {
+        std::vector<catalogue::Shape> shapes = {{n, outputs}, {n, inputs}, {outputs, inputs}};
+        if (isBias)
+          shapes = {{n, outputs}, {outputs}};
+        auto prepared = prepare({catalogue::find(kernel, 1), shapes, {}}, isa);
+        ASSERT_TRUE(prepared);
+        void *const weightGrad[] = {g.as<float>() + first * outputs, x.as<float>() + first * inputs,
+                                    to.data()};
+        void *const biasGrad[] = {weightGrad[0], to.data()};
+        (*prepared)->run(isBias ? biasGrad : weightGrad, nullptr, threads);
+      };
+      for (Isa isa : supportedIsas()) {
+        Buffer together = acc, apart = acc;
+        run(0, tokens, together, isa);
+        for (std::int64_t i = 0; i < count; ++i)
+          run(i * rows, rows, apart, isa);
+        EXPECT_TRUE(apart.sameBits(together))
+            << kernel << " on " << name(isa) << " " << count << " x " << rows;
+        EXPECT_FALSE(apart.sameBits(acc));
+      }
+    }
+}
+
+/// linear(pack(W)) = x W^T and linear_input_grad(pack(W)) = g W, end to end.
+TEST_F(Linear, PackedWeightsGiveTheProductsOfTheLayer) {
+  const std::int64_t rows = 19, inputs = 45, outputs = 37;
+  const auto value = [](std::int64_t i, std::int64_t j) { return std::cos(double(i * 3 + j * 7)); };
+  for (Isa isa : supportedIsas())
+    for (bool forward : {true, false}) {
+      const std::int64_t depth = forward ? inputs : outputs, columns = forward ? outputs : inputs;
+      const std::int64_t packedSize = catalogue::packedElements(depth, columns);
+      Buffer weight(catalogue::DType::F32, outputs * inputs), packed(catalogue::DType::F32, packedSize);
+      Buffer left(catalogue::DType::F32, rows * depth), out(catalogue::DType::F32, rows * columns);
+      for (std::int64_t i = 0; i < outputs * inputs; ++i)
+        weight.set(i, value(i / inputs, i % inputs));
+      for (std::int64_t i = 0; i < rows * depth; ++i)
+        left.set(i, value(i, 1));
+      auto pack = prepare({catalogue::find(forward ? "pack_linear_forward" : "pack_linear_input_grad", 1),
+                           {{outputs, inputs}, {packedSize}},
+                           {}},
+                          isa);
+      auto product = prepare({catalogue::find(forward ? "linear" : "linear_input_grad", 1),
+                              {{rows, depth}, {packedSize}, {rows, columns}},
+                              {}},
+                             isa);
+      ASSERT_TRUE(pack && product);
+      void *const packOperands[] = {weight.data(), packed.data()};
+      (*pack)->run(packOperands, nullptr, serial);
+      void *const operands[] = {left.data(), packed.data(), out.data(), nullptr};
+      (*product)->run(operands, nullptr, serial);
+      for (std::int64_t row = 0; row < rows; ++row)
+        for (std::int64_t column = 0; column < columns; ++column) {
+          double want = 0;
+          for (std::int64_t step = 0; step < depth; ++step)
+            want += left.at(row * depth + step) *
+                    (forward ? weight.at(column * inputs + step) : weight.at(step * inputs + column));
+          ASSERT_NEAR(out.at(row * columns + column), want, 1e-5);
+        }
+    }
+}
+
+} // namespace
+
+} // namespace stagewright::kernels

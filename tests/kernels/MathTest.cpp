@@ -1,0 +1,128 @@
+// exp, log, tanh and erf against long double libm over all exponents and many mantissas: the bounds of
+// Math16.h, in units in the last place, and the same bits on every instruction set.
+#include "MathProbe.h"
+
+#include "kernels/host/Host.h"
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <limits>
+
+namespace stagewright::kernels {
+
+#if defined(STAGEWRIGHT_X86)
+namespace avx512 {
+extern const MathProbe mathProbe;
+}
+namespace avx2 {
+extern const MathProbe mathProbe;
+}
+#endif
+namespace portable {
+extern const MathProbe mathProbe;
+}
+
+namespace {
+
+using Member = void (*MathProbe::*)(const float *, float *);
+
+struct Function {
+  const char *name;
+  Member member;
+  long double (*exact)(long double);
+  double bound; ///< in units in the last place
+};
+
+const Function kFunctions[] = {{"exp", &MathProbe::exp, [](long double x) { return std::exp(x); }, 1.1},
+                               {"log", &MathProbe::log, [](long double x) { return std::log(x); }, 0.9},
+                               {"tanh", &MathProbe::tanh, [](long double x) { return std::tanh(x); }, 1.5},
+                               {"erf", &MathProbe::erf, [](long double x) { return std::erf(x); }, 1.2}};
+
+const MathProbe &probeOf(Isa isa) {
+#if defined(STAGEWRIGHT_X86)
+  if (isa == Isa::Avx512)
+    return avx512::mathProbe;
+  if (isa == Isa::Avx2)
+    return avx2::mathProbe;
+#endif
+  return portable::mathProbe;
+}
+
+/// |got - exact| in units in the last place of a float of exact's size; 0 for equal infinities and for two
+/// NaNs.
+double unitsOff(float got, long double exact) {
+  const float nearest = float(exact);
+  if (std::isnan(nearest) || std::isinf(nearest) || std::isnan(got) || std::isinf(got))
+    return (std::isnan(nearest) && std::isnan(got)) || nearest == got ? 0 : 1e9;
+  int exponent = 0;
+  std::frexp(exact, &exponent);
+  return double(std::fabs((long double)got - exact) / std::ldexp(1.0L, std::max(exponent, -125) - 24));
+}
+
+class MathTest : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(Every, MathTest, testing::Range(0, 4),
+                         [](const auto &info) { return std::string(kFunctions[info.param].name); });
+
+TEST_P(MathTest, IsAccurateOverAllFloats) {
+  const Function &function = kFunctions[GetParam()];
+  double worst = 0;
+  float worstAt = 0;
+  // A step without small factors visits every exponent with changing mantissas.
+  constexpr std::uint64_t kStep = 1613;
+  for (std::uint64_t first = 0; first < (1ull << 32); first += 16 * kStep) {
+    float x[16], y[16];
+    for (std::uint64_t lane = 0; lane < 16; ++lane)
+      x[lane] = std::bit_cast<float>(std::uint32_t(first + lane * kStep));
+    (probeOf(bestIsa()).*function.member)(x, y);
+    for (int lane = 0; lane < 16; ++lane)
+      if (const double off = unitsOff(y[lane], function.exact(x[lane])); off > worst) {
+        worst = off;
+        worstAt = x[lane];
+      }
+  }
+  EXPECT_LE(worst, function.bound) << function.name << "(" << worstAt << ")";
+  EXPECT_GE(worst, 0.5) << "nothing was compared";
+}
+
+TEST_P(MathTest, EdgesAreExact) {
+  constexpr float kInf = std::numeric_limits<float>::infinity(),
+                  kNaN = std::numeric_limits<float>::quiet_NaN();
+  const Function &function = kFunctions[GetParam()];
+  const float edges[16] = {0.0f,    -0.0f,       kInf,        -kInf,        kNaN,   1.0f,    -1.0f,  1e-45f,
+                           -1e-45f, 88.7228317f, 88.7228394f, -103.972076f, -1e38f, 3.4e38f, 0.625f, 0.92f};
+  for (Isa isa : {Isa::Portable, Isa::Avx2, Isa::Avx512}) {
+    if (!isSupported(isa))
+      continue;
+    float y[16];
+    (probeOf(isa).*function.member)(edges, y);
+    for (int i = 0; i < 16; ++i)
+      EXPECT_LE(unitsOff(y[i], function.exact(edges[i])), function.bound) << name(isa) << " at " << edges[i];
+    if (std::strcmp(function.name, "tanh") == 0 || std::strcmp(function.name, "erf") == 0)
+      EXPECT_TRUE(std::signbit(y[1]) && !std::signbit(y[0]));
+  }
+}
+
+TEST_P(MathTest, BitsDoNotDependOnTheInstructionSet) {
+  const Function &function = kFunctions[GetParam()];
+  constexpr std::uint64_t kStep = 30011;
+  for (std::uint64_t first = 0; first < (1ull << 32); first += 16 * kStep) {
+    float x[16], expected[16], y[16];
+    for (std::uint64_t lane = 0; lane < 16; ++lane)
+      x[lane] = std::bit_cast<float>(std::uint32_t(first + lane * kStep));
+    (probeOf(Isa::Portable).*function.member)(x, expected);
+    for (Isa isa : {Isa::Avx2, Isa::Avx512})
+      if (isSupported(isa)) {
+        (probeOf(isa).*function.member)(x, y);
+        for (int lane = 0; lane < 16; ++lane)
+          ASSERT_TRUE(std::bit_cast<std::uint32_t>(y[lane]) == std::bit_cast<std::uint32_t>(expected[lane]) ||
+                      (std::isnan(y[lane]) && std::isnan(expected[lane])))
+              << name(isa) << " " << function.name << "(" << x[lane] << ")";
+      }
+  }
+}
+
+} // namespace
+
+} // namespace stagewright::kernels

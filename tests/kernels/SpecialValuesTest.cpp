@@ -1,0 +1,170 @@
+// NaNs, infinities, subnormal numbers, labels that are no columns, and counts that are too large.
+#include "KernelCases.h"
+
+#include <cfenv>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <limits>
+#include <thread>
+
+namespace stagewright::kernels {
+
+namespace {
+
+using catalogue::DType;
+using catalogue::Shape;
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
+
+KernelCase caseOf(const char *kernel, std::vector<Shape> shapes,
+                  const std::vector<std::vector<double>> &contents,
+                  std::vector<catalogue::Attribute> attributes = {}) {
+  KernelCase out{{catalogue::find(kernel, 1), std::move(shapes), std::move(attributes)}, {}, 0, 0};
+  for (std::size_t i = 0; i < out.instance.shapes.size(); ++i) {
+    out.operands.emplace_back(out.instance.kernel->operands[i].dtype,
+                              catalogue::elements(out.instance.shapes[i]));
+    for (std::size_t k = 0; i < contents.size() && k < contents[i].size(); ++k)
+      out.operands[i].set(std::int64_t(k), contents[i][k]);
+  }
+  return out;
+}
+
+class SpecialValues : public testing::TestWithParam<Isa> {
+protected:
+  SpecialValues() { setFlushToZero(); }
+  std::vector<Buffer> run(const KernelCase &one) { return runCase(one, GetParam(), serial); }
+  SerialTileRunner serial;
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, SpecialValues, testing::ValuesIn(supportedIsas()),
+                         [](const auto &info) { return std::string(name(info.param)); });
+
+TEST_P(SpecialValues, NaNsAndInfinitiesPassThroughActivations) {
+  const std::vector<double> x = {kNaN, kInf, -kInf, 0, -1};
+  const Shape shape{5};
+  const auto relu = run(caseOf("relu", {shape, shape}, {x}))[1];
+  EXPECT_TRUE(std::isnan(relu.at(0)));
+  EXPECT_EQ(relu.at(1), kInf);
+  EXPECT_EQ(relu.at(2), 0);
+  const auto reluGrad = run(caseOf("relu_grad", {shape, shape, shape}, {{1, 2, 3, 4, 5}, x}))[2];
+  EXPECT_EQ(reluGrad.values(),
+            (std::vector<double>{1, 2, 0, 0, 0})); // torch: a NaN result passes the gradient
+  const auto tanh = run(caseOf("tanh", {shape, shape}, {x}))[1];
+  EXPECT_TRUE(std::isnan(tanh.at(0)));
+  EXPECT_EQ(tanh.at(1), 1);
+  EXPECT_EQ(tanh.at(2), -1);
+}
+
+TEST_P(SpecialValues, ANaNReachesEveryElementOfItsRowAndColumn) {
+  std::vector<double> x(20 * 30, 1.0), weight(30 * 32, 1.0);
+  x[7 * 30 + 29] = kNaN;
+  const auto y = run(caseOf("linear", {{20, 30}, {30 * 32}, {20, 20}}, {x, weight}))[2];
+  for (std::int64_t i = 0; i < 400; ++i)
+    EXPECT_EQ(std::isnan(y.at(i)), i / 20 == 7) << i;
+}
+
+TEST_P(SpecialValues, CrossEntropyOfExtremeRows) {
+  const std::vector<double> logits = {1,     kNaN, 2, kInf,  0,     0, -kInf, -kInf,
+                                      -kInf, 1e30, 0, -1e30, -kInf, 5, 5};
+  const auto out =
+      run(caseOf("softmax_cross_entropy", {{5, 3}, {5}, {1}, {1}, {5}}, {logits, {0, 0, 0, 0, 1}, {5}}));
+  const std::vector<double> sums = out[4].values();
+  EXPECT_TRUE(std::isnan(sums[0]) && std::isnan(sums[1]) && std::isnan(sums[2]));
+  EXPECT_EQ(float(sums[3]), 1e30f);
+  EXPECT_NEAR(sums[4], 5 + std::log(2), 1e-6);
+  EXPECT_TRUE(std::isnan(out[3].at(0)));
+}
+
+TEST_P(SpecialValues, CrossEntropyOfLargeLogitsKeepsItsDigits) {
+  const auto out =
+      run(caseOf("softmax_cross_entropy", {{1, 2}, {1}, {1}, {1}, {1}}, {{10000, 9999}, {0}, {1}}));
+  EXPECT_NEAR(out[3].at(0), std::log1p(std::exp(-1.0)), 1e-7);
+}
+
+TEST_P(SpecialValues, ALabelThatIsNoColumnGivesNaN) {
+  for (double label : {-1.0, 3.0, 2147483647.0, -2147483648.0}) {
+    const auto forward = run(
+        caseOf("softmax_cross_entropy", {{2, 3}, {2}, {1}, {1}, {2}}, {{1, 2, 3, 4, 5, 6}, {0, label}, {2}}));
+    EXPECT_TRUE(std::isnan(forward[3].at(0)));
+    EXPECT_NEAR(forward[4].at(1), 6.40760596, 1e-5);
+    const auto grad = run(caseOf("softmax_cross_entropy_grad", {{2, 3}, {2}, {2}, {2, 3}},
+                                 {{1, 2, 3, 4, 5, 6}, {0, label}, {3.4, 6.4}}))[3];
+    for (int i = 0; i < 6; ++i)
+      EXPECT_EQ(std::isnan(grad.at(i)), i >= 3);
+    EXPECT_EQ(
+        run(caseOf("count_correct", {{2, 3}, {2}, {1}, {1}}, {{9, 2, 3, 4, 5, 6}, {0, label}, {2}}))[3].at(0),
+        1);
+  }
+}
+
+TEST_P(SpecialValues, RowsBeyondTheValidOnesDoNotCount) {
+  const std::vector<double> logits = {3, 0, 0, kNaN}, target = {1, 1, 1, 1};
+  for (const auto &[valid, mean] : {std::pair{-5, 0.0}, {0, 0.0}, {1, std::log1p(std::exp(-3.0))}}) {
+    const auto out = run(
+        caseOf("softmax_cross_entropy", {{2, 2}, {2}, {1}, {1}, {2}}, {logits, {0, -7}, {double(valid)}}));
+    EXPECT_NEAR(out[3].at(0), mean, 1e-6) << valid;
+    EXPECT_EQ(
+        run(caseOf("count_correct", {{2, 2}, {2}, {1}, {1}}, {logits, {0, 1}, {double(valid)}}))[3].at(0),
+        std::max(valid, 0));
+    EXPECT_NEAR(
+        run(caseOf("mse_loss", {{2, 2}, {2, 2}, {1}, {1}}, {logits, target, {double(valid)}}))[3].at(0),
+        valid > 0 ? 2.5 : 0.0, 1e-6);
+  }
+  // More than there are: all of them.
+  const auto all = run(caseOf("mse_loss", {{2, 2}, {2, 2}, {1}, {1}}, {target, {1, 1, 1, 3}, {2147483647}}));
+  EXPECT_EQ(all[3].at(0), 1);
+}
+
+TEST_P(SpecialValues, TheFirstNaNIsTheLargest) {
+  for (const auto &[label, correct] : {std::pair{0, 0}, {1, 1}, {2, 0}, {3, 0}})
+    EXPECT_EQ(run(caseOf("count_correct", {{1, 4}, {1}, {1}, {1}},
+                         {{9, kNaN, kNaN, kInf}, {double(label)}, {1}}))[3]
+                  .at(0),
+              correct);
+}
+
+TEST_P(SpecialValues, ClippingOfStrangeNorms) {
+  const auto nan = run(caseOf("clip_coefficient", {{2}, {1}, {1}}, {{1, kNaN}}));
+  EXPECT_TRUE(std::isnan(nan[1].at(0)) && std::isnan(nan[2].at(0)));
+  const auto inf = run(caseOf("clip_coefficient", {{2}, {1}, {1}}, {{1, kInf}}));
+  EXPECT_EQ(inf[1].at(0), 0);
+  const auto zero = run(caseOf("clip_coefficient", {{2}, {1}, {1}}, {{0, 0}}));
+  EXPECT_EQ(zero[1].at(0), 1);
+}
+
+TEST_P(SpecialValues, NormsDoNotOverflow) {
+  const auto out = run(caseOf("gradient_norm_partials", {{3}, {1}}, {{3e38, -3e38, 1e-30}}));
+  EXPECT_NEAR(out[1].at(0) / 1.8e77, 1.0, 1e-6);
+}
+
+TEST_P(SpecialValues, MomentumNeedsItsBuffer) {
+  const std::vector<Shape> shapes = {{4}, {4}, {1}, {1}, {1}};
+  const auto prepared = prepare({catalogue::find("sgd", 1), shapes, {{"momentum", 0.9}}}, GetParam());
+  ASSERT_FALSE(prepared);
+  EXPECT_EQ(prepared.error().text(), "kernel sgd: momentum is not 0 and there is no momentum_buffer");
+}
+
+TEST(FlushToZero, SubnormalNumbersAreZeroInAThreadThatAsksForIt) {
+  for (Isa isa : supportedIsas()) {
+    std::vector<double> results[2]; // in fp64, because this thread may flush, too
+    for (bool flush : {false, true})
+      std::thread([&] {
+        std::fesetenv(FE_DFL_ENV); // a new thread starts with its parent's mode
+        if (flush)
+          setFlushToZero();
+        SerialTileRunner runner;
+        // 1e-20 * 1e-20 underflows; 1e-40 goes in as a subnormal number.
+        const KernelCase product = caseOf("linear", {{1, 1}, {32}, {1, 1}}, {{1e-20}, {1e-20}});
+        KernelCase difference = caseOf("mse_loss_grad", {{1}, {1}, {1}}, {}, {{"scale", 1e6}});
+        difference.operands[0].as<std::uint32_t>()[0] = 71362; // 1e-40
+        results[flush] = {runCase(product, isa, runner)[2].at(0), runCase(difference, isa, runner)[2].at(0)};
+      }).join();
+    EXPECT_NEAR(results[0][0], 1e-40, 1e-44) << name(isa);
+    EXPECT_NEAR(results[0][1], 1e-34, 1e-38) << name(isa);
+    EXPECT_EQ(results[1], (std::vector<double>{0, 0})) << name(isa);
+  }
+}
+
+} // namespace
+
+} // namespace stagewright::kernels
