@@ -12,10 +12,10 @@ namespace stagewright::runtime {
 struct TaskEvent {
   int rank = 0;
   bool training = true;
-  std::uint64_t step = 0;      ///< of training from 1; of an evaluation the pass, from 1
-  int position = 0;            ///< in the rank's task list
+  std::uint64_t step = 0; ///< of training from 1; of an evaluation the pass, from 1
+  int position = 0;       ///< in the rank's task list
   schedule::Task task;
-  const char *text = nullptr;  ///< schedule::text(task)
+  const char *text = nullptr; ///< schedule::text(task)
 };
 
 struct KernelEvent {

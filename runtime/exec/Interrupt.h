@@ -6,7 +6,8 @@
 
 namespace stagewright::runtime {
 
-/// Raised once; ranks look at it between tasks, and waits end within 50 ms. Safe to raise in a signal handler.
+/// Raised once; ranks look at it between tasks, and waits end within 50 ms. Safe to raise in a signal
+/// handler.
 class InterruptFlag {
 public:
   void raise() noexcept { value.store(true, std::memory_order_relaxed); }

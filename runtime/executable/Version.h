@@ -6,8 +6,8 @@
 
 namespace stagewright::executable {
 
-/// A loader accepts files of its own major version and any minor version: minor versions only append fields. What an
-/// older loader must not ignore is a bit of `required_features`.
+/// A loader accepts files of its own major version and any minor version: minor versions only append fields.
+/// What an older loader must not ignore is a bit of `required_features`.
 inline constexpr std::uint16_t kVersionMajor = 1;
 inline constexpr std::uint16_t kVersionMinor = 0;
 inline constexpr std::uint64_t kKnownFeatures = 0;

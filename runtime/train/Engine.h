@@ -1,7 +1,8 @@
 // Training and evaluation of a staged executable on the host: what the program and the C++ API call.
 //
 //   ranks as threads      one call in one process runs all ranks of the file
-//   ranks as processes    every process of an MPI job makes the same call; each runs the rank that MPI gives it
+//   ranks as processes    every process of an MPI job makes the same call; each runs the rank that MPI gives
+//   it
 //
 // Nothing is printed except by the callback and the watchdog. Nothing is written before a run has ended well.
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_ENGINE_H
@@ -26,12 +27,13 @@ struct EngineOptions {
   std::string stage; ///< path of the .stage file
   std::string data;  ///< folder of IDX files, or "synthetic" (see Dataset.h)
   RankMode ranks = RankMode::Threads;
-  int threads = 0; ///< that compute in this process; 0: the usable cores, shared by the processes of this machine
-  std::optional<kernels::Isa> isa;     ///< none: the best of this machine
-  std::string init;                    ///< safetensors with the initial weights; empty: drawn by name (see Random.h)
-  std::string trace;                   ///< file for the trace (see TraceFile.h); empty: none
-  bool isolateRanks = false;           ///< each rank on a core of its own
-  double watchdogSeconds = 60;         ///< 0: none (see Watchdog.h)
+  int threads =
+      0; ///< that compute in this process; 0: the usable cores, shared by the processes of this machine
+  std::optional<kernels::Isa> isa; ///< none: the best of this machine
+  std::string init;            ///< safetensors with the initial weights; empty: drawn by name (see Random.h)
+  std::string trace;           ///< file for the trace (see TraceFile.h); empty: none
+  bool isolateRanks = false;   ///< each rank on a core of its own
+  double watchdogSeconds = 60; ///< 0: none (see Watchdog.h)
   const InterruptFlag *interrupt = nullptr;
   /// Calls of operator new so far (allocationCount of device/AllocationCounter.h); null: not counted.
   std::uint64_t (*allocationCount)() = nullptr;
@@ -48,8 +50,9 @@ struct StepReport {
   double loss = 0;                   ///< mean over the step's samples
   double gradientNorm = 0;           ///< before clipping; 0 where the file does not compute it
   double learningRate = 0;
-  double samplesPerSecond = 0;       ///< of this step
-  /// Every steps_per_print steps: "steps: 10 loss: 2.3026 iter time (s): 0.001 samples/sec: 64000.000"; else null.
+  double samplesPerSecond = 0; ///< of this step
+  /// Every steps_per_print steps: "steps: 10 loss: 2.3026 iter time (s): 0.001 samples/sec: 64000.000"; else
+  /// null.
   const char *line = nullptr;
 };
 
@@ -62,35 +65,38 @@ struct TrainOptions : EngineOptions {
 };
 
 struct TrainSummary {
-  int rank = 0; ///< of this process; rank 0 (always, with threads) has all that follows, others only what is theirs
+  int rank =
+      0; ///< of this process; rank 0 (always, with threads) has all that follows, others only what is theirs
   std::uint64_t steps = 0;
   double loss = 0; ///< of the last step
   std::vector<double> losses;
-  double samplesPerSecond = 0;   ///< from the end of the first step on (from the start when there is one only)
-  std::string weightsSha256;     ///< fp32, little-endian, in order of the parameters' names
-  /// In order of the parameters' names: weights, then optimizer states in order of their names (gradients, which are zero
-  /// between steps, left out); then the number of steps as u64, little-endian.
+  double samplesPerSecond = 0; ///< from the end of the first step on (from the start when there is one only)
+  std::string weightsSha256;   ///< fp32, little-endian, in order of the parameters' names
+  /// In order of the parameters' names: weights, then optimizer states in order of their names (gradients,
+  /// which are zero between steps, left out); then the number of steps as u64, little-endian.
   std::string stateSha256;
   std::uint64_t plannedBytes = 0;   ///< of all arenas of all ranks, in whole pages
   std::uint64_t allocatedBytes = 0; ///< of the arenas that exist, on all ranks
-  std::optional<std::uint64_t> allocationsAfterWarmup; ///< operator new between the ends of step 2 and the last; all ranks
+  std::optional<std::uint64_t>
+      allocationsAfterWarmup; ///< operator new between the ends of step 2 and the last; all ranks
 };
 
-/// Errors: User (a file, the data, a loss that is not finite), Environment (memory, MPI), Rank (a rank died or stands
-/// still: named), Interrupted. With processes, an error that only some ranks meet while they train goes to the launcher
-/// (reportError) and ends the job; the call does not return there.
+/// Errors: User (a file, the data, a loss that is not finite), Environment (memory, MPI), Rank (a rank died
+/// or stands still: named), Interrupted. With processes, an error that only some ranks meet while they train
+/// goes to the launcher (reportError) and ends the job; the call does not return there.
 Result<TrainSummary> train(const TrainOptions &options);
 
 struct EvaluateOptions : EngineOptions {
-  bool trainingData = false;                                  ///< instead of the test data ("t10k")
-  std::function<void(std::uint64_t done, std::uint64_t all)> onSamples; ///< on rank 0's thread, after each pass
+  bool trainingData = false; ///< instead of the test data ("t10k")
+  std::function<void(std::uint64_t done, std::uint64_t all)>
+      onSamples; ///< on rank 0's thread, after each pass
 };
 
 struct EvaluationSummary {
   int rank = 0;
   std::uint64_t samples = 0;
-  double loss = 0;                 ///< mean over all samples
-  std::optional<double> accuracy;  ///< when the file counts correct rows
+  double loss = 0;                ///< mean over all samples
+  std::optional<double> accuracy; ///< when the file counts correct rows
   std::string weightsSha256;
   double samplesPerSecond = 0;
   std::uint64_t plannedBytes = 0, allocatedBytes = 0;

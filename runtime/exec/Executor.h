@@ -1,0 +1,89 @@
+// Runs one rank of a staged executable: allocates its arenas, prepares its kernels, walks its task lists.
+#ifndef STAGEWRIGHT_RUNTIME_EXEC_EXECUTOR_H
+#define STAGEWRIGHT_RUNTIME_EXEC_EXECUTOR_H
+
+#include "runtime/comm/Communicator.h"
+#include "runtime/device/HostDevice.h"
+#include "runtime/device/TilePool.h"
+#include "runtime/exec/Interrupt.h"
+#include "runtime/exec/PreparedProgram.h"
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace stagewright::runtime {
+
+/// Where model inputs come from.
+class InputSource {
+public:
+  virtual ~InputSource() = default;
+  /// Writes input `input` of the file for one micro-batch, in the shape of its binding; -1: the number of
+  /// valid rows, i32. Rows behind them are zeros. Called on the rank's thread, which holds no permit;
+  /// allocates nothing.
+  virtual void fill(int input, int microBatch, void *destination) = 0;
+};
+
+/// What the ranks of a process share, and what belongs to one rank. All of it outlives the executor.
+struct RankEnvironment {
+  HostDevice &device;
+  TilePool &pool;
+  Communicator &communicator;
+  RankStatus &status;
+  const InterruptFlag *interrupt = nullptr; ///< may be null
+  kernels::Isa isa = kernels::Isa::Portable;
+  std::vector<Hooks> hooks;
+  bool poison = false; ///< values become NaN when they end: a plan that uses one too late gives other bits
+};
+
+class Executor {
+public:
+  /// The rank is the communicator's. Arenas are zero. Errors: Environment (memory, instruction set).
+  static Result<std::unique_ptr<Executor>> create(const Executable &executable,
+                                                  const RankEnvironment &environment);
+
+  /// Runs the training list; `step` counts from 1 and is only passed to hooks and to the watchdog. Errors:
+  /// those of the communicator, Interrupted. Allocates nothing from the second call on, nor does evaluate().
+  Result<void> train(InputSource &source, std::uint64_t step);
+
+  /// Runs the evaluation list. Derived values (packed weights) are those of the last prepareWeights() or
+  /// train().
+  Result<void> evaluate(InputSource &source, std::uint64_t pass);
+
+  /// Runs PREPARE of all stages of the rank: needed once before evaluate() when weights have changed.
+  void prepareWeights();
+
+  int rank() const { return environment.communicator.rank(); }
+  const executable::RankPlan &plan() const { return file.rank(rank()); }
+  std::byte *data(unsigned arena, std::uint64_t offset) const { return bases[arena] + offset; }
+
+  /// The cell of a scalar; null when the file has none of this name.
+  void *scalar(std::string_view name) const;
+
+private:
+  Executor(const Executable &executable, const RankEnvironment &environment)
+      : file(executable), environment(environment) {}
+  Result<void> load();
+  Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
+                   bool training, std::uint64_t step);
+  Result<void> waitFor(const TaskPlan &tasks, IndexRange range);
+  Result<void> runTask(const TaskPlan &tasks, const PlannedTask &task, const std::vector<Segment> &collective,
+                       const TaskEvent &event);
+  void compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event);
+  Result<void> post(const TaskPlan &tasks, IndexRange range);
+  void poison(const DeadBytes &bytes);
+
+  const Executable &file;
+  RankEnvironment environment;
+  std::vector<Arena> arenas;
+  ArenaBases bases;
+  std::vector<PreparedProgram> programs; ///< indexed like RankPlan.programs
+  TaskPlan trainTasks, evaluateTasks;
+  std::vector<Segment> trainCollective, evaluateCollective;
+  std::vector<Request> requests;
+  bool replacesBodies = false;
+};
+
+} // namespace stagewright::runtime
+
+#endif

@@ -1,0 +1,93 @@
+#include "runtime/exec/PreparedProgram.h"
+
+#include <algorithm>
+
+namespace stagewright::runtime {
+
+/// The loader has checked names and types.
+static std::vector<catalogue::Attribute> attributesOf(const executable::Command &command) {
+  std::vector<catalogue::Attribute> attributes;
+  for (unsigned i = 0; command.attributes() && i < command.attributes()->size(); ++i) {
+    const executable::Attribute &attribute = *command.attributes()->Get(i);
+    catalogue::AttributeValue value = std::int64_t{0};
+    if (attribute.integer()) {
+      value = *attribute.integer();
+    } else if (attribute.real()) {
+      value = *attribute.real();
+    } else {
+      value = attribute.text()->str();
+    }
+    attributes.push_back({attribute.name()->str(), std::move(value)});
+  }
+  return attributes;
+}
+
+static std::byte *workspaceBase(const executable::RankPlan &plan, const ArenaBases &arenas) {
+  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
+    if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Workspace) {
+      return arenas[i];
+    }
+  }
+  return nullptr;
+}
+
+Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, int rank,
+                                                 const executable::Program &program, const ArenaBases &arenas,
+                                                 kernels::Isa isa) {
+  const executable::RankPlan &plan = executable.rank(rank);
+  PreparedProgram result;
+  std::size_t most = 0;
+  for (const executable::Command *command : *program.commands()) {
+    const executable::KernelRef &reference = *executable.file().kernels()->Get(command->kernel());
+    const catalogue::Kernel *kernel = catalogue::find(reference.name()->str(), reference.version());
+    kernels::KernelInstance instance{kernel, {}, attributesOf(*command)};
+    Call call;
+    call.firstOperand = static_cast<std::uint32_t>(result.operands.size());
+    call.operands = static_cast<std::uint32_t>(kernel->operands.size());
+    for (const executable::Operand *operand : *command->operands()) {
+      instance.shapes.emplace_back(operand->shape()->begin(), operand->shape()->end());
+      std::byte *base = arenas[operand->arena()] + operand->offset();
+      if (operand->pool() >= 0) {
+        base += plan.pools()->Get(static_cast<unsigned>(operand->pool()))->offset();
+      }
+      result.operands.push_back({base, static_cast<std::uint32_t>(operand->pool() + 1)});
+    }
+    result.operands.resize(call.firstOperand + call.operands); // absent optional operands
+    auto prepared = kernels::prepare(instance, isa);
+    if (!prepared) {
+      return prepared.takeError();
+    }
+    call.kernel = std::move(*prepared);
+    call.workspace =
+        command->workspace() ? workspaceBase(plan, arenas) + command->workspace_offset() : nullptr;
+    call.event = {rank, kernel, command->block()};
+    most = std::max<std::size_t>(most, call.operands);
+    result.calls.push_back(std::move(call));
+  }
+  result.addresses.resize(most);
+  return result;
+}
+
+void PreparedProgram::run(const std::uint64_t *slotOffsets, kernels::TileRunner &tiles, RankStatus &status,
+                          std::span<const Hooks> hooks, int rank) {
+  for (const Call &call : calls) {
+    for (std::uint32_t i = 0; i < call.operands; ++i) {
+      const Operand &operand = operands[call.firstOperand + i];
+      addresses[i] = operand.base ? operand.base + slotOffsets[operand.slot] : nullptr;
+    }
+    for (const Hooks &hook : hooks) {
+      if (hook.beforeKernel) {
+        hook.beforeKernel(hook.context, call.event);
+      }
+    }
+    call.kernel->run(addresses.data(), call.workspace, tiles);
+    for (const Hooks &hook : hooks) {
+      if (hook.afterKernel) {
+        hook.afterKernel(hook.context, call.event);
+      }
+    }
+    status.advance();
+  }
+}
+
+} // namespace stagewright::runtime

@@ -1,0 +1,49 @@
+// A program of the .stage file, ready to run: kernels prepared for their shapes, operands as addresses.
+#ifndef STAGEWRIGHT_RUNTIME_EXEC_PREPAREDPROGRAM_H
+#define STAGEWRIGHT_RUNTIME_EXEC_PREPAREDPROGRAM_H
+
+#include "kernels/host/Host.h"
+#include "runtime/exec/Hooks.h"
+#include "runtime/exec/RankStatus.h"
+#include "runtime/exec/TaskPlan.h"
+
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace stagewright::runtime {
+
+class PreparedProgram {
+public:
+  /// Errors: Environment, the instruction set is not there.
+  static Result<PreparedProgram> prepare(const Executable &executable, int rank,
+                                         const executable::Program &program, const ArenaBases &arenas,
+                                         kernels::Isa isa);
+
+  /// Runs all commands on the micro-batch whose slots are `slotOffsets` (TaskPlan::slotsOf). The calling
+  /// thread holds a permit of `tiles`. Allocates nothing.
+  void run(const std::uint64_t *slotOffsets, kernels::TileRunner &tiles, RankStatus &status,
+           std::span<const Hooks> hooks, int rank);
+
+private:
+  /// Address: base + slotOffsets[slot]; slot 0 is fixed memory. Null base: an optional operand that is
+  /// absent.
+  struct Operand {
+    std::byte *base = nullptr;
+    std::uint32_t slot = 0;
+  };
+  struct Call {
+    std::unique_ptr<kernels::PreparedKernel> kernel;
+    std::uint32_t firstOperand = 0, operands = 0;
+    void *workspace = nullptr;
+    KernelEvent event;
+  };
+
+  std::vector<Call> calls;
+  std::vector<Operand> operands;
+  std::vector<void *> addresses; ///< of one call
+};
+
+} // namespace stagewright::runtime
+
+#endif

@@ -1,0 +1,265 @@
+#include "runtime/exec/TaskPlan.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+namespace stagewright::runtime {
+
+namespace {
+
+using schedule::TaskKind;
+
+/// B is I and W.
+bool covers(TaskKind task, TaskKind wanted) {
+  return task == wanted || (task == TaskKind::Backward &&
+                            (wanted == TaskKind::BackwardInput || wanted == TaskKind::BackwardWeight));
+}
+
+class Planner {
+public:
+  Planner(const Executable &executable, int rank, schedule::Purpose purpose, const ArenaBases &arenas,
+          bool poison)
+      : plan(executable.rank(rank)), training(purpose == schedule::Purpose::Training),
+        list((training ? executable.trainSchedule() : executable.evaluateSchedule()).ranks[rank]),
+        arenas(arenas), poison(poison), microBatches(executable.trainSchedule().microBatches) {}
+
+  TaskPlan run() {
+    result.slotStride = 1 + plan.pools()->size();
+    result.slotOffsets.resize(result.slotStride * static_cast<std::size_t>(microBatches), 0);
+    for (unsigned pool = 0; pool < plan.pools()->size(); ++pool) {
+      for (int k = 0; k < microBatches; ++k) {
+        result.slotOffsets[static_cast<std::size_t>(k) * result.slotStride + 1 + pool] =
+            slotOf(pool, k) * plan.pools()->Get(pool)->slot_bytes();
+      }
+    }
+    result.requests = plan.transfers()->size() * static_cast<std::uint32_t>(microBatches);
+    for (const schedule::Task &task : list) {
+      add(task);
+    }
+    result.endWaits.begin = static_cast<std::uint32_t>(result.waits.size());
+    for (const auto &[slot, requests] : inFlight) {
+      result.waits.insert(result.waits.end(), requests.begin(), requests.end());
+    }
+    result.endWaits.end = static_cast<std::uint32_t>(result.waits.size());
+    return std::move(result);
+  }
+
+private:
+  std::uint64_t slotOf(unsigned pool, int microBatch) const {
+    const executable::SlotPool &entry = *plan.pools()->Get(pool);
+    return (training ? entry.train_slots() : entry.evaluate_slots())->Get(static_cast<unsigned>(microBatch));
+  }
+  std::byte *slotData(unsigned pool, int microBatch) const {
+    const executable::SlotPool &entry = *plan.pools()->Get(pool);
+    return arenas[entry.arena()] + entry.offset() + slotOf(pool, microBatch) * entry.slot_bytes();
+  }
+  std::uint32_t requestOf(unsigned transfer, int microBatch) const {
+    return transfer * static_cast<std::uint32_t>(microBatches) + static_cast<std::uint32_t>(microBatch);
+  }
+
+  void add(const schedule::Task &task) {
+    PlannedTask planned;
+    planned.task = task;
+    planned.text = schedule::text(task);
+    planned.gathers = task.kind == TaskKind::AllGather;
+    planned.waits.begin = static_cast<std::uint32_t>(result.waits.size());
+    if (hasMicroBatch(task.kind)) {
+      waitForReceives(task);
+      waitForSlots(task);
+    }
+    planned.waits.end = static_cast<std::uint32_t>(result.waits.size());
+    planned.fills = fills(task);
+    choosePrograms(planned);
+    planned.posts = posts(task);
+    planned.waitsAfter.begin = planned.waits.end;
+    planned.dead.begin = static_cast<std::uint32_t>(result.dead.size());
+    if (poison) {
+      bury(task);
+    }
+    planned.dead.end = static_cast<std::uint32_t>(result.dead.size());
+    planned.waitsAfter.end = static_cast<std::uint32_t>(result.waits.size());
+    result.tasks.push_back(std::move(planned));
+    ++position;
+  }
+
+  /// F waits for what RECV_F posted, I and B for what RECV_B posted.
+  void waitForReceives(const schedule::Task &task) {
+    const bool forward = task.kind == TaskKind::Forward,
+               backward = covers(task.kind, TaskKind::BackwardInput);
+    if (!forward && !backward) {
+      return;
+    }
+    const auto kind = forward ? executable::TaskKind::ReceiveForward : executable::TaskKind::ReceiveBackward;
+    for (unsigned i = 0; i < plan.transfers()->size(); ++i) {
+      const executable::Transfer &transfer = *plan.transfers()->Get(i);
+      if (transfer.kind() == kind && transfer.stage() == task.stage) {
+        result.waits.push_back(requestOf(i, task.microBatch));
+      }
+    }
+  }
+
+  /// The first task of a value waits until its slot has been sent.
+  void waitForSlots(const schedule::Task &task) {
+    for (unsigned pool = 0; pool < plan.pools()->size(); ++pool) {
+      const executable::SlotPool &entry = *plan.pools()->Get(pool);
+      if (entry.sent() && entry.stage() == task.stage &&
+          covers(task.kind, static_cast<TaskKind>(entry.first()))) {
+        waitForSends(pool, slotOf(pool, task.microBatch));
+      }
+    }
+  }
+
+  void waitForSends(unsigned pool, std::uint64_t slot) {
+    const auto sends = inFlight.find({pool, slot});
+    if (sends != inFlight.end()) {
+      result.waits.insert(result.waits.end(), sends->second.begin(), sends->second.end());
+      inFlight.erase(sends);
+    }
+  }
+
+  IndexRange fills(const schedule::Task &task) {
+    IndexRange range{static_cast<std::uint32_t>(result.fills.size()), 0};
+    for (const executable::InputBinding *binding : *plan.inputs()) {
+      if (task.kind == TaskKind::Forward && binding->stage() == task.stage) {
+        result.fills.push_back(
+            {binding->input(), slotData(binding->pool(), task.microBatch) + binding->offset()});
+      }
+    }
+    range.end = static_cast<std::uint32_t>(result.fills.size());
+    return range;
+  }
+
+  IndexRange posts(const schedule::Task &task) {
+    IndexRange range{static_cast<std::uint32_t>(result.posts.size()), 0};
+    for (unsigned i = 0; isTransfer(task.kind) && i < plan.transfers()->size(); ++i) {
+      const executable::Transfer &transfer = *plan.transfers()->Get(i);
+      if (static_cast<TaskKind>(transfer.kind()) != task.kind || transfer.stage() != task.stage) {
+        continue;
+      }
+      const bool send = task.kind == TaskKind::SendForward || task.kind == TaskKind::SendBackward;
+      const bool forward = task.kind == TaskKind::SendForward || task.kind == TaskKind::ReceiveForward;
+      const std::uint32_t request = requestOf(i, task.microBatch);
+      result.posts.push_back({send, transfer.peer(), forward ? 0 : 1,
+                              slotData(transfer.pool(), task.microBatch) + transfer.offset(),
+                              transfer.bytes(), request});
+      if (send) {
+        inFlight[{transfer.pool(), slotOf(transfer.pool(), task.microBatch)}].push_back(request);
+      }
+    }
+    range.end = static_cast<std::uint32_t>(result.posts.size());
+    return range;
+  }
+
+  int programIndex(executable::ProgramKind kind, int stage) const {
+    for (unsigned i = 0; i < plan.programs()->size(); ++i) {
+      const executable::Program &program = *plan.programs()->Get(i);
+      if (program.kind() == kind && program.stage() == stage) {
+        return program.commands()->size() ? static_cast<int>(i) : -1;
+      }
+    }
+    return -1;
+  }
+
+  void choosePrograms(PlannedTask &planned) const {
+    using Program = executable::ProgramKind;
+    const int stage = planned.task.stage;
+    switch (planned.task.kind) {
+    case TaskKind::Forward:
+      planned.programs[0] = programIndex(training ? Program::Forward : Program::Evaluate, stage);
+      break;
+    case TaskKind::BackwardInput:
+      planned.programs[0] = programIndex(Program::BackwardInput, stage);
+      break;
+    case TaskKind::BackwardWeight:
+      planned.programs[0] = programIndex(Program::BackwardWeight, stage);
+      break;
+    case TaskKind::Backward:
+      planned.programs[0] = programIndex(Program::BackwardInput, stage);
+      planned.programs[1] = programIndex(Program::BackwardWeight, stage);
+      break;
+    case TaskKind::Prepare:
+      planned.programs[0] = programIndex(Program::Prepare, stage);
+      break;
+    case TaskKind::Norm:
+      planned.programs[0] = programIndex(Program::Norm, stage);
+      break;
+    case TaskKind::Update:
+      planned.programs[0] = programIndex(Program::Update, stage);
+      break;
+    default:
+      break;
+    }
+  }
+
+  /// The position in the list at which a value of this micro-batch ends; nothing when it lives to the end of
+  /// the step or does not occur. The same rule as schedule::verifySlots: `last`, or where that does not occur
+  /// the last compute task.
+  std::optional<int> endOf(const executable::SlotPool &pool, int microBatch) const {
+    const auto first = static_cast<TaskKind>(pool.first()), last = static_cast<TaskKind>(pool.last());
+    if (!hasMicroBatch(last)) {
+      return std::nullopt;
+    }
+    const TaskKind send = first == TaskKind::Forward || first == TaskKind::ReceiveForward
+                              ? TaskKind::SendForward
+                              : TaskKind::SendBackward;
+    int begin = -1, lastUse = -1, lastCompute = -1, sent = -1;
+    for (int i = 0; i < static_cast<int>(list.size()); ++i) {
+      if (list[i].stage != pool.stage() || !hasMicroBatch(list[i].kind) || list[i].microBatch != microBatch) {
+        continue;
+      }
+      begin = begin < 0 && covers(list[i].kind, first) ? i : begin;
+      lastUse = covers(list[i].kind, last) ? i : lastUse;
+      lastCompute = isCompute(list[i].kind) ? i : lastCompute;
+      sent = pool.sent() && list[i].kind == send ? i : sent;
+    }
+    if (begin < 0) {
+      return std::nullopt;
+    }
+    return std::max({begin, sent, lastUse >= 0 ? lastUse : lastCompute});
+  }
+
+  /// Poison mode: values whose life ends with this task.
+  void bury(const schedule::Task &task) {
+    if (position == 0) {
+      for (unsigned pool = 0; pool < plan.pools()->size(); ++pool) {
+        const executable::SlotPool &entry = *plan.pools()->Get(pool);
+        if (!hasMicroBatch(static_cast<TaskKind>(entry.last()))) {
+          result.deadAtEnd.push_back({entry.arena(), entry.offset(), entry.slots() * entry.slot_bytes()});
+        }
+        for (int k = 0; k < microBatches; ++k) {
+          if (const auto end = endOf(entry, k)) {
+            endings[*end].push_back({pool, k});
+          }
+        }
+      }
+    }
+    for (const auto &[pool, microBatch] : endings[position]) {
+      const executable::SlotPool &entry = *plan.pools()->Get(pool);
+      waitForSends(pool, slotOf(pool, microBatch));
+      result.dead.push_back({entry.arena(), entry.offset() + slotOf(pool, microBatch) * entry.slot_bytes(),
+                             entry.slot_bytes()});
+    }
+  }
+
+  const executable::RankPlan &plan;
+  const bool training;
+  const std::vector<schedule::Task> &list;
+  const ArenaBases &arenas;
+  const bool poison;
+  const int microBatches;
+  TaskPlan result;
+  int position = 0;
+  std::map<std::pair<unsigned, std::uint64_t>, std::vector<std::uint32_t>>
+      inFlight;                                                 ///< (pool, slot) -> sends
+  std::map<int, std::vector<std::pair<unsigned, int>>> endings; ///< position -> (pool, micro-batch)
+};
+
+} // namespace
+
+TaskPlan planTasks(const Executable &executable, int rank, schedule::Purpose purpose,
+                   const ArenaBases &arenas, bool poison) {
+  return Planner(executable, rank, purpose, arenas, poison).run();
+}
+
+} // namespace stagewright::runtime

@@ -1,0 +1,58 @@
+// Watches the ranks of a process: says who stands where when nothing moves, ends the run when that goes on,
+// and ends it at once when it is interrupted.
+#ifndef STAGEWRIGHT_RUNTIME_EXEC_WATCHDOG_H
+#define STAGEWRIGHT_RUNTIME_EXEC_WATCHDOG_H
+
+#include "runtime/comm/Communicator.h"
+#include "runtime/exec/Interrupt.h"
+#include "runtime/exec/RankStatus.h"
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace stagewright::runtime {
+
+struct WatchedRank {
+  const RankStatus *status = nullptr;
+  Communicator *communicator = nullptr;
+};
+
+class Watchdog {
+public:
+  struct Settings {
+    /// When no local rank has moved (ended a task, a kernel or a wait) for so long, one line per local rank
+    /// is printed: its task, what it waits for, since when. After as long again the run is ended with an
+    /// error of kind Rank that names the rank that stands still. 0: never.
+    double seconds = 60;
+    const InterruptFlag *interrupt = nullptr;
+    /// Ends the run of all ranks; called once at most, on the watchdog's thread.
+    std::function<void(const Error &)> end;
+    /// Takes a line without its end; null: stderr.
+    std::function<void(const std::string &)> print;
+  };
+
+  /// Starts to watch; stops in the destructor. All that is passed outlives the watchdog.
+  Watchdog(std::vector<WatchedRank> ranks, Settings settings);
+  ~Watchdog();
+
+private:
+  void watch();
+  std::uint64_t moves() const;
+  bool working() const;
+  void report(std::int64_t now) const;
+  Error standstill(std::int64_t now, std::int64_t since) const;
+
+  const std::vector<WatchedRank> ranks;
+  const Settings settings;
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool stopping = false;
+  std::thread thread;
+};
+
+} // namespace stagewright::runtime
+
+#endif

@@ -1,0 +1,102 @@
+#include "runtime/observe/TraceFile.h"
+
+#include "runtime/device/Futex.h"
+
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace stagewright::runtime {
+
+static constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
+static constexpr std::size_t kLineBytes = 256;
+
+Result<std::unique_ptr<TraceFile>> TraceFile::open(const std::string &path, int process, int ranks) {
+  // Appending writes of whole lines do not tear each other, whichever process makes them.
+  const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (process == 0 ? O_TRUNC : 0);
+  const int descriptor = ::open(path.c_str(), flags, 0666);
+  if (descriptor < 0) {
+    return userError(path, std::string("cannot write the trace: ") + std::strerror(errno),
+                     "give a path in a folder that exists and can be written");
+  }
+  return std::unique_ptr<TraceFile>(new TraceFile(path, descriptor, process, ranks));
+}
+
+TraceFile::TraceFile(std::string path, int descriptor, int process, int ranks)
+    : path(std::move(path)), descriptor(descriptor), process(process),
+      begins(static_cast<std::size_t>(ranks)), buffer(kBufferBytes) {}
+
+TraceFile::~TraceFile() {
+  (void)flush();
+  ::close(descriptor);
+}
+
+Hooks TraceFile::hooks() {
+  Hooks hooks;
+  hooks.context = this;
+  hooks.beforeTask = [](void *context, const TaskEvent &event) {
+    static_cast<TraceFile *>(context)->begins[event.rank] = monotonicNanoseconds();
+  };
+  hooks.afterTask = [](void *context, const TaskEvent &event) {
+    auto *file = static_cast<TraceFile *>(context);
+    const std::int64_t end = monotonicNanoseconds();
+    char line[kLineBytes];
+    const int length = std::snprintf(line, sizeof line,
+                                     "{\"rank\":%d,\"step\":%" PRIu64 ",\"task\":\"%s\",\"begin\":%" PRId64
+                                     ",\"end\":%" PRId64 "}\n",
+                                     event.rank, event.step, event.text, file->begins[event.rank], end);
+    file->append(line, length);
+  };
+  return hooks;
+}
+
+BusyTrace TraceFile::busyTrace() {
+  const auto busy = [](void *context, int worker, std::int64_t begin, std::int64_t end) {
+    auto *file = static_cast<TraceFile *>(context);
+    char line[kLineBytes];
+    const int length = std::snprintf(
+        line, sizeof line, "{\"process\":%d,\"worker\":%d,\"begin\":%" PRId64 ",\"end\":%" PRId64 "}\n",
+        file->process, worker, begin, end);
+    file->append(line, length);
+  };
+  return {busy, this};
+}
+
+void TraceFile::append(const char *line, int length) {
+  std::lock_guard lock(mutex);
+  if (used + static_cast<std::size_t>(length) > buffer.size()) {
+    writeBuffer();
+  }
+  std::memcpy(buffer.data() + used, line, static_cast<std::size_t>(length));
+  used += static_cast<std::size_t>(length);
+}
+
+void TraceFile::writeBuffer() {
+  std::size_t done = 0;
+  while (done < used) {
+    const ssize_t put = ::write(descriptor, buffer.data() + done, used - done);
+    if (put < 0 && errno == EINTR) {
+      continue;
+    }
+    if (put < 0) {
+      failed = true;
+      break;
+    }
+    done += static_cast<std::size_t>(put);
+  }
+  used = 0;
+}
+
+Result<void> TraceFile::flush() {
+  std::lock_guard lock(mutex);
+  writeBuffer();
+  if (failed) {
+    return environmentError(path, "the trace could not be written to its end", "make room on the disk");
+  }
+  return {};
+}
+
+} // namespace stagewright::runtime

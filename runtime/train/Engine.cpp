@@ -1,0 +1,400 @@
+#include "runtime/train/Engine.h"
+
+#include "runtime/train/SampleOrder.h"
+#include "runtime/train/Session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace stagewright::runtime {
+
+namespace {
+
+/// Reserved for losses at most; a longer run grows its list.
+constexpr std::uint64_t kReservedLosses = std::uint64_t{1} << 24;
+
+double seconds(std::int64_t nanoseconds) {
+  return static_cast<double>(nanoseconds) * 1e-9;
+}
+
+/// base^exponent by squaring: a function of its arguments alone, so that a resumed run computes the same.
+double power(double base, std::uint64_t exponent) {
+  double result = 1;
+  for (; exponent > 0; exponent >>= 1, base *= base) {
+    result = exponent & 1 ? result * base : result;
+  }
+  return result;
+}
+
+/// Inputs of one rank while it trains.
+class TrainingInputs final : public InputSource {
+public:
+  TrainingInputs(const Dataset &dataset, SampleOrder order, int microBatchSize)
+      : dataset(dataset), order(std::move(order)), rows(microBatchSize) {}
+
+  void fill(int input, int microBatch, void *destination) override {
+    if (input < 0) {
+      std::memcpy(destination, &rows, sizeof rows);
+    } else {
+      dataset.gather(input, order.samples(step, 0, microBatch), destination);
+    }
+  }
+
+  std::uint64_t step = 0; ///< from 0
+
+private:
+  const Dataset &dataset;
+  SampleOrder order;
+  std::int32_t rows;
+};
+
+/// Inputs of one rank while it evaluates: the samples in order; behind the last one rows of zeros, which do
+/// not count.
+class EvaluationInputs final : public InputSource {
+public:
+  EvaluationInputs(const Dataset &dataset, int microBatchSize, int microBatches)
+      : dataset(dataset), microBatchSize(microBatchSize), microBatches(microBatches),
+        rows(static_cast<std::size_t>(microBatchSize)) {}
+
+  std::uint64_t firstSample(int microBatch) const {
+    return (pass * static_cast<unsigned>(microBatches) + static_cast<unsigned>(microBatch)) *
+           static_cast<unsigned>(microBatchSize);
+  }
+  std::int32_t validRows(int microBatch) const {
+    const std::uint64_t first = firstSample(microBatch), all = dataset.samples();
+    return first >= all ? 0 : static_cast<std::int32_t>(std::min<std::uint64_t>(microBatchSize, all - first));
+  }
+
+  void fill(int input, int microBatch, void *destination) override {
+    const std::int32_t valid = validRows(microBatch);
+    if (input < 0) {
+      std::memcpy(destination, &valid, sizeof valid);
+      return;
+    }
+    for (std::int32_t i = 0; i < valid; ++i) {
+      rows[i] = static_cast<std::uint32_t>(firstSample(microBatch) + static_cast<unsigned>(i));
+    }
+    dataset.gather(input, {rows.data(), static_cast<std::size_t>(valid)}, destination);
+    const std::size_t sample = dataset.sampleBytes(input);
+    std::memset(static_cast<std::byte *>(destination) + valid * sample, 0, (microBatchSize - valid) * sample);
+  }
+
+  std::uint64_t pass = 0;
+
+private:
+  const Dataset &dataset;
+  const int microBatchSize, microBatches;
+  std::vector<std::uint32_t> rows;
+};
+
+/// What one training run shares between its ranks. Rank 0's thread writes the members below the line.
+struct Training {
+  TrainOptions options;
+  std::uint64_t steps = 0;
+  std::optional<SampleOrder> order;
+  // ---
+  std::vector<double> losses;
+  std::int64_t begin = 0, firstEnd = 0, end = 0;
+  std::uint64_t warmAllocations = 0, finalAllocations = 0;
+  std::optional<Error> stopped; ///< an error on which all ranks agree: nothing is half-done
+};
+
+/// One rank's training loop.
+class TrainingLoop {
+public:
+  TrainingLoop(Executor &executor, const Session &session, Training &shared)
+      : executor(executor), shared(shared), file(session.executable.file()), recipe(*file.recipe()),
+        inputs(*session.dataset, *shared.order, recipe.micro_batch_size()),
+        learningRate(static_cast<float *>(executor.scalar("learning_rate"))),
+        stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),
+        biasCorrections(static_cast<double *>(executor.scalar("bias_corrections"))),
+        loss(static_cast<const double *>(executor.scalar("loss"))),
+        gradientNorm(static_cast<const double *>(executor.scalar("gradient_norm"))) {}
+
+  Result<void> run() {
+    const bool first = executor.rank() == 0;
+    lastEnd = lastPrint = monotonicNanoseconds();
+    shared.begin = first ? lastEnd : shared.begin;
+    for (std::uint64_t step = 1; step <= shared.steps; ++step) {
+      setScalars(step);
+      inputs.step = step - 1;
+      if (auto ok = executor.train(inputs, step); !ok) {
+        return ok;
+      }
+      if (first) {
+        report(step);
+      }
+      if (!std::isfinite(*loss)) { // the same value on every rank
+        if (first) {
+          shared.stopped = notFinite(step);
+        }
+        break;
+      }
+    }
+    return {};
+  }
+
+private:
+  void setScalars(std::uint64_t step) {
+    *learningRate = static_cast<float>(recipe.learning_rate());
+    *stepCell = static_cast<std::int32_t>(std::min<std::uint64_t>(step, INT32_MAX));
+    if (biasCorrections) {
+      const bool corrects = recipe.bias_correction();
+      biasCorrections[0] = corrects ? 1 - power(recipe.beta1(), step) : 1;
+      biasCorrections[1] = corrects ? 1 - power(recipe.beta2(), step) : 1;
+    }
+  }
+
+  void report(std::uint64_t step) {
+    const std::int64_t now = monotonicNanoseconds();
+    shared.losses.push_back(*loss);
+    shared.end = now;
+    if (step == 1) {
+      shared.firstEnd = now;
+    }
+    if (shared.options.allocationCount) {
+      const std::uint64_t count = shared.options.allocationCount();
+      shared.finalAllocations = count;
+      shared.warmAllocations = step <= 2 ? count : shared.warmAllocations;
+    }
+    if (shared.options.onStep) {
+      StepReport report{step,
+                        shared.steps,
+                        *loss,
+                        gradientNorm ? *gradientNorm : 0,
+                        recipe.learning_rate(),
+                        recipe.train_batch_size() / seconds(now - lastEnd),
+                        nullptr};
+      if (recipe.steps_per_print() > 0 && step % static_cast<unsigned>(recipe.steps_per_print()) == 0) {
+        const double perStep = seconds(now - lastPrint) / recipe.steps_per_print();
+        std::snprintf(line, sizeof line, "steps: %llu loss: %.4f iter time (s): %.3f samples/sec: %.3f",
+                      static_cast<unsigned long long>(step), *loss, perStep,
+                      recipe.train_batch_size() / perStep);
+        report.line = line;
+        lastPrint = now;
+      }
+      shared.options.onStep(report);
+    }
+    lastEnd = now;
+  }
+
+  Error notFinite(std::uint64_t step) const {
+    const int rank = file.schedule()->rank_of_stage()->Get(file.schedule()->rank_of_stage()->size() - 1);
+    return userError(
+        "step " + std::to_string(step),
+        std::string("the loss is ") + (std::isnan(*loss) ? "not a number" : "infinite") +
+            " (computed on rank " + std::to_string(rank) + "); training has stopped and nothing was written",
+        "lower the learning rate, set gradient_clipping, or check the data and the initial weights");
+  }
+
+  Executor &executor;
+  Training &shared;
+  const executable::Executable &file;
+  const executable::Recipe &recipe;
+  TrainingInputs inputs;
+  float *learningRate;
+  std::int32_t *stepCell;
+  double *biasCorrections;
+  const double *loss, *gradientNorm;
+  std::int64_t lastEnd = 0, lastPrint = 0;
+  char line[160];
+};
+
+/// The order of samples and the number of steps. Part of the preparation, so that mistakes are found before
+/// training.
+Result<void> plan(Session &session, Training &training) {
+  const TrainOptions &options = training.options;
+  const executable::Recipe &recipe = *session.executable.file().recipe();
+  const SampleOrder::Shape shape{static_cast<std::uint32_t>(recipe.micro_batch_size()),
+                                 static_cast<std::uint32_t>(recipe.micro_batches()),
+                                 static_cast<std::uint32_t>(recipe.data_parallel())};
+  const std::uint64_t samples = session.dataset->samples();
+  auto order = options.sampleOrder.empty()
+                   ? SampleOrder::shuffled(samples, shape, recipe.seed(), recipe.shuffle())
+                   : SampleOrder::stored(options.sampleOrder, samples, shape);
+  if (!order) {
+    return order.takeError();
+  }
+  training.order.emplace(std::move(*order));
+  training.steps =
+      options.steps ? *options.steps : options.epochs.value_or(1) * training.order->stepsPerEpoch();
+  training.losses.reserve(session.isFirst() ? std::min(training.steps, kReservedLosses) : 0);
+  return options.saveWeights.empty() ? Result<void>() : checkWritable(options.saveWeights);
+}
+
+Result<void> checkCounts(const TrainOptions &options) {
+  if (options.steps && options.epochs) {
+    return userError("--epochs", "steps and epochs are both given", "give one of them");
+  }
+  if (options.steps.value_or(1) == 0 || options.epochs.value_or(1) == 0) {
+    return userError(options.steps ? "--steps" : "--epochs", "there is nothing to train",
+                     "give a number of at least 1");
+  }
+  return {};
+}
+
+/// Memory and allocation figures of all processes.
+struct Totals {
+  std::uint64_t allocated = 0, allocations = 0;
+};
+Result<Totals> totals(Session &session, std::uint64_t allocations) {
+  auto allocated = session.sumOverProcesses(static_cast<double>(session.device.mappedBytes()));
+  if (!allocated) {
+    return allocated.takeError();
+  }
+  auto counted = session.sumOverProcesses(static_cast<double>(allocations));
+  if (!counted) {
+    return counted.takeError();
+  }
+  return Totals{static_cast<std::uint64_t>(*allocated), static_cast<std::uint64_t>(*counted)};
+}
+
+/// The end of a run on all processes: figures, hashes, files.
+struct Ending {
+  Totals totals;
+  StateHashes hashes;
+};
+Result<Ending> finish(Session &session, std::uint64_t allocations, std::uint64_t steps,
+                      const std::string &saveTo) {
+  auto sums = totals(session, allocations);
+  if (!sums) {
+    return sums.takeError();
+  }
+  auto traced = session.trace ? session.trace->flush() : Result<void>();
+  auto hashes = finishState(session.localRanks(), steps, traced ? saveTo : "");
+  if (auto ok = session.agree(!traced   ? traced
+                              : !hashes ? Result<void>(hashes.takeError())
+                                        : Result<void>());
+      !ok) {
+    return ok.takeError();
+  }
+  return Ending{*sums, std::move(*hashes)};
+}
+
+} // namespace
+
+Result<TrainSummary> train(const TrainOptions &options) {
+  if (auto ok = checkCounts(options); !ok) {
+    return ok.takeError();
+  }
+  const auto training = std::make_shared<Training>();
+  training->options = options;
+  auto opened = Session::open(options, Split::Train,
+                              [&](Session &session) -> Result<void> { return plan(session, *training); });
+  if (!opened) {
+    return opened.takeError();
+  }
+  Session &session = **opened;
+  if (auto ok = session.runRanks([training, &session](Executor &executor) {
+        return TrainingLoop(executor, session, *training).run();
+      });
+      !ok) {
+    return ok.takeError();
+  }
+  // Every process stops at the same step, for the same reason; the first one has noted it.
+  if (auto ok = session.agree(training->stopped ? Result<void>(*training->stopped) : Result<void>()); !ok) {
+    return ok.takeError();
+  }
+  auto ending = finish(session, training->finalAllocations - training->warmAllocations, training->steps,
+                       options.saveWeights);
+  if (!ending) {
+    return ending.takeError();
+  }
+  TrainSummary summary;
+  summary.rank = session.processRank();
+  summary.steps = training->steps;
+  summary.losses = std::move(training->losses);
+  summary.loss = summary.losses.empty() ? 0 : summary.losses.back();
+  const bool warm = training->steps > 1;
+  summary.samplesPerSecond = static_cast<double>(session.executable.file().recipe()->train_batch_size()) *
+                             static_cast<double>(training->steps - warm) /
+                             seconds(training->end - (warm ? training->firstEnd : training->begin));
+  summary.weightsSha256 = ending->hashes.weights;
+  summary.stateSha256 = ending->hashes.state;
+  summary.plannedBytes = session.plannedBytes();
+  summary.allocatedBytes = ending->totals.allocated;
+  if (options.allocationCount) {
+    summary.allocationsAfterWarmup = ending->totals.allocations;
+  }
+  return summary;
+}
+
+namespace {
+
+/// What one evaluation shares between its ranks; rank 0's thread writes the sums.
+struct Evaluation {
+  EvaluateOptions options;
+  double loss = 0; ///< sum over samples
+  std::int64_t correct = 0;
+  std::int64_t begin = 0, end = 0;
+};
+
+Result<void> evaluateRank(Executor &executor, const Session &session, Evaluation &shared) {
+  const executable::Recipe &recipe = *session.executable.file().recipe();
+  const auto m = recipe.micro_batches();
+  const std::uint64_t samples = session.dataset->samples(),
+                      batch = static_cast<unsigned>(recipe.train_batch_size());
+  EvaluationInputs inputs(*session.dataset, recipe.micro_batch_size(), m);
+  const auto *losses = static_cast<const float *>(executor.scalar("losses"));
+  const auto *correct = static_cast<const std::int64_t *>(executor.scalar("correct"));
+  const bool first = executor.rank() == 0;
+  if (first) {
+    shared.begin = monotonicNanoseconds();
+  }
+  executor.prepareWeights();
+  for (inputs.pass = 0; inputs.pass * batch < samples; ++inputs.pass) {
+    if (auto ok = executor.evaluate(inputs, inputs.pass + 1); !ok) {
+      return ok;
+    }
+    for (int k = 0; first && k < m; ++k) {
+      shared.loss += static_cast<double>(losses[k]) * inputs.validRows(k);
+      shared.correct += correct ? correct[k] : 0;
+    }
+    if (first && shared.options.onSamples) {
+      shared.options.onSamples(std::min((inputs.pass + 1) * batch, samples), samples);
+    }
+  }
+  if (first) {
+    shared.end = monotonicNanoseconds();
+  }
+  return {};
+}
+
+} // namespace
+
+Result<EvaluationSummary> evaluate(const EvaluateOptions &options) {
+  const auto evaluation = std::make_shared<Evaluation>();
+  evaluation->options = options;
+  auto opened = Session::open(options, options.trainingData ? Split::Train : Split::Test,
+                              [](Session &) -> Result<void> { return {}; });
+  if (!opened) {
+    return opened.takeError();
+  }
+  Session &session = **opened;
+  if (auto ok = session.runRanks([evaluation, &session](Executor &executor) {
+        return evaluateRank(executor, session, *evaluation);
+      });
+      !ok) {
+    return ok.takeError();
+  }
+  auto ending = finish(session, 0, 0, "");
+  if (!ending) {
+    return ending.takeError();
+  }
+  EvaluationSummary summary;
+  summary.rank = session.processRank();
+  summary.samples = session.dataset->samples();
+  summary.loss = evaluation->loss / static_cast<double>(summary.samples);
+  if (session.executable.file().accuracy()) {
+    summary.accuracy = static_cast<double>(evaluation->correct) / static_cast<double>(summary.samples);
+  }
+  summary.weightsSha256 = ending->hashes.weights;
+  summary.samplesPerSecond =
+      static_cast<double>(summary.samples) / seconds(evaluation->end - evaluation->begin);
+  summary.plannedBytes = session.plannedBytes();
+  summary.allocatedBytes = ending->totals.allocated;
+  return summary;
+}
+
+} // namespace stagewright::runtime

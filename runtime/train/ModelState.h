@@ -1,0 +1,45 @@
+// The parameters of a model and their optimizer state, spread over ranks: initial values, files, hashes.
+#ifndef STAGEWRIGHT_RUNTIME_TRAIN_MODELSTATE_H
+#define STAGEWRIGHT_RUNTIME_TRAIN_MODELSTATE_H
+
+#include "runtime/exec/Executor.h"
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace stagewright::runtime {
+
+/// The ranks of this process, and how to reach the others.
+struct LocalRanks {
+  const Executable &executable;
+  std::vector<Executor *> executors;    ///< [ranks] null: in another process
+  Communicator *communicator = nullptr; ///< null: all ranks are here
+  bool isFirst() const { return executors[0] != nullptr; }
+};
+
+/// Draws the weights of the local ranks: element i of a parameter is value i of the random stream of its
+/// name.
+void initializeWeights(const LocalRanks &ranks);
+
+/// Reads the weights of the local ranks from a safetensors file. Errors: User, all tensors that are missing,
+/// unexpected, or of another shape or dtype at once; then nothing has been changed.
+Result<void> loadWeights(const LocalRanks &ranks, const std::string &path);
+
+/// Error if a file at `path` could not be made: User.
+Result<void> checkWritable(const std::string &path);
+
+struct StateHashes {
+  std::string weights, state; ///< hex
+};
+
+/// Hashes (see TrainSummary) and, if `saveTo` is not empty, writes the weights. Every process calls it; only
+/// the first gets the hashes. `steps` trained so far goes into the hash of the state. Errors: Environment,
+/// those of the communicator.
+Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, const std::string &saveTo);
+
+} // namespace stagewright::runtime
+
+#endif

@@ -1,0 +1,281 @@
+#include "runtime/train/Session.h"
+
+#include "runtime/device/RankPinning.h"
+#include "runtime/launch/ProcessLauncher.h"
+
+#include <algorithm>
+
+namespace stagewright::runtime {
+
+/// How long ranks may take to come back after the watchdog has ended a run.
+static constexpr std::chrono::seconds kGrace{2};
+
+Result<std::shared_ptr<Session>> Session::open(const EngineOptions &options, Split split,
+                                               const std::function<Result<void>(Session &)> &extra) {
+  auto executable = Executable::load(options.stage);
+  if (!executable) {
+    return executable.takeError();
+  }
+  std::shared_ptr<Session> session(new Session(options, std::move(*executable)));
+  if (auto ok = session->connect(); !ok) {
+    return ok.takeError();
+  }
+  if (auto ok = session->agree(session->prepare(split, extra)); !ok) {
+    return ok.takeError();
+  }
+  return session;
+}
+
+/// A bound for what is outstanding on a channel: a step's transfers, or the segments of a collective.
+std::size_t Session::channelCapacity() const {
+  std::size_t most = 64;
+  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+    const executable::RankPlan &plan = executable.rank(rank);
+    most = std::max({most, std::size_t{plan.transfers()->size()} * executable.trainSchedule().microBatches,
+                     std::size_t{plan.train_collective()->segments()->size()},
+                     std::size_t{plan.evaluate_collective()->segments()->size()}});
+  }
+  return most;
+}
+
+Result<void> Session::connect() {
+  const int ranks = executable.rankCount();
+  statuses = std::vector<RankStatus>(static_cast<std::size_t>(ranks));
+  executors.resize(static_cast<std::size_t>(ranks));
+  if (options.ranks == RankMode::Threads) {
+    group = std::make_unique<ThreadGroup>(ranks, channelCapacity());
+    return {};
+  }
+  auto started = MpiSession::start();
+  if (!started) {
+    return started.takeError();
+  }
+  mpi = std::move(*started);
+  if (mpi->size() != ranks) {
+    return userError(options.stage,
+                     "the file has " + std::to_string(ranks) + " ranks, the job has " +
+                         std::to_string(mpi->size()) + " processes",
+                     "start as many processes as the file has ranks");
+  }
+  auto made = mpi->makeCommunicator(channelCapacity());
+  if (!made) {
+    return made.takeError();
+  }
+  process = std::move(*made);
+  return {};
+}
+
+Result<void> Session::checkInterrupt() const {
+  if (options.interrupt && options.interrupt->raised()) {
+    return Error{ErrorKind::Interrupted, "", "interrupted", ""};
+  }
+  return {};
+}
+
+Result<void> Session::prepare(Split split, const std::function<Result<void>(Session &)> &extra) {
+  if (!options.trace.empty()) {
+    auto opened = TraceFile::open(options.trace, processRank(), executable.rankCount());
+    if (!opened) {
+      return opened.takeError();
+    }
+    trace = std::move(*opened);
+  }
+  const int processes = mpi ? mpi->localSize() : 1;
+  const int threads = options.threads != 0 ? options.threads : std::max(1, usableCores() / processes);
+  auto made = TilePool::create(threads, kernels::setFlushToZero, trace ? trace->busyTrace() : BusyTrace{});
+  if (!made) {
+    return made.takeError();
+  }
+  pool = std::move(*made);
+  std::vector<int> inputs;
+  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+    for (const executable::InputBinding *binding : *executable.rank(rank).inputs()) {
+      if (binding->input() >= 0 && (!mpi || mpi->rank() == rank)) {
+        inputs.push_back(binding->input());
+      }
+    }
+  }
+  std::sort(inputs.begin(), inputs.end());
+  inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
+  auto loaded = Dataset::load(executable, options.data, split, inputs);
+  if (!loaded) {
+    return loaded.takeError();
+  }
+  dataset.emplace(std::move(*loaded));
+  if (auto ok = checkInterrupt(); !ok) {
+    return ok;
+  }
+  if (auto ok = makeExecutors(); !ok) {
+    return ok;
+  }
+  if (options.init.empty()) {
+    initializeWeights(localRanks());
+  } else if (auto ok = loadWeights(localRanks(), options.init); !ok) {
+    return ok;
+  }
+  if (auto ok = checkInterrupt(); !ok) {
+    return ok;
+  }
+  return extra(*this);
+}
+
+Result<void> Session::makeExecutors() {
+  std::vector<Hooks> hooks = options.hooks;
+  if (trace) {
+    hooks.push_back(trace->hooks());
+  }
+  if (options.taskSleepMilliseconds > 0) {
+    sleep.emplace(std::chrono::milliseconds(options.taskSleepMilliseconds));
+    hooks.push_back(sleep->hooks());
+  }
+  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+    if (mpi && mpi->rank() != rank) {
+      continue;
+    }
+    const RankEnvironment environment{.device = device,
+                                      .pool = *pool,
+                                      .communicator = communicator(rank),
+                                      .status = statuses[rank],
+                                      .interrupt = options.interrupt,
+                                      .isa = options.isa.value_or(kernels::bestIsa()),
+                                      .hooks = hooks,
+                                      .poison = options.poison};
+    auto executor = Executor::create(executable, environment);
+    if (!executor) {
+      return executor.takeError();
+    }
+    executors[rank] = std::move(*executor);
+    if (executable.file().recipe()->gradient_clipping() == 0) { // no program writes it then
+      *static_cast<float *>(executors[rank]->scalar("clip_coefficient")) = 1;
+    }
+  }
+  return {};
+}
+
+LocalRanks Session::localRanks() {
+  LocalRanks ranks{executable, {}, process.get()};
+  for (const auto &executor : executors) {
+    ranks.executors.push_back(executor.get());
+  }
+  return ranks;
+}
+
+std::uint64_t Session::plannedBytes() const {
+  std::uint64_t total = 0;
+  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+    total += executable.plannedBytes(rank);
+  }
+  return total;
+}
+
+Result<double> Session::sumOverProcesses(double value) {
+  if (process) {
+    if (auto ok = process->allReduce(&value, 1, Element::F64); !ok) {
+      return ok.takeError();
+    }
+  }
+  return value;
+}
+
+Result<void> Session::agree(Result<void> own) {
+  if (!process) {
+    return own;
+  }
+  std::vector<double> failed(static_cast<std::size_t>(process->size()), 0);
+  failed[process->rank()] = own ? 0 : 1;
+  if (auto ok = process->allReduce(failed.data(), failed.size(), Element::F64); !ok) {
+    return ok;
+  }
+  for (std::size_t rank = 0; own && rank < failed.size(); ++rank) {
+    if (failed[rank] != 0) {
+      return rankError("rank " + std::to_string(rank), "the rank has stopped with an error",
+                       "see its message");
+    }
+  }
+  return own;
+}
+
+/// Called by a rank's thread or by the watchdog.
+void Session::fail(const Error &error) {
+  {
+    std::lock_guard lock(mutex);
+    if (!firstError) {
+      firstError = error;
+    }
+  }
+  if (process) {
+    // The other processes wait for this one, so the job cannot end in good order.
+    if (trace) {
+      (void)trace->flush();
+    }
+    (void)reportError(error);
+    process->abort(error);
+  } else {
+    group->communicator(0).abort(error);
+  }
+}
+
+Result<void> Session::runRanks(std::function<Result<void>(Executor &)> body) {
+  const auto sharedBody = std::make_shared<std::function<Result<void>(Executor &)>>(std::move(body));
+  std::vector<std::thread> threads;
+  std::vector<WatchedRank> watched;
+  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+    if (executors[rank]) {
+      watched.push_back({&statuses[rank], &communicator(rank)});
+    }
+  }
+  running = static_cast<int>(watched.size());
+  Watchdog::Settings settings{options.watchdogSeconds, options.interrupt, {}, {}};
+  settings.end = [this](const Error &error) {
+    fail(error);
+    std::lock_guard lock(mutex);
+    ending = true;
+    changed.notify_all();
+  };
+  std::optional<Watchdog> watchdog(std::in_place, watched, std::move(settings));
+  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+    if (!executors[rank]) {
+      continue;
+    }
+    threads.emplace_back([self = shared_from_this(), rank, sharedBody] {
+      kernels::setFlushToZero();
+      Result<void> outcome;
+      if (self->options.isolateRanks) {
+        if (auto pinned = pinRank(self->mpi ? self->mpi->localRank() : rank); !pinned) {
+          outcome = pinned.takeError();
+        }
+      }
+      if (outcome) {
+        outcome = (*sharedBody)(*self->executors[rank]);
+      }
+      if (!outcome) {
+        self->fail(outcome.error());
+      }
+      std::lock_guard lock(self->mutex);
+      --self->running;
+      self->changed.notify_all();
+    });
+  }
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [this] { return running == 0 || ending; });
+    changed.wait_for(lock, kGrace, [this] { return running == 0; });
+  }
+  watchdog.reset();
+  std::unique_lock lock(mutex);
+  for (std::thread &thread : threads) {
+    if (running == 0) {
+      lock.unlock();
+      thread.join();
+      lock.lock();
+    } else {
+      thread.detach(); // stuck in a kernel: it keeps the session, and the process is about to end
+    }
+  }
+  if (firstError) {
+    return *firstError;
+  }
+  return {};
+}
+
+} // namespace stagewright::runtime
