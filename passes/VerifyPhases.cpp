@@ -70,7 +70,7 @@ struct VerifyImportPass : impl::VerifyImportBase<VerifyImportPass> {
     target.addLegalDialect<layer::LayerDialect>();
     target.addLegalOp<plan::SettingsOp>();
     if (failed(checkLegal(module, target, "the model holds ops that are not supported",
-                          "use the layers of the layer dialect (docs/layer.md)")) ||
+                          "use the layers of the layer dialect (docs/dialects/layer.md)")) ||
         failed(hasOne<layer::LossOp>(module)) || failed(hasOne<layer::ModelOp>(module)) ||
         failed(hasOne<plan::SettingsOp>(module))) {
       return failure();
