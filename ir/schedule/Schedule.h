@@ -62,7 +62,7 @@ struct Schedule {
 const std::vector<std::string> &scheduleKinds();
 
 /// Compute tasks (F, I, W, B) of one step with one stage per rank.
-/// Errors: unknown kind (with the nearest name), stages < 1, microBatches outside 1..65535, more than 2^22 forward tasks.
+/// Errors: unknown kind (with the nearest name), stages < 1, microBatches outside 1..65535, more than 2^22 forwards.
 /// Sources of the rules: GPipe (Huang 2019), 1F1B (Narayanan 2019/2021), ZB-H1 (Qi 2023).
 Result<Schedule> generate(std::string_view kind, int stages, int microBatches);
 
@@ -147,7 +147,8 @@ struct Timeline {
   double makespan = 0;                        ///< first task's start to last task's end
   std::vector<std::vector<TimedTask>> ranks;  ///< compute tasks only
   std::vector<double> busy;                   ///< [ranks]
-  std::vector<int> peakInFlight;              ///< [ranks] most micro-batches (summed over the rank's stages) between start of F and end of I (or B)
+  /// [ranks] most micro-batches (summed over the rank's stages) between start of F and end of I (or B).
+  std::vector<int> peakInFlight;
   /// 1 - busy / makespan, averaged over ranks (convention A: whole-step makespan).
   double bubbleFraction() const;
 };

@@ -46,7 +46,7 @@ std::vector<Interval> intervalsOf(const std::vector<Task> &tasks, int microBatch
     if (task.stage != lifetime.stage || !hasMicroBatch(task.kind) || k < 0 || k >= microBatches) {
       continue;
     }
-    if (intervals[k].begin < 0 && standsFor(task.kind, lifetime.first, TaskKind::BackwardInput)) {
+    if (standsFor(task.kind, lifetime.first, TaskKind::BackwardInput)) {
       intervals[k].begin = position;
     }
     if (standsFor(task.kind, lifetime.last, TaskKind::BackwardWeight)) {

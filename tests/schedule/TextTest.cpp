@@ -167,3 +167,29 @@ TEST(Text, RandomListsRoundTrip) {
   }
   EXPECT_GT(folded, 1000);
 }
+
+// Any text: refused, or a list that prints and parses to itself.
+TEST(Text, RandomTextIsRefusedOrRoundTrips) {
+  const std::vector<std::string> pieces = {
+      "0",           "1",      "12",         "F",          "I",  "B", "SEND_F", "RECV_",
+      "UPDATE",      "repeat", "repeat 3 {", "ALL_GATHER", "{",  "}", "+",      ",",
+      ", ",          " ",      "0F0",        "1W2+",       "\n", "-", "\xff",   std::string(1, '\0'),
+      "99999999999", "(",      ")"};
+  std::mt19937 random(11);
+  int accepted = 0;
+  for (int round = 0; round < 100000; ++round) {
+    std::string source;
+    for (unsigned n = random() % 8; n > 0; --n) {
+      source += pieces[random() % pieces.size()];
+    }
+    if (const Result<std::vector<Task>> tasks = parseTasks(source)) {
+      ASSERT_EQ(need(parseTasks(printTasks(*tasks))), *tasks) << source;
+      ++accepted;
+    }
+    if (const Result<Schedule> schedule = parseCsv(source)) {
+      ASSERT_EQ(need(parseCsv(printCsv(*schedule))), *schedule) << source;
+      (void)verify(*schedule, Purpose::Training);
+    }
+  }
+  EXPECT_GT(accepted, 1000);
+}
