@@ -70,8 +70,7 @@ private:
   const TaskTable &table;
   const Costs &costs;
   bool explicitTransfers = false;
-  std::vector<std::vector<double>>
-      ends; // of each task; of SEND and RECV the moment in which the rank comes by
+  std::vector<std::vector<double>> ends; // of each task; SEND and RECV take no time
   std::vector<double> clock;
   Timeline timeline;
 };
