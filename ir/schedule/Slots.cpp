@@ -7,7 +7,7 @@ namespace stagewright::schedule {
 
 namespace {
 
-/// First and last position in the rank's list between which a micro-batch's value lives; begin -1: there is none.
+/// Positions in the list from which and to which a micro-batch's value lives; begin -1: there is none.
 struct Interval {
   int begin = -1;
   int end = -1;
