@@ -132,7 +132,7 @@ Result<void> Communicator::wait(Request request) {
   }
   Message &message = (*found)->message(unpack(request.id).number);
   if (message.state.load(std::memory_order_acquire) != Message::Complete &&
-      !sleepUntilDone(message, request)) {
+      !sleepUntilDone(**found, request)) {
     return failure();
   }
   message.state.store(Message::Free, std::memory_order_relaxed);
@@ -147,27 +147,34 @@ Result<void> Communicator::wait(Request request) {
 }
 
 // Returns whether the message is complete; if not, the communicator has failed.
-bool Communicator::sleepUntilDone(const Message &message, Request request) {
-  const auto complete = [&] { return message.state.load(std::memory_order_seq_cst) == Message::Complete; };
-  const auto over = [&] { return complete() || failed.load(std::memory_order_seq_cst); };
+bool Communicator::sleepUntilDone(Lane &lane, Request request) {
+  const std::uint64_t number = unpack(request.id).number;
+  const std::atomic<std::uint32_t> &state = lane.message(number).state;
+  const auto over = [&] { return state.load() != Message::Posted || failed.load(); };
   waitingSince.store(monotonicNanoseconds(), std::memory_order_relaxed);
-  waitingFor.store(request.id, std::memory_order_release);
+  waitingFor.store(request.id);
   if (!spinUntil(spin, over)) {
     // Either the other side sees `asleep` and rings, or we see what it stored before it looked.
-    asleep.store(true, std::memory_order_seq_cst);
+    asleep.store(true);
     for (std::uint32_t seen = bell.load(); !over(); seen = bell.load()) {
       futexWait(bell, seen);
     }
-    asleep.store(false, std::memory_order_relaxed);
+    asleep.store(false);
   }
-  waitingFor.store(0, std::memory_order_release);
-  return complete();
+  if (state.load() == Message::Offered) {
+    take(lane, number);
+  }
+  waitingFor.store(0);
+  return state.load() == Message::Complete;
 }
 
-void Communicator::complete(Lane &lane, std::uint64_t number) {
-  const std::uint64_t id = pack(lane.direction, lane.tag, lane.peer, number).id;
-  lane.message(number).state.store(Message::Complete, std::memory_order_seq_cst);
-  if (asleep.load(std::memory_order_seq_cst) && waitingFor.load(std::memory_order_relaxed) == id) {
+bool Communicator::waitsFor(const Lane &lane, std::uint64_t number) const {
+  return waitingFor.load() == pack(lane.direction, lane.tag, lane.peer, number).id;
+}
+
+void Communicator::advance(Lane &lane, std::uint64_t number, Message::State state) {
+  lane.message(number).state.store(state);
+  if (asleep.load() && waitsFor(lane, number)) {
     bell.fetch_add(1);
     futexWake(&bell, 1);
   }
@@ -180,7 +187,7 @@ void Communicator::fail(const Error &cause) {
       return;
     }
     error = cause;
-    failed.store(true, std::memory_order_seq_cst);
+    failed.store(true);
   }
   bell.fetch_add(1);
   futexWake(&bell, 1);

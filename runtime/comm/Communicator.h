@@ -111,7 +111,8 @@ public:
 protected:
   /// One message of a lane, from post to wait.
   struct Message {
-    enum State : std::uint32_t { Free, Posted, Complete };
+    /// Offered: a receive whose message is there for take().
+    enum State : std::uint32_t { Free, Posted, Offered, Complete };
     std::byte *data = nullptr;
     std::size_t bytes = 0;
     std::size_t sent = 0; ///< what the sender's size turned out to be
@@ -135,11 +136,16 @@ protected:
   virtual void open(Lane &lane) = 0;
   /// Called by the rank's thread: raises lane.posted to number + 1 and sees to it that the message moves.
   virtual void publish(Lane &lane, std::uint64_t number) = 0;
+  /// Called by the rank's thread in wait(): moves a message that was offered to it.
+  virtual void take(Lane &lane, std::uint64_t number) = 0;
   /// Returns when nobody touches the buffers of an aborted communicator any more.
   virtual void settle() = 0;
 
-  /// Called by whoever has moved a message of this rank: wakes the rank if it waits for it.
-  void complete(Lane &lane, std::uint64_t number);
+  /// Whether this rank's thread is in wait() for that message. It stays there until the message has moved, or
+  /// abort().
+  bool waitsFor(const Lane &lane, std::uint64_t number) const;
+  /// Called by whoever has moved or offers a message of this rank: wakes the rank if it waits for it.
+  void advance(Lane &lane, std::uint64_t number, Message::State state);
   /// Makes all waits of this rank fail.
   void fail(const Error &error);
 
@@ -147,7 +153,7 @@ private:
   Result<Request> post(Direction direction, int peer, int tag, void *data, std::size_t bytes);
   Lane &lane(Direction direction, int peer, int tag);
   Result<Lane *> outstandingLane(Request request);
-  bool sleepUntilDone(const Message &message, Request request);
+  bool sleepUntilDone(Lane &lane, Request request);
   Error failure();
   // Of collectives.
   Result<void> track(Result<Request> posted);

@@ -1,7 +1,5 @@
 #include "runtime/comm/MpiCommunicator.h"
 
-#include "runtime/device/RankPinning.h"
-
 #include <algorithm>
 
 namespace stagewright::runtime {
@@ -17,8 +15,8 @@ Result<std::unique_ptr<Communicator>> MpiCommunicator::create(MpiThread &thread,
 }
 
 MpiCommunicator::MpiCommunicator(MpiThread &thread, MPI_Comm comm, std::size_t capacity)
-    : Communicator(thread.rank, thread.size, capacity, thread.localSize > usableCores()), thread(thread),
-      comm(comm), opened(static_cast<std::size_t>(2) * thread.size * (kTags + 1)) {
+    : Communicator(thread.rank, thread.size, capacity, thread.crowded()), thread(thread), comm(comm),
+      opened(static_cast<std::size_t>(2) * thread.size * (kTags + 1)) {
   thread.call([this] { this->thread.add(*this); });
 }
 
@@ -78,7 +76,7 @@ bool MpiCommunicator::finish(Transfers &transfers) {
       transfers.partly = false; // the next chunk may start
       break;
     }
-    complete(*transfers.lane, transfers.finished++);
+    advance(*transfers.lane, transfers.finished++, Message::Complete);
   }
   return any;
 }

@@ -45,7 +45,8 @@ private:
   MpiCommunicator(MpiThread &thread, MPI_Comm comm, std::size_t capacity);
   void open(Lane &lane) override;
   void publish(Lane &lane, std::uint64_t number) override;
-  void settle() override {} // a rank does not go on after abort()
+  void take(Lane &, std::uint64_t) override {} // nothing is ever offered
+  void settle() override {}                    // a rank does not go on after abort()
 
   Activity poll() override;
   bool finish(Transfers &transfers);

@@ -19,9 +19,10 @@ namespace stagewright::runtime {
 namespace {
 
 constexpr std::int64_t kMicrosecond = 1'000;
-// Between two polls, from the first one after traffic to the last: doubled each time.
+// Between two polls, from the first one after traffic to the last: doubled each time. A poll costs about 15
+// us of a core, so naps of 100 us would cost more than a tenth of it.
 constexpr std::int64_t kShortestNap = 10 * kMicrosecond;
-constexpr std::int64_t kLongestNap = 100 * kMicrosecond;
+constexpr std::int64_t kLongestNap = 200 * kMicrosecond;
 // Ranks of the same machine ring, so this one only bounds the loss if MPI needs a poll of which nobody knows.
 constexpr std::int64_t kLongestNapOnOneMachine = 1'000 * kMicrosecond;
 // A cache line for each rank: MPI lays them one behind the other.
@@ -164,8 +165,13 @@ void MpiThread::finalize() {
   MPI_Finalize();
 }
 
+// Two threads per rank hand messages to each other; one that spins on the other's core holds both up.
+bool MpiThread::crowded() const {
+  return 2 * localSize > usableCores();
+}
+
 void MpiThread::serve() {
-  const std::int64_t spin = localSize <= usableCores() ? kSpinNanoseconds : 0;
+  const std::int64_t spin = crowded() ? 0 : kSpinNanoseconds;
   const std::int64_t longest = localSize == size ? kLongestNapOnOneMachine : kLongestNap;
   std::int64_t nap = kShortestNap;
   std::int64_t lastMove = monotonicNanoseconds();

@@ -55,6 +55,9 @@ public:
   /// The bell of a rank on this machine, or null.
   MpiBell *bellOf(int rank) { return bells[rank]; }
 
+  /// Whether spinning would take cores from those who are waited for.
+  bool crowded() const;
+
   /// Ends the job: the MPI thread stops polling, prints who stopped and why, and calls MPI_Abort. Does not
   /// return.
   [[noreturn]] void abort(const Error &error);

@@ -38,7 +38,9 @@ private:
 
   void open(Lane &lane) override;
   void publish(Lane &lane, std::uint64_t number) override;
+  void take(Lane &lane, std::uint64_t number) override;
   void settle() override;
+  void move(Lane &lane, Lane &other, std::uint64_t number);
 
   Endpoint &peer(const Lane &lane) { return *shared.endpoints[lane.peer]; }
   /// Channels lie with their receiver.
@@ -78,31 +80,45 @@ void ThreadGroup::Shared::Endpoint::publish(Lane &lane, std::uint64_t number) {
       return; // the other side comes second
     }
   }
+  if (sends && peer(lane).waitsFor(*other, number)) {
+    peer(lane).advance(*other, number, Message::Offered);
+  } else {
+    move(lane, *other, number);
+  }
+}
+
+void ThreadGroup::Shared::Endpoint::take(Lane &lane, std::uint64_t number) {
+  move(lane, *channel(lane).send, number);
+}
+
+// Copies a message between this rank's lane and the one at the other end of the channel.
+void ThreadGroup::Shared::Endpoint::move(Lane &lane, Lane &other, std::uint64_t number) {
+  const bool sends = lane.direction == Direction::Send;
   // Against settle(): either it sees that we copy, or we see that the group has been aborted.
-  copying.store(true, std::memory_order_seq_cst);
-  if (!shared.aborted.load(std::memory_order_seq_cst)) {
-    Message &source = (sends ? lane : *other).message(number);
-    Message &target = (sends ? *other : lane).message(number);
+  copying.store(true);
+  if (!shared.aborted.load()) {
+    const Message &source = (sends ? lane : other).message(number);
+    Message &target = (sends ? other : lane).message(number);
     target.sent = source.bytes;
     if (source.bytes == target.bytes && source.bytes > 0) {
       std::memcpy(target.data, source.data, source.bytes);
     }
-    peer(lane).complete(*other, number);
-    complete(lane, number);
+    peer(lane).advance(other, number, Message::Complete);
+    advance(lane, number, Message::Complete);
   }
-  copying.store(false, std::memory_order_release);
+  copying.store(false);
 }
 
 void ThreadGroup::Shared::Endpoint::settle() {
   for (const std::unique_ptr<Endpoint> &endpoint : shared.endpoints) {
-    while (endpoint->copying.load(std::memory_order_seq_cst)) {
+    while (endpoint->copying.load()) {
       sched_yield();
     }
   }
 }
 
 void ThreadGroup::Shared::Endpoint::abort(const Error &error) {
-  shared.aborted.store(true, std::memory_order_seq_cst);
+  shared.aborted.store(true);
   const std::string who = "rank " + std::to_string(rank());
   const Error seen =
       error.kind == ErrorKind::Interrupted ? error : rankError(who, "stopped: " + error.text());

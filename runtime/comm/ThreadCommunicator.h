@@ -1,4 +1,5 @@
-// Ranks that are threads of one process. Whichever side of a message comes second copies it.
+// Ranks that are threads of one process. Whichever side of a message comes second copies it; but a receiver
+// that waits already does so itself, so that the bytes end up in its cache and the sender goes on.
 #ifndef STAGEWRIGHT_RUNTIME_COMM_THREADCOMMUNICATOR_H
 #define STAGEWRIGHT_RUNTIME_COMM_THREADCOMMUNICATOR_H
 

@@ -18,11 +18,6 @@ void sleepMilliseconds(int count) {
   std::this_thread::sleep_for(std::chrono::milliseconds(count));
 }
 
-bool same(const std::vector<std::byte> &left, const std::vector<std::byte> &right) {
-  return left.size() == right.size() &&
-         (left.empty() || std::memcmp(left.data(), right.data(), left.size()) == 0);
-}
-
 TEST_P(Conformance, MessagesOfAChannelArriveInOrder) {
   run([&](Communicator &self) {
     const int next = (self.rank() + 1) % self.size();
@@ -66,7 +61,7 @@ TEST_P(Conformance, EitherSideMayPostFirst) {
         }
         must(self.wait(receive));
         must(self.wait(send));
-        ASSERT_TRUE(same(in, pattern(bytes, peer + 1))) << bytes;
+        ASSERT_TRUE(holdsPattern(in, peer + 1)) << bytes;
       }
     }
   });
@@ -76,19 +71,24 @@ TEST_P(Conformance, EverySizeArrivesWhole) {
   run([&](Communicator &self) {
     const int next = (self.rank() + 1) % self.size();
     const int previous = (self.rank() + self.size() - 1) % self.size();
+    std::vector<std::byte> outgoing(64 * kMegabyte + 5);
+    std::vector<std::byte> incoming(outgoing.size() + 8);
     for (const std::size_t bytes :
          {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{4095}, std::size_t{4097},
           std::size_t{65536}, std::size_t{131000}, std::size_t{131072}, std::size_t{131100}, kMegabyte + 3,
           32 * kMegabyte - 1, 32 * kMegabyte, 32 * kMegabyte + 1, 64 * kMegabyte, 64 * kMegabyte + 5}) {
-      const std::vector<std::byte> out = pattern(bytes, 100 + self.rank());
-      std::vector<std::byte> in(bytes + 8, std::byte{0x5A}); // nothing is written behind the end
+      const std::span<std::byte> out(outgoing.data(), bytes);
+      const std::span<std::byte> in(incoming.data(), bytes);
+      const std::span<std::byte> behind(incoming.data() + bytes, 8);
+      fillPattern(out, bytes + self.rank());
+      std::fill(behind.begin(), behind.end(), std::byte{0x5A});
       const Request send = must(self.postSend(next, 7, out.data(), bytes));
       const Request receive = must(self.postReceive(previous, 7, in.data(), bytes));
       must(self.wait(send));
       must(self.wait(receive));
-      EXPECT_TRUE(std::all_of(in.end() - 8, in.end(), [](std::byte b) { return b == std::byte{0x5A}; }));
-      in.resize(bytes);
-      ASSERT_TRUE(same(in, pattern(bytes, 100 + previous))) << bytes;
+      ASSERT_TRUE(holdsPattern(in, bytes + previous)) << bytes;
+      EXPECT_TRUE(
+          std::all_of(behind.begin(), behind.end(), [](std::byte b) { return b == std::byte{0x5A}; }));
     }
   });
 }
@@ -144,8 +144,8 @@ TEST_P(Conformance, TagsAreChannelsOfTheirOwn) {
     must(self.wait(second));
     must(self.wait(must(self.postReceive(previous, 0, in[0].data(), kMegabyte))));
     must(self.wait(first));
-    EXPECT_TRUE(same(in[0], out[0]));
-    EXPECT_TRUE(same(in[1], out[1]));
+    EXPECT_EQ(in[0], out[0]);
+    EXPECT_EQ(in[1], out[1]);
   });
 }
 
@@ -162,9 +162,11 @@ TEST_P(Conformance, ASizeThatDoesNotMatchIsAnErrorOfTheReceiver) {
   run([&](Communicator &self) {
     const int next = (self.rank() + 1) % self.size();
     const int previous = (self.rank() + self.size() - 1) % self.size();
+    const std::vector<std::byte> out(64 * kMegabyte);
+    std::vector<std::byte> in(65 * kMegabyte + 8);
     for (const auto &[sent, expected] : cases) {
-      const std::vector<std::byte> out(sent);
-      std::vector<std::byte> in(expected + 8, std::byte{0x5A});
+      const std::span<std::byte> behind(in.data() + expected, 8);
+      std::fill(behind.begin(), behind.end(), std::byte{0x5A});
       const std::vector<std::byte> following = pattern(100, self.rank());
       std::vector<std::byte> followed(100);
       const Request send = must(self.postSend(next, 3, out.data(), sent));
@@ -180,11 +182,12 @@ TEST_P(Conformance, ASizeThatDoesNotMatchIsAnErrorOfTheReceiver) {
             "rank " + std::to_string(previous) + " sent " + std::to_string(sent)}) {
         EXPECT_NE(text.find(part), std::string::npos) << text;
       }
-      EXPECT_TRUE(std::all_of(in.end() - 8, in.end(), [](std::byte b) { return b == std::byte{0x5A}; }));
+      EXPECT_TRUE(
+          std::all_of(behind.begin(), behind.end(), [](std::byte b) { return b == std::byte{0x5A}; }));
       must(self.wait(send));
       must(self.wait(nextSend));
       must(self.wait(nextReceive)); // the channel goes on
-      EXPECT_TRUE(same(followed, pattern(100, previous)));
+      EXPECT_TRUE(holdsPattern(followed, previous));
     }
   });
 }
@@ -232,7 +235,7 @@ TEST_P(Conformance, AllRanksMaySendBeforeTheyReceive) {
       must(self.wait(request));
     }
     for (int peer = 0; peer < self.size(); ++peer) {
-      EXPECT_TRUE(same(in[peer], pattern(bytes, peer)));
+      EXPECT_TRUE(holdsPattern(in[peer], peer));
     }
   });
 }
@@ -276,7 +279,8 @@ TEST_P(Conformance, RandomTrafficArrivesAsPlanned) {
           Open &last = open.back();
           must(self.wait(last.request));
           if (last.receives) {
-            ASSERT_TRUE(same(last.buffer, pattern(plan[last.message].bytes, last.message))) << last.message;
+            ASSERT_EQ(last.buffer.size(), plan[last.message].bytes);
+            ASSERT_TRUE(holdsPattern(last.buffer, last.message)) << last.message;
           }
           std::fill(last.buffer.begin(), last.buffer.end(), std::byte{0xEE}); // it is ours again
           open.pop_back();

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <gtest/gtest.h>
+#include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
@@ -50,13 +51,28 @@ inline void must(Result<void> result) {
 }
 
 /// Bytes that tell where they come from: a cheap mix of `seed` and the position.
+inline std::uint64_t patternWord(std::uint64_t seed, std::size_t position) {
+  const std::uint64_t word = (seed * 0x9E3779B97F4A7C15ULL + position) * 0xD1B54A32D192ED03ULL;
+  return word ^ word >> 29;
+}
+inline void fillPattern(std::span<std::byte> data, std::uint64_t seed) {
+  for (std::size_t at = 0; at < data.size(); at += 8) {
+    const std::uint64_t word = patternWord(seed, at);
+    std::memcpy(data.data() + at, &word, std::min<std::size_t>(8, data.size() - at));
+  }
+}
+inline bool holdsPattern(std::span<const std::byte> data, std::uint64_t seed) {
+  std::uint64_t wrong = 0;
+  for (std::size_t at = 0; at < data.size(); at += 8) {
+    const std::uint64_t word = patternWord(seed, at);
+    wrong |= static_cast<std::uint64_t>(
+        std::memcmp(data.data() + at, &word, std::min<std::size_t>(8, data.size() - at)) != 0);
+  }
+  return wrong == 0;
+}
 inline std::vector<std::byte> pattern(std::size_t bytes, std::uint64_t seed) {
   std::vector<std::byte> data(bytes);
-  for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
-    std::uint64_t word = (seed * 0x9E3779B97F4A7C15ULL + at) * 0xD1B54A32D192ED03ULL;
-    word ^= word >> 29;
-    std::memcpy(data.data() + at, &word, std::min(sizeof(word), bytes - at));
-  }
+  fillPattern(data, seed);
   return data;
 }
 

@@ -74,21 +74,26 @@ TEST_P(WaitingCost, AMessageWakesASleepingRankSoon) {
       return;
     }
     std::vector<std::int64_t> message(8192); // 64 KiB
-    std::vector<std::int64_t> delays;
-    for (int i = 0; i < 60; ++i) {
-      if (self.rank() == 0) {
-        sleepMilliseconds(4); // both sides fall asleep
-        message[0] = monotonicNanoseconds();
-        must(self.wait(must(self.postSend(1, 5, message.data(), 65536))));
-      } else {
-        must(self.wait(must(self.postReceive(0, 5, message.data(), 65536))));
-        delays.push_back(monotonicNanoseconds() - message[0]);
+    std::int64_t best = 1'000'000'000;       // of three medians: the machine may be busy
+    for (int round = 0; round < 3; ++round) {
+      std::vector<std::int64_t> delays;
+      for (int i = 0; i < 40; ++i) {
+        if (self.rank() == 0) {
+          sleepMilliseconds(4); // both sides fall asleep
+          message[0] = monotonicNanoseconds();
+          must(self.wait(must(self.postSend(1, 5, message.data(), 65536))));
+        } else {
+          must(self.wait(must(self.postReceive(0, 5, message.data(), 65536))));
+          delays.push_back(monotonicNanoseconds() - message[0]);
+        }
+      }
+      if (self.rank() == 1) {
+        std::sort(delays.begin(), delays.end());
+        best = std::min(best, delays[delays.size() / 2]);
       }
     }
     if (self.rank() == 1) {
-      std::sort(delays.begin(), delays.end());
-      EXPECT_LT(delays[delays.size() / 10], 500'000); // a busy machine delays most of them, not all
-      testing::Test::RecordProperty("median_microseconds", std::to_string(delays[delays.size() / 2] / 1000));
+      EXPECT_LT(best, 400'000); // nanoseconds
     }
   });
 }
