@@ -72,8 +72,10 @@ static std::string plain(double limit) {
 }
 
 static std::string range(const ValueRule &rule) {
+  if (rule.minimum == -FLT_MAX)
+    return " that fits a float";
   if (rule.minimum == -ValueRule::kInfinity)
-    return rule.maximum == FLT_MAX ? " that fits a float" : "";
+    return "";
   if (rule.maximum == ValueRule::kInfinity)
     return " >= " + plain(rule.minimum);
   if (rule.maximum == FLT_MAX)

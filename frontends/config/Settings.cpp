@@ -64,6 +64,10 @@ bool Settings::fitsOptimizer(const ConfigKey &key) const {
 }
 
 Error Settings::unknownKey(std::string_view block, const json::Member &member) const {
+  if (const ConfigKey *other = findConfigKey(std::string(block) + "/" + member.key);
+      other && other->name() == member.key)
+    return document.error(member.position, optimizer + " has no parameter " + json::inQuotes(member.key),
+                          "remove it: it belongs to " + json::joined(alternatives(other->optimizers)));
   std::vector<std::string_view> known, honoured;
   for (const ConfigKey *key : configKeysBelow(block)) {
     if (!fitsOptimizer(*key))

@@ -102,7 +102,7 @@ TEST(BatchTriangle, NeitherSizeAndSizesOutOfRange) {
     EXPECT_EQ(sizes.error().kind, ErrorKind::User);
     EXPECT_FALSE(sizes.error().advice.empty());
   }
-  EXPECT_FALSE(resolveBatch(given(kAbsent, 46341, 46341), 2147483647, "p")); // would not fit 64 bits
+  EXPECT_FALSE(resolveBatch(given(kAbsent, 2147483647, 65535), 70000, "p")); // the product exceeds 63 bits
 }
 
 TEST(BatchTriangle, AcceptsExactlyTheProducts) {

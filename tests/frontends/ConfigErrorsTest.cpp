@@ -41,15 +41,23 @@ TEST(ConfigErrors, Keys) {
        {"did you mean \"device\""}},
       {"{\"optimizer\": {\"type\": \"SGD\", \"params\": {\"betas\": [0.9, 0.99]}}}",
        "1:42",
-       {"unknown key \"betas\""}},
+       {"SGD has no parameter \"betas\"", "belongs to Adam, AdamW"}},
       {"{\"optimizer\": {\"params\": {\"momentum\": 0.9}, \"type\": \"Adam\"}}",
        "1:27",
-       {"unknown key \"momentum\""}},
+       {"Adam has no parameter \"momentum\"", "belongs to SGD"}},
       {"{\"seed\": 1,\n\n \"seed\": 2}", "3:2", {"\"seed\"", "twice", ":1:2"}},
       {"{\"seed\": ,}", "1:10", {"expected a value"}},
   };
   for (const BadInput &input : cases)
     expectRefused(input);
+}
+
+/// A typo is not answered with a parameter that the optimizer would refuse as well.
+TEST(ConfigErrors, SuggestsParametersOfTheOwnOptimizerAlone) {
+  TemporaryFile file("{\"optimizer\": {\"type\": \"SGD\", \"params\": {\"beta\": [0.9, 0.99]}}}");
+  Result<Config> config = readConfig(file.path(), {});
+  ASSERT_FALSE(config);
+  EXPECT_EQ(config.error().advice.find("betas"), std::string::npos) << config.error().advice;
 }
 
 TEST(ConfigErrors, TypesAndRanges) {

@@ -15,7 +15,7 @@ static constexpr int kMutations = 20000;
 /// One to eight edits: a byte replaced, removed, inserted or doubled, a span cut out or copied, or the end
 /// cut off.
 static std::string mutate(std::string text, std::mt19937 &random) {
-  static const std::string kTelling("{}[]\",:#/*\\\n\0 -+.0e19tfnu\xC3\xA4\xFF\x80", 32);
+  static constexpr char kTelling[] = "{}[]\",:#/*\\\n\0 -+.0e19tfnu\xC3\xA4\xFF\x80";
   auto below = [&](std::size_t n) { return n == 0 ? 0 : random() % n; };
   for (std::size_t edits = 1 + below(8); edits > 0; --edits) {
     std::size_t at = below(text.size()), length = below(16);
@@ -26,13 +26,13 @@ static std::string mutate(std::string text, std::mt19937 &random) {
       break;
     case 1:
       if (!text.empty())
-        text[at] = kTelling[below(kTelling.size())];
+        text[at] = kTelling[below(sizeof(kTelling) - 1)];
       break;
     case 2:
       text.erase(at, 1);
       break;
     case 3:
-      text.insert(at, 1, kTelling[below(kTelling.size())]);
+      text.insert(at, 1, kTelling[below(sizeof(kTelling) - 1)]);
       break;
     case 4:
       text.erase(at, length);
