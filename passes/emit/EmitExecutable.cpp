@@ -304,6 +304,9 @@ private:
     } else if (auto placement = dyn_cast<command::PlacementOp>(op)) {
       place(placement, table);
     } else if (auto scalar = dyn_cast<command::ScalarOp>(op)) {
+      if (scalar.getName().starts_with("partials")) {
+        return; // between programs only: the runtime neither writes nor reads them
+      }
       auto entry = std::make_unique<file::ScalarT>();
       entry->name = scalar.getName().str();
       entry->arena = static_cast<uint16_t>(scalar.getSlice().getArena());
