@@ -177,7 +177,7 @@ TEST(NearestName, CountsEditsAndSwaps) {
   EXPECT_EQ(json::nearestName("stage", known), "stages");
   EXPECT_EQ(json::nearestName("STAEGS", known), "stages");
   EXPECT_EQ(json::nearestName("partitoin", known), "partition");
-  EXPECT_EQ(json::nearestName("seed", known), "stages"); // 4 edits against 7
+  EXPECT_EQ(json::nearestName("seed", known), "stages");          // 4 edits against 7
   EXPECT_EQ(json::nearestName("abdc", {"abxx", "abcd"}), "abcd"); // a swap is one edit
   EXPECT_EQ(json::nearestName("", {"abc", "ab"}), "ab");
   EXPECT_EQ(json::nearestName("x", {}), "");
