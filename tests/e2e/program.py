@@ -72,14 +72,10 @@ class Running:
                 raise AssertionError(f"still running after {timeout} s: {' '.join(self.command)}\n{self.text(self.errors)}")
             time.sleep(0.002)
         self.process.returncode = os.waitstatus_to_exitcode(status)
-        return Finished(
-            self.command,
-            self.process.returncode,
-            self.text(self.output),
-            self.text(self.errors),
-            time.monotonic() - self.begin,
-            usage,
-        )
+        seconds = time.monotonic() - self.begin
+        with self.output, self.errors:
+            texts = self.text(self.output), self.text(self.errors)
+        return Finished(self.command, self.process.returncode, *texts, seconds, usage)
 
     @staticmethod
     def text(file):

@@ -104,7 +104,7 @@ class Differences(ProgramTest):
             bits(seed=1235),
             bits(gradient_clipping=0.0),
             bits(optimizer={"type": "Adam", "params": {**adam, "betas": [0.9, 0.998]}}),
-            bits(train_micro_batch_size_per_gpu=32, gradient_accumulation_steps=2),
+            bits(optimizer={"type": "Adam", "params": {**adam, "weight_decay": 0.01}}),
             bits(stagewright={"shuffle": False}),
         ]
         self.assertEqual(len({weights for weights, _ in variants}), len(variants))

@@ -195,6 +195,14 @@ void _exit(int code) {
   __builtin_unreachable();
 }
 
+// Plug-ins stay mapped, so that the record can name the object of every call.
+int dlclose(void *handle) {
+  if (recording)
+    return 0;
+  int (*next)(void *) = (int (*)(void *))dlsym(RTLD_NEXT, "dlclose");
+  return next(handle);
+}
+
 void *mmap(void *address, size_t length, int protection, int flags, int file, off_t offset) {
   void *result = (void *)syscall(SYS_mmap, address, length, protection, flags, file, offset);
   if (result != MAP_FAILED)
