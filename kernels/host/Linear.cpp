@@ -1,5 +1,4 @@
-// Family linear: the products of y = x W^T + b and of its two gradients. See docs/kernels.md for the rules of
-// the bits.
+// Family linear: the products of y = x W^T + b and of its two gradients. docs/kernels.md has the rules.
 #include "kernels/host/MatrixTiles.h"
 
 namespace stagewright::kernels::STAGEWRIGHT_ISA {
@@ -14,8 +13,7 @@ constexpr std::int64_t kSlabStride = kMaxChunk + 16;
 
 // Scratch of a worker.
 //   products with a packed matrix:  [block rows][kSlabStride] of the left matrix
-//   weight gradient:                [panel][chunk][32] of x, then [chunk][kLeftStep] of the current block of
-//   g
+//   weight gradient:                [panel][chunk][32] of x, then [chunk][kLeftStep] of a block of g
 static_assert(kBlockRows * kSlabStride * sizeof(float) <= kTileScratchBytes);
 static_assert((kTilePanels * kPanel + kLeftStep) * kWeightGradChunk * sizeof(float) <= kTileScratchBytes);
 
@@ -90,7 +88,8 @@ struct PackedProduct {
   }
 };
 
-void linear(const Call &call, void *const *operands, void *, TileRunner &runner) {
+/// linear and linear_input_grad; the latter has no fourth operand.
+void packedProduct(const Call &call, void *const *operands, void *, TileRunner &runner) {
   const PackedProduct product{.left = static_cast<const float *>(operands[0]),
                               .packed = static_cast<const float *>(operands[1]),
                               .bias = call.operands[3].present ? static_cast<const float *>(operands[3])
@@ -101,18 +100,7 @@ void linear(const Call &call, void *const *operands, void *, TileRunner &runner)
   product.run(call.size(0, 0), runner);
 }
 
-void linearInputGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  const PackedProduct product{.left = static_cast<const float *>(operands[0]),
-                              .packed = static_cast<const float *>(operands[1]),
-                              .bias = nullptr,
-                              .out = static_cast<float *>(operands[2]),
-                              .depth = call.size(0, 1),
-                              .columns = call.size(2, 1)};
-  product.run(call.size(0, 0), runner);
-}
-
-/// acc[outputs, inputs] += g[tokens, outputs]^T x[tokens, inputs]: one chain over all tokens that starts from
-/// acc.
+/// acc[outputs, inputs] += g[tokens, outputs]^T x[tokens, inputs]: one chain over all tokens, from acc.
 struct WeightGrad {
   const float *g, *x;
   float *acc;
@@ -127,8 +115,7 @@ struct WeightGrad {
         const Range rows = part(tile.rows.size(), blocks, block);
         const std::int64_t row = tile.rows.begin + rows.begin;
         for (std::int64_t column = tile.columns.begin; column < tile.columns.end; column += kPanel) {
-          // The first block packs the tile's part of x for the other blocks, the first panel packs g for the
-          // other panels.
+          // The first block packs the tile's part of x for the others, the first panel packs its block of g.
           const bool directB = block == 0, directA = column == tile.columns.begin;
           const std::int64_t width = least(kPanel, tile.columns.end - column);
           float *const panel = right + (column - tile.columns.begin) * length;
@@ -168,8 +155,7 @@ void linearWeightGrad(const Call &call, void *const *operands, void *, TileRunne
 
 constexpr std::int64_t kBiasTileColumns = 4 * kLanes;
 
-/// acc[columns] += g[rows, columns]: each column is one chain of additions over the rows that starts from
-/// acc.
+/// acc[columns] += g[rows, columns]: each column is one chain of additions over the rows, from acc.
 void addRows(const float *g, float *acc, std::int64_t rows, std::int64_t columns, Range range) {
   std::int64_t column = range.begin;
   for (; column + kBiasTileColumns <= range.end; column += kBiasTileColumns) {
@@ -201,8 +187,8 @@ void biasGrad(const Call &call, void *const *operands, void *, TileRunner &runne
   });
 }
 
-const HostKernel kKernels[] = {{"linear", 1, linear},
-                               {"linear_input_grad", 1, linearInputGrad},
+const HostKernel kKernels[] = {{"linear", 1, packedProduct},
+                               {"linear_input_grad", 1, packedProduct},
                                {"linear_weight_grad", 1, linearWeightGrad},
                                {"bias_grad", 1, biasGrad}};
 

@@ -12,10 +12,11 @@ namespace stagewright::kernels::STAGEWRIGHT_ISA {
 inline constexpr int kPanel = 32;
 
 #if defined(__AVX512F__)
-inline constexpr int kBlockRows = 14,
-                     kBlockVectors = 2; // 28 accumulators, 2 of B, and A from memory: 32 registers
+// 32 registers: 28 accumulators, 2 of B, 1 of A.
+inline constexpr int kBlockRows = 14, kBlockVectors = 2;
 #else
-inline constexpr int kBlockRows = 6, kBlockVectors = 1; // AVX2: 12 accumulators, 2 of B, 1 of A: 16 registers
+// AVX2, 16 registers: 12 accumulators, 2 of B, 1 of A.
+inline constexpr int kBlockRows = 6, kBlockVectors = 1;
 #endif
 
 /// Steps of the depth that B is fetched ahead of its use, and A and B when they come from afar.
@@ -64,8 +65,7 @@ void multiplyBlock(const Product &product, int columns) {
   const std::int64_t depth = product.depth;
   float *const packedA = product.packedA, *const packedB = product.packedB;
   const Chain chain = product.chain;
-  // Columns of the last vector; the other vector is whole. Absent columns are computed like the rest and not
-  // stored.
+  // Columns of the last vector; the other is whole. Absent columns are computed like the rest, not stored.
   const int last = columns - (Vectors - 1) * kLanes;
   const bool whole = last == kLanes;
   const auto read = [=](const float *from, int vector) __attribute__((always_inline)) {

@@ -7,7 +7,7 @@ namespace stagewright::kernels::STAGEWRIGHT_ISA {
 
 namespace {
 
-/// Packs `panel(column, steps, to)` for each panel of each chunk; a panel of a chunk is one piece of a tile.
+/// Calls pack(column, steps, to) for each panel of each chunk: 32 columns from `column` on go to `to`.
 template <typename PackPanel>
 void packPanels(std::int64_t depth, std::int64_t columns, float *packed, TileRunner &runner,
                 const PackPanel &pack) {
@@ -42,8 +42,8 @@ STAGEWRIGHT_INLINE void exchange(Vec16 (&rows)[kLanes], LaneList<Lane...>) {
     }
 }
 
-/// to[j * kPanel + i] = from[i * stride + j] for 16 x 16 elements; only `rows` and `columns` of them are
-/// read, the others are zero.
+/// to[j * kPanel + i] = from[i * stride + j] for 16 x 16 elements. Those beyond `rows` are zero, those beyond
+/// `columns` are not written.
 STAGEWRIGHT_INLINE void transpose(const float *from, std::int64_t stride, std::int64_t rows,
                                   std::int64_t columns, float *to) {
   Vec16 lanes[kLanes] = {};

@@ -99,8 +99,9 @@ TEST_P(MathTest, EdgesAreExact) {
     (probeOf(isa).*function.member)(edges, y);
     for (int i = 0; i < 16; ++i)
       EXPECT_LE(unitsOff(y[i], function.exact(edges[i])), function.bound) << name(isa) << " at " << edges[i];
-    if (std::strcmp(function.name, "tanh") == 0 || std::strcmp(function.name, "erf") == 0)
+    if (std::strcmp(function.name, "tanh") == 0 || std::strcmp(function.name, "erf") == 0) {
       EXPECT_TRUE(std::signbit(y[1]) && !std::signbit(y[0]));
+    }
   }
 }
 
