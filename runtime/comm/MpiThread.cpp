@@ -2,6 +2,7 @@
 
 #include "runtime/device/Futex.h"
 #include "runtime/device/RankPinning.h"
+#include "runtime/launch/ProcessLauncher.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -247,8 +248,10 @@ void MpiThread::check(int code, const char *what, int peer) {
 }
 
 void MpiThread::endJob(const Error &error) {
-  std::fprintf(stderr, "stagewright: rank %d: %s\n", rank, error.text().c_str());
-  std::fflush(stderr);
+  if (!reportError(error)) {
+    std::fprintf(stderr, "stagewright: rank %d: %s\n", rank, error.text().c_str());
+    std::fflush(stderr);
+  }
   MPI_Abort(MPI_COMM_WORLD, static_cast<int>(error.kind));
   _exit(static_cast<int>(error.kind));
 }

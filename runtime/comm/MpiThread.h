@@ -58,8 +58,8 @@ public:
   /// Whether spinning would take cores from those who are waited for.
   bool crowded() const;
 
-  /// Ends the job: the MPI thread stops polling, prints who stopped and why, and calls MPI_Abort. Does not
-  /// return.
+  /// Ends the job: the MPI thread stops polling, tells the launcher (or else stderr) why, and calls
+  /// MPI_Abort. Does not return.
   [[noreturn]] void abort(const Error &error);
   /// On the MPI thread: ends the job when an MPI call has failed.
   void check(int code, const char *what, int peer);

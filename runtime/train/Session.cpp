@@ -1,7 +1,6 @@
 #include "runtime/train/Session.h"
 
 #include "runtime/device/RankPinning.h"
-#include "runtime/launch/ProcessLauncher.h"
 
 #include <algorithm>
 
@@ -208,7 +207,6 @@ void Session::fail(const Error &error) {
     if (trace) {
       (void)trace->flush();
     }
-    (void)reportError(error);
     process->abort(error);
   } else {
     group->communicator(0).abort(error);
