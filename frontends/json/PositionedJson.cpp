@@ -310,9 +310,12 @@ bool TreeBuilder::parse_error(std::size_t position, const std::string &,
   if (!problem.empty())
     return fail(locate(original, wrong), "invalid string: " + std::string(problem),
                 "escape it as JSON does, for example \\n and \\\\");
-  return fail(locate(original, start), "unexpected " + inQuotes(text.substr(start, end - start)) + expected,
-              text[start] == '"' ? "check the commas and colons"
-                                 : "check the commas and colons; strings and keys stand in double quotes");
+  bool isString = text[start] == '"'; // a closed one, as the parser knew it for a string
+  std::string_view token =
+      isString ? text.substr(start + 1, end - start - 2) : text.substr(start, end - start);
+  return fail(locate(original, start), "unexpected " + inQuotes(token) + expected,
+              isString ? "check the commas and colons"
+                       : "check the commas and colons; strings and keys stand in double quotes");
 }
 
 std::string sha256(std::string_view bytes) {

@@ -101,7 +101,7 @@ TEST(PositionedJson, BadTextIsRefusedAtItsPlace) {
       {"{\n  \"a\": [1, 2\n", "3:1", {"too early", "list that begins at f:2:8", "',' or ']'"}},
       {"{\"a\": 1} x", "1:10", {"\"x\"", "end of the file"}},
       {"{\"a\" 1}", "1:6", {"\"1\"", "':'"}},
-      {"{\"a\": 1 \"b\": 2}", "1:9", {"b", "',' or '}'"}},
+      {"{\"a\": 1 \"b\": 2}", "1:9", {"unexpected \"b\"", "',' or '}'"}},
       {"{a: 1}", "1:2", {"\"a\"", "key in double quotes"}},
       {"{'a': 1}", "1:2", {"double quotes"}},
       {"[1,,2]", "1:4", {"\",\"", "a value"}},
