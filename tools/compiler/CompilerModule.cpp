@@ -1,6 +1,8 @@
 #include "compiler/CompilerModule.h"
 
+#include "frontends/config/ConfigKeys.h"
 #include "frontends/import/ImportLayerSpec.h"
+#include "output/OutputFile.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"
 #include "passes/emit/EmitExecutable.h"
@@ -11,11 +13,6 @@
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <fcntl.h>
-#include <unistd.h>
 
 using namespace mlir;
 
@@ -57,36 +54,17 @@ private:
   ScopedDiagnosticHandler handler;
 };
 
-/// Writes by way of a temporary file beside the target, so that the target is whole or untouched.
-Result<void> writeFile(const std::string &path, const char *data, size_t size) {
+Result<void> writeOutput(const std::string &path, std::string_view bytes) {
   if (path == "-") {
-    llvm::outs().write(data, size);
+    llvm::outs().write(bytes.data(), bytes.size());
     llvm::outs().flush();
     return {};
   }
-  std::string temporary = path + ".tmp." + std::to_string(getpid());
-  int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  bool written = file >= 0;
-  for (size_t done = 0; written && done < size;) {
-    ssize_t count = write(file, data + done, size - done);
-    written = count > 0 || (count < 0 && errno == EINTR);
-    done += count > 0 ? static_cast<size_t>(count) : 0;
-  }
-  written = written && fsync(file) == 0;
-  int reason = errno;
-  if (file >= 0) {
-    close(file);
-  }
-  if (written && std::rename(temporary.c_str(), path.c_str()) == 0) {
-    return {};
-  }
-  reason = written ? errno : reason;
-  unlink(temporary.c_str());
-  return environmentError(path, std::string("cannot be written: ") + std::strerror(reason),
-                          "choose another place with -o or free some space");
+  return writeFile(path, bytes);
 }
 
-Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const CompileRequest &request) {
+Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const CompileRequest &request,
+                                             std::vector<std::string> &withoutEffect) {
   if (!request.resumeFrom.empty()) {
     FirstError errors(context);
     OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(request.resumeFrom, &context);
@@ -109,10 +87,11 @@ Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const Compile
   if (!config) {
     return config.takeError();
   }
+  withoutEffect = settingsWithoutEffect(*config);
   return importLayerSpec(context, *model, *config);
 }
 
-Result<void> compile(const CompileRequest &request) {
+Result<void> compile(const CompileRequest &request, std::vector<std::string> &withoutEffect) {
   for (const std::string &target : request.targets) {
     if (target != "host") {
       return userError("--target " + target, "this version compiles for the target host only",
@@ -130,7 +109,7 @@ Result<void> compile(const CompileRequest &request) {
   MLIRContext context(MLIRContext::Threading::DISABLED);
   context.printOpOnDiagnostic(false);
   context.loadDialect<layer::LayerDialect, plan::PlanDialect, command::CommandDialect>();
-  Result<OwningOpRef<ModuleOp>> module = startingModule(context, request);
+  Result<OwningOpRef<ModuleOp>> module = startingModule(context, request, withoutEffect);
   if (!module) {
     return module.takeError();
   }
@@ -165,23 +144,23 @@ Result<void> compile(const CompileRequest &request) {
     // Locations say which block and pass an op comes from; later phases read them.
     (*module)->print(stream, OpPrintingFlags().enableDebugInfo());
     stream << "\n";
-    return writeFile(request.output, text.data(), text.size());
+    return writeOutput(request.output, text);
   }
   Result<std::vector<std::uint8_t>> bytes = emitExecutable(**module);
   if (!bytes) {
     return bytes.takeError();
   }
-  return writeFile(request.output, reinterpret_cast<const char *>(bytes->data()), bytes->size());
+  return writeOutput(request.output, {reinterpret_cast<const char *>(bytes->data()), bytes->size()});
 }
 
 } // namespace
 } // namespace stagewright
 
 extern "C" __attribute__((visibility("default"))) void
-stagewright_compile(const stagewright::CompileRequest &request, stagewright::Result<void> &result) {
+stagewright_compile(const stagewright::CompileRequest &request, stagewright::CompileOutcome &outcome) {
   try {
-    result = stagewright::compile(request);
+    outcome.result = stagewright::compile(request, outcome.settingsWithoutEffect);
   } catch (const std::exception &exception) {
-    result = stagewright::bugError("compiler", exception.what());
+    outcome.result = stagewright::bugError("compiler", exception.what());
   }
 }

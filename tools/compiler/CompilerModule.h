@@ -23,8 +23,12 @@ struct CompileRequest {
   std::string output;     ///< written by way of a temporary file and a rename; untouched on error
 };
 
-/// Compiles, and says in `result` how it went.
-using CompileFunction = void (*)(const CompileRequest &, Result<void> &result);
+struct CompileOutcome {
+  Result<void> result;
+  std::vector<std::string> settingsWithoutEffect; ///< keys of the config file that are accepted and change nothing
+};
+
+using CompileFunction = void (*)(const CompileRequest &, CompileOutcome &);
 inline constexpr const char *kCompileSymbol = "stagewright_compile";
 
 } // namespace stagewright

@@ -68,6 +68,8 @@ Result<void> resolveModel(CompileRequest &request) {
 Result<void> describe(const std::string &path, bool json) {
   Result<runtime::Executable> loaded = runtime::Executable::load(path);
   if (!loaded) {
+    std::error_code ignored;
+    fs::remove(path, ignored);
     return bugError(path, "the compiled file is refused by the loader: " + loaded.error().text());
   }
   std::uint64_t planned = totalMemory(*loaded).planned, size = fs::file_size(path);
@@ -102,10 +104,13 @@ Result<void> compile(CompileOptions &options) {
   if (!compiler) {
     return compiler.takeError();
   }
-  Result<void> compiled;
-  (*compiler)(request, compiled);
-  if (!compiled) {
-    return compiled;
+  CompileOutcome outcome;
+  (*compiler)(request, outcome);
+  if (!outcome.result) {
+    return outcome.result;
+  }
+  for (const std::string &path : outcome.settingsWithoutEffect) {
+    std::fprintf(stderr, "%s: %s is accepted and has no effect here\n", request.config.c_str(), path.c_str());
   }
   return toFile ? describe(request.output, options.json) : Result<void>();
 }

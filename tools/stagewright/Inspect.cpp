@@ -5,6 +5,7 @@
 #include "Table.h"
 #include "TimelineSvg.h"
 
+#include "output/OutputFile.h"
 #include "schedule/Schedule.h"
 
 #include <algorithm>

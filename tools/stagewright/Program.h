@@ -31,10 +31,6 @@ inline const CLI::Range kFromOne(1, 1'000'000'000);
 /// Declares an option that belongs to a later version: not listed, and refused with `advice` when given.
 void addLater(CLI::App &command, const std::string &option, bool takesValue, const std::string &advice);
 
-/// Writes a whole file by way of a temporary one beside it and a rename, so that `path` never holds half of
-/// it. Errors: Environment.
-Result<void> writeFile(const std::string &path, const std::string &text);
-
 } // namespace stagewright::program
 
 #endif
