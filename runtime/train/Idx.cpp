@@ -99,6 +99,13 @@ public:
     return done;
   }
 
+  /// Behind the last value: whether a .gz file stops before its own end.
+  bool endsEarly() const {
+    int code = Z_OK;
+    (void)gzerror(file.get(), &code);
+    return code == Z_BUF_ERROR;
+  }
+
 private:
   struct Closer {
     void operator()(gzFile_s *opened) const { gzclose(opened); }
@@ -201,6 +208,10 @@ Result<IdxFile> readIdx(const std::string &path) {
   auto got = stream->read(&more, 1); // for a .gz file this also checks the CRC
   if (!got) {
     return got.takeError();
+  }
+  if (stream->endsEarly()) {
+    return stream->fail(file.header.bytes() + expected,
+                        "the file is truncated: its gzip checksum is missing");
   }
   if (*got != 0) {
     return stream->fail(file.header.bytes() + expected, "the file is longer than its header says");
