@@ -65,15 +65,19 @@ class Goldens(ProgramTest):
         self.assertLess(max(errors), 1e-5, f"at step {errors.index(max(errors))}")
 
     def check_adam(self, name, *compile_options):
-        """Our error against PyTorch's fp64 run is at most twice that of PyTorch's fp32 run, in two norms over the 100
-        steps: the largest relative error of a loss, and the root mean square of the relative errors."""
+        """Our error against PyTorch's fp64 run is at most twice that of PyTorch in fp32, in two norms over the 100 steps:
+        the largest relative error of a loss, and the root mean square of the relative errors. The error of one run is
+        partly chance (a permutation of the hidden units moves it by half), so PyTorch's is the largest of four runs
+        that compute the same function with sums in another order; nothing else differs between them."""
         case, losses = self.run_case(name, *compile_options)
         ours = relative_errors(losses, case["losses_fp64"])
-        theirs = relative_errors(case["losses_fp32"], case["losses_fp64"])
-        print(f"{self.name} {name}: relative error against fp64, ours / PyTorch's: largest {max(ours):.1e} / {max(theirs):.1e}, "
-              f"RMS {root_mean_square(ours):.1e} / {root_mean_square(theirs):.1e}")
-        self.assertLessEqual(max(ours), 2 * max(theirs))
-        self.assertLessEqual(root_mean_square(ours), 2 * root_mean_square(theirs))
+        runs = [case["losses_fp32"], *case["losses_fp32_permuted"]]
+        theirs = [relative_errors(run, case["losses_fp64"]) for run in runs]
+        for norm, text in ((max, "largest"), (root_mean_square, "RMS")):
+            error, bounds = norm(ours), [norm(run) for run in theirs]
+            print(f"{self.name} {name}: {text} relative error against fp64: ours {error:.1e}, PyTorch's "
+                  f"{', '.join(f'{bound:.1e}' for bound in bounds)}")
+            self.assertLessEqual(error, 2 * max(bounds))
 
 
 class FashionMlp(Goldens):

@@ -12,6 +12,7 @@ from trace_file import Trace
 
 PAGE = resource.getpagesize()
 STEPS = 100
+ONE_BUFFER = 64 << 10  # of Open MPI
 
 
 class Recorded(ProgramTest):
@@ -61,8 +62,9 @@ class Recorded(ProgramTest):
         return arenas
 
     def check_steady(self, result, records, trace):
-        """From the start of step 3 to the end of step 100 the program allocates nothing, and no object's live bytes grow
-        between step 20 and step 100."""
+        """From the start of step 3 to the end of step 100 the program allocates nothing, and live bytes do not grow between
+        step 20 and step 100. What Open MPI's plug-ins ask for is reported apart: a buffer for messages that arrive before
+        their receive is taken once, whenever that first happens."""
         self.assertEqual(result["allocations_after_warmup"], 0)
         # Rank 0 begins a step first or waits for those who do; every rank's window is that of its own tasks.
         for record in records:
@@ -85,7 +87,9 @@ class Recorded(ProgramTest):
                   f"{dict(calls)}; growth from step 20 to {STEPS} {dict(growth)}")
             self.assertEqual(calls["stagewright"], 0)
             self.assertEqual(calls["?"], 0)
-            self.assertLessEqual(sum(growth.values()), 0)
+            plug_ins = {name for name in growth if name.startswith(("mca_", "libmpi", "libopen-"))}
+            self.assertLessEqual(sum(growth[name] for name in growth if name not in plug_ins), 0)
+            self.assertLessEqual(sum(growth[name] for name in plug_ins), ONE_BUFFER)
             maps = [
                 (event.kind, record.object_name(event), record.functions(event)[:1])
                 for event in record.events

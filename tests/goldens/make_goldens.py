@@ -5,8 +5,9 @@
 
 Each set is a folder: model.json, weights.safetensors (initial values), order.txt (one sample index per line), the data
 where it is not Fashion-MNIST, and goldens.json: for each case the configuration and the losses of 100 steps, once in
-fp32 and once in fp64. Both runs start from the same fp32 weights and read the same fp32 inputs, so their difference is
-the rounding error of training in fp32. The loss of a step is the mean over its micro-batches of the micro-batch means.
+fp32 and once in fp64; with Adam also three fp32 runs with inputs and hidden units in another order. All runs start
+from the same fp32 weights and read the same fp32 inputs, so their differences are the rounding error of training in
+fp32, and the permuted runs show how much that error is a matter of chance. The loss of a step is the mean over its micro-batches of the micro-batch means.
 """
 import argparse
 import collections
@@ -27,6 +28,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
 STEPS = 100
 SEED = 20261121
+KINK = 1e-4
 
 
 # ---- data ----------------------------------------------------------------------------------------------------------
@@ -91,29 +93,79 @@ def build_optimizer(config, parameters):
     )
 
 
-def train(spec, config, weights, features, labels, order, dtype):
-    model = build_model(spec)
-    model.load_state_dict(weights)
-    model.to(dtype)
-    loss_layer = build_layer(spec["loss"])
-    optimizer = build_optimizer(config, model.parameters())
-    rows, count = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
-    clip = config["gradient_clipping"]
-    losses, norms = [], []
-    for step in range(STEPS):
-        optimizer.zero_grad()
+class Training:
+    """A model and its optimizer, moved on step by step."""
+
+    def __init__(self, spec, config, weights, dtype):
+        self.model = build_model(spec)
+        self.model.load_state_dict(weights)
+        self.model.to(dtype)
+        self.loss_layer = build_layer(spec["loss"])
+        self.optimizer = build_optimizer(config, self.model.parameters())
+        self.rows, self.count = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
+        self.clip, self.dtype = config["gradient_clipping"] or math.inf, dtype
+        self.losses, self.norms = [], []
+
+    def step(self, features, labels):
+        """One step on rows x count samples, in micro-batches."""
+        self.optimizer.zero_grad()
         total = 0.0
-        for micro in range(count):
-            begin = (step * count + micro) * rows
-            index = order[begin : begin + rows]
-            target = labels[index]
-            loss = loss_layer(model(features[index].to(dtype)), target.to(dtype) if target.is_floating_point() else target)
-            (loss / count).backward()
+        for x, target in zip(features.to(self.dtype).split(self.rows), labels.split(self.rows), strict=True):
+            loss = self.loss_layer(self.model(x), target.to(self.dtype) if target.is_floating_point() else target)
+            (loss / self.count).backward()
             total += loss.item()
-        losses.append(total / count)
-        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), clip if clip else math.inf).item())
-        optimizer.step()
-    return losses, norms, {name: value.detach().to(torch.float64) for name, value in model.state_dict().items()}
+        self.losses.append(total / self.count)
+        self.norms.append(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip).item())
+        self.optimizer.step()
+
+    def distance_from_kinks(self, features):
+        """Per sample, the smallest absolute value that enters a ReLU."""
+        distance, x = torch.full((len(features),), math.inf, dtype=self.dtype), features.to(self.dtype)
+        with torch.no_grad():
+            for layer in self.model:
+                if isinstance(layer, nn.ReLU):
+                    distance = torch.minimum(distance, x.abs().flatten(1).min(1).values)
+                x = layer(x)
+        return distance
+
+
+def train(spec, config, weights, features, labels, order, dtype):
+    run = Training(spec, config, weights, dtype)
+    for index in order.split(run.rows * run.count):
+        run.step(features[index], labels[index])
+    return run.losses, run.norms, {name: value.detach().double() for name, value in run.model.state_dict().items()}
+
+
+def permuted(spec, weights, features, generator):
+    """The same function written with its inputs and hidden units in another order, so that sums round differently."""
+    order = torch.randperm(features[0].numel(), generator=generator)
+    features = features.flatten(1)[:, order].reshape(features.shape)
+    weights, linear = dict(weights), [layer["name"] for layer in spec["layers"] if layer["type"] == "Linear"]
+    for name in linear:
+        weight = weights[f"{name}.weight"][:, order]
+        order = torch.randperm(len(weight), generator=generator) if name != linear[-1] else torch.arange(len(weight))
+        weights[f"{name}.weight"] = weight[order].contiguous()
+        if f"{name}.bias" in weights:
+            weights[f"{name}.bias"] = weights[f"{name}.bias"][order]
+    return weights, features
+
+
+def choose_order(spec, cases, weights, features, labels, generator):
+    """A random order without repetition. Samples are left out that would bring the input of some ReLU within KINK of
+    zero in the fp64 run of some case: there rounding alone decides which branch is taken, so that two correct fp32
+    programs differ by far more than rounding. (Models without ReLU take every sample.)"""
+    runs = [Training(spec, config, weights, torch.float64) for config in cases.values()]
+    rows = runs[0].rows * runs[0].count
+    waiting, order = torch.randperm(len(features), generator=generator), []
+    for _ in range(STEPS):
+        candidates, waiting = waiting[: 2 * rows], waiting[2 * rows :]
+        clear = torch.stack([run.distance_from_kinks(features[candidates]) > KINK for run in runs]).all(0)
+        chosen = candidates[clear][:rows]
+        waiting = torch.cat([candidates[clear][rows:], waiting])
+        order.append(chosen)
+        for run in runs:
+            run.step(features[chosen], labels[chosen])
+    return torch.cat(order)
 
 
 # ---- sets ----------------------------------------------------------------------------------------------------------
@@ -206,18 +258,24 @@ def make_set(name):
 
     weights = {key: value.clone() for key, value in build_model(spec).state_dict().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")
-    order = torch.randperm(len(features), generator=generator)[: STEPS * entry["rows"] * entry["count"]]
+    configs = sgd_and_adam(entry["rows"], entry["count"], entry["clip"])
+    order = choose_order(spec, configs, weights, features, labels, generator)
     (folder / "order.txt").write_text("".join(f"{index}\n" for index in order.tolist()))
 
     cases = {}
-    for case, config in sgd_and_adam(entry["rows"], entry["count"], entry["clip"]).items():
+    for case, config in configs.items():
         fp32, norms, _ = train(spec, config, weights, features, labels, order, torch.float32)
         fp64, norms64, final = train(spec, config, weights, features, labels, order, torch.float64)
+        other = []
+        for _ in range(3 if "adam" in case else 0):
+            changed = permuted(spec, weights, features, generator)
+            other.append(train(spec, config, *changed, labels, order, torch.float32)[0])
         clip = config["gradient_clipping"]
         cases[case] = {
             "config": config,
             "clipped_steps": sum(norm > clip for norm in norms64) if clip else 0,
             "losses_fp32": fp32,
+            "losses_fp32_permuted": other,
             "losses_fp64": fp64,
             "final_fp64": {key: {"sum": value.sum().item(), "norm": value.norm().item()} for key, value in final.items()},
         }
@@ -233,6 +291,7 @@ def make_set(name):
         "threads": torch.get_num_threads(),
         "seed": SEED,
         "steps": STEPS,
+        "left_out_of_the_order": f"samples that bring the input of a ReLU within {KINK} of zero in a case's fp64 run",
         "model": str(model_path.relative_to(FOLDER.parents[1])),
         "data": str(data) if entry["data"] else ".",
         "loss_of_a_step": "mean over micro-batches of the micro-batch means, before the update",
@@ -242,7 +301,7 @@ def make_set(name):
 
 
 def dump(value, indent=""):
-    """JSON with one key per line and lists of numbers on one line."""
+    """JSON with one key per line and lists on one line."""
     if isinstance(value, dict) and any(isinstance(item, (dict, list)) for item in value.values()):
         inner = indent + "  "
         body = ",\n".join(f"{inner}{json.dumps(key)}: {dump(item, inner)}" for key, item in value.items())
