@@ -25,7 +25,8 @@ struct CompileRequest {
 
 struct CompileOutcome {
   Result<void> result;
-  std::vector<std::string> settingsWithoutEffect; ///< keys of the config file that are accepted and change nothing
+  std::vector<std::string>
+      settingsWithoutEffect; ///< keys of the config file that are accepted and change nothing
 };
 
 using CompileFunction = void (*)(const CompileRequest &, CompileOutcome &);
