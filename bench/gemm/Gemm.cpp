@@ -1,6 +1,6 @@
-// Speed of the three matrix products of a linear layer, beside OpenBLAS's sgemm when a BLAS was found, with one thread
-// and with two, interleaved in one run. Prints GFLOP/s (best round, because other programs may run beside) and the share
-// of the machine's peak. One thread is timed by its CPU time, two by the clock.
+// Speed of the three matrix products of a linear layer, beside OpenBLAS's sgemm when a BLAS was found, with
+// one thread and with two, interleaved in one run. Prints GFLOP/s (best round, because other programs may run
+// beside) and the share of the machine's peak. One thread is timed by its CPU time, two by the clock.
 //
 //   bench_gemm [--rounds N] [--isa portable|avx2|avx512] [--shape MxKxN]
 #include "PeakLoop.h"
@@ -30,9 +30,9 @@ struct Problem {
   int m, k, n; // y[m,n] = x[m,k] W[n,k]^T
 };
 
-constexpr Problem kProblems[] = {{16, 784, 256},    {128, 784, 256},   {16, 256, 10},     {512, 384, 1536},
-                                 {512, 768, 3072},  {2048, 384, 1152}, {2048, 384, 1536}, {2048, 1536, 384},
-                                 {32, 4096, 4096},  {256, 4096, 4096}, {2048, 384, 8192}};
+constexpr Problem kProblems[] = {{16, 784, 256},   {128, 784, 256},   {16, 256, 10},     {512, 384, 1536},
+                                 {512, 768, 3072}, {2048, 384, 1152}, {2048, 384, 1536}, {2048, 1536, 384},
+                                 {32, 4096, 4096}, {256, 4096, 4096}, {2048, 384, 8192}};
 constexpr const char *kProducts[] = {"y", "dx", "dW"};
 
 using Matrix = std::unique_ptr<float, FreeMemory>;
@@ -92,9 +92,11 @@ public:
     kernels[2] = make("linear_weight_grad", {ys, xs, ws}, isa);
     SerialTileRunner serial;
     void *const packForward[] = {weight.get(), forward.get()};
-    make("pack_linear_forward", {ws, {catalogue::packedElements(p.k, p.n)}}, isa)->run(packForward, nullptr, serial);
+    make("pack_linear_forward", {ws, {catalogue::packedElements(p.k, p.n)}}, isa)
+        ->run(packForward, nullptr, serial);
     void *const packGrad[] = {weight.get(), inputGrad.get()};
-    make("pack_linear_input_grad", {ws, {catalogue::packedElements(p.n, p.k)}}, isa)->run(packGrad, nullptr, serial);
+    make("pack_linear_input_grad", {ws, {catalogue::packedElements(p.n, p.k)}}, isa)
+        ->run(packGrad, nullptr, serial);
   }
 
   void ours(int product, TileRunner &runner) {
@@ -119,7 +121,8 @@ public:
 #endif
 
 private:
-  static std::unique_ptr<PreparedKernel> make(const char *name, std::vector<catalogue::Shape> shapes, Isa isa) {
+  static std::unique_ptr<PreparedKernel> make(const char *name, std::vector<catalogue::Shape> shapes,
+                                              Isa isa) {
     auto prepared = prepare({catalogue::find(name, 1), std::move(shapes), {}}, isa);
     if (!prepared) {
       std::fprintf(stderr, "%s\n", prepared.error().text().c_str());
@@ -176,7 +179,8 @@ int main(int argc, char **argv) {
       isa = Isa::Avx2;
     else if (option == "--isa" && value == "avx512")
       isa = Isa::Avx512;
-    else if (option == "--shape" && std::sscanf(value.c_str(), "%dx%dx%d", &problem.m, &problem.k, &problem.n) == 3)
+    else if (option == "--shape" &&
+             std::sscanf(value.c_str(), "%dx%dx%d", &problem.m, &problem.k, &problem.n) == 3)
       problems = {problem};
     else {
       std::fprintf(stderr, "usage: bench_gemm [--rounds N] [--isa portable|avx2|avx512] [--shape MxKxN]\n");
@@ -188,7 +192,8 @@ int main(int argc, char **argv) {
   const double peaks[2] = {peak(1), peak(2)};
   std::printf("kernels: %s. Peak (register loop): %.0f GFLOP/s with one thread, %.0f with two.\n",
               std::string(name(isa)).c_str(), peaks[0], peaks[1]);
-  std::printf("GFLOP/s: ours (share of peak), OpenBLAS\n%-18s %24s %24s\n", "m x k x n", "1 thread", "2 threads");
+  std::printf("GFLOP/s: ours (share of peak), OpenBLAS\n%-18s %24s %24s\n", "m x k x n", "1 thread",
+              "2 threads");
   for (const Problem &problem : problems)
     measure(problem, isa, rounds, peaks, two);
   return 0;

@@ -1,5 +1,5 @@
-// The DeepSpeed-style configuration: one strict JSON file (HJSON comments and trailing commas allowed) plus the options
-// of the command line. Every value knows where it comes from.
+// The DeepSpeed-style configuration: one strict JSON file (HJSON comments and trailing commas allowed) plus
+// the options of the command line. Every value knows where it comes from.
 #ifndef STAGEWRIGHT_FRONTENDS_CONFIG_CONFIG_H
 #define STAGEWRIGHT_FRONTENDS_CONFIG_CONFIG_H
 
@@ -14,16 +14,17 @@ namespace stagewright {
 
 /// Options of `compile` that win over the file.
 struct ConfigOverrides {
-  std::optional<int> stages;               ///< --stages
-  std::optional<int> dataParallel;         ///< --data-parallel
-  std::optional<int> microBatches;         ///< --micro-batches (gradient_accumulation_steps)
-  std::optional<std::string> schedule;     ///< --schedule
-  std::optional<std::string> partition;    ///< --partition
+  std::optional<int> stages;            ///< --stages
+  std::optional<int> dataParallel;      ///< --data-parallel
+  std::optional<int> microBatches;      ///< --micro-batches (gradient_accumulation_steps)
+  std::optional<std::string> schedule;  ///< --schedule
+  std::optional<std::string> partition; ///< --partition
 };
 
 enum class OptimizerType { SGD, Adam, AdamW };
 
-/// Defaults are DeepSpeed's. `decoupledDecay`: AdamW's weight decay (DeepSpeed's adam_w_mode, true for "Adam" as well).
+/// Defaults are DeepSpeed's. `decoupledDecay`: AdamW's weight decay (DeepSpeed's adam_w_mode, true for "Adam"
+/// as well).
 struct OptimizerConfig {
   OptimizerType type = OptimizerType::Adam;
   double learningRate = 1e-3;
@@ -40,13 +41,14 @@ struct Setting {
 };
 
 struct Config {
-  int trainBatchSize = 0;  ///< samples per step over all data-parallel ranks
-  int microBatchSize = 0;  ///< train_micro_batch_size_per_gpu
-  int microBatches = 0;    ///< gradient_accumulation_steps
+  int trainBatchSize = 0; ///< samples per step over all data-parallel ranks
+  int microBatchSize = 0; ///< train_micro_batch_size_per_gpu
+  int microBatches = 0;   ///< gradient_accumulation_steps
   int dataParallel = 1;
   int stages = 1;                       ///< /pipeline/stages, or --stages
   std::string schedule = "1f1b";        ///< /stagewright/schedule
-  std::string partition = "parameters"; ///< /pipeline/partition or /stagewright/partition: "uniform", "parameters", "explicit:2,3"
+  std::string partition = "parameters"; ///< /pipeline/partition or /stagewright/partition: "uniform",
+                                        ///< "parameters", "explicit:2,3"
   OptimizerConfig optimizer;
   double gradientClipping = 1.0; ///< 0 = off
   int stepsPerPrint = 10;        ///< 0 = never
@@ -55,9 +57,10 @@ struct Config {
   std::vector<Setting> settings; ///< the effective configuration, sorted by path
 };
 
-/// Reads and checks a configuration. Errors (all ErrorKind::User, with file:line:column): syntax, duplicate key, unknown
-/// key (with the nearest known one), a key of DeepSpeed's that is refused (with the reason and what to use), a value of
-/// the wrong type or range, a batch triangle that does not hold (all four numbers printed).
+/// Reads and checks a configuration. Errors (all ErrorKind::User, with file:line:column): syntax, duplicate
+/// key, unknown key (with the nearest known one), a key of DeepSpeed's that is refused (with the reason and
+/// what to use), a value of the wrong type or range, a batch triangle that does not hold (all four numbers
+/// printed).
 Result<Config> readConfig(const std::string &path, const ConfigOverrides &overrides);
 
 } // namespace stagewright

@@ -1,4 +1,5 @@
-// A LayerSpec model file as plain data: what the JSON says, checked for names, types and arguments, not yet for shapes.
+// A LayerSpec model file as plain data: what the JSON says, checked for names, types and arguments, not yet
+// for shapes.
 #ifndef STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELSPEC_H
 #define STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELSPEC_H
 
@@ -40,7 +41,8 @@ struct InputSpec {
 struct LayerSpec {
   std::string type; ///< a torch.nn type, e.g. "Linear"
   std::string name;
-  std::vector<std::string> inputs; ///< names of earlier layers or model inputs; empty in the file = the previous layer
+  std::vector<std::string>
+      inputs; ///< names of earlier layers or model inputs; empty in the file = the previous layer
   std::map<std::string, Argument> arguments;
   SourcePosition position;
 };
@@ -49,14 +51,14 @@ struct ModelSpec {
   std::string name;
   std::vector<InputSpec> inputs;
   std::vector<LayerSpec> layers;
-  LayerSpec loss; ///< inputs: the last layer and the label
+  LayerSpec loss;        ///< inputs: the last layer and the label
   bool accuracy = false; ///< "metrics": ["accuracy"]
-  std::string sha256; ///< hex, of the file
+  std::string sha256;    ///< hex, of the file
 };
 
-/// Reads a model file. Errors (ErrorKind::User, with file:line:column): syntax, duplicate key, unknown key, unknown layer
-/// type or argument (with the nearest name), missing argument, wrong argument type or range, duplicate layer name,
-/// unknown input.
+/// Reads a model file. Errors (ErrorKind::User, with file:line:column): syntax, duplicate key, unknown key,
+/// unknown layer type or argument (with the nearest name), missing argument, wrong argument type or range,
+/// duplicate layer name, unknown input.
 Result<ModelSpec> readModelSpec(const std::string &path);
 
 } // namespace stagewright

@@ -1,5 +1,5 @@
-// Errors as values. Every function that can fail for a reason outside the program returns Result<T>; nothing of
-// ours throws across a library boundary, and user input never reaches an assert.
+// Errors as values. Every function that can fail for a reason outside the program returns Result<T>; nothing
+// of ours throws across a library boundary, and user input never reaches an assert.
 #ifndef STAGEWRIGHT_ERROR_ERROR_H
 #define STAGEWRIGHT_ERROR_ERROR_H
 
@@ -43,7 +43,8 @@ inline Error rankError(std::string place, std::string what, std::string advice =
   return {ErrorKind::Rank, std::move(place), std::move(what), std::move(advice)};
 }
 inline Error bugError(std::string place, std::string what) {
-  return {ErrorKind::Bug, std::move(place), std::move(what), "please report this with the command that you ran"};
+  return {ErrorKind::Bug, std::move(place), std::move(what),
+          "please report this with the command that you ran"};
 }
 
 /// A value or an Error.
