@@ -53,7 +53,8 @@ def visible(part):
     """The parts whose header a user of `part` can include."""
     program = "".join(f'#if __has_include("{header}")\nsees {name}\n#endif\n' for name, header in HEADER.items())
     command = [compiler, "-std=c++20", "-x", "c++", "-E", "-P", *(f"-I{path}" for path in folders[part]), "-"]
-    out = subprocess.run(command, input=program, capture_output=True, text=True, check=True).stdout
+    # From a folder that holds none of the headers: a quoted name is looked up there first.
+    out = subprocess.run(command, input=program, capture_output=True, text=True, check=True, cwd="/").stdout
     return {line.split()[1] for line in out.splitlines() if line.startswith("sees ")}
 
 
