@@ -73,9 +73,7 @@ struct PackedProduct {
                             .c = c,
                             .cRow = columns,
                             .nextC = c + kPanel,
-                            .chain = steps.begin == 0        ? Chain::Start
-                                     : depth > kLongestChain ? Chain::Partial
-                                                             : Chain::Continue,
+                            .chain = steps.begin == 0 ? Chain::Start : Chain::Partial,
                             .bias = bias && steps.end == depth ? bias + column : nullptr},
                            rows.size(), least(kPanel, columnRange.end - column));
     }

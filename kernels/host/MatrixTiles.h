@@ -8,10 +8,9 @@ namespace stagewright::kernels::STAGEWRIGHT_ISA {
 
 /// Rows and panels of the largest tile: its part of B stays in the second-level cache.
 inline constexpr std::int64_t kTileRows = 112, kTilePanels = 8;
-/// The most steps of depth between two visits of C.
-inline constexpr std::int64_t kMaxChunk = 400;
-/// Longer contractions of linear and linear_input_grad are one chain per chunk, added in order.
-inline constexpr std::int64_t kLongestChain = 1024;
+/// The most steps of depth between two visits of C. A contraction of linear or linear_input_grad is one chain
+/// per chunk, added in order: short chains lose fewer digits.
+inline constexpr std::int64_t kMaxChunk = 256;
 /// Products with fewer multiplications run as one tile.
 inline constexpr std::int64_t kSmallProduct = 1 << 19;
 /// Tiles are made narrower until there are this many, but not below this many multiplications.

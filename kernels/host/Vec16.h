@@ -129,13 +129,8 @@ STAGEWRIGHT_INLINE Double16 widen(Vec16 a) {
 }
 
 /// Sum and maximum of the lanes by one fixed tree: lane i with lane i + 8, then i + 4, i + 2, i + 1.
-STAGEWRIGHT_INLINE float sumLanes(Vec16 a) {
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; ++lane)
-      a[lane] += a[lane + half];
-  return a[0];
-}
-STAGEWRIGHT_INLINE double sumLanes(Double16 a) {
+template <typename V>
+STAGEWRIGHT_INLINE auto sumLanes(V a) {
   for (int half = kLanes / 2; half > 0; half /= 2)
     for (int lane = 0; lane < half; ++lane)
       a[lane] += a[lane + half];

@@ -227,6 +227,7 @@ TEST(Catalogue, Sizes) {
   EXPECT_EQ(packedElements(-1, 3), -1);
   EXPECT_EQ(packedElements(3, -1), -1);
   EXPECT_EQ(packedElements(3, kHuge), -1);
+  EXPECT_EQ(packedElements(1, kHuge), -1);
   EXPECT_EQ(packedElements(kHuge, 3), -1);
   EXPECT_EQ(granules(1), 1);
   EXPECT_EQ(granules(16384), 1);

@@ -126,7 +126,7 @@ struct Product {
   std::int64_t m, k, n;
 };
 
-/// Odd sizes, sizes around the tiles (112 x 256), the chunk (400), the longest chain (1024), and random ones.
+/// Odd sizes, sizes around the tiles (112 x 256), the chunk (256), several chunks, and random ones.
 std::vector<Product> products() {
   std::vector<Product> out = {{1, 1, 1},       {3, 10, 17},   {1, 784, 10},    {16, 784, 256}, {17, 31, 33},
                               {33, 100, 31},   {15, 401, 65}, {130, 33, 290},  {29, 1025, 40}, {5, 2100, 35},

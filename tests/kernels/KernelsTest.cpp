@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <deque>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace stagewright::kernels {
 
@@ -88,6 +92,49 @@ TEST_P(KernelTest, InPlaceGivesTheSameBits) {
       }
 }
 
+/// A copy of an operand that ends where memory ends: the next page cannot be touched.
+class PageEnd {
+public:
+  explicit PageEnd(const Buffer &buffer) {
+    const std::size_t size = std::size_t(buffer.elements) * catalogue::byteSize(buffer.dtype);
+    const std::size_t page = std::size_t(sysconf(_SC_PAGESIZE)), used = (size + page - 1) / page * page;
+    bytes = used + page;
+    start = static_cast<std::byte *>(mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    EXPECT_EQ(mprotect(start, used, PROT_READ | PROT_WRITE), 0);
+    contents = start + used - size;
+    std::memcpy(contents, buffer.data(), size);
+  }
+  PageEnd(const PageEnd &) = delete;
+  ~PageEnd() { munmap(start, bytes); }
+  void *data() const { return contents; }
+
+private:
+  std::size_t bytes = 0;
+  std::byte *start = nullptr, *contents = nullptr;
+};
+
+TEST_P(KernelTest, TouchesNothingBeyondItsOperands) {
+  for (const KernelCase &one : cases)
+    for (Isa isa : supportedIsas()) {
+      std::deque<PageEnd> pages;
+      std::vector<void *> operands(one.instance.kernel->operands.size());
+      for (std::size_t i = 0; i < one.operands.size(); ++i)
+        operands[i] = pages.emplace_back(one.operands[i]).data();
+      const auto workspaceBytes = one.instance.kernel->workspaceBytes;
+      const std::size_t size = workspaceBytes ? workspaceBytes(one.instance.shapes, "host") : 0;
+      const PageEnd workspace(Buffer(catalogue::DType::F32, std::int64_t(size / 4)));
+      auto prepared = prepare(one.instance, isa);
+      ASSERT_TRUE(prepared);
+      (*prepared)->run(operands.data(), workspace.data(), serial);
+      const std::vector<Buffer> expected = runCase(one, isa, serial);
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        ASSERT_EQ(std::memcmp(operands[i], expected[i].data(),
+                              std::size_t(expected[i].elements) * catalogue::byteSize(expected[i].dtype)),
+                  0)
+            << one.text() << " operand " << i;
+    }
+}
+
 TEST(Kernels, LargeCallsAreSpreadAndSmallOnesAreNot) {
   const auto tilesOf = [](const char *kernel, std::vector<catalogue::Shape> shapes) {
     KernelCase one{{catalogue::find(kernel, 1), std::move(shapes), {}}, {}, 0, 0};
@@ -106,6 +153,25 @@ TEST(Kernels, LargeCallsAreSpreadAndSmallOnesAreNot) {
   EXPECT_EQ(tilesOf("relu", {{32769}, {32769}}), 3);
   EXPECT_GE(tilesOf("bias_grad", {{1000, 256}, {256}}), 4);
   EXPECT_GE(tilesOf("softmax_cross_entropy_grad", {{128, 1000}, {128}, {128}, {128, 1000}}), 4);
+}
+
+/// The order of a reduction as docs/kernels.md has it: sixteen lanes, then a tree of halves.
+TEST(Kernels, ReductionsHaveTheDocumentedOrder) {
+  for (const KernelCase &one : casesOf("gradient_norm_partials"))
+    for (Isa isa : supportedIsas()) {
+      SerialTileRunner serial;
+      const Buffer partials = runCase(one, isa, serial)[1];
+      for (std::int64_t granule = 0; granule < partials.elements; ++granule) {
+        double lanes[16] = {};
+        const std::int64_t begin = granule * catalogue::kGranule;
+        for (std::int64_t i = begin; i < std::min(begin + catalogue::kGranule, one.operands[0].elements); ++i)
+          lanes[i % 16] += one.operands[0].at(i) * one.operands[0].at(i);
+        for (int half : {8, 4, 2, 1})
+          for (int lane = 0; lane < half; ++lane)
+            lanes[lane] += lanes[lane + half];
+        ASSERT_EQ(partials.at(granule), lanes[0]) << one.text() << " on " << name(isa);
+      }
+    }
 }
 
 TEST(Kernels, PrepareRefusesWhatTheCatalogueRefuses) {

@@ -9,13 +9,10 @@ namespace stagewright::kernels {
 
 namespace {
 
-constexpr std::int64_t kLongestChain = 1024; // docs/kernels.md
-
-/// x[rows, depth] times a packed matrix. One chain from zero up to a depth of 1024; beyond, one chain per
-/// packed chunk, added in order. Then the bias.
+/// x[rows, depth] times a packed matrix. One chain from zero per packed chunk, added in order. Then the bias.
 std::vector<float> packedOracle(const float *x, const float *packed, const float *bias, std::int64_t rows,
                                 std::int64_t depth, std::int64_t columns) {
-  const std::int64_t chain = depth > kLongestChain ? packedChunk(depth) : depth;
+  const std::int64_t chain = packedChunk(depth);
   std::vector<float> out(static_cast<std::size_t>(rows * columns));
   for (std::int64_t row = 0; row < rows; ++row)
     for (std::int64_t column = 0; column < columns; ++column) {

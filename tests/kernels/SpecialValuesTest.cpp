@@ -1,6 +1,7 @@
 // NaNs, infinities, subnormal numbers, labels that are no columns, and counts that are too large.
 #include "KernelCases.h"
 
+#include <bit>
 #include <cfenv>
 #include <cmath>
 #include <gtest/gtest.h>
@@ -144,24 +145,29 @@ TEST_P(SpecialValues, MomentumNeedsItsBuffer) {
   EXPECT_EQ(prepared.error().text(), "kernel sgd: momentum is not 0 and there is no momentum_buffer");
 }
 
-TEST(FlushToZero, SubnormalNumbersAreZeroInAThreadThatAsksForIt) {
+/// One product x * w in a thread of its own; the bits of the result.
+std::uint32_t productIn(Isa isa, bool flush, std::uint32_t x, float w) {
+  std::uint32_t out = 0;
+  std::thread([&] {
+    std::fesetenv(FE_DFL_ENV); // a new thread starts with its parent's mode
+    if (flush)
+      setFlushToZero();
+    KernelCase one = caseOf("linear", {{1, 1}, {32}, {1, 1}}, {{}, {w}});
+    one.operands[0].as<std::uint32_t>()[0] = x;
+    SerialTileRunner runner;
+    out = runCase(one, isa, runner)[2].as<std::uint32_t>()[0];
+  }).join();
+  return out;
+}
+
+TEST(FlushToZero, SubnormalInputsAndResultsAreZeroInAThreadThatAsksForIt) {
+  constexpr std::uint32_t kSubnormal = 71362; // 1e-40
   for (Isa isa : supportedIsas()) {
-    std::vector<double> results[2]; // in fp64, because this thread may flush, too
-    for (bool flush : {false, true})
-      std::thread([&] {
-        std::fesetenv(FE_DFL_ENV); // a new thread starts with its parent's mode
-        if (flush)
-          setFlushToZero();
-        SerialTileRunner runner;
-        // 1e-20 * 1e-20 underflows; 1e-40 goes in as a subnormal number.
-        const KernelCase product = caseOf("linear", {{1, 1}, {32}, {1, 1}}, {{1e-20}, {1e-20}});
-        KernelCase difference = caseOf("mse_loss_grad", {{1}, {1}, {1}}, {}, {{"scale", 1e6}});
-        difference.operands[0].as<std::uint32_t>()[0] = 71362; // 1e-40
-        results[flush] = {runCase(product, isa, runner)[2].at(0), runCase(difference, isa, runner)[2].at(0)};
-      }).join();
-    EXPECT_NEAR(results[0][0], 1e-40, 1e-44) << name(isa);
-    EXPECT_NEAR(results[0][1], 1e-34, 1e-38) << name(isa);
-    EXPECT_EQ(results[1], (std::vector<double>{0, 0})) << name(isa);
+    const std::uint32_t normal = std::bit_cast<std::uint32_t>(1e-30f);
+    EXPECT_NE(productIn(isa, false, normal, 1e-10f), 0u) << name(isa);
+    EXPECT_NE(productIn(isa, false, kSubnormal, 1e20f), 0u) << name(isa);
+    EXPECT_EQ(productIn(isa, true, normal, 1e-10f), 0u) << name(isa) << ": the result";
+    EXPECT_EQ(productIn(isa, true, kSubnormal, 1e20f), 0u) << name(isa) << ": the input";
   }
 }
 

@@ -254,7 +254,7 @@ bool runReference(const KernelInstance &instance, ReferenceOperands &operands) {
 }
 
 std::int64_t packedChunk(std::int64_t depth) {
-  const std::int64_t chunks = (depth + 399) / 400;
+  const std::int64_t chunks = (depth + 255) / 256;
   return ((depth + chunks - 1) / chunks + 7) / 8 * 8;
 }
 
