@@ -48,8 +48,10 @@ Result<void> writeFile(const std::string &path, std::string_view bytes) {
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (reason != 0) {
-    return environmentError(path, std::string("cannot be written: ") + std::strerror(reason),
-                            "choose another place or free some space");
+    std::string what = std::string("cannot be written: ") + std::strerror(reason);
+    bool machine = reason == ENOSPC || reason == EIO || reason == EDQUOT || reason == EFBIG;
+    return machine ? environmentError(path, what, "free some space, or choose another place")
+                   : userError(path, what, "choose a place that can be written");
   }
   return {};
 }
