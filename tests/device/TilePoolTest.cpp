@@ -164,6 +164,29 @@ TEST(TilePool, HelpersReallyRunBesideTheRank) {
   }
 }
 
+TEST(TilePool, RunReturnsAfterTheLastTileOfAHelper) {
+  const std::unique_ptr<TilePool> pool = makePool(2);
+  const TilePool::Lease lease(*pool);
+  const std::thread::id self = std::this_thread::get_id();
+  for (int job = 0; job < 5; ++job) {
+    std::atomic<bool> helperStarted{false};
+    std::atomic<bool> helperDone{false};
+    runTiles(*pool, 2, [&](int, int) {
+      if (std::this_thread::get_id() == self) {
+        EXPECT_TRUE(spinUntil(20'000 * kMillisecond, [&] {
+          std::this_thread::yield();
+          return helperStarted.load();
+        }));
+      } else {
+        helperStarted = true;
+        sleepMilliseconds(20);
+        helperDone = true;
+      }
+    });
+    EXPECT_TRUE(helperDone);
+  }
+}
+
 TEST(TilePool, AHelperGivesItsPermitToARankThatWaits) {
   const std::unique_ptr<TilePool> pool = makePool(2);
   std::atomic<bool> started{false};
