@@ -49,6 +49,7 @@ void Watchdog::watch() {
       return;
     }
     const std::int64_t now = monotonicNanoseconds();
+    note(now);
     const std::uint64_t current = moves();
     if (current != seen || !working()) {
       seen = current;
@@ -93,30 +94,37 @@ void Watchdog::report(std::int64_t now) const {
   }
 }
 
-/// Follows who waits for whom: rank 0 waits for rank 1, rank 1 for rank 2, rank 2 waits for nobody and does
-/// not move.
-Error Watchdog::standstill(std::int64_t now, std::int64_t since) const {
-  int stuck = -1;
-  std::set<int> visited;
-  for (const WatchedRank &start : ranks) {
-    if (start.status->look().task) {
-      stuck = start.communicator->rank();
-      break;
-    }
+void Watchdog::note(std::int64_t now) const {
+  for (const WatchedRank &rank : ranks) {
+    const Waiting waiting = rank.communicator->waitingOn();
+    settings.board->write(rank.communicator->rank(), {now, waiting.waits ? waiting.peer : JobBoard::kNobody});
   }
+}
+
+/// Follows who waits for whom: rank 0 for rank 1, rank 1 for rank 2, rank 2 for nobody. A rank whose process
+/// has not written for a while ends the chain as well: it is stopped, or dead, or on another machine.
+Error Watchdog::standstill(std::int64_t now, std::int64_t since) const {
   const auto local = [&](int number) {
     return std::find_if(ranks.begin(), ranks.end(),
                         [&](const WatchedRank &rank) { return rank.communicator->rank() == number; });
   };
-  for (auto rank = local(stuck); rank != ranks.end() && visited.insert(stuck).second; rank = local(stuck)) {
-    const Waiting waiting = rank->communicator->waitingOn();
-    if (!waiting.waits) {
+  const auto start = std::find_if(ranks.begin(), ranks.end(), [](const WatchedRank &rank) {
+    return rank.status->look().task != nullptr;
+  });
+  int stuck = start->communicator->rank();
+  bool silent = false;
+  for (std::set<int> visited; visited.insert(stuck).second;) {
+    const JobBoard::Entry entry = settings.board->read(stuck);
+    silent = local(stuck) == ranks.end() && entry.written < since;
+    if (silent || entry.waitsFor == JobBoard::kNobody) {
       break;
     }
-    stuck = waiting.peer;
+    stuck = entry.waitsFor;
   }
   const auto found = local(stuck);
-  const std::string text = found == ranks.end() ? "in another process" : where(found->status->look());
+  const std::string text = found != ranks.end() ? where(found->status->look())
+                           : silent             ? "and its process does not answer"
+                                                : "in another process";
   return rankError("rank " + std::to_string(stuck),
                    "the rank stands still " + text + ": nothing has moved for " + secondsText(now - since),
                    "the lines above say where each rank is; --watchdog sets the patience");

@@ -5,6 +5,7 @@
 
 #include "runtime/comm/Communicator.h"
 #include "runtime/exec/Interrupt.h"
+#include "runtime/exec/JobBoard.h"
 #include "runtime/exec/RankStatus.h"
 
 #include <condition_variable>
@@ -27,6 +28,8 @@ public:
     /// is printed: its task, what it waits for, since when. After as long again the run is ended with an
     /// error of kind Rank that names the rank that stands still. 0: never.
     double seconds = 60;
+    /// Where the watchdogs of all processes of this machine note what their ranks wait for.
+    JobBoard *board = nullptr;
     const InterruptFlag *interrupt = nullptr;
     /// Ends the run of all ranks; called once at most, on the watchdog's thread.
     std::function<void(const Error &)> end;
@@ -42,6 +45,7 @@ private:
   void watch();
   std::uint64_t moves() const;
   bool working() const;
+  void note(std::int64_t now) const;
   void report(std::int64_t now) const;
   Error standstill(std::int64_t now, std::int64_t since) const;
 

@@ -107,6 +107,12 @@ Result<void> RankMemory::pool(unsigned index) {
       pool.first() != Kind::ReceiveBackward && pool.first() != Kind::BackwardInput) {
     return proof.fail(field + ".first", called + "begins with a task that makes no value");
   }
+  const Kind taker = pool.first() == Kind::ReceiveForward    ? Kind::Forward
+                     : pool.first() == Kind::ReceiveBackward ? Kind::BackwardInput
+                                                             : pool.first();
+  if (last < moment(taker)) {
+    return proof.fail(field + ".last", called + "ends before the task that waits for it");
+  }
   if (pool.slots() < 1 || pool.slot_bytes() < 1 || pool.slot_bytes() > kMaxTensorBytes) {
     return proof.fail(field + ".slots", called + "has no slots or an impossible slot size");
   }

@@ -115,7 +115,9 @@ public:
   Result<void> run() {
     const bool first = executor.rank() == 0;
     lastEnd = lastPrint = monotonicNanoseconds();
-    shared.begin = first ? lastEnd : shared.begin;
+    if (first) {
+      shared.begin = lastEnd;
+    }
     for (std::uint64_t step = 1; step <= shared.steps; ++step) {
       setScalars(step);
       inputs.step = step - 1;

@@ -3,6 +3,7 @@
 #include "runtime/device/RankPinning.h"
 
 #include <algorithm>
+#include <unistd.h>
 
 namespace stagewright::runtime {
 
@@ -43,7 +44,7 @@ Result<void> Session::connect() {
   executors.resize(static_cast<std::size_t>(ranks));
   if (options.ranks == RankMode::Threads) {
     group = std::make_unique<ThreadGroup>(ranks, channelCapacity());
-    return {};
+    return takeBoard(JobBoard::local(ranks));
   }
   auto started = MpiSession::start();
   if (!started) {
@@ -61,6 +62,19 @@ Result<void> Session::connect() {
     return made.takeError();
   }
   process = std::move(*made);
+  // The ranks of a machine are children of one mpirun.
+  auto noted = agree(takeBoard(JobBoard::shared(ranks, std::to_string(::getppid()))));
+  if (board) {
+    board->forgetName();
+  }
+  return noted;
+}
+
+Result<void> Session::takeBoard(Result<std::unique_ptr<JobBoard>> made) {
+  if (!made) {
+    return made.takeError();
+  }
+  board = std::move(*made);
   return {};
 }
 
@@ -223,7 +237,7 @@ Result<void> Session::runRanks(std::function<Result<void>(Executor &)> body) {
     }
   }
   running = static_cast<int>(watched.size());
-  Watchdog::Settings settings{options.watchdogSeconds, options.interrupt, {}, {}};
+  Watchdog::Settings settings{options.watchdogSeconds, board.get(), options.interrupt, {}, {}};
   settings.end = [this](const Error &error) {
     fail(error);
     std::lock_guard lock(mutex);

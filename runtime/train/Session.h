@@ -58,6 +58,7 @@ private:
   Session(const EngineOptions &options, Executable executable)
       : options(options), executable(std::move(executable)) {}
   Result<void> connect();
+  Result<void> takeBoard(Result<std::unique_ptr<JobBoard>> made);
   Result<void> prepare(Split split, const std::function<Result<void>(Session &)> &extra);
   Result<void> makeExecutors();
   std::size_t channelCapacity() const;
@@ -69,6 +70,7 @@ private:
   std::unique_ptr<MpiSession> mpi;       ///< processes
   std::unique_ptr<Communicator> process; ///< processes
   std::unique_ptr<ThreadGroup> group;    ///< threads
+  std::unique_ptr<JobBoard> board;
   std::unique_ptr<TilePool> pool;
   std::optional<TaskSleep> sleep;
   std::vector<RankStatus> statuses;                 ///< [ranks]

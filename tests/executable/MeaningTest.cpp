@@ -127,6 +127,12 @@ const std::vector<Mistake> &mistakes() {
       {"PoolStage", [](ExecutableT &f) { rank(f, 0).pools[0]->stage = 1; }, "ranks[0].pools[0].stage", "another rank"},
       {"PoolLife", [](ExecutableT &f) { rank(f, 0).pools[0]->last = executable::TaskKind::ReceiveForward; },
        "ranks[0].pools[0].first", "begins"},
+      {"PoolReceived",
+       [](ExecutableT &f) {
+         auto &pool = rank(f, 0).pools[poolCalled(f, 0, "gradient of output")];
+         pool->last = executable::TaskKind::ReceiveBackward;
+       },
+       "ranks[0].pools[2].last", "waits for it"},
       {"PoolBegin", [](ExecutableT &f) { rank(f, 0).pools[0]->first = executable::TaskKind::SendForward; },
        "ranks[0].pools[0].first", "makes no value"},
       {"TrainSlots", [](ExecutableT &f) { rank(f, 0).pools[0]->train_slots = {0, 0, 0, 0}; },

@@ -17,7 +17,11 @@ static std::uint64_t bytesOf(DType dtype, const catalogue::Shape &shape) {
 }
 
 int StagePlanner::addValue(std::string name, catalogue::Shape shape, TaskKind first, int arena, DType dtype) {
-  values.push_back({std::move(name), dtype, std::move(shape), arena, first, first, false, {}});
+  // A received value lives to the task that waits for it, at least.
+  const TaskKind last = first == TaskKind::ReceiveForward    ? TaskKind::Forward
+                        : first == TaskKind::ReceiveBackward ? TaskKind::BackwardInput
+                                                             : first;
+  values.push_back({std::move(name), dtype, std::move(shape), arena, first, last, false, {}});
   return static_cast<int>(values.size()) - 1;
 }
 
