@@ -14,15 +14,13 @@ using namespace stagewright::testrun;
 
 namespace {
 
-/// A kernel of one rank and step that does not end before it is told to. Outlives the run: its thread is left
-/// behind.
+/// A task of one rank and step that does not end before it is told to.
 struct Blocker {
   explicit Blocker(int rank) : rank(rank) {}
-  ~Blocker() {
-    release = true;
-    while (entered && !left) {
-      std::this_thread::yield();
-    }
+  /// Of those whose thread is left behind by the run: they are kept.
+  static Blocker &kept(int rank) {
+    static std::vector<std::unique_ptr<Blocker>> all;
+    return *all.emplace_back(std::make_unique<Blocker>(rank));
   }
   Hooks hooks() {
     Hooks hooks;
@@ -32,21 +30,19 @@ struct Blocker {
       if (event.rank != self->rank || event.step != 2 || event.task.kind != schedule::TaskKind::Forward) {
         return;
       }
-      self->entered = true;
       while (!self->release) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       }
-      self->left = true;
     };
     return hooks;
   }
   const int rank;
-  std::atomic<bool> release{false}, entered{false}, left{false};
+  std::atomic<bool> release{false};
 };
 
 TEST(Watchdog, EndsTheRunAndNamesTheRankThatStandsStill) {
   for (const int stuck : {0, 1, 3}) {
-    Blocker blocker(stuck);
+    Blocker &blocker = Blocker::kept(stuck);
     TrainOptions run = options(classifier({0, 1, 2, 3, 4}), "stuck", 100);
     run.hooks = {blocker.hooks()};
     run.watchdogSeconds = 0.2;
@@ -55,6 +51,7 @@ TEST(Watchdog, EndsTheRunAndNamesTheRankThatStandsStill) {
     auto summary = train(run);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
     const std::string lines = testing::internal::GetCapturedStderr();
+    blocker.release = true;
     ASSERT_FALSE(summary);
     EXPECT_EQ(summary.error().kind, ErrorKind::Rank);
     EXPECT_EQ(summary.error().place, "rank " + std::to_string(stuck)) << summary.error().text();
