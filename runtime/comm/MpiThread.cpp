@@ -31,6 +31,8 @@ constexpr MPI_Aint kBellBytes = 64;
 static_assert(sizeof(MpiBell) <= kBellBytes);
 // How long bytes may flow without an event before naps begin again.
 constexpr std::int64_t kFlowPatience = 100'000 * kMicrosecond;
+// How long ranks may come to the end of the job one after the other: what they free takes time.
+constexpr std::int64_t kEndPatience = 20'000'000 * kMicrosecond;
 
 void setUnlessGiven(const char *name, const char *value) {
   setenv(name, value, 0);
@@ -151,12 +153,18 @@ Result<void> MpiThread::shareBells() {
   return {};
 }
 
-// Before MPI's own end, which spins: sleep until all ranks have come here.
+// Before MPI's own end, which spins: sleep until all ranks have come here. One that has left its work early,
+// while others wait for it in another call, would sleep for ever.
 void MpiThread::finalize() {
   MPI_Request everyone;
   int done = 0;
+  const std::int64_t begin = monotonicNanoseconds();
   for (MPI_Ibarrier(MPI_COMM_WORLD, &everyone); !done;) {
     MPI_Test(&everyone, &done, MPI_STATUS_IGNORE);
+    if (!done && monotonicNanoseconds() - begin > kEndPatience) {
+      endJob(rankError("rank " + std::to_string(rank), "the rank is at its end and other ranks are not",
+                       "see the messages of this rank, or run with --ranks threads"));
+    }
     if (!done) {
       usleep(500);
     }

@@ -3,6 +3,9 @@
 #include "runtime/device/RankPinning.h"
 
 #include <algorithm>
+#include <new>
+#include <stdexcept>
+#include <system_error>
 #include <unistd.h>
 
 namespace stagewright::runtime {
@@ -20,10 +23,29 @@ Result<std::shared_ptr<Session>> Session::open(const EngineOptions &options, Spl
   if (auto ok = session->connect(); !ok) {
     return ok.takeError();
   }
-  if (auto ok = session->agree(session->prepare(split, extra)); !ok) {
+  if (auto ok = session->agree(guarded([&] { return session->prepare(split, extra); })); !ok) {
     return ok.takeError();
   }
   return session;
+}
+
+Result<void> Session::guarded(const std::function<Result<void>()> &body) {
+  const auto noMemory = [] {
+    return environmentError("memory", "there is not enough of it",
+                            "use a smaller data set or batch, or a machine with more memory");
+  };
+  try {
+    return body();
+  } catch (const std::bad_alloc &) {
+    return noMemory();
+  } catch (const std::length_error &) {
+    return noMemory();
+  } catch (const std::exception &error) {
+    return environmentError("", std::string("stopped by an exception: ") + error.what(),
+                            "if no callback of yours threw it, look at the limits of this machine");
+  } catch (...) {
+    return environmentError("", "stopped by an exception of unknown type", "look at your callbacks");
+  }
 }
 
 /// A bound for what is outstanding on a channel: a step's transfers, or the segments of a collective.
@@ -227,6 +249,24 @@ void Session::fail(const Error &error) {
   }
 }
 
+void Session::runRank(int rank, const std::function<Result<void>(Executor &)> &body) {
+  kernels::setFlushToZero();
+  const auto outcome = guarded([&]() -> Result<void> {
+    if (options.isolateRanks) {
+      if (auto pinned = pinRank(mpi ? mpi->localRank() : rank); !pinned) {
+        return pinned.takeError();
+      }
+    }
+    return body(*executors[rank]);
+  });
+  if (!outcome) {
+    fail(outcome.error());
+  }
+  std::lock_guard lock(mutex);
+  --running;
+  changed.notify_all();
+}
+
 Result<void> Session::runRanks(std::function<Result<void>(Executor &)> body) {
   const auto sharedBody = std::make_shared<std::function<Result<void>(Executor &)>>(std::move(body));
   std::vector<std::thread> threads;
@@ -244,29 +284,21 @@ Result<void> Session::runRanks(std::function<Result<void>(Executor &)> body) {
     ending = true;
     changed.notify_all();
   };
-  std::optional<Watchdog> watchdog(std::in_place, watched, std::move(settings));
-  for (int rank = 0; rank < executable.rankCount(); ++rank) {
-    if (!executors[rank]) {
-      continue;
+  std::optional<Watchdog> watchdog;
+  try {
+    threads.reserve(watched.size());
+    watchdog.emplace(watched, std::move(settings));
+    for (int rank = 0; rank < executable.rankCount(); ++rank) {
+      if (executors[rank]) {
+        threads.emplace_back(
+            [self = shared_from_this(), rank, sharedBody] { self->runRank(rank, *sharedBody); });
+      }
     }
-    threads.emplace_back([self = shared_from_this(), rank, sharedBody] {
-      kernels::setFlushToZero();
-      Result<void> outcome;
-      if (self->options.isolateRanks) {
-        if (auto pinned = pinRank(self->mpi ? self->mpi->localRank() : rank); !pinned) {
-          outcome = pinned.takeError();
-        }
-      }
-      if (outcome) {
-        outcome = (*sharedBody)(*self->executors[rank]);
-      }
-      if (!outcome) {
-        self->fail(outcome.error());
-      }
-      std::lock_guard lock(self->mutex);
-      --self->running;
-      self->changed.notify_all();
-    });
+  } catch (const std::system_error &error) { // those that run hear of it from their communicators
+    fail(environmentError("--ranks", std::string("cannot start the threads of the ranks: ") + error.what(),
+                          "raise the limits on threads and memory (ulimit -u, -v)"));
+    std::lock_guard lock(mutex);
+    running -= static_cast<int>(watched.size() - threads.size());
   }
   {
     std::unique_lock lock(mutex);

@@ -32,9 +32,17 @@ public:
                                                const std::function<Result<void>(Session &)> &extra);
 
   /// Calls body(executor) for each local rank on a thread of its own, watched, and returns when all have
-  /// returned. `body` must own or share what it uses. The first error ends the talk of all ranks and is
-  /// returned.
+  /// returned. `body` must own or share what it uses. The first error, or exception, ends the talk of all
+  /// ranks and is returned. Error besides: Environment, a thread cannot be started.
   Result<void> runRanks(std::function<Result<void>(Executor &)> body);
+
+  /// The outcome of body(); an exception (no memory, or the caller's own code) becomes an Environment error,
+  /// so that a rank that cannot go on still tells the others.
+  static Result<void> guarded(const std::function<Result<void>()> &body);
+
+  /// For a rank that cannot go on while others wait for it, in a talk that has no place for an error: ends
+  /// the talk of all ranks. With processes it ends the job and does not return.
+  void fail(const Error &error);
 
   /// Sums over the processes of the job. Called by all.
   Result<double> sumOverProcesses(double value);
@@ -63,7 +71,7 @@ private:
   Result<void> makeExecutors();
   std::size_t channelCapacity() const;
   Communicator &communicator(int rank) { return process ? *process : group->communicator(rank); }
-  void fail(const Error &error);
+  void runRank(int rank, const std::function<Result<void>(Executor &)> &body);
   Result<void> checkInterrupt() const;
 
   // In the order of construction; destroyed the other way round.

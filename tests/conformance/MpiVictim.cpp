@@ -34,6 +34,8 @@ int main(int argc, char **argv) {
       self.abort({ErrorKind::Interrupted, "", "interrupted", ""});
     } else if (mode == "kill") {
       raise(SIGKILL);
+    } else if (mode == "leave") {
+      return 3;
     }
   }
   int word = 0;
