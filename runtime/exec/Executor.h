@@ -54,6 +54,13 @@ public:
   void prepareWeights();
 
   int rank() const { return environment.communicator.rank(); }
+  /// Runs a callback between two steps, on the rank's thread: the watchdog does not hurry it.
+  template <typename Callback>
+  void callBack(Callback callback) {
+    environment.status.leave();
+    callback();
+    environment.status.comeBack();
+  }
   const executable::RankPlan &plan() const { return file.rank(rank()); }
   std::byte *data(unsigned arena, std::uint64_t offset) const { return bases[arena] + offset; }
 

@@ -31,7 +31,8 @@ Result<std::unique_ptr<JobBoard>> JobBoard::local(int ranks) {
 }
 
 Result<std::unique_ptr<JobBoard>> JobBoard::shared(int ranks, const std::string &jobName) {
-  static_assert(std::atomic<std::int64_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
+  static_assert(std::atomic<std::int64_t>::is_always_lock_free && std::atomic<int>::is_always_lock_free &&
+                std::atomic<std::uint64_t>::is_always_lock_free);
   std::string name = "/stagewright-" + jobName;
   const int descriptor = ::shm_open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor < 0) {
@@ -56,12 +57,14 @@ void JobBoard::forgetName() {
 
 void JobBoard::write(int rank, Entry entry) {
   cells[rank].waitsFor.store(entry.waitsFor, std::memory_order_relaxed);
+  cells[rank].moves.store(entry.moves, std::memory_order_relaxed);
   cells[rank].written.store(entry.written, std::memory_order_relaxed);
 }
 
 JobBoard::Entry JobBoard::read(int rank) const {
   return {cells[rank].written.load(std::memory_order_relaxed),
-          cells[rank].waitsFor.load(std::memory_order_relaxed)};
+          cells[rank].waitsFor.load(std::memory_order_relaxed),
+          cells[rank].moves.load(std::memory_order_relaxed)};
 }
 
 } // namespace stagewright::runtime

@@ -1,6 +1,6 @@
-// Where the watchdogs of a job's processes on one machine note what their ranks wait for, so that each of
-// them can tell which rank stands still: the one at the end of the chain, or the one whose process no longer
-// writes.
+// Where the watchdogs of a job's processes on one machine note how far their ranks are and what they wait
+// for, so that each of them can tell whether anybody moves, and if not, which rank stands still: the one at
+// the end of the chain, or the one whose process no longer writes.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_JOBBOARD_H
 #define STAGEWRIGHT_RUNTIME_EXEC_JOBBOARD_H
 
@@ -33,6 +33,7 @@ public:
   struct Entry {
     std::int64_t written = 0; ///< nanoseconds of the monotonic clock; 0: never
     int waitsFor = kNobody;   ///< a rank
+    std::uint64_t moves = 0;  ///< changes while the rank moves
   };
   void write(int rank, Entry entry);
   Entry read(int rank) const;
@@ -41,6 +42,7 @@ private:
   struct Cell {
     std::atomic<std::int64_t> written{0};
     std::atomic<int> waitsFor{kNobody};
+    std::atomic<std::uint64_t> moves{0};
   };
   JobBoard(Cell *cells, std::size_t bytes, std::string name)
       : cells(cells), bytes(bytes), name(std::move(name)) {}

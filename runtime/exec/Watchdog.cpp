@@ -6,6 +6,11 @@
 
 namespace stagewright::runtime {
 
+// The watchdog looks every 25 ms. When it comes much later the process has been stopped (Ctrl-Z), or got no
+// core, nor did its ranks: that time does not count.
+static constexpr std::chrono::milliseconds kBetweenLooks{25};
+static constexpr std::int64_t kLongestLook = 250'000'000;
+
 static std::string secondsText(std::int64_t nanoseconds) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f s", static_cast<double>(nanoseconds) * 1e-9);
@@ -24,14 +29,6 @@ Watchdog::~Watchdog() {
   thread.join();
 }
 
-std::uint64_t Watchdog::moves() const {
-  std::uint64_t sum = 0;
-  for (const WatchedRank &rank : ranks) {
-    sum += rank.status->look().moves;
-  }
-  return sum;
-}
-
 bool Watchdog::working() const {
   return std::any_of(ranks.begin(), ranks.end(),
                      [](const WatchedRank &rank) { return rank.status->look().task != nullptr; });
@@ -39,18 +36,20 @@ bool Watchdog::working() const {
 
 void Watchdog::watch() {
   const auto limit = static_cast<std::int64_t>(settings.seconds * 1e9);
-  std::uint64_t seen = moves();
-  std::int64_t since = monotonicNanoseconds();
+  std::uint64_t seen = 0;
+  std::int64_t since = now(), last = since;
   bool reported = false;
   std::unique_lock lock(mutex);
-  while (!wake.wait_for(lock, std::chrono::milliseconds(25), [this] { return stopping; })) {
+  for (std::uint64_t look = 1; !wake.wait_for(lock, kBetweenLooks, [this] { return stopping; }); ++look) {
     if (settings.interrupt && settings.interrupt->raised()) {
       settings.end(Error{ErrorKind::Interrupted, "", "interrupted", ""});
       return;
     }
-    const std::int64_t now = monotonicNanoseconds();
-    note(now);
-    const std::uint64_t current = moves();
+    const std::int64_t now = this->now();
+    since += now - last > kLongestLook ? now - last : 0;
+    last = now;
+    note(now, look);
+    const std::uint64_t current = movesOfJob();
     if (current != seen || !working()) {
       seen = current;
       since = now;
@@ -94,11 +93,24 @@ void Watchdog::report(std::int64_t now) const {
   }
 }
 
-void Watchdog::note(std::int64_t now) const {
+/// Local ranks, for the watchdogs of all processes. Ranks in callbacks move with every look.
+void Watchdog::note(std::int64_t now, std::uint64_t look) const {
   for (const WatchedRank &rank : ranks) {
+    const RankStatus::Snapshot snapshot = rank.status->look();
     const Waiting waiting = rank.communicator->waitingOn();
-    settings.board->write(rank.communicator->rank(), {now, waiting.waits ? waiting.peer : JobBoard::kNobody});
+    settings.board->write(rank.communicator->rank(),
+                          {now, waiting.waits ? waiting.peer : JobBoard::kNobody,
+                           snapshot.away ? snapshot.moves + look : snapshot.moves});
   }
+}
+
+/// Changes while a rank of this machine moves: a weighted sum, so that no two changes cancel out.
+std::uint64_t Watchdog::movesOfJob() const {
+  std::uint64_t hash = 0;
+  for (int rank = 0; rank < ranks.front().communicator->size(); ++rank) {
+    hash = 0x100000001b3 * hash + settings.board->read(rank).moves;
+  }
+  return hash;
 }
 
 /// Follows who waits for whom: rank 0 for rank 1, rank 1 for rank 2, rank 2 for nobody. A rank whose process
@@ -108,9 +120,9 @@ Error Watchdog::standstill(std::int64_t now, std::int64_t since) const {
     return std::find_if(ranks.begin(), ranks.end(),
                         [&](const WatchedRank &rank) { return rank.communicator->rank() == number; });
   };
-  const auto start = std::find_if(ranks.begin(), ranks.end(), [](const WatchedRank &rank) {
-    return rank.status->look().task != nullptr;
-  });
+  auto start = std::find_if(ranks.begin(), ranks.end(),
+                            [](const WatchedRank &rank) { return rank.status->look().task != nullptr; });
+  start = start == ranks.end() ? ranks.begin() : start; // it has moved just now
   int stuck = start->communicator->rank();
   bool silent = false;
   for (std::set<int> visited; visited.insert(stuck).second;) {

@@ -24,17 +24,20 @@ struct WatchedRank {
 class Watchdog {
 public:
   struct Settings {
-    /// When no local rank has moved (ended a task, a kernel or a wait) for so long, one line per local rank
-    /// is printed: its task, what it waits for, since when. After as long again the run is ended with an
-    /// error of kind Rank that names the rank that stands still. 0: never.
+    /// When no rank of this machine has moved (ended a task, a kernel or a wait) for so long, one line per
+    /// local rank is printed: its task, what it waits for, since when. After as long again the run is ended
+    /// with an error of kind Rank that names the rank that stands still. A rank in a callback counts as
+    /// moving; time in which this process was stopped does not count. 0: never.
     double seconds = 60;
-    /// Where the watchdogs of all processes of this machine note what their ranks wait for.
+    /// Where the watchdogs of all processes of this machine note how far their ranks are.
     JobBoard *board = nullptr;
     const InterruptFlag *interrupt = nullptr;
     /// Ends the run of all ranks; called once at most, on the watchdog's thread.
     std::function<void(const Error &)> end;
     /// Takes a line without its end; null: stderr.
     std::function<void(const std::string &)> print;
+    /// Nanoseconds; null: those of the monotonic clock.
+    std::function<std::int64_t()> clock;
   };
 
   /// Starts to watch; stops in the destructor. All that is passed outlives the watchdog.
@@ -43,9 +46,10 @@ public:
 
 private:
   void watch();
-  std::uint64_t moves() const;
+  std::int64_t now() const { return settings.clock ? settings.clock() : monotonicNanoseconds(); }
   bool working() const;
-  void note(std::int64_t now) const;
+  void note(std::int64_t now, std::uint64_t look) const;
+  std::uint64_t movesOfJob() const;
   void report(std::int64_t now) const;
   Error standstill(std::int64_t now, std::int64_t since) const;
 

@@ -176,7 +176,7 @@ private:
         report.line = line;
         lastPrint = now;
       }
-      shared.options.onStep(report);
+      executor.callBack([&] { shared.options.onStep(report); });
     }
     lastEnd = now;
   }
@@ -354,7 +354,8 @@ Result<void> evaluateRank(Executor &executor, const Session &session, Evaluation
       shared.correct += correct ? correct[k] : 0;
     }
     if (first && shared.options.onSamples) {
-      shared.options.onSamples(std::min((inputs.pass + 1) * batch, samples), samples);
+      executor.callBack(
+          [&] { shared.options.onSamples(std::min((inputs.pass + 1) * batch, samples), samples); });
     }
   }
   if (first) {

@@ -25,14 +25,14 @@ struct Outcome {
 };
 
 struct Job {
-  std::string stage, data = "synthetic", trace = "-", save = "-", init = "-", isa = "best", stopped = "-";
+  std::string stage, data = "synthetic", trace = "-", save = "-", init = "-", isa = "best", fault = "-";
   int ranks = 1, steps = 20;
 
   Outcome run() const {
     Outcome outcome;
     testing::internal::CaptureStdout();
     outcome.launched = launchProcesses(
-        {ranks, {RANK_PROGRAM, stage, std::to_string(steps), data, trace, save, init, isa, stopped}});
+        {ranks, {RANK_PROGRAM, stage, std::to_string(steps), data, trace, save, init, isa, fault}});
     std::istringstream out(testing::internal::GetCapturedStdout());
     out >> outcome.weights >> outcome.state >> outcome.losses >> outcome.loss >> outcome.planned >>
         outcome.allocated >> outcome.allocations;
@@ -129,7 +129,7 @@ TEST(Processes, AStoppedRankIsNamed) {
   for (const int victim : {0, 2}) { // at either end of the chain of those who wait
     Job job{.stage = options(classifier({0, 2, 3, 4}), "stopped").stage};
     job.ranks = 3;
-    job.stopped = std::to_string(victim);
+    job.fault = "stop:" + std::to_string(victim);
     job.save = testing::TempDir() + "stopped.safetensors";
     const auto begin = std::chrono::steady_clock::now();
     const Outcome outcome = job.run();
@@ -142,6 +142,34 @@ TEST(Processes, AStoppedRankIsNamed) {
         << outcome.launched.error().text();
     EXPECT_LT(taken.count(), 15);
     EXPECT_FALSE(std::filesystem::exists(job.save));
+  }
+}
+
+TEST(Processes, ASlowRankDoesNotEndTheRun) {
+  // Ranks wait for the slow one several times longer than the watchdog's patience, while it moves.
+  for (const char *fault : {"slow:0", "slow:1", "callback:0"}) {
+    Job job{.stage = options(classifier({0, 2, 4}, "1f1b", 3), "slow").stage};
+    job.ranks = 2;
+    job.steps = 2;
+    job.fault = fault;
+    const Outcome outcome = job.run();
+    EXPECT_TRUE(outcome.launched) << fault << ": " << outcome.launched.error().text();
+    EXPECT_EQ(outcome.losses, 2u);
+  }
+}
+
+TEST(Processes, AnExceptionOnOneRankIsTheJobs) {
+  for (const int thrower : {0, 2}) {
+    Job job{.stage = options(classifier({0, 2, 3, 4}), "throws").stage};
+    job.ranks = 3;
+    job.fault = "throw:" + std::to_string(thrower);
+    const auto begin = std::chrono::steady_clock::now();
+    const Outcome outcome = job.run();
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+    ASSERT_FALSE(outcome.launched);
+    EXPECT_EQ(outcome.launched.error().kind, ErrorKind::Environment) << outcome.launched.error().text();
+    EXPECT_EQ(outcome.launched.error().place, "memory");
+    EXPECT_LT(taken.count(), 10);
   }
 }
 

@@ -1,17 +1,57 @@
 // One rank of a job of processes, for ProcessesTest: trains and, on rank 0, prints what came out.
-//   exec_rank_program STAGE STEPS DATA TRACE|- SAVE|- INIT|- ISA STOPPED_RANK|-
-// The stopped rank sends itself SIGSTOP in its tenth step.
+//   exec_rank_program STAGE STEPS DATA TRACE|- SAVE|- INIT|- ISA FAULT|-
+// FAULT is one of
+//   stop:R      rank R sends itself SIGSTOP in its tenth step
+//   slow:R      each kernel of rank R takes 0.1 s, which is under the watchdog's 0.25 s
+//   callback:R  rank 0's callback takes 0.8 s after the first step (R is 0)
+//   throw:R     an exception leaves the preparation of rank R; nothing is trained
 #include "runtime/device/AllocationCounter.h"
 #include "runtime/launch/ProcessLauncher.h"
 #include "runtime/train/Engine.h"
+#include "runtime/train/Session.h"
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
+#include <thread>
 
 using namespace stagewright;
 using namespace stagewright::runtime;
+
+namespace {
+
+struct Fault {
+  std::string kind;
+  int rank = -1;
+};
+
+Hooks faultHooks(Fault &fault) {
+  Hooks hooks;
+  hooks.context = &fault;
+  hooks.beforeTask = [](void *context, const TaskEvent &event) {
+    const auto &fault = *static_cast<Fault *>(context);
+    if (fault.kind == "stop" && event.rank == fault.rank && event.step == 10 && event.position == 1) {
+      std::raise(SIGSTOP);
+    }
+  };
+  hooks.beforeKernel = [](void *context, const KernelEvent &event) {
+    const auto &fault = *static_cast<Fault *>(context);
+    if (fault.kind == "slow" && event.rank == fault.rank) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+  };
+  return hooks;
+}
+
+int failed(const Error &error) {
+  (void)reportError(error);
+  return static_cast<int>(error.kind);
+}
+
+} // namespace
 
 int main(int count, char **arguments) {
   if (count != 9) {
@@ -32,20 +72,26 @@ int main(int count, char **arguments) {
   options.ranks = RankMode::Processes;
   options.threads = 1;
   options.allocationCount = allocationCount;
-  options.watchdogSeconds = 1;
-  int stopped = optional(8).empty() ? -1 : std::atoi(arguments[8]);
-  Hooks stop;
-  stop.context = &stopped;
-  stop.beforeTask = [](void *context, const TaskEvent &event) {
-    if (event.rank == *static_cast<int *>(context) && event.step == 10 && event.position == 1) {
-      std::raise(SIGSTOP);
-    }
-  };
-  options.hooks = {stop};
+  Fault fault;
+  if (const std::string text = optional(8); !text.empty()) {
+    fault = {text.substr(0, text.find(':')), std::atoi(text.c_str() + text.find(':') + 1)};
+  }
+  options.watchdogSeconds = fault.kind == "slow" || fault.kind == "callback" ? 0.25 : 1;
+  options.hooks = {faultHooks(fault)};
+  if (fault.kind == "callback") {
+    options.onStep = [](const StepReport &report) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(report.step == 1 ? 800 : 0));
+    };
+  }
+  if (fault.kind == "throw") {
+    auto session = Session::open(options, Split::Train, [&](Session &own) -> Result<void> {
+      return own.processRank() == fault.rank ? throw std::bad_alloc() : Result<void>();
+    });
+    return session ? 0 : failed(session.error());
+  }
   auto summary = train(options);
   if (!summary) {
-    (void)reportError(summary.error());
-    return static_cast<int>(summary.error().kind);
+    return failed(summary.error());
   }
   if (summary->rank == 0) {
     std::printf("%s %s %zu %.17g %llu %llu %llu\n", summary->weightsSha256.c_str(),

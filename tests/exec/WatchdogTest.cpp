@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <gtest/gtest.h>
+#include <stdexcept>
 #include <thread>
 #include <unistd.h>
 
@@ -94,6 +95,84 @@ TEST(Watchdog, OffMeansOff) {
   later.join();
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
   EXPECT_TRUE(summary);
+}
+
+TEST(Watchdog, DoesNotHurryCallbacks) {
+  TrainOptions run = options(classifier({0, 2, 4}), "callback", 3);
+  run.watchdogSeconds = 0.2;
+  run.onStep = [](const StepReport &) { std::this_thread::sleep_for(std::chrono::milliseconds(700)); };
+  testing::internal::CaptureStderr();
+  auto summary = train(run);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_TRUE(summary) << summary.error().text();
+
+  EvaluateOptions evaluation;
+  static_cast<EngineOptions &>(evaluation) = run;
+  evaluation.onSamples = [](std::uint64_t done, std::uint64_t) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(done < 20 ? 700 : 0));
+  };
+  auto score = evaluate(evaluation);
+  EXPECT_TRUE(score) << score.error().text();
+}
+
+TEST(Watchdog, ACallbackMayThrow) {
+  TrainOptions run = options(classifier({0, 2, 4}), "throws", 3);
+  run.saveWeights = testing::TempDir() + "throws.safetensors";
+  run.onStep = [](const StepReport &report) {
+    if (report.step == 2) {
+      throw std::runtime_error("no more of this");
+    }
+  };
+  auto summary = train(run);
+  ASSERT_FALSE(summary);
+  EXPECT_EQ(summary.error().kind, ErrorKind::Environment);
+  EXPECT_NE(summary.error().what.find("no more of this"), std::string::npos) << summary.error().text();
+  EXPECT_NE(access(run.saveWeights.c_str(), F_OK), 0);
+}
+
+/// What a watchdog with a patience of 0.3 s does in the given time to one rank that does not move.
+struct Watched {
+  int lines = 0;
+  std::optional<Error> ended;
+};
+Watched watchOneRank(std::function<std::int64_t()> clock, int milliseconds) {
+  ThreadGroup group(1);
+  auto board = JobBoard::local(1);
+  RankStatus status;
+  status.begin(1, "0F0");
+  std::mutex mutex;
+  Watched result;
+  Watchdog::Settings settings;
+  settings.seconds = 0.3;
+  settings.board = board->get();
+  settings.clock = std::move(clock);
+  settings.print = [&](const std::string &) {
+    std::lock_guard lock(mutex);
+    ++result.lines;
+  };
+  settings.end = [&](const Error &error) {
+    std::lock_guard lock(mutex);
+    result.ended = error;
+  };
+  Watchdog watchdog({{&status, &group.communicator(0)}}, settings);
+  std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+  std::lock_guard lock(mutex);
+  return result;
+}
+
+TEST(Watchdog, TimeInWhichTheProcessIsStoppedDoesNotCount) {
+  const std::int64_t begin = monotonicNanoseconds();
+  const Watched stopped = watchOneRank(
+      [&] {
+        const std::int64_t now = monotonicNanoseconds();
+        return now - begin < 50'000'000 ? now : now + 3'600'000'000'000; // an hour of Ctrl-Z
+      },
+      100); // and then little time
+  EXPECT_EQ(stopped.lines, 0);
+  EXPECT_FALSE(stopped.ended) << stopped.ended->text();
+  const Watched waiting = watchOneRank({}, 900);
+  EXPECT_EQ(waiting.lines, 1);
+  EXPECT_TRUE(waiting.ended);
 }
 
 struct Elsewhere {
