@@ -72,14 +72,4 @@ int moment(executable::ProgramKind kind) {
   }
 }
 
-const executable::Program *findProgram(const executable::RankPlan &plan, executable::ProgramKind kind,
-                                       int stage) {
-  for (const executable::Program *program : *plan.programs()) {
-    if (program->kind() == kind && program->stage() == stage) {
-      return program;
-    }
-  }
-  return nullptr;
-}
-
 } // namespace stagewright::runtime

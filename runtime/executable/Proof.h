@@ -26,8 +26,9 @@ struct Proof {
   schedule::Schedule train, evaluate;
   std::vector<std::int64_t> classLimits; ///< per model input
 
-  Error fail(const std::string &field, std::string what) const {
-    return userError(name + " at " + field, std::move(what), "compile the model again");
+  Error fail(const std::string &field, std::string what,
+             std::string advice = "compile the model again") const {
+    return userError(name + " at " + field, std::move(what), std::move(advice));
   }
   int stages() const { return file.schedule()->stages(); }
   int microBatches() const { return file.recipe()->micro_batches(); }
@@ -67,10 +68,6 @@ std::string shapeText(const flatbuffers::Vector<std::int64_t> *shape);
 int moment(executable::TaskKind kind);
 /// The moment at which a program runs; -1 for programs that run once per step.
 int moment(executable::ProgramKind kind);
-
-/// Null when the rank has no such program.
-const executable::Program *findProgram(const executable::RankPlan &plan, executable::ProgramKind kind,
-                                       int stage);
 
 Result<void> verifyModel(const Proof &proof);  // inputs, blocks, parameters, recipe, contract, boundaries
 Result<void> verifySchedules(Proof &proof);    // fills train and evaluate

@@ -68,7 +68,8 @@ Result<void> RankMemory::arenas() {
       return proof.fail(field + ".arena_class", "unknown class of arena");
     }
     if (arena.tier() != executable::MemoryTier::Device) {
-      return proof.fail(field + ".tier", "this version keeps every arena in the device's memory");
+      return proof.fail(field + ".tier", "this version keeps every arena in the device's memory",
+                        "use a newer stagewright, or compile the model again without offload");
     }
     if (arena.bytes() > kMaxTensorBytes) {
       return proof.fail(field + ".bytes", "impossible size " + std::to_string(arena.bytes()));
@@ -160,8 +161,12 @@ Result<void> RankMemory::inputs() {
     if (binding.input() >= 0) {
       const executable::ModelInput &input = *proof.file.inputs()->Get(binding.input());
       dtype = input.dtype();
-      expected =
-          *elementsOf(input.sample_shape()) * static_cast<unsigned>(proof.file.recipe()->micro_batch_size());
+      const auto rows = static_cast<unsigned>(proof.file.recipe()->micro_batch_size());
+      const std::uint64_t perSample = *elementsOf(input.sample_shape());
+      if (perSample > kMaxTensorBytes / rows) {
+        return proof.fail(field + ".shape", "impossible size of a micro-batch");
+      }
+      expected = perSample * rows;
       if (!elements || binding.shape()->size() < 1 ||
           binding.shape()->Get(0) != proof.file.recipe()->micro_batch_size()) {
         return proof.fail(field + ".shape", "the first dimension is not the micro-batch size");

@@ -15,8 +15,10 @@ static Result<void> verifyRecipe(const Proof &proof) {
     return fail("micro_batch_size", "batch sizes and counts must be positive");
   }
   if (recipe.data_parallel() != 1) {
-    return fail("data_parallel", "this version runs data-parallel degree 1, the file asks for " +
-                                     std::to_string(recipe.data_parallel()));
+    return proof.fail("recipe.data_parallel",
+                      "this version runs data-parallel degree 1, the file asks for " +
+                          std::to_string(recipe.data_parallel()),
+                      "use a newer stagewright, or compile the model again with --data-parallel 1");
   }
   // 2^31 * 2^31 fits into 64 bits.
   if (std::int64_t{recipe.micro_batch_size()} * recipe.micro_batches() != recipe.train_batch_size()) {

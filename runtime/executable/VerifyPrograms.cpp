@@ -96,7 +96,8 @@ Result<void> RankPrograms::command(const executable::Program &program, const exe
   const executable::KernelRef &reference = *proof.file.kernels()->Get(command.kernel());
   if (reference.kind() && reference.kind()->size() && reference.kind()->str() != "library") {
     return proof.fail(indexed("kernels", command.kernel()) + ".kind",
-                      "this version runs library kernels only, not \"" + reference.kind()->str() + "\"");
+                      "this version runs library kernels only, not \"" + reference.kind()->str() + "\"",
+                      "use a newer stagewright, or compile the model again with this one");
   }
   kernel = catalogue::find(reference.name()->str(), reference.version());
   if (!kernel) {

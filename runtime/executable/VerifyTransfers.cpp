@@ -133,11 +133,59 @@ Result<void> verifyCollective(const Proof &proof, const char *name,
   return {};
 }
 
+const executable::Scalar *findScalar(const executable::RankPlan &plan, std::string_view name) {
+  for (const executable::Scalar *scalar : *plan.scalars()) {
+    if (scalar->name()->string_view() == name) {
+      return scalar;
+    }
+  }
+  return nullptr;
+}
+
+/// All ranks decide by this scalar whether to go on, or rank 0 reports what another rank has computed: it is
+/// gathered, and so the same on all of them.
+Result<void> verifyShared(const Proof &proof, const char *name,
+                          const executable::Collective *(executable::RankPlan::*get)() const,
+                          std::string_view scalarName) {
+  const auto &ranks = *proof.variant->ranks();
+  const executable::Scalar *first = findScalar(*ranks.Get(0), scalarName);
+  for (unsigned rank = 0; ranks.size() > 1 && rank < ranks.size(); ++rank) {
+    const executable::Collective &collective = *(ranks.Get(rank)->*get)();
+    const executable::Scalar *own = findScalar(*ranks.Get(rank), scalarName);
+    const std::string field = indexed("ranks", rank) + "." + name;
+    if (!own || !first) {
+      return proof.fail(field, "scalar \"" + std::string(scalarName) + "\" is missing");
+    }
+    const Range cell{own->offset(),
+                     own->offset() +
+                         own->count() * catalogue::byteSize(static_cast<catalogue::DType>(own->dtype()))};
+    const bool gathered =
+        std::any_of(collective.segments()->begin(), collective.segments()->end(),
+                    [&](const executable::Segment *segment) {
+                      return segment->offset() <= cell.begin &&
+                             cell.end <= segment->offset() + segment->bytes(); // both inside the arena
+                    });
+    if (own->arena() != collective.arena() || own->offset() != first->offset() || !gathered) {
+      return proof.fail(field, "scalar \"" + std::string(scalarName) +
+                                   "\" is not gathered, so that the ranks could disagree on it");
+    }
+  }
+  return {};
+}
+
+/// Each micro-batch has a request for each transfer: room for them is taken when the file is loaded.
+constexpr std::uint64_t kMaxRequests = std::uint64_t{1} << 22;
+
 } // namespace
 
 Result<void> verifyTransfers(const Proof &proof) {
   for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
     const auto &transfers = *proof.variant->ranks()->Get(rank)->transfers();
+    if (transfers.size() > kMaxRequests / static_cast<unsigned>(proof.microBatches())) {
+      return proof.fail(indexed("ranks", rank) + ".transfers",
+                        std::to_string(transfers.size()) + " transfers for each of " +
+                            std::to_string(proof.microBatches()) + " micro-batches are too many");
+    }
     for (unsigned i = 0; i < transfers.size(); ++i) {
       const std::string field = indexed(indexed("ranks", rank) + ".transfers", i);
       if (auto ok = verifyTransfer(proof, rank, *transfers.Get(i), field); !ok) {
@@ -151,7 +199,19 @@ Result<void> verifyTransfers(const Proof &proof) {
   if (auto ok = verifyCollective(proof, "train_collective", &executable::RankPlan::train_collective); !ok) {
     return ok;
   }
-  return verifyCollective(proof, "evaluate_collective", &executable::RankPlan::evaluate_collective);
+  if (auto ok = verifyShared(proof, "train_collective", &executable::RankPlan::train_collective, "loss");
+      !ok) {
+    return ok;
+  }
+  const auto evaluate = &executable::RankPlan::evaluate_collective;
+  if (auto ok = verifyCollective(proof, "evaluate_collective", evaluate); !ok) {
+    return ok;
+  }
+  if (auto ok = verifyShared(proof, "evaluate_collective", evaluate, "losses"); !ok) {
+    return ok;
+  }
+  return proof.file.accuracy() ? verifyShared(proof, "evaluate_collective", evaluate, "correct")
+                               : Result<void>();
 }
 
 } // namespace stagewright::runtime

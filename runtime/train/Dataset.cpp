@@ -16,6 +16,9 @@ constexpr const char *kFolderAdvice =
     "give the folder of the data set with --data; Debian's package dataset-fashion-mnist puts one into "
     "/usr/share/datasets/fashion-mnist";
 
+constexpr std::uint64_t kSyntheticBatches = 8;
+constexpr std::uint64_t kMaxSyntheticBytes = std::uint64_t{1} << 42; // far below overflow
+
 std::size_t sampleElements(const executable::ModelInput &input) {
   std::size_t elements = 1;
   for (unsigned i = 0; input.sample_shape() && i < input.sample_shape()->size(); ++i) {
@@ -117,6 +120,16 @@ Result<std::vector<std::byte>> convertLabels(IdxFile file, std::int64_t limit, c
 Result<Dataset> Dataset::load(const Executable &executable, const std::string &source, Split split,
                               const std::vector<int> &wanted) {
   if (source == "synthetic") {
+    const executable::Recipe &recipe = *executable.file().recipe();
+    const std::uint64_t samples = kSyntheticBatches * static_cast<std::uint64_t>(recipe.train_batch_size());
+    for (const int i : wanted) {
+      if (sampleElements(*executable.file().inputs()->Get(i)) > kMaxSyntheticBytes / (4 * samples)) {
+        return userError("--data",
+                         "synthetic data for this model and batch would have more than " +
+                             std::to_string(kMaxSyntheticBytes) + " bytes",
+                         "use a smaller train_batch_size, or real data");
+      }
+    }
     return synthesize(executable, split, wanted);
   }
   return loadFolder(executable, source, split, wanted);
@@ -208,7 +221,7 @@ Dataset Dataset::synthesize(const Executable &executable, Split split, const std
   const executable::Recipe &recipe = *executable.file().recipe();
   const auto &inputs = *executable.file().inputs();
   Dataset result;
-  result.sampleCount = 8 * static_cast<std::uint64_t>(recipe.train_batch_size());
+  result.sampleCount = kSyntheticBatches * static_cast<std::uint64_t>(recipe.train_batch_size());
   result.columns.resize(inputs.size());
   for (const int i : wanted) {
     const executable::ModelInput &input = *inputs.Get(i);
@@ -248,7 +261,8 @@ void Dataset::gather(int input, std::span<const std::uint32_t> samples, void *de
         out[k] = column.table[std::to_integer<unsigned>(in[k])];
       }
     } else {
-      std::memcpy(out, column.values.data() + 4 * sample * column.elements, 4 * column.elements);
+      const std::size_t bytes = 4 * column.elements;
+      std::memcpy(out, column.values.data() + sample * bytes, bytes);
     }
     out += column.elements;
   }

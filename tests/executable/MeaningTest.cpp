@@ -151,6 +151,15 @@ const std::vector<Mistake> &mistakes() {
        "[4, 36]"},
       {"BindingRows", [](ExecutableT &f) { rank(f, 0).inputs[0]->shape = {2, 70}; }, "ranks[0].inputs[0].shape",
        "micro-batch"},
+      {"BindingOverflow",
+       [](ExecutableT &f) { // (2^44 + 1) 2^20 is 2^20 modulo 2^64
+         f.inputs[0]->sample_shape = {(std::int64_t{1} << 44) + 1};
+         f.recipe->micro_batch_size = 1 << 20;
+         f.recipe->train_batch_size = 1 << 22;
+         f.contract->global_batch = 1 << 22;
+         rank(f, 0).inputs[0]->shape = {1 << 20, 1};
+       },
+       "ranks[0].inputs[0].shape", "impossible size"},
       {"BindingOffset", [](ExecutableT &f) { rank(f, 0).inputs[0]->offset = kHuge - 3; }, "ranks[0].inputs[0].offset",
        "inside"},
       {"InputUnread", [](ExecutableT &f) { rank(f, 0).inputs.clear(); }, "inputs[0]", "no stage reads"},
@@ -301,6 +310,41 @@ const std::vector<Mistake> &mistakes() {
          }
        },
        "ranks[0].train_collective.segments", "overlap"},
+      {"TransferCount",
+       [](ExecutableT &f) {
+         auto &transfers = rank(f, 0).transfers;
+         while (transfers.size() <= (1u << 22) / 4) {
+           transfers.push_back(std::make_unique<executable::TransferT>(*transfers[0]));
+         }
+       },
+       "ranks[0].transfers", "too many"},
+      {"LossNotGathered",
+       [](ExecutableT &f) {
+         for (int r = 0; r < 2; ++r) {
+           rank(f, r).train_collective->segments.pop_back();
+         }
+       },
+       "ranks[0].train_collective", "\"loss\" is not gathered"},
+      {"LossGatheredInPart",
+       [](ExecutableT &f) {
+         for (int r = 0; r < 2; ++r) {
+           rank(f, r).train_collective->segments.back()->bytes = 4;
+         }
+       },
+       "ranks[0].train_collective", "\"loss\" is not gathered"},
+      {"LossElsewhere", [](ExecutableT &f) { scalar(f, 1, "loss").offset = 64; }, // gathered, as a partial sum
+       "ranks[1].train_collective", "\"loss\" is not gathered"},
+      {"LossOfAnotherArena", [](ExecutableT &f) { scalar(f, 1, "loss").arena = 6; },
+       "ranks[1].train_collective", "\"loss\" is not gathered"},
+      {"LossesNotGathered",
+       [](ExecutableT &f) {
+         for (int r = 0; r < 2; ++r) {
+           rank(f, r).evaluate_collective->segments[0]->bytes -= 4;
+         }
+       },
+       "ranks[0].evaluate_collective", "\"losses\" is not gathered"},
+      {"CorrectElsewhere", [](ExecutableT &f) { scalar(f, 1, "correct").offset -= 8; },
+       "ranks[1].evaluate_collective", "\"correct\" is not gathered"},
   };
   return list;
 }
@@ -317,6 +361,22 @@ TEST_P(Meaning, IsRefusedAtItsPlace) {
   EXPECT_EQ(error.place.rfind(std::string("x.stage at ") + GetParam().place, 0), 0u) << error.text();
   EXPECT_NE(error.what.find(GetParam().says), std::string::npos) << error.text();
   EXPECT_NE(error.advice.find("compile the model again"), std::string::npos) << error.text();
+}
+
+TEST(MeaningAdvice, FitsTheReason) {
+  const auto adviceOn = [](auto change) {
+    ExecutableT file = stagefile::build({});
+    change(file);
+    auto result = Executable::fromBytes(stagefile::serialize(file), "x.stage");
+    return result ? std::string() : result.error().advice;
+  };
+  EXPECT_EQ(adviceOn([](ExecutableT &f) { f.recipe->data_parallel = 2; }),
+            "use a newer stagewright, or compile the model again with --data-parallel 1");
+  EXPECT_EQ(adviceOn([](ExecutableT &f) { rank(f, 1).arenas[4]->tier = executable::MemoryTier::Host; }),
+            "use a newer stagewright, or compile the model again without offload");
+  EXPECT_EQ(adviceOn([](ExecutableT &f) { f.kernels[0]->kind = "object"; }),
+            "use a newer stagewright, or compile the model again with this one");
+  EXPECT_EQ(adviceOn([](ExecutableT &f) { f.pipeline_ranks = 0; }), "compile the model again");
 }
 
 INSTANTIATE_TEST_SUITE_P(Mistakes, Meaning, testing::ValuesIn(mistakes()),
