@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <unistd.h>
 
 namespace stagewright::runtime {
@@ -14,24 +15,43 @@ namespace stagewright::runtime {
 static constexpr std::size_t kBufferBytes = std::size_t{1} << 20;
 static constexpr std::size_t kLineBytes = 256;
 
-Result<std::unique_ptr<TraceFile>> TraceFile::open(const std::string &path, int process, int ranks) {
-  // Appending writes of whole lines do not tear each other, whichever process makes them.
-  const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (process == 0 ? O_TRUNC : 0);
-  const int descriptor = ::open(path.c_str(), flags, 0666);
-  if (descriptor < 0) {
-    return userError(path, std::string("cannot write the trace: ") + std::strerror(errno),
-                     "give a path in a folder that exists and can be written");
-  }
-  return std::unique_ptr<TraceFile>(new TraceFile(path, descriptor, process, ranks));
+static Error cannotWrite(const std::string &path) {
+  return userError(path, std::string("cannot write the trace: ") + std::strerror(errno),
+                   "give a path in a folder that exists and can be written");
 }
 
-TraceFile::TraceFile(std::string path, int descriptor, int process, int ranks)
-    : path(std::move(path)), descriptor(descriptor), process(process),
-      begins(static_cast<std::size_t>(ranks)), buffer(kBufferBytes) {}
+Result<std::unique_ptr<TraceFile>> TraceFile::create(const std::string &path, int process, int ranks) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::error_code failure;
+  if (std::filesystem::is_directory(path, failure)) {
+    errno = EISDIR;
+    return cannotWrite(path);
+  }
+  const bool writable = ::access(path.c_str(), F_OK) == 0
+                            ? ::access(path.c_str(), W_OK) == 0
+                            : ::access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) == 0;
+  if (!writable) {
+    return cannotWrite(path);
+  }
+  return std::unique_ptr<TraceFile>(new TraceFile(path, process, ranks));
+}
+
+Result<void> TraceFile::open() {
+  // Appending writes of whole lines do not tear each other, whichever process makes them.
+  const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (process == 0 ? O_TRUNC : 0);
+  descriptor = ::open(path.c_str(), flags, 0666);
+  return descriptor < 0 ? Result<void>(cannotWrite(path)) : Result<void>();
+}
+
+TraceFile::TraceFile(std::string path, int process, int ranks)
+    : path(std::move(path)), process(process), begins(static_cast<std::size_t>(ranks)), buffer(kBufferBytes) {
+}
 
 TraceFile::~TraceFile() {
   (void)flush();
-  ::close(descriptor);
+  if (descriptor >= 0) {
+    ::close(descriptor);
+  }
 }
 
 Hooks TraceFile::hooks() {

@@ -20,11 +20,14 @@ namespace stagewright::runtime {
 
 class TraceFile {
 public:
-  /// Opens the file for lines of this process; process 0 empties it first. The processes of a job write into
-  /// one file, whole lines at a time; no process may write before process 0 has opened it. Error: User, it
-  /// cannot be written.
-  static Result<std::unique_ptr<TraceFile>> open(const std::string &path, int process, int ranks);
+  /// A trace that keeps its lines until open(). What is at `path` stays as it is. Error: User, it could not
+  /// be written.
+  static Result<std::unique_ptr<TraceFile>> create(const std::string &path, int process, int ranks);
   ~TraceFile();
+
+  /// Opens the file for lines of this process; process 0 empties it first. The processes of a job write into
+  /// one file, whole lines at a time; no process may run tasks before process 0 has opened it. Error: User.
+  Result<void> open();
 
   /// For the executor of each rank of this process. Allocates nothing, now and when called.
   Hooks hooks();
@@ -35,12 +38,12 @@ public:
   Result<void> flush();
 
 private:
-  TraceFile(std::string path, int descriptor, int process, int ranks);
+  TraceFile(std::string path, int process, int ranks);
   void append(const char *line, int length);
   void writeBuffer();
 
   std::string path;
-  int descriptor;
+  int descriptor = -1; ///< -1: not open yet
   int process;
   std::vector<std::int64_t> begins; ///< per rank, of the task that runs
   std::mutex mutex;

@@ -263,15 +263,26 @@ Result<Ending> finish(Session &session, std::uint64_t allocations, std::uint64_t
   if (!sums) {
     return sums.takeError();
   }
-  auto traced = session.trace ? session.trace->flush() : Result<void>();
-  auto hashes = finishState(session.localRanks(), steps, traced ? saveTo : "");
-  if (auto ok = session.agree(!traced   ? traced
-                              : !hashes ? Result<void>(hashes.takeError())
-                                        : Result<void>());
-      !ok) {
+  if (auto ok = session.agree(session.trace ? session.trace->flush() : Result<void>()); !ok) {
     return ok.takeError();
   }
-  return Ending{*sums, std::move(*hashes)};
+  if (auto ok = session.agree(checkFinite(session.localRanks(), steps)); !ok) {
+    return ok.takeError();
+  }
+  std::optional<Result<StateHashes>> hashes;
+  auto ended = Session::guarded([&]() -> Result<void> {
+    hashes.emplace(finishState(session.localRanks(), steps, saveTo,
+                               [&](Result<void> own) { return session.agreeToGoOn(std::move(own)); }));
+    return {};
+  });
+  if (!ended) { // by an exception, while others may wait for this process
+    session.fail(ended.error());
+    return ended.takeError();
+  }
+  if (auto ok = session.agree(*hashes ? Result<void>() : Result<void>(hashes->error())); !ok) {
+    return ok.takeError();
+  }
+  return Ending{*sums, std::move(**hashes)};
 }
 
 } // namespace

@@ -111,32 +111,32 @@ private:
   bool good = false;
 };
 
-/// Calls use(piece) on the first process for the bytes of one tensor, in order; its owner sends them if it is
+/// Calls use(piece) on the first process for `piece` bytes of a tensor; its owner sends them if it is
 /// elsewhere.
-Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::vector<std::byte> &buffer,
+Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::uint64_t begin, std::size_t piece,
+                   std::vector<std::byte> &buffer,
                    const std::function<void(std::span<const std::byte>)> &use) {
   const Executor *owner = ranks.executors[tensor.rank];
   const bool first = ranks.isFirst();
-  if (owner && first) {
-    use({owner->data(tensor.arena, tensor.offset), tensor.bytes});
+  if (!owner && !first) {
     return {};
   }
-  for (std::uint64_t done = 0; (owner || first) && done < tensor.bytes;) {
-    const std::size_t piece = std::min<std::uint64_t>(kPieceBytes, tensor.bytes - done);
-    buffer.resize(kPieceBytes);
-    auto request = owner ? ranks.communicator->postSend(
-                               0, kStateTag, owner->data(tensor.arena, tensor.offset + done), piece)
-                         : ranks.communicator->postReceive(tensor.rank, kStateTag, buffer.data(), piece);
-    if (!request) {
-      return request.takeError();
-    }
-    if (auto ok = ranks.communicator->wait(*request); !ok) {
-      return ok;
-    }
-    if (first) {
-      use({buffer.data(), piece});
-    }
-    done += piece;
+  if (owner && first) {
+    use({owner->data(tensor.arena, tensor.offset + begin), piece});
+    return {};
+  }
+  buffer.resize(kPieceBytes);
+  auto request = owner ? ranks.communicator->postSend(0, kStateTag,
+                                                      owner->data(tensor.arena, tensor.offset + begin), piece)
+                       : ranks.communicator->postReceive(tensor.rank, kStateTag, buffer.data(), piece);
+  if (!request) {
+    return request.takeError();
+  }
+  if (auto ok = ranks.communicator->wait(*request); !ok) {
+    return ok;
+  }
+  if (first) {
+    use({buffer.data(), piece});
   }
   return {};
 }
@@ -242,11 +242,38 @@ Result<void> checkWritable(const std::string &path) {
   return {};
 }
 
-Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, const std::string &saveTo) {
+/// Infinities and NaNs have all bits of the exponent set.
+static bool isFinite(const std::byte *data, std::uint64_t bytes) {
+  constexpr std::uint32_t exponent = 0x7f800000;
+  std::uint32_t found = 0;
+  for (std::uint64_t i = 0; i < bytes; i += 4) {
+    std::uint32_t word;
+    std::memcpy(&word, data + i, 4);
+    found |= (word & exponent) == exponent;
+  }
+  return found == 0;
+}
+
+Result<void> checkFinite(const LocalRanks &ranks, std::uint64_t steps) {
+  for (const StateTensor &tensor : stateTensors(ranks.executable)) {
+    const Executor *owner = ranks.executors[tensor.rank];
+    if (steps > 0 && owner && !isFinite(owner->data(tensor.arena, tensor.offset), tensor.bytes)) {
+      return userError(
+          "step " + std::to_string(steps),
+          "after the last step " + (tensor.state.empty() ? "" : "the state \"" + tensor.state + "\" of ") +
+              "parameter \"" + tensor.parameter + "\" has values that are not finite; nothing was written",
+          "lower the learning rate, set gradient_clipping, or check the data and the initial "
+          "weights");
+    }
+  }
+  return {};
+}
+
+Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, const std::string &saveTo,
+                                const std::function<Result<void>(Result<void>)> &mayGoOn) {
   const std::vector<StateTensor> tensors = stateTensors(ranks.executable);
   std::optional<SafetensorsWriter> writer;
-  Result<void>
-      written; // a failure is returned only when all tensors have arrived, so that no sender is left waiting
+  Result<void> written;
   if (ranks.isFirst() && !saveTo.empty()) {
     std::map<std::string, std::vector<std::int64_t>> shapes;
     for (const executable::Parameter *parameter : *ranks.executable.file().parameters()) {
@@ -276,9 +303,18 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, co
         written = writer->write(piece.data(), piece.size());
       }
     };
-    if (auto ok = visit(ranks, tensor, buffer, use); !ok) {
-      return ok.takeError();
+    for (std::uint64_t begin = 0; begin < tensor.bytes; begin += kPieceBytes) {
+      if (auto ok = mayGoOn(written); !ok) { // all stop here: no sender is left waiting
+        return ok.takeError();
+      }
+      const std::size_t piece = std::min<std::uint64_t>(kPieceBytes, tensor.bytes - begin);
+      if (auto ok = visit(ranks, tensor, begin, piece, buffer, use); !ok) {
+        return ok.takeError();
+      }
     }
+  }
+  if (auto ok = mayGoOn(written); !ok) {
+    return ok.takeError();
   }
   if (!ranks.isFirst()) {
     return StateHashes{};

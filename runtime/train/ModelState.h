@@ -31,14 +31,21 @@ Result<void> loadWeights(const LocalRanks &ranks, const std::string &path);
 /// Error if a file at `path` could not be made: User.
 Result<void> checkWritable(const std::string &path);
 
+/// Error: User, weights or optimizer states of the local ranks are not finite after `steps` steps (0: nothing
+/// has been trained, and nothing is checked).
+Result<void> checkFinite(const LocalRanks &ranks, std::uint64_t steps);
+
 struct StateHashes {
   std::string weights, state; ///< hex
 };
 
 /// Hashes (see TrainSummary) and, if `saveTo` is not empty, writes the weights. Every process calls it; only
-/// the first gets the hashes. `steps` trained so far goes into the hash of the state. Errors: Environment,
-/// those of the communicator.
-Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, const std::string &saveTo);
+/// the first gets the hashes. `steps` trained so far goes into the hash of the state. `mayGoOn` takes the
+/// state of this process and returns an error on all processes when one of them shall not go on; it is called
+/// by all of them before each piece of a MiB, and before the file gets its name. Errors: Environment, those
+/// of `mayGoOn` and of the communicator.
+Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, const std::string &saveTo,
+                                const std::function<Result<void>(Result<void>)> &mayGoOn);
 
 } // namespace stagewright::runtime
 

@@ -26,6 +26,10 @@ Result<std::shared_ptr<Session>> Session::open(const EngineOptions &options, Spl
   if (auto ok = session->agree(guarded([&] { return session->prepare(split, extra); })); !ok) {
     return ok.takeError();
   }
+  // Last: a run that is refused leaves an old trace alone.
+  if (auto ok = session->agree(session->trace ? session->trace->open() : Result<void>()); !ok) {
+    return ok.takeError();
+  }
   return session;
 }
 
@@ -100,6 +104,10 @@ Result<void> Session::takeBoard(Result<std::unique_ptr<JobBoard>> made) {
   return {};
 }
 
+Result<void> Session::agreeToGoOn(Result<void> own) {
+  return agree(own ? checkInterrupt() : std::move(own));
+}
+
 Result<void> Session::checkInterrupt() const {
   if (options.interrupt && options.interrupt->raised()) {
     return Error{ErrorKind::Interrupted, "", "interrupted", ""};
@@ -109,11 +117,11 @@ Result<void> Session::checkInterrupt() const {
 
 Result<void> Session::prepare(Split split, const std::function<Result<void>(Session &)> &extra) {
   if (!options.trace.empty()) {
-    auto opened = TraceFile::open(options.trace, processRank(), executable.rankCount());
-    if (!opened) {
-      return opened.takeError();
+    auto created = TraceFile::create(options.trace, processRank(), executable.rankCount());
+    if (!created) {
+      return created.takeError();
     }
-    trace = std::move(*opened);
+    trace = std::move(*created);
   }
   const int processes = mpi ? mpi->localSize() : 1;
   const int threads = options.threads != 0 ? options.threads : std::max(1, usableCores() / processes);

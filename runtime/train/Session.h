@@ -49,6 +49,8 @@ public:
 
   /// All processes learn whether one failed: `own`, or an error that names the rank. Called by all.
   Result<void> agree(Result<void> own);
+  /// The same; an interrupt is an error as well.
+  Result<void> agreeToGoOn(Result<void> own);
 
   bool isFirst() const { return executors[0] != nullptr; }
   /// Of this process: with threads 0.

@@ -125,6 +125,23 @@ TEST(Processes, ALossThatIsNotFiniteEndsTheJobInGoodOrder) {
       << outcome.launched.error().text();
 }
 
+TEST(Processes, WeightsThatAreNotFiniteAreNotSaved) {
+  stagefile::Classifier wild = classifier({0, 2, 4});
+  wild.optimizer = "sgd";
+  wild.gradientClipping = 0;
+  wild.learningRate = 1e39;
+  Job job{.stage = options(wild, "overflow").stage};
+  job.ranks = 2;
+  job.steps = 1;
+  job.save = testing::TempDir() + "overflow.safetensors";
+  const Outcome outcome = job.run();
+  ASSERT_FALSE(outcome.launched);
+  EXPECT_EQ(outcome.launched.error().kind, ErrorKind::User);
+  EXPECT_NE(outcome.launched.error().what.find("not finite"), std::string::npos)
+      << outcome.launched.error().text();
+  EXPECT_FALSE(std::filesystem::exists(job.save));
+}
+
 TEST(Processes, AStoppedRankIsNamed) {
   for (const int victim : {0, 2}) { // at either end of the chain of those who wait
     Job job{.stage = options(classifier({0, 2, 3, 4}), "stopped").stage};

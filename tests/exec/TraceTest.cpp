@@ -2,6 +2,7 @@
 #include "TestRun.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -46,6 +47,46 @@ std::int64_t overlap(const std::vector<Interval> &a, const std::vector<Interval>
     }
   }
   return total;
+}
+
+TEST(Trace, OfARefusedRunLeavesTheOldOneAlone) {
+  TrainOptions run = options(classifier({0, 2, 4}), "refused", 3);
+  run.trace = testing::TempDir() + "old.jsonl";
+  const std::string old = "what was there before\n";
+  const std::function<void(TrainOptions &)> mistakes[] = {
+      [](TrainOptions &mistake) { mistake.data = "/no/such/folder"; },
+      [](TrainOptions &mistake) { mistake.init = "/no/such/file"; },
+      [](TrainOptions &mistake) { mistake.sampleOrder = "/no/such/file"; },
+      [](TrainOptions &mistake) { mistake.saveWeights = "/no/such/folder/w.safetensors"; }};
+  for (const auto &make : mistakes) {
+    TrainOptions mistake = run;
+    make(mistake);
+    std::ofstream(run.trace) << old;
+    EXPECT_FALSE(train(mistake));
+    std::ifstream file(run.trace);
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), old);
+  }
+  std::filesystem::remove(run.trace);
+  run.data = "/no/such/folder";
+  EXPECT_FALSE(train(run));
+  EXPECT_FALSE(std::filesystem::exists(run.trace));
+}
+
+TEST(Trace, ThatCannotBeWrittenIsAnError) {
+  TrainOptions run = options(classifier({0, 2, 4}), "unwritable", 3);
+  run.saveWeights = testing::TempDir() + "unwritable.safetensors";
+  for (const std::string &path : {std::string("/no/such/folder/trace"), testing::TempDir()}) {
+    run.trace = path;
+    auto refused = train(run);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().kind, ErrorKind::User);
+    EXPECT_EQ(refused.error().place, path);
+  }
+  run.trace = "/dev/full"; // found when it is written: before the weights get their name
+  auto full = train(run);
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().kind, ErrorKind::Environment);
+  EXPECT_FALSE(std::filesystem::exists(run.saveWeights));
 }
 
 TEST(Trace, HoldsEveryTaskInOrder) {

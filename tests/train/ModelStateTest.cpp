@@ -77,39 +77,84 @@ void append(Bytes &bytes, const std::vector<float> &values) {
   bytes.insert(bytes.end(), raw, raw + 4 * values.size());
 }
 
+const Bytes kThreeSteps{3, 0, 0, 0, 0, 0, 0, 0};
+
+Tensors weightsAfter(const TrainOptions &options, const stagefile::Classifier &classifier,
+                     TrainSummary &summary) {
+  stagefile::write(options.stage, classifier);
+  auto trained = train(options);
+  EXPECT_TRUE(trained) << trained.error().text();
+  summary = trained ? *trained : TrainSummary();
+  return parseSafetensors(readAll(options.saveWeights));
+}
+
 TEST(ModelState, HashesAreOverTheStatedBytes) {
+  // With plain SGD there is no state: the state's hash is over the weights and the number of steps.
   const Folder folder;
   TrainOptions options = optionsFor(folder);
   stagefile::Classifier classifier;
   classifier.optimizer = "sgd";
-  classifier.gradientClipping = 0;
-  classifier.momentum = 0.5;
-  classifier.learningRate =
-      0.125; // exact: momentum buffer = (before - after) * 8 up to rounding of the update
-  stagefile::write(options.stage, classifier);
   options.steps = 3;
-  auto summary = train(options);
-  ASSERT_TRUE(summary) << summary.error().text();
+  TrainSummary summary;
   Bytes bytes;
-  for (const auto &[name, tensor] : parseSafetensors(readAll(options.saveWeights))) {
+  for (const auto &[name, tensor] : weightsAfter(options, classifier, summary)) {
     append(bytes, tensor.values);
   }
-  EXPECT_EQ(summary->weightsSha256, hexOf(bytes));
-  EXPECT_NE(summary->stateSha256, summary->weightsSha256);
+  EXPECT_EQ(summary.weightsSha256, hexOf(bytes));
+  bytes.insert(bytes.end(), kThreeSteps.begin(), kThreeSteps.end());
+  EXPECT_EQ(summary.stateSha256, hexOf(bytes));
+}
 
-  // With plain SGD there is no state: the state's hash is over the weights and the number of steps.
-  classifier.momentum = 0;
-  stagefile::write(options.stage, classifier);
-  summary = train(options);
-  ASSERT_TRUE(summary);
-  bytes.clear();
-  for (const auto &[name, tensor] : parseSafetensors(readAll(options.saveWeights))) {
-    append(bytes, tensor.values);
+// Every step sees the same batch, and with learning rate 0 the same weights w: each of them adds the same
+// gradient g to the momentum buffer. One step with learning rate 2^100, which is exact, tells g: beside
+// 2^100 g the weight itself is rounded away, unless g is 0.
+TEST(ModelState, TheStatesHashIsOverWeightsAndMomentum) {
+  const Folder folder;
+  TrainOptions options = optionsFor(folder);
+  std::string order;
+  for (int sample = 0; sample < 16; ++sample) {
+    order += std::to_string(7 * sample) + "\n";
   }
-  const Bytes steps{3, 0, 0, 0, 0, 0, 0, 0};
-  EXPECT_EQ(summary->weightsSha256, hexOf(bytes));
-  bytes.insert(bytes.end(), steps.begin(), steps.end());
-  EXPECT_EQ(summary->stateSha256, hexOf(bytes));
+  options.sampleOrder = folder.write("order.txt", order);
+  stagefile::Classifier classifier;
+  classifier.optimizer = "sgd";
+  classifier.gradientClipping = 0;
+  TrainSummary summary;
+  classifier.learningRate = 0x1p100;
+  Tensors gradients = weightsAfter(options, classifier, summary);
+  classifier.learningRate = 0;
+  const Tensors weights = weightsAfter(options, classifier, summary);
+  std::size_t notZero = 0, all = 0;
+  for (auto &[name, tensor] : gradients) {
+    for (std::size_t i = 0; i < tensor.values.size(); ++i) {
+      float &value = tensor.values[i];
+      value = value == weights.at(name).values[i] ? 0 : value * -0x1p-100f;
+      notZero += value != 0;
+      ++all;
+    }
+  }
+  EXPECT_GT(notZero, all / 2);
+
+  classifier.momentum = 0.5;
+  options.steps = 3;
+  for (const auto &boundaries : {std::vector<int>{0, 4}, {0, 2, 4}}) {
+    classifier.boundaries = boundaries;
+    EXPECT_EQ(weightsAfter(options, classifier, summary).at("fc1.bias").values,
+              weights.at("fc1.bias").values);
+    Bytes bytes;
+    for (const auto &[name, tensor] : weights) {
+      append(bytes, tensor.values);
+      std::vector<float> buffer = gradients.at(name).values;
+      for (float &value : buffer) {
+        const float gradient = value;
+        value = 0.5f * value + gradient;
+        value = 0.5f * value + gradient;
+      }
+      append(bytes, buffer);
+    }
+    bytes.insert(bytes.end(), kThreeSteps.begin(), kThreeSteps.end());
+    EXPECT_EQ(summary.stateSha256, hexOf(bytes));
+  }
 }
 
 TEST(ModelState, SavedWeightsStartTheNextRun) {
@@ -141,6 +186,53 @@ Tensors goodWeights() {
     tensor.values.assign(count, 0.01f);
   }
   return weights;
+}
+
+TEST(ModelState, ValuesThatAreNotFiniteAreNotSaved) {
+  // The loss of the last step is finite; what the step makes of the model is not.
+  struct Case {
+    const char *optimizer;
+    double learningRate;
+    float weight; ///< of fc2
+    const char *says;
+  };
+  for (const Case &one : {Case{"sgd", 1e39, 0.01f, "parameter \"fc"},
+                          Case{"adam", 1e-3, 1e25f, "the state \"exp_avg_sq\" of"}}) {
+    const Folder folder;
+    TrainOptions options = optionsFor(folder);
+    stagefile::Classifier classifier;
+    classifier.optimizer = one.optimizer;
+    classifier.learningRate = one.learningRate;
+    classifier.gradientClipping = 0;
+    stagefile::write(options.stage, classifier);
+    Tensors weights = goodWeights();
+    for (std::size_t i = 0; i < weights["fc2.weight"].values.size(); ++i) {
+      weights["fc2.weight"].values[i] = i % 3 ? one.weight : -one.weight;
+    }
+    options.init = folder.write("init.safetensors", safetensors(weights));
+    double loss = NAN;
+    options.onStep = [&](const StepReport &report) { loss = report.loss; };
+    auto summary = train(options);
+    EXPECT_TRUE(std::isfinite(loss));
+    ASSERT_FALSE(summary) << one.optimizer;
+    EXPECT_EQ(summary.error().kind, ErrorKind::User);
+    EXPECT_EQ(summary.error().place, "step 1");
+    EXPECT_NE(summary.error().what.find(one.says), std::string::npos) << summary.error().text();
+    EXPECT_FALSE(std::filesystem::exists(options.saveWeights));
+  }
+}
+
+TEST(ModelState, AnInterruptBehindTheLastStepLeavesNoFile) {
+  const Folder folder;
+  TrainOptions options = optionsFor(folder);
+  const std::vector<std::string> before = folder.files();
+  InterruptFlag flag;
+  options.interrupt = &flag;
+  options.onStep = [&](const StepReport &) { flag.raise(); };
+  auto summary = train(options);
+  ASSERT_FALSE(summary);
+  EXPECT_EQ(summary.error().kind, ErrorKind::Interrupted) << summary.error().text();
+  EXPECT_EQ(folder.files(), before);
 }
 
 TEST(ModelState, AnotherModelsWeightsAreListedAtOnce) {
