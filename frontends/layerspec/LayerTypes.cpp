@@ -21,42 +21,62 @@ static ArgumentType meanReduction() {
           .instead = "use \"mean\" and scale the learning rate instead"};
 }
 
-const std::vector<LayerType> &layerTypes() {
-  static const std::vector<NullArgument> kPlacement{
+static std::vector<LayerType> linearTypes() {
+  const std::vector<NullArgument> placement{
       {"device", "the plan decides where a layer runs", "remove it"},
       {"dtype", "this version computes in fp32 alone", "remove it"},
   };
-  static const std::vector<NullArgument> kOldReduction{
+  return {{.name = "Linear",
+           .arguments = {required("in_features"), required("out_features"), flag("bias", true)},
+           .nullArguments = placement}};
+}
+
+static std::vector<LayerType> activationTypes() {
+  return {
+      {.name = "ReLU", .arguments = {flag("inplace", false)}},
+      {.name = "Tanh"},
+      {.name = "GELU",
+       .arguments = {{.name = "approximate", .defaultValue = std::string("none"), .choices = "none|tanh"}}}};
+}
+
+static std::vector<LayerType> shapeTypes() {
+  return {{.name = "Flatten", .arguments = {integer("start_dim", 1), integer("end_dim", -1)}}};
+}
+
+static std::vector<LayerType> lossTypes() {
+  const std::vector<NullArgument> oldReduction{
       {"size_average", "torch has replaced it by reduction", "remove it"},
       {"reduce", "torch has replaced it by reduction", "remove it"},
   };
+  std::vector<NullArgument> crossEntropyNulls = oldReduction;
+  crossEntropyNulls.push_back({"weight", "this version weighs all classes the same", "remove it"});
+  ArgumentType ignoreIndex = integer("ignore_index", -100);
+  ignoreIndex.defaultOnly = "this version counts every label";
+  ignoreIndex.instead = "remove it; a label outside [0, classes) is refused when the data is read";
+  const ArgumentType smoothing{.name = "label_smoothing",
+                               .defaultValue = 0.0,
+                               .lowest = 0,
+                               .highest = 1,
+                               .defaultOnly = "this version has no label smoothing",
+                               .instead = "remove it"};
+  return {{.name = "CrossEntropyLoss",
+           .isLoss = true,
+           .labelType = "i32",
+           .arguments = {meanReduction(), ignoreIndex, smoothing},
+           .nullArguments = crossEntropyNulls},
+          {.name = "MSELoss",
+           .isLoss = true,
+           .labelType = "f32",
+           .arguments = {meanReduction()},
+           .nullArguments = oldReduction}};
+}
+
+const std::vector<LayerType> &layerTypes() {
   static const std::vector<LayerType> kTypes = [] {
-    std::vector<NullArgument> crossEntropyNulls = kOldReduction;
-    crossEntropyNulls.push_back({"weight", "this version weighs all classes the same", "remove it"});
-    ArgumentType ignoreIndex = integer("ignore_index", -100);
-    ignoreIndex.defaultOnly = "this version counts every label";
-    ignoreIndex.instead = "remove it; a label outside [0, classes) is refused when the data is read";
-    ArgumentType smoothing{.name = "label_smoothing",
-                           .defaultValue = 0.0,
-                           .defaultOnly = "this version has no label smoothing",
-                           .instead = "remove it"};
-    return std::vector<LayerType>{
-        {"Linear",
-         false,
-         "",
-         {required("in_features"), required("out_features"), flag("bias", true)},
-         kPlacement},
-        {"ReLU", false, "", {flag("inplace", false)}, {}},
-        {"Tanh", false, "", {}, {}},
-        {"GELU",
-         false,
-         "",
-         {{.name = "approximate", .defaultValue = std::string("none"), .choices = "none|tanh"}},
-         {}},
-        {"Flatten", false, "", {integer("start_dim", 1), integer("end_dim", -1)}, {}},
-        {"CrossEntropyLoss", true, "i32", {meanReduction(), ignoreIndex, smoothing}, crossEntropyNulls},
-        {"MSELoss", true, "f32", {meanReduction()}, kOldReduction},
-    };
+    std::vector<LayerType> all;
+    for (const auto &family : {linearTypes(), activationTypes(), shapeTypes(), lossTypes()})
+      all.insert(all.end(), family.begin(), family.end());
+    return all;
   }();
   return kTypes;
 }

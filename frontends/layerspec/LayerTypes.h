@@ -1,5 +1,5 @@
-// The layer types of a model file: torch.nn's names, their arguments, defaults and ranges. The reader and
-// docs/model.schema.json come from this table.
+// The layer types of a model: torch.nn's names, their arguments, defaults and ranges. The reader, check() and
+// docs/model.schema.json come from this table; frontends/import builds the ops of each entry.
 #ifndef STAGEWRIGHT_FRONTENDS_LAYERSPEC_LAYERTYPES_H
 #define STAGEWRIGHT_FRONTENDS_LAYERSPEC_LAYERTYPES_H
 
@@ -16,8 +16,15 @@ struct ArgumentType {
   ArgumentValue
       defaultValue; ///< its alternative is the argument's type; of a required argument the value is unused
   bool isRequired = false;
-  std::int64_t minimum = std::numeric_limits<std::int32_t>::min(); ///< of an integer
+  /// Of an integer, and of each integer of a list.
+  std::int64_t minimum = std::numeric_limits<std::int32_t>::min();
   std::int64_t maximum = std::numeric_limits<std::int32_t>::max();
+  /// Of a number; both ends are allowed.
+  double lowest = std::numeric_limits<double>::lowest();
+  double highest = std::numeric_limits<double>::max();
+  /// Length of a list of integers. A lone integer in a file stands for `shortest` equal ones, as torch's
+  /// kernel_size=3 stands for (3, 3).
+  std::size_t shortest = 1, longest = 8;
   std::string_view choices = {}; ///< of a string: "a|b"
   /// Not empty: only the default is accepted, for this reason, and `instead` says what to do.
   std::string_view defaultOnly = {}, instead = {};

@@ -1,4 +1,4 @@
-// Turns the JSON tree of a model file into a ModelSpec.
+// Turns the JSON tree of a model file into a ModelSpec: what is about JSON. The rest is check()'s part.
 #ifndef STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELREADER_H
 #define STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELREADER_H
 
@@ -6,7 +6,6 @@
 #include "frontends/layerspec/LayerTypes.h"
 
 #include <optional>
-#include <unordered_map>
 
 namespace stagewright {
 
@@ -29,20 +28,17 @@ private:
   const std::vector<Value> *listOf(const Value &object, std::string_view key, std::string_view owner);
 
   std::string text(const Value *value, std::string_view key);
-  std::string name(const Value *value);
+  /// A string member whose place `entry` notes; empty if there is none.
+  std::string namedPart(const Value &object, std::string_view key, EntryPosition &entry);
   double number(const Value &object, std::string_view key, double defaultValue);
-  /// A name is unique among layers and inputs.
-  void declare(const std::string &name, json::Position position);
+  const InputSpec *firstInput(std::string_view role) const; ///< null if there is none
 
   void readInput(const Value &value);
-  void checkInputs(json::Position position);
+  void readShape(const Value &shape, InputSpec &input);
   void readLayers(const std::vector<Value> &values);
-  void reportUnknownTypes(const std::vector<Value> &values);
   void readLayer(const Value &value, std::size_t index);
   void readLayerInputs(const Value &value, LayerSpec &layer);
   void readArguments(const Value &value, const LayerType &type, std::map<std::string, Argument> &arguments);
-  std::optional<ArgumentValue> readArgument(const Value &value, const LayerType &type,
-                                            const ArgumentType &argument);
   void readLoss(const Value &value);
   void readMetrics(const Value &object);
   SourcePosition source(json::Position position) const {
@@ -52,7 +48,6 @@ private:
   const json::Document &document;
   ModelSpec spec;
   std::optional<Error> error;
-  std::unordered_map<std::string, json::Position> declared;
 };
 
 } // namespace stagewright

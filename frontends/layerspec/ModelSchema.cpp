@@ -1,31 +1,13 @@
 #include "frontends/layerspec/ModelSchema.h"
 
-#include "frontends/config/ConfigKeys.h"
-#include "frontends/layerspec/LayerTypes.h"
+#include "catalogue/Catalogue.h"
+#include "frontends/layerspec/Arguments.h"
 
 #include <nlohmann/json.hpp>
 
 namespace stagewright {
 
 using Json = nlohmann::ordered_json;
-
-static Json argumentSchema(const ArgumentType &argument) {
-  Json schema;
-  Json defaultValue = std::visit([](const auto &value) { return Json(value); }, argument.defaultValue);
-  if (!argument.defaultOnly.empty())
-    return {{"description", "only the default: " + std::string(argument.defaultOnly)},
-            {"const", defaultValue}};
-  schema["type"] = defaultValue.is_boolean() ? "boolean" : defaultValue.is_string() ? "string" : "integer";
-  if (defaultValue.is_number_integer()) {
-    schema["minimum"] = argument.minimum;
-    schema["maximum"] = argument.maximum;
-  }
-  for (std::string_view choice : alternatives(argument.choices))
-    schema["enum"].push_back(choice);
-  if (!argument.isRequired)
-    schema["default"] = defaultValue;
-  return schema;
-}
 
 /// A layer or a loss of one type. `common` are the keys that every type has.
 static Json typeSchema(const LayerType &type, const Json &common) {
@@ -34,7 +16,7 @@ static Json typeSchema(const LayerType &type, const Json &common) {
   Json properties{{"type", {{"const", type.name}}}};
   properties.update(common);
   for (const ArgumentType &argument : type.arguments) {
-    properties[std::string(argument.name)] = argumentSchema(argument);
+    properties[std::string(argument.name)] = Json::parse(argumentSchema(argument));
     if (argument.isRequired)
       schema["required"].push_back(argument.name);
   }
@@ -52,7 +34,7 @@ static Json inputSchema(const Json &name, bool isLabel) {
                    {{"description", "of one sample"},
                     {"type", "array"},
                     {"items", {{"type", "integer"}, {"minimum", 1}, {"maximum", INT32_MAX}}},
-                    {"maxItems", 8}}}};
+                    {"maxItems", catalogue::kMaxDimensions - 1}}}};
   if (!isLabel) {
     properties["scale"] = {{"description", "a byte v of the source becomes (v * scale - mean) / deviation"},
                            {"type", "number"},

@@ -1,6 +1,8 @@
 #include "frontends/layerspec/ModelSpec.h"
 
 #include "frontends/json/NearestName.h"
+#include "frontends/layerspec/Arguments.h"
+#include "frontends/layerspec/ModelCheck.h"
 #include "frontends/layerspec/ModelReader.h"
 
 #include <algorithm>
@@ -76,17 +78,11 @@ std::string ModelReader::text(const Value *value, std::string_view key) {
   return value ? value->string : "";
 }
 
-std::string ModelReader::name(const Value *value) {
-  std::string name = text(value, "name");
-  if (!value || error)
-    return name;
-  if (name.empty())
-    fail(value->position, "a name must not be empty", "give a name, or leave the key out of a layer");
-  for (unsigned char c : name)
-    if (c == '/' || c < 0x20 || c == 0x7F)
-      fail(value->position, "the name " + json::inQuotes(name) + " contains a slash or a control character",
-           "names are parts of parameter names, such as fc1.weight");
-  return name;
+std::string ModelReader::namedPart(const Value &object, std::string_view key, EntryPosition &entry) {
+  const Value *value = object.find(key);
+  if (value)
+    entry.parts[std::string(key)] = source(value->position);
+  return text(value, key);
 }
 
 double ModelReader::number(const Value &object, std::string_view key, double defaultValue) {
@@ -99,107 +95,55 @@ double ModelReader::number(const Value &object, std::string_view key, double def
   return value->number;
 }
 
-void ModelReader::declare(const std::string &name, json::Position position) {
-  auto [earlier, isNew] = declared.try_emplace(name, position);
-  if (!isNew)
-    fail(position,
-         "the name " + json::inQuotes(name) + " occurs twice, first at " + document.place(earlier->second),
-         "give every layer and every input a name of its own");
-}
-
 void ModelReader::readInput(const Value &value) {
   if (!isObject(value, "an input"))
     return;
   checkKeys(value, "an input", {"name", "role", "dtype", "shape", "scale", "mean", "deviation"});
+  for (std::string_view key : {"name", "role", "dtype", "shape"})
+    require(value, key, "this input");
   InputSpec input;
-  const Value *nameValue = require(value, "name", "this input"), *role = require(value, "role", "this input");
-  const Value *dtype = require(value, "dtype", "this input"), *shape = require(value, "shape", "this input");
-  input.name = name(nameValue);
-  input.role = text(role, "role");
-  input.dtype = text(dtype, "dtype");
   input.position = source(value.position);
+  input.name = namedPart(value, "name", input);
+  input.role = namedPart(value, "role", input);
+  input.dtype = namedPart(value, "dtype", input);
   if (error)
     return;
-  declare(input.name, nameValue->position);
-  if (input.role != "feature" && input.role != "label")
-    fail(role->position, "the role must be \"feature\" or \"label\", not " + json::inQuotes(input.role),
-         "a feature is read by the first layer, a label by the loss");
-  if (input.dtype != "f32" && (input.dtype != "i32" || input.role != "label"))
-    fail(dtype->position, "the dtype of a " + input.role + " cannot be " + json::inQuotes(input.dtype),
-         "use \"f32\", or \"i32\" for a label of classes; sources of bytes are converted to \"f32\"");
-  if (shape->kind != Value::Kind::Array || shape->items.size() > 8)
-    fail(shape->position, "\"shape\" must be a list of at most 8 sizes, that of one sample",
-         "for example [1, 28, 28]");
-  std::int64_t elements = 1;
-  for (const Value &size : shape->items) {
-    bool isSize = size.kind == Value::Kind::Integer && size.integer >= 1 && size.integer <= INT32_MAX;
-    if (!isSize || (elements *= size.integer) > INT32_MAX)
-      return fail(size.position,
-                  isSize ? "a sample has more than 2147483647 elements"
-                         : "a size must be an integer from 1 to 2147483647, not " + json::shown(size),
-                  "give the shape of one sample, without the batch");
-    input.shape.push_back(size.integer);
-  }
+  readShape(*value.find("shape"), input);
   for (std::string_view key : {"scale", "mean", "deviation"})
-    if (const Value *given = value.find(key); given && input.role == "label")
-      fail(given->position, json::inQuotes(key) + " belongs to a feature, and this is a label", "remove it");
+    if (const Value *given = value.find(key)) {
+      input.parts[std::string(key)] = source(given->position);
+      if (input.role == "label")
+        fail(given->position, json::inQuotes(key) + " belongs to a feature, and this is a label",
+             "remove it");
+    }
   input.scale = number(value, "scale", 1);
   input.mean = number(value, "mean", 0);
   input.deviation = number(value, "deviation", 1);
-  if (input.deviation <= 0)
-    fail(value.find("deviation")->position, "the deviation must be above 0",
-         "give the standard deviation of the training samples, or remove it");
   spec.inputs.push_back(std::move(input));
 }
 
-void ModelReader::checkInputs(json::Position position) {
-  auto count = [&](std::string_view role) {
-    return std::count_if(spec.inputs.begin(), spec.inputs.end(),
-                         [&](const InputSpec &i) { return i.role == role; });
-  };
-  if (count("feature") == 0)
-    fail(position, "the model has no input of the role \"feature\"", "add one: the first layer reads it");
-  if (count("label") != 1)
-    fail(position,
-         "the model has " + std::to_string(count("label")) +
-             " inputs of the role \"label\", but the loss needs one",
-         "keep the one that the loss reads");
-}
-
-void ModelReader::reportUnknownTypes(const std::vector<Value> &values) {
-  constexpr std::size_t kNamed = 32;                // enough for one message
-  std::vector<std::pair<std::string, int>> unknown; // in order of appearance
-  std::optional<json::Position> first;
-  for (const Value &value : values) {
-    const Value *type = value.find("type");
-    if (!type || type->kind != Value::Kind::String || findLayerType(type->string))
-      continue;
-    if (!first)
-      first = type->position;
-    auto it = std::find_if(unknown.begin(), unknown.end(),
-                           [&](auto &entry) { return entry.first == type->string; });
-    if (it == unknown.end() && unknown.size() == kNamed)
-      continue;
-    if (it == unknown.end())
-      it = unknown.insert(it, {type->string, 0});
-    ++it->second;
+void ModelReader::readShape(const Value &shape, InputSpec &input) {
+  input.parts["shape"] = source(shape.position);
+  if (shape.kind != Value::Kind::Array)
+    return fail(shape.position,
+                "\"shape\" must be a list of sizes, that of one sample, not " + json::shown(shape),
+                "for example [1, 28, 28]");
+  for (const Value &size : shape.items) {
+    if (size.kind != Value::Kind::Integer)
+      return fail(size.position, "a size must be an integer from 1 to 2147483647, not " + json::shown(size),
+                  "give the shape of one sample, without the batch");
+    input.parts["shape/" + std::to_string(input.shape.size())] = source(size.position);
+    input.shape.push_back(size.integer);
   }
-  if (!first)
-    return;
-  std::string what = unknown.size() == 1 ? "unknown layer type " : "unknown layer types ", advice;
-  std::vector<std::string_view> known = layerTypeNames(false);
-  for (auto &[name, count] : unknown) {
-    bool isFirst = name == unknown.front().first;
-    what += (isFirst ? "" : ", ") + json::inQuotes(name) + " (" + std::to_string(count) +
-            (count == 1 ? " layer)" : " layers)");
-    advice += (isFirst ? "the nearest to " : ", to ") + json::inQuotes(name) + " is " +
-              std::string(json::nearestName(name, known));
-  }
-  fail(*first, what, advice + "; known are " + json::joined(known));
 }
 
 void ModelReader::readLayers(const std::vector<Value> &values) {
-  reportUnknownTypes(values);
+  std::vector<std::pair<std::string, SourcePosition>> types;
+  for (const Value &value : values)
+    if (const Value *type = value.find("type"); type && type->kind == Value::Kind::String)
+      types.emplace_back(type->string, source(type->position));
+  if (Result<void> known = checkLayerTypes(types); !known)
+    error = known.takeError();
   for (std::size_t index = 0; index < values.size() && !error; ++index)
     readLayer(values[index], index);
 }
@@ -207,91 +151,39 @@ void ModelReader::readLayers(const std::vector<Value> &values) {
 void ModelReader::readLayer(const Value &value, std::size_t index) {
   if (!isObject(value, "a layer"))
     return;
-  const Value *typeValue = require(value, "type", "this layer");
-  std::string typeName = text(typeValue, "type");
-  const LayerType *type = findLayerType(typeName);
+  LayerSpec layer;
+  require(value, "type", "this layer");
+  layer.type = namedPart(value, "type", layer);
   if (error)
     return;
-  if (type->isLoss)
-    return fail(typeValue->position, typeName + " is a loss, not a layer", "write it under the key \"loss\"");
-  checkKeys(value, typeName, {"type", "name", "inputs"}, type);
-  LayerSpec layer;
-  layer.type = typeName;
+  const LayerType *type = findLayerType(layer.type);
+  checkKeys(value, layer.type, {"type", "name", "inputs"}, type);
   layer.position = source(value.position);
-  const Value *nameValue = value.find("name");
-  layer.name = nameValue ? name(nameValue) : std::to_string(index);
+  layer.name = value.find("name") ? namedPart(value, "name", layer) : std::to_string(index);
   readLayerInputs(value, layer);
   readArguments(value, *type, layer.arguments);
-  if (!error)
-    declare(layer.name, nameValue ? nameValue->position : value.position);
   spec.layers.push_back(std::move(layer));
 }
 
 void ModelReader::readLayerInputs(const Value &value, LayerSpec &layer) {
   if (!value.find("inputs")) {
-    auto feature =
-        std::find_if(spec.inputs.begin(), spec.inputs.end(), [](auto &i) { return i.role == "feature"; });
-    layer.inputs = {spec.layers.empty() ? feature->name : spec.layers.back().name};
+    if (!spec.layers.empty())
+      layer.inputs = {spec.layers.back().name};
+    else if (const InputSpec *feature = firstInput("feature"))
+      layer.inputs = {feature->name};
     return;
   }
   const std::vector<Value> *inputs = listOf(value, "inputs", "this layer");
-  if (!inputs)
-    return;
-  for (const Value &input : *inputs) {
-    std::string name = text(&input, "inputs");
-    bool isLabel = std::any_of(spec.inputs.begin(), spec.inputs.end(),
-                               [&](const InputSpec &i) { return i.name == name && i.role == "label"; });
-    if (isLabel)
-      fail(input.position, "the input " + json::inQuotes(name) + " is a label, which the loss alone reads",
-           "name a feature or an earlier layer");
-    if (!declared.contains(name)) {
-      std::vector<std::string_view> known;
-      for (const InputSpec &i : spec.inputs)
-        if (i.role == "feature")
-          known.push_back(i.name);
-      for (const LayerSpec &l : spec.layers)
-        known.push_back(l.name);
-      fail(input.position, "no earlier layer and no input is named " + json::inQuotes(name),
-           "did you mean " + json::inQuotes(json::nearestName(name, known)) + "?");
-    }
-    layer.inputs.push_back(std::move(name));
+  for (std::size_t i = 0; inputs && i < inputs->size(); ++i) {
+    layer.parts["inputs/" + std::to_string(i)] = source((*inputs)[i].position);
+    layer.inputs.push_back(text(&(*inputs)[i], "inputs"));
   }
-  if (layer.inputs.size() > 1)
-    fail((*inputs)[1].position,
-         layer.type + " reads one tensor, but \"inputs\" names " + std::to_string(layer.inputs.size()),
-         "keep one of them");
 }
 
-std::optional<ArgumentValue> ModelReader::readArgument(const Value &value, const LayerType &type,
-                                                       const ArgumentType &argument) {
-  std::string wanted;
-  if (std::holds_alternative<bool>(argument.defaultValue)) {
-    if (value.kind == Value::Kind::Boolean)
-      return value.boolean;
-    wanted = "true or false";
-  } else if (std::holds_alternative<std::int64_t>(argument.defaultValue)) {
-    if (value.kind == Value::Kind::Integer && value.integer >= argument.minimum &&
-        value.integer <= argument.maximum)
-      return value.integer;
-    wanted =
-        "an integer from " + std::to_string(argument.minimum) + " to " + std::to_string(argument.maximum);
-  } else if (std::holds_alternative<double>(argument.defaultValue)) {
-    if (value.isNumber())
-      return value.number;
-    wanted = "a number";
-  } else {
-    std::string bars = "|" + std::string(argument.choices) + "|";
-    bool isChoice = value.string.find('|') == std::string::npos &&
-                    bars.find("|" + value.string + "|") != std::string::npos;
-    if (value.kind == Value::Kind::String && isChoice)
-      return value.string;
-    wanted = "one of " + std::string(argument.choices);
-  }
-  fail(value.position,
-       json::inQuotes(argument.name) + " of " + std::string(type.name) + " must be " + wanted + ", not " +
-           json::shown(value),
-       argument.isRequired ? "give its value" : "give such a value, or remove it for torch's default");
-  return {};
+const InputSpec *ModelReader::firstInput(std::string_view role) const {
+  auto found = std::find_if(spec.inputs.begin(), spec.inputs.end(),
+                            [&](const InputSpec &input) { return input.role == role; });
+  return found == spec.inputs.end() ? nullptr : &*found;
 }
 
 void ModelReader::readArguments(const Value &value, const LayerType &type,
@@ -301,14 +193,12 @@ void ModelReader::readArguments(const Value &value, const LayerType &type,
     if (!given && argument.isRequired)
       return fail(value.position, std::string(type.name) + " has no " + json::inQuotes(argument.name),
                   "add it");
-    std::optional<ArgumentValue> read = given ? readArgument(*given, type, argument) : argument.defaultValue;
-    if (!read)
+    std::optional<ArgumentValue> read = given ? argumentFrom(*given, argument) : argument.defaultValue;
+    if (!read) {
+      error =
+          error ? error : argumentError(document.place(given->position), type, argument, json::shown(*given));
       return;
-    if (!argument.defaultOnly.empty() && *read != argument.defaultValue)
-      return fail(given->position,
-                  json::inQuotes(argument.name) + " of " + std::string(type.name) + " is " +
-                      json::shown(*given) + ", but " + std::string(argument.defaultOnly),
-                  std::string(argument.instead));
+    }
     arguments.emplace(argument.name, Argument{*read, source(given ? given->position : value.position)});
   }
   for (const NullArgument &argument : type.nullArguments)
@@ -322,30 +212,21 @@ void ModelReader::readArguments(const Value &value, const LayerType &type,
 void ModelReader::readLoss(const Value &value) {
   if (!isObject(value, "\"loss\""))
     return;
-  const Value *typeValue = require(value, "type", "the loss");
-  spec.loss.type = text(typeValue, "type");
+  require(value, "type", "the loss");
+  spec.loss.type = namedPart(value, "type", spec.loss);
   if (error)
     return;
+  if (Result<void> known = checkLossType(spec.loss.type, spec.loss.partPosition("type")); !known) {
+    error = known.takeError();
+    return;
+  }
   const LayerType *type = findLayerType(spec.loss.type);
-  std::vector<std::string_view> losses = layerTypeNames(true);
-  if (!type || !type->isLoss)
-    return fail(typeValue->position,
-                type ? spec.loss.type + " is a layer, not a loss"
-                     : "unknown loss " + json::inQuotes(spec.loss.type),
-                "did you mean " + json::inQuotes(json::nearestName(spec.loss.type, losses)) + "? Known are " +
-                    json::joined(losses));
   checkKeys(value, spec.loss.type, {"type"}, type);
   readArguments(value, *type, spec.loss.arguments);
-  auto label =
-      std::find_if(spec.inputs.begin(), spec.inputs.end(), [](auto &input) { return input.role == "label"; });
-  if (label->dtype != type->labelType)
-    fail({label->position.line, label->position.column},
-         "the label " + json::inQuotes(label->name) + " has the dtype " + label->dtype + ", but " +
-             spec.loss.type + " reads " + std::string(type->labelType),
-         "change the dtype of the label or the loss");
   spec.loss.name = "loss";
   spec.loss.position = source(value.position);
-  spec.loss.inputs = {spec.layers.back().name, label->name};
+  const InputSpec *label = firstInput("label");
+  spec.loss.inputs = {spec.layers.back().name, label ? label->name : ""};
 }
 
 void ModelReader::readMetrics(const Value &object) {
@@ -361,9 +242,7 @@ void ModelReader::readMetrics(const Value &object) {
       fail(metric.position, "unknown metric " + json::inQuotes(name), "known is \"accuracy\"");
     if (spec.accuracy)
       fail(metric.position, "the metric \"accuracy\" occurs twice", "remove one of the two");
-    if (spec.loss.type != "CrossEntropyLoss")
-      fail(metric.position, "\"accuracy\" counts correct classes, but " + spec.loss.type + " has no classes",
-           "remove it or use CrossEntropyLoss");
+    spec.parts["accuracy"] = source(metric.position);
     spec.accuracy = true;
   }
 }
@@ -371,15 +250,18 @@ void ModelReader::readMetrics(const Value &object) {
 Result<ModelSpec> ModelReader::read() {
   const Value &root = document.root;
   spec.sha256 = document.sha256;
+  spec.position = source(root.position);
   if (isObject(root, "a model file"))
     checkKeys(root, "the model file", {"name", "inputs", "layers", "loss", "metrics", "$schema"});
-  if (!error)
-    spec.name = name(require(root, "name", "the model file"));
+  if (!error) {
+    require(root, "name", "the model file");
+    spec.name = namedPart(root, "name", spec);
+  }
   const std::vector<Value> *inputs = error ? nullptr : listOf(root, "inputs", "the model file");
+  if (inputs)
+    spec.parts["inputs"] = source(root.find("inputs")->position);
   for (std::size_t i = 0; inputs && i < inputs->size() && !error; ++i)
     readInput((*inputs)[i]);
-  if (!error)
-    checkInputs(root.find("inputs")->position);
   const std::vector<Value> *layers = error ? nullptr : listOf(root, "layers", "the model file");
   if (layers)
     readLayers(*layers);
@@ -390,6 +272,8 @@ Result<ModelSpec> ModelReader::read() {
     readMetrics(root);
   if (error)
     return *std::move(error);
+  if (Result<void> checked = check(spec); !checked)
+    return checked.takeError();
   return std::move(spec);
 }
 

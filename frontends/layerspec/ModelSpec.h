@@ -1,5 +1,4 @@
-// A LayerSpec model file as plain data: what the JSON says, checked for names, types and arguments, not yet
-// for shapes.
+// A model as a list of layers, as plain data: what a model file says, or a program fills in.
 #ifndef STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELSPEC_H
 #define STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELSPEC_H
 
@@ -14,9 +13,20 @@
 namespace stagewright {
 
 struct SourcePosition {
-  std::string file;
+  std::string file;         ///< empty: not from a file
   int line = 0, column = 0; ///< both from 1
   std::string text() const { return file + ":" + std::to_string(line) + ":" + std::to_string(column); }
+};
+
+/// Where an entry stands, and where the parts of it do that a message may point at: keys, and items of lists
+/// ("shape/1").
+struct EntryPosition {
+  SourcePosition position;
+  std::map<std::string, SourcePosition> parts;
+  const SourcePosition &partPosition(const std::string &part) const {
+    auto found = parts.find(part);
+    return found == parts.end() ? position : found->second;
+  }
 };
 
 using ArgumentValue = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>>;
@@ -27,38 +37,41 @@ struct Argument {
 };
 
 /// A tensor that the data source provides. `shape` is that of one sample.
-struct InputSpec {
+struct InputSpec : EntryPosition {
   std::string name;
   std::string role;  ///< "feature" or "label"
   std::string dtype; ///< "f32" (features; u8 sources are converted), "i32" (class labels)
   std::vector<std::int64_t> shape;
   /// A u8 source value v becomes (v * scale - mean) / deviation.
   double scale = 1, mean = 0, deviation = 1;
-  SourcePosition position;
 };
 
 /// One entry of the list. `arguments` holds every argument of the type, defaults filled in.
-struct LayerSpec {
+struct LayerSpec : EntryPosition {
   std::string type; ///< a torch.nn type, e.g. "Linear"
   std::string name;
-  std::vector<std::string>
-      inputs; ///< names of earlier layers or model inputs; empty in the file = the previous layer
+  std::vector<std::string> inputs; ///< names of earlier layers or of features
   std::map<std::string, Argument> arguments;
-  SourcePosition position;
 };
 
-struct ModelSpec {
+struct ModelSpec : EntryPosition {
   std::string name;
   std::vector<InputSpec> inputs;
   std::vector<LayerSpec> layers;
-  LayerSpec loss;        ///< inputs: the last layer and the label
+  LayerSpec loss;        ///< inputs: the last layer and the label; its name is not used
   bool accuracy = false; ///< "metrics": ["accuracy"]
   std::string sha256;    ///< hex, of the file
 };
 
-/// Reads a model file. Errors (ErrorKind::User, with file:line:column): syntax, duplicate key, unknown key,
-/// unknown layer type or argument (with the nearest name), missing argument, wrong argument type or range,
-/// duplicate layer name, unknown input.
+/// What holds of every model, whoever made it: names (not empty, no slash, no control character, each used
+/// once), roles, dtypes and sizes of the inputs, types and arguments of the layers, inputs of layers that
+/// come earlier, every feature read, a loss that fits its label. Shapes are the importer's part. Errors are
+/// ErrorKind::User at the place in the file; of a model without a file, the place is the entry's name.
+Result<void> check(const ModelSpec &model);
+
+/// Reads a model file and checks it. Errors (ErrorKind::User, with file:line:column): syntax, duplicate key,
+/// unknown key (with the nearest name), a value of a wrong JSON type, a missing argument, and those of
+/// check().
 Result<ModelSpec> readModelSpec(const std::string &path);
 
 } // namespace stagewright

@@ -18,6 +18,10 @@ const std::string kLoss = "\n\"loss\": {\"type\": \"CrossEntropyLoss\"}}";
 std::string withLayers(const std::string &layers) {
   return kInputs + "\"layers\": [\n" + layers + "\n]," + kLoss;
 }
+/// A model of this name, at line 1, column 10.
+std::string withName(const std::string &name) {
+  return withLayers("{\"type\": \"Tanh\"}").replace(9, 3, name);
+}
 /// A model with this loss from column 9 of line 5, and what follows.
 std::string withLoss(const std::string &loss) {
   return kInputs + "\"layers\": [{\"type\": \"Tanh\"}],\n\"loss\": " + loss + "}";
@@ -49,9 +53,9 @@ TEST(ModelErrors, TheFile) {
       {"{}", "1:1", {"no \"name\""}},
       {"{\"nam\": 1}", "1:2", {"\"nam\"", "did you mean \"name\""}},
       {"{\"name\": 7}", "1:10", {"a string", "7"}},
-      {"{\"name\": \"\"}", "1:10", {"empty"}},
-      {"{\"name\": \"a/b\"}", "1:10", {"slash"}},
-      {"{\"name\": \"a\\u0007\"}", "1:10", {"control character"}},
+      {withName("\"\""), "1:10", {"empty"}},
+      {withName("\"a/b\""), "1:10", {"slash"}},
+      {withName("\"a\\u0007\""), "1:10", {"control character"}},
       {"{\"name\": \"m\"}", "1:1", {"no \"inputs\""}},
       {"{\"name\": \"m\", \"inputs\": {}}", "1:25", {"a list", "an object"}},
       {"{\"name\": \"m\", \"inputs\": []}", "1:25", {"a list"}},
@@ -99,9 +103,13 @@ TEST(ModelErrors, Inputs) {
        "2:78",
        {"more than 2147483647 elements"}},
       {withInput(
-           "{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [1,1,1,1,1,1,1,1,1]}"),
+           "{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [1,1,1,1,1,1,1,1]}"),
        "2:70",
-       {"8"}},
+       {"at most 7 sizes"}}, // the batch is the eighth
+      {withInput("{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4]},\n"
+                 "{\"name\": \"spare\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4]}"),
+       "3:1",
+       {"no layer reads the input \"spare\"", "remove it"}},
       {withInput(
            "{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": [4], \"deviation\": 0}"),
        "2:88",

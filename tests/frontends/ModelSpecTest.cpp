@@ -81,7 +81,7 @@ TEST(ModelSpec, EveryArgumentOfEveryType) {
       {"type": "ReLU", "inplace": true, "inputs": ["1"]},
       {"type": "GELU"},
       {"type": "GELU", "approximate": "tanh", "name": "g.1 \u00e4"},
-      {"type": "Tanh", "inputs": ["x"]},
+      {"type": "Tanh", "inputs": ["x2"]},
     ],
     "loss": {"type": "MSELoss", "reduction": "mean", "size_average": null},
   })");
@@ -98,11 +98,51 @@ TEST(ModelSpec, EveryArgumentOfEveryType) {
   EXPECT_EQ(argument<std::string>(model.layers[3], "approximate"), "none");
   EXPECT_EQ(argument<std::string>(model.layers[4], "approximate"), "tanh");
   EXPECT_EQ(model.layers[4].name, "g.1 \xC3\xA4");
-  EXPECT_EQ(model.layers[5].inputs, std::vector<std::string>{"x"});
+  EXPECT_EQ(model.layers[5].inputs, std::vector<std::string>{"x2"});
   EXPECT_EQ(model.layers[5].name, "5");
   EXPECT_EQ(model.inputs[1].mean, -1);
   EXPECT_EQ(model.loss.inputs, (std::vector<std::string>{"5", "y"}));
   EXPECT_FALSE(model.accuracy);
   for (const LayerSpec &layer : model.layers)
     EXPECT_EQ(layer.arguments.size(), findLayerType(layer.type)->arguments.size());
+}
+
+// A program that fills in a ModelSpec meets the same rules as a file.
+TEST(ModelSpec, CheckNeedsNoFile) {
+  Result<ModelSpec> read = readModelSpec(STAGEWRIGHT_MODELS "/fashion_mlp/model.json");
+  ASSERT_TRUE(read);
+  ModelSpec good = *read;
+  for (LayerSpec &layer : good.layers) {
+    layer.position = {};
+    layer.parts.clear();
+    for (auto &[name, argument] : layer.arguments)
+      argument.position = {};
+  }
+  EXPECT_TRUE(check(good));
+  auto refused = [&](auto change, const std::string &place, const std::string &what) {
+    ModelSpec bad = good;
+    change(bad);
+    Result<void> checked = check(bad);
+    ASSERT_FALSE(checked) << what;
+    EXPECT_EQ(checked.error().kind, ErrorKind::User);
+    EXPECT_EQ(checked.error().place, place);
+    EXPECT_NE(checked.error().what.find(what), std::string::npos) << checked.error().text();
+    EXPECT_FALSE(checked.error().advice.empty()) << what;
+  };
+  auto arguments = [](ModelSpec & m) -> auto & {
+    return m.layers[1].arguments;
+  };
+  refused([](ModelSpec &m) { m.layers[1].type = "Liner"; }, "layers", "unknown layer type");
+  refused([](ModelSpec &m) { m.layers[1].type = "MSELoss"; }, "layers", "a loss, not a layer");
+  refused([](ModelSpec &m) { m.layers[1].name = "a/b"; }, "\"a/b\"", "a slash");
+  refused([](ModelSpec &m) { m.layers[1].inputs = {"relu"}; }, "layer \"fc1\"", "no earlier layer");
+  refused([](ModelSpec &m) { m.layers[1].inputs = {}; }, "layer \"fc1\"", "reads nothing");
+  refused([](ModelSpec &m) { m.layers.clear(); }, read->position.text(), "no layers");
+  refused([](ModelSpec &m) { m.loss.inputs = {}; }, read->loss.position.text(),
+          "the last layer and the label");
+  refused([&](ModelSpec &m) { arguments(m).erase("bias"); }, "layer \"fc1\"", "has no \"bias\"");
+  refused([&](ModelSpec &m) { arguments(m)["bias"].value = 1.0; }, "layer \"fc1\"", "true or false");
+  refused([&](ModelSpec &m) { arguments(m)["in_features"].value = std::int64_t(0); }, "layer \"fc1\"",
+          "from 1");
+  refused([&](ModelSpec &m) { arguments(m)["out"].value = true; }, "layer \"fc1\"", "no argument \"out\"");
 }

@@ -1,0 +1,290 @@
+#include "frontends/layerspec/ModelCheck.h"
+
+#include "catalogue/Catalogue.h"
+#include "frontends/json/NearestName.h"
+#include "frontends/layerspec/Arguments.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace stagewright {
+
+std::string placeOf(const SourcePosition &position, const std::string &entry) {
+  return position.file.empty() ? entry : position.text();
+}
+
+static std::string ofLayer(const LayerSpec &layer) {
+  return "layer " + json::inQuotes(layer.name);
+}
+
+void ModelCheck::fail(const SourcePosition &position, const std::string &entry, std::string what,
+                      std::string advice) {
+  if (!error)
+    error = userError(placeOf(position, entry), std::move(what), std::move(advice));
+}
+
+void ModelCheck::checkName(const std::string &name, const EntryPosition &entry) {
+  const SourcePosition &position = entry.partPosition("name");
+  if (name.empty())
+    fail(position, "model", "a name must not be empty", "give a name, or leave the key out of a layer");
+  auto isForbidden = [](unsigned char c) { return c == '/' || c < 0x20 || c == 0x7F; };
+  if (std::any_of(name.begin(), name.end(), isForbidden))
+    fail(position, json::inQuotes(name),
+         "the name " + json::inQuotes(name) + " contains a slash or a control character",
+         "names are parts of parameter names, such as fc1.weight");
+}
+
+void ModelCheck::declare(const std::string &name, const EntryPosition &entry) {
+  checkName(name, entry);
+  const SourcePosition &position = entry.partPosition("name");
+  auto [earlier, isNew] = declared.try_emplace(name, placeOf(position, json::inQuotes(name)));
+  if (!isNew)
+    fail(position, json::inQuotes(name),
+         "the name " + json::inQuotes(name) + " occurs twice, first at " + earlier->second,
+         "give every layer and every input a name of its own");
+}
+
+const InputSpec *ModelCheck::inputNamed(const std::string &name, std::string_view role) const {
+  auto found = inputs.find(name);
+  return found == inputs.end() || found->second->role != role ? nullptr : found->second;
+}
+
+// ---- Inputs ---------------------------------------------------------------------------------------------
+
+void ModelCheck::checkInput(const InputSpec &input) {
+  declare(input.name, input);
+  inputs.try_emplace(input.name, &input);
+  const std::string entry = "input " + json::inQuotes(input.name);
+  if (input.role != "feature" && input.role != "label")
+    return fail(input.partPosition("role"), entry,
+                "the role must be \"feature\" or \"label\", not " + json::inQuotes(input.role),
+                "a feature is read by the first layer, a label by the loss");
+  if (input.dtype != "f32" && (input.dtype != "i32" || input.role != "label"))
+    return fail(input.partPosition("dtype"), entry,
+                "the dtype of a " + input.role + " cannot be " + json::inQuotes(input.dtype),
+                "use \"f32\", or \"i32\" for a label of classes; sources of bytes are converted to \"f32\"");
+  checkShape(input);
+  for (double number : {input.scale, input.mean, input.deviation})
+    if (!std::isfinite(number))
+      fail(input.position, entry, "scale, mean and deviation must be finite numbers", "correct them");
+  if (input.deviation <= 0)
+    fail(input.partPosition("deviation"), entry, "the deviation must be above 0",
+         "give the standard deviation of the training samples, or remove it");
+  bool isPlain = input.scale == 1 && input.mean == 0 && input.deviation == 1;
+  if (input.role == "label" && !isPlain)
+    fail(input.position, entry, "scale, mean and deviation belong to a feature, and this is a label",
+         "remove them");
+}
+
+void ModelCheck::checkShape(const InputSpec &input) {
+  const std::string entry = "input " + json::inQuotes(input.name);
+  constexpr std::size_t kSizes = catalogue::kMaxDimensions - 1; // the batch is one more
+  if (input.shape.size() > kSizes)
+    return fail(input.partPosition("shape"), entry,
+                "\"shape\" must be a list of at most " + std::to_string(kSizes) +
+                    " sizes, that of one sample",
+                "for example [1, 28, 28]");
+  std::int64_t elements = 1;
+  for (std::size_t i = 0; i < input.shape.size(); ++i) {
+    std::int64_t size = input.shape[i];
+    bool isSize = size >= 1 && size <= INT32_MAX;
+    if (!isSize || (elements *= size) > INT32_MAX)
+      return fail(input.partPosition("shape/" + std::to_string(i)), entry,
+                  isSize ? "a sample has more than 2147483647 elements"
+                         : "a size must be an integer from 1 to 2147483647, not " + std::to_string(size),
+                  "give the shape of one sample, without the batch");
+  }
+}
+
+void ModelCheck::checkRoles() {
+  auto count = [&](std::string_view role) {
+    return std::count_if(model.inputs.begin(), model.inputs.end(),
+                         [&](const InputSpec &i) { return i.role == role; });
+  };
+  if (count("feature") == 0)
+    fail(model.partPosition("inputs"), "model", "the model has no input of the role \"feature\"",
+         "add one: the first layer reads it");
+  if (count("label") != 1)
+    fail(model.partPosition("inputs"), "model",
+         "the model has " + std::to_string(count("label")) +
+             " inputs of the role \"label\", but the loss needs one",
+         "keep the one that the loss reads");
+}
+
+/// The data source provides every input: one that nobody reads is a mistake in the model.
+void ModelCheck::checkFeaturesAreRead() {
+  std::set<std::string_view> read;
+  for (const LayerSpec &layer : model.layers)
+    read.insert(layer.inputs.begin(), layer.inputs.end());
+  for (const InputSpec &input : model.inputs)
+    if (input.role == "feature" && !read.contains(input.name))
+      fail(input.position, "input " + json::inQuotes(input.name),
+           "no layer reads the input " + json::inQuotes(input.name),
+           "remove it, or name it in the \"inputs\" of a layer");
+}
+
+// ---- Layers ---------------------------------------------------------------------------------------------
+
+Result<void> checkLayerTypes(const std::vector<std::pair<std::string, SourcePosition>> &types) {
+  constexpr std::size_t kNamed = 32;                // enough for one message
+  std::vector<std::pair<std::string, int>> unknown; // in order of first use
+  const SourcePosition *first = nullptr;
+  for (auto &[name, position] : types) {
+    if (findLayerType(name))
+      continue;
+    first = first ? first : &position;
+    auto known =
+        std::find_if(unknown.begin(), unknown.end(), [&](auto &entry) { return entry.first == name; });
+    if (known != unknown.end())
+      ++known->second;
+    else if (unknown.size() < kNamed)
+      unknown.emplace_back(name, 1);
+  }
+  if (first) {
+    std::string what = unknown.size() == 1 ? "unknown layer type " : "unknown layer types ", advice;
+    std::vector<std::string_view> known = layerTypeNames(false);
+    for (auto &[name, count] : unknown) {
+      bool isFirst = name == unknown.front().first;
+      what += (isFirst ? "" : ", ") + json::inQuotes(name) + " (" + std::to_string(count) +
+              (count == 1 ? " layer)" : " layers)");
+      advice += (isFirst ? "the nearest to " : ", to ") + json::inQuotes(name) + " is " +
+                std::string(json::nearestName(name, known));
+    }
+    return userError(placeOf(*first, "layers"), what, advice + "; known are " + json::joined(known));
+  }
+  for (auto &[name, position] : types)
+    if (findLayerType(name)->isLoss)
+      return userError(placeOf(position, "layers"), name + " is a loss, not a layer",
+                       "write it under the key \"loss\"");
+  return {};
+}
+
+void ModelCheck::checkLayer(const LayerSpec &layer) {
+  const LayerType &type = *findLayerType(layer.type);
+  checkArguments(layer, type);
+  if (layer.inputs.empty())
+    fail(layer.position, ofLayer(layer), layer.type + " reads nothing", "name its input");
+  for (std::size_t i = 0; i < layer.inputs.size(); ++i)
+    checkLayerInput(layer, i);
+  if (layer.inputs.size() > 1)
+    fail(layer.partPosition("inputs/1"), ofLayer(layer),
+         layer.type + " reads one tensor, but \"inputs\" names " + std::to_string(layer.inputs.size()),
+         "keep one of them");
+  declare(layer.name, layer);
+}
+
+void ModelCheck::checkArguments(const LayerSpec &layer, const LayerType &type) {
+  for (const ArgumentType &argument : type.arguments) {
+    auto given = layer.arguments.find(std::string(argument.name));
+    if (given == layer.arguments.end())
+      return fail(layer.position, ofLayer(layer), layer.type + " has no " + json::inQuotes(argument.name),
+                  "add it");
+    const auto &[value, position] = given->second;
+    if (!accepts(argument, value)) {
+      error = error ? error : argumentError(placeOf(position, ofLayer(layer)), type, argument, shown(value));
+      return;
+    }
+    if (!argument.defaultOnly.empty() && value != argument.defaultValue)
+      return fail(position, ofLayer(layer),
+                  json::inQuotes(argument.name) + " of " + layer.type + " is " + shown(value) + ", but " +
+                      std::string(argument.defaultOnly),
+                  std::string(argument.instead));
+  }
+  for (const auto &[name, argument] : layer.arguments) {
+    bool isKnown = std::any_of(type.arguments.begin(), type.arguments.end(),
+                               [&](const ArgumentType &known) { return known.name == name; });
+    if (!isKnown)
+      fail(argument.position, ofLayer(layer), layer.type + " has no argument " + json::inQuotes(name),
+           "remove it");
+  }
+}
+
+void ModelCheck::checkLayerInput(const LayerSpec &layer, std::size_t index) {
+  const std::string &name = layer.inputs[index];
+  const SourcePosition &position = layer.partPosition("inputs/" + std::to_string(index));
+  if (inputNamed(name, "label"))
+    fail(position, ofLayer(layer),
+         "the input " + json::inQuotes(name) + " is a label, which the loss alone reads",
+         "name a feature or an earlier layer");
+  if (error || declared.contains(name))
+    return;
+  std::vector<std::string_view> known;
+  for (const InputSpec &input : model.inputs)
+    if (input.role == "feature")
+      known.push_back(input.name);
+  for (std::size_t i = 0; i < layersSoFar; ++i)
+    known.push_back(model.layers[i].name);
+  fail(position, ofLayer(layer), "no earlier layer and no input is named " + json::inQuotes(name),
+       "did you mean " + json::inQuotes(json::nearestName(name, known)) + "?");
+}
+
+// ---- Loss -----------------------------------------------------------------------------------------------
+
+Result<void> checkLossType(const std::string &name, const SourcePosition &position) {
+  const LayerType *type = findLayerType(name);
+  if (type && type->isLoss)
+    return {};
+  std::vector<std::string_view> losses = layerTypeNames(true);
+  return userError(placeOf(position, "loss"),
+                   type ? name + " is a layer, not a loss" : "unknown loss " + json::inQuotes(name),
+                   "did you mean " + json::inQuotes(json::nearestName(name, losses)) + "? Known are " +
+                       json::joined(losses));
+}
+
+void ModelCheck::checkLoss() {
+  const LayerType &type = *findLayerType(model.loss.type);
+  checkArguments(model.loss, type);
+  const std::vector<std::string> &read = model.loss.inputs;
+  const InputSpec *label = read.size() == 2 ? inputNamed(read[1], "label") : nullptr;
+  if (!label || read[0] != model.layers.back().name)
+    return fail(model.loss.position, "loss", "a loss reads the last layer and the label",
+                "name these two as its inputs");
+  if (label->dtype != type.labelType)
+    fail(label->position, "input " + json::inQuotes(label->name),
+         "the label " + json::inQuotes(label->name) + " has the dtype " + label->dtype + ", but " +
+             model.loss.type + " reads " + std::string(type.labelType),
+         "change the dtype of the label or the loss");
+}
+
+void ModelCheck::checkMetrics() {
+  if (model.accuracy && model.loss.type != "CrossEntropyLoss")
+    fail(model.partPosition("accuracy"), "metrics",
+         "\"accuracy\" counts correct classes, but " + model.loss.type + " has no classes",
+         "remove it or use CrossEntropyLoss");
+}
+
+Result<void> ModelCheck::run() {
+  checkName(model.name, model);
+  for (const InputSpec &input : model.inputs)
+    checkInput(input);
+  checkRoles();
+  if (model.layers.empty())
+    fail(model.partPosition("layers"), "model", "the model has no layers", "add at least one");
+  if (error)
+    return *error;
+  std::vector<std::pair<std::string, SourcePosition>> types;
+  for (const LayerSpec &layer : model.layers)
+    types.emplace_back(layer.type, layer.partPosition("type"));
+  if (Result<void> known = checkLayerTypes(types); !known)
+    return known;
+  for (const LayerSpec &layer : model.layers) {
+    checkLayer(layer);
+    ++layersSoFar;
+  }
+  if (error)
+    return *error;
+  if (Result<void> known = checkLossType(model.loss.type, model.loss.partPosition("type")); !known)
+    return known;
+  checkLoss();
+  checkMetrics();
+  checkFeaturesAreRead();
+  if (error)
+    return *error;
+  return {};
+}
+
+Result<void> check(const ModelSpec &model) {
+  return ModelCheck(model).run();
+}
+
+} // namespace stagewright

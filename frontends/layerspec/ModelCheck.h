@@ -1,0 +1,52 @@
+// The rules of a model that are not about its file.
+#ifndef STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELCHECK_H
+#define STAGEWRIGHT_FRONTENDS_LAYERSPEC_MODELCHECK_H
+
+#include "frontends/layerspec/LayerTypes.h"
+
+#include <map>
+#include <optional>
+#include <set>
+
+namespace stagewright {
+
+/// Where a model without a file has an entry: the place is then the entry's name.
+std::string placeOf(const SourcePosition &position, const std::string &entry);
+
+/// All unknown layer types at once, with their counts and the nearest known ones; then a loss among the
+/// layers.
+Result<void> checkLayerTypes(const std::vector<std::pair<std::string, SourcePosition>> &types);
+Result<void> checkLossType(const std::string &type, const SourcePosition &position);
+
+/// One check of one model. The first error stays.
+class ModelCheck {
+public:
+  explicit ModelCheck(const ModelSpec &model) : model(model) {}
+  Result<void> run();
+
+private:
+  void fail(const SourcePosition &position, const std::string &entry, std::string what, std::string advice);
+  void checkName(const std::string &name, const EntryPosition &entry);
+  /// A name is unique among layers and inputs.
+  void declare(const std::string &name, const EntryPosition &entry);
+  void checkInput(const InputSpec &input);
+  void checkShape(const InputSpec &input);
+  void checkRoles();
+  void checkLayer(const LayerSpec &layer);
+  void checkArguments(const LayerSpec &layer, const LayerType &type);
+  void checkLayerInput(const LayerSpec &layer, std::size_t index);
+  void checkLoss();
+  void checkMetrics();
+  void checkFeaturesAreRead();
+  const InputSpec *inputNamed(const std::string &name, std::string_view role) const;
+
+  const ModelSpec &model;
+  std::optional<Error> error;
+  std::map<std::string_view, std::string> declared; ///< names of inputs and layers so far, and places
+  std::map<std::string_view, const InputSpec *> inputs;
+  std::size_t layersSoFar = 0;
+};
+
+} // namespace stagewright
+
+#endif
