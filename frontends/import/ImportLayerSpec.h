@@ -11,8 +11,9 @@
 namespace stagewright {
 
 /// A module with the declarations, the settings and one layer.model on a micro-batch of config.microBatchSize
-/// samples. Shapes are inferred on the way. Errors (ErrorKind::User, at the layer's place in the file):
-/// shapes that do not match.
+/// samples. Shapes are inferred on the way. Errors (ErrorKind::User, at the layer's place in the file): those
+/// of check(model), shapes that do not match, sizes beyond the catalogue's limits, a model without
+/// parameters.
 Result<mlir::OwningOpRef<mlir::ModuleOp>> importLayerSpec(mlir::MLIRContext &context, const ModelSpec &model,
                                                           const Config &config);
 

@@ -263,8 +263,10 @@ Result<ModelSpec> ModelReader::read() {
   for (std::size_t i = 0; inputs && i < inputs->size() && !error; ++i)
     readInput((*inputs)[i]);
   const std::vector<Value> *layers = error ? nullptr : listOf(root, "layers", "the model file");
-  if (layers)
+  if (layers) {
+    spec.parts["layers"] = source(root.find("layers")->position);
     readLayers(*layers);
+  }
   const Value *loss = error ? nullptr : require(root, "loss", "the model file");
   if (loss)
     readLoss(*loss);

@@ -57,15 +57,15 @@ def Layer_ParameterOp : Layer_Op<"parameter", [Symbol]> {
   let hasVerifier = 1;
 }
 
-def Layer_InputOp : Layer_Op<"input", [Symbol]> {
+def Layer_InputOp : Layer_Op<"input"> {
   let summary = "A tensor that the data source fills, by the shape of one sample";
   let description = [{
     Role "feature", "label", or "rows" (the number of valid rows of the micro-batch). An 8-bit source value v becomes
     (v * scale - mean) / deviation.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$role, TypeAttrOf<AnyStaticTensor>:$sample,
+  let arguments = (ins StrAttr:$name, StrAttr:$role, TypeAttrOf<AnyStaticTensor>:$sample,
                        F64Attr:$scale, F64Attr:$mean, F64Attr:$deviation);
-  let assemblyFormat = [{ $sym_name $role $sample `scale` `(` $scale `)` `mean` `(` $mean `)`
+  let assemblyFormat = [{ $name $role $sample `scale` `(` $scale `)` `mean` `(` $mean `)`
                           `deviation` `(` $deviation `)` attr-dict }];
   let hasVerifier = 1;
 }
@@ -78,15 +78,15 @@ def Layer_LossOp : Layer_Op<"loss"> {
 
 // ---- Structure ---------------------------------------------------------------------------------------------------
 
-def Layer_ModelOp : Layer_Op<"model", [Symbol, IsolatedFromAbove, SingleBlock]> {
+def Layer_ModelOp : Layer_Op<"model", [IsolatedFromAbove, SingleBlock]> {
   let summary = "The model on one micro-batch";
   let description = [{
     One block argument per `layer.input`, in order, with the batch dimension in front ("rows": tensor<1xi32>). The body
     is a list of `layer.block`; the one marked `loss` comes last and belongs to the last stage.
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name);
+  let arguments = (ins StrAttr:$name);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
+  let assemblyFormat = "$name attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;
 }
 

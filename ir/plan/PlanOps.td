@@ -63,6 +63,13 @@ def Plan_ValueAttr : Plan_Attr<"Value", "value"> {
   let summary = "Role and name of a value of a stage";
   let parameters = (ins EnumParameter<Plan_Role>:$role, StringRefParameter<>:$name);
   let assemblyFormat = "`<` $role `,` $name `>`";
+  let extraClassDeclaration = [{
+    /// Parameter and state of an optimizer state, "parameter:state". Of any other role: the name, and nothing.
+    std::pair<::llvm::StringRef, ::llvm::StringRef> parameterAndState() const {
+      // A layer's name may hold colons, a state's does not.
+      return getRole() == Role::State ? getName().rsplit(':') : std::pair(getName(), ::llvm::StringRef());
+    }
+  }];
 }
 def Plan_ValueArrayAttr : TypedArrayAttrBase<Plan_ValueAttr, "values of a stage">;
 

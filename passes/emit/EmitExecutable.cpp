@@ -62,6 +62,9 @@ public:
       }
       root.variants.push_back(std::move(variant));
     }
+    if (error) {
+      return *error;
+    }
     flatbuffers::FlatBufferBuilder builder(1 << 16);
     builder.Finish(file::Executable::Pack(builder, &root), file::ExecutableIdentifier());
     std::vector<uint8_t> bytes(builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
@@ -78,7 +81,7 @@ private:
         continue; // bound as input -1
       }
       auto table = std::make_unique<file::ModelInputT>();
-      table->name = input.getSymName().str();
+      table->name = input.getName().str();
       table->role = input.getRole().str();
       table->dtype = dtypeOf(input.getSample());
       table->sample_shape = shapeOf(input.getSample());
@@ -318,7 +321,14 @@ private:
   }
 
   void place(command::PlacementOp op, file::RankPlanT &table) {
-    int parameter = parameterIndex.lookup(op.getParameter());
+    auto known = parameterIndex.find(op.getParameter());
+    if (known == parameterIndex.end()) {
+      error = error ? error
+                    : bugError("command.placement", "places the parameter " + op.getParameter().str() +
+                                                        ", which no layer.parameter declares");
+      return;
+    }
+    int parameter = known->second;
     auto found = llvm::find_if(table.placements, [&](auto &entry) { return entry->parameter == parameter; });
     if (found == table.placements.end()) {
       auto entry = std::make_unique<file::PlacementT>();
@@ -346,6 +356,7 @@ private:
   plan::SettingsOp settings;
   file::ExecutableT root;
   llvm::StringMap<int> parameterIndex;
+  std::optional<Error> error;
 };
 
 } // namespace

@@ -140,7 +140,7 @@ private:
     llvm::StringMap<int64_t> inputs; // "rows" is -1
     int64_t next = 0;
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
-      inputs[input.getSymName()] = input.getRole() == "rows" ? -1 : next++;
+      inputs[input.getName()] = input.getRole() == "rows" ? -1 : next++;
     }
     for (plan::PlacementOp place : rank.getBody().getOps<plan::PlacementOp>()) {
       plan::ValueAttr name = place.getValue();
@@ -149,7 +149,7 @@ private:
       }
       RankedTensorType type = types[name];
       command::SliceAttr where = slice(stage.getIndex(), name, type);
-      auto [parameter, state] = name.getName().split(':');
+      auto [parameter, state] = name.parameterAndState();
       if (name.getRole() == Role::Input) {
         command::InputOp::create(builder, made(stage.getLoc()), inputs.lookup(name.getName()),
                                  stage.getIndex(), place.getPool(), place.getOffset(), type.getShape());

@@ -133,10 +133,9 @@ private:
     int64_t index = stage.getIndex();
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) { // import order
       for (auto &[name, value] : values) {
-        StringRef owner = name.getName().split(':').first;
-        bool persistent = name.getRole() == Role::Parameter || name.getRole() == Role::Accumulator;
-        if ((persistent && name.getName() == parameter.getSymName()) ||
-            (name.getRole() == Role::State && owner == parameter.getSymName())) {
+        Role role = name.getRole();
+        bool persistent = role == Role::Parameter || role == Role::Accumulator || role == Role::State;
+        if (persistent && name.parameterAndState().first == parameter.getSymName()) {
           memory.placeFixed(index, name, value.type);
         }
       }

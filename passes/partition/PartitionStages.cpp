@@ -50,7 +50,7 @@ private:
     auto block = value.getDefiningOp<layer::BlockOp>();
     std::string name = block.getName().str();
     unsigned number = cast<OpResult>(value).getResultNumber();
-    return number == 0 ? name : name + ":" + std::to_string(number);
+    return number == 0 ? name : name + "/" + std::to_string(number);
   }
 
   /// Values made in stages <= `stage` and used in later ones, in order of definition: what crosses behind
@@ -117,7 +117,7 @@ private:
     for (auto [outer, inner] : llvm::zip(block.getInputs(), block.getBody().getArguments())) {
       if (!mapping.contains(outer)) { // a model input, met for the first time in this stage
         auto number = cast<BlockArgument>(outer).getArgNumber();
-        arguments.push_back(named(Role::Input, (*std::next(inputs.begin(), number)).getSymName()));
+        arguments.push_back(named(Role::Input, (*std::next(inputs.begin(), number)).getName()));
         mapping.map(outer, body->addArgument(outer.getType(), outer.getLoc()));
       }
       mapping.map(inner, mapping.lookup(outer));

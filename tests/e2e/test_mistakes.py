@@ -11,8 +11,9 @@ from program import FASHION_DATA, FASHION_MODEL, GOLDENS, ProgramTest, configura
 class Refusal(ProgramTest):
     def refused(self, *arguments, place, says, advice=None, code=2):
         """Runs the program and checks that it refuses: the message names `place`, holds every word of `says` and of
-        `advice`, is one line, and the folder is as before."""
-        before = self.listing()
+        `advice`, is one line, and the folder is as before, with the x.stage that was there."""
+        before, older = self.listing(), self.folder / "x.stage"
+        stage = older.read_bytes() if older.exists() else None
         done = run(*arguments, folder=self.folder)
         text = str(done)
         self.assertEqual(done.code, code, text)
@@ -25,6 +26,7 @@ class Refusal(ProgramTest):
             self.assertIn(word, lines[0], text)
         self.assertIn("; ", lines[0], f"no advice\n{text}")
         self.assertEqual(self.listing(), before, text)
+        self.assertEqual(older.read_bytes() if older.exists() else None, stage, text)
         return lines[0]
 
     def refused_compile(self, model, config, *options, **expected):
@@ -103,6 +105,32 @@ class Model(Refusal):
             spec["layers"][3]["name"] = "fc1"
 
         self.check(change, says="fc1")
+
+    def test_input_that_no_layer_reads_leaves_the_old_file(self):
+        def change(spec):
+            spec["inputs"].append({"name": "spare", "role": "feature", "dtype": "f32", "shape": [3]})
+
+        self.write("x.stage", b"an older file")
+        self.check(change, says=["spare", "no layer reads"], advice="remove it")
+
+    def test_model_without_parameters(self):
+        def change(spec):
+            spec["layers"] = spec["layers"][:1]
+
+        self.check(change, says="no parameters", advice="Linear")
+
+    def test_huge_batch(self):
+        path = self.write("config.json", configuration(train_micro_batch_size_per_gpu=1500000000, gradient_accumulation_steps=1))
+        model = self.model(lambda spec: spec["inputs"][0].update(shape=[1, 28, 2800]))
+        self.refused_compile(model, path, place=model, says="elements", advice="train_micro_batch_size_per_gpu")
+
+    def test_text_that_the_loader_refuses_leaves_the_old_file(self):
+        config = self.write("config.json", configuration())
+        text = self.folder / "lower.mlir"
+        self.run_ok("compile", FASHION_MODEL, "-c", config, "--compile-to", "lower", "-o", text)
+        text.write_text(text.read_text().replace('"linear" version(1) block(1)', '"linear" version(1) block(99)'))
+        self.write("x.stage", b"an older file")
+        self.refused("compile", "--resume-from", text, "-o", "x.stage", place=text, says="refused by the loader")
 
     def test_more_stages_than_blocks(self):
         self.check(lambda spec: None, "--stages", 5, place="", says=["5", "4"])

@@ -19,6 +19,25 @@ CASES = {
         ),
         ["--stages", "3", "--schedule", "zb-h1", "--partition", "uniform"],
     ),
+    "names": (
+        {  # names with what separates words elsewhere, and the compiler's own words
+            "name": "losses",
+            "inputs": [
+                {"name": "losses", "role": "feature", "dtype": "f32", "shape": [4]},
+                {"name": "a:b.weight", "role": "label", "dtype": "i32", "shape": []},
+            ],
+            "layers": [
+                {"type": "Linear", "name": "a:b", "in_features": 4, "out_features": 5},
+                {"type": "Tanh", "name": "loss"},
+                {"type": "Linear", "name": "valid_rows", "in_features": 5, "out_features": 5},
+                {"type": "Linear", "name": 'a:b:c@d"e', "in_features": 5, "out_features": 3},
+            ],
+            "loss": {"type": "CrossEntropyLoss"},
+            "metrics": ["accuracy"],
+        },
+        configuration(),
+        ["--stages", "3"],
+    ),
     "regression": (GOLDENS / "regression" / "model.json", configuration(gradient_clipping=0.0), ["--schedule", "gpipe"]),
 }
 
@@ -26,6 +45,7 @@ CASES = {
 class Phases(ProgramTest):
     def test_stop_and_resume_after_each_phase(self):
         for name, (model, config, options) in CASES.items():
+            model = self.write(f"{name}.json", model) if isinstance(model, dict) else model
             want = self.compile(config, *options, model=model, name=name + ".stage").read_bytes()
             texts = set()
             for phase in PHASES:

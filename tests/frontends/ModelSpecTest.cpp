@@ -137,7 +137,7 @@ TEST(ModelSpec, CheckNeedsNoFile) {
   refused([](ModelSpec &m) { m.layers[1].name = "a/b"; }, "\"a/b\"", "a slash");
   refused([](ModelSpec &m) { m.layers[1].inputs = {"relu"}; }, "layer \"fc1\"", "no earlier layer");
   refused([](ModelSpec &m) { m.layers[1].inputs = {}; }, "layer \"fc1\"", "reads nothing");
-  refused([](ModelSpec &m) { m.layers.clear(); }, read->position.text(), "no layers");
+  refused([](ModelSpec &m) { m.layers.clear(); }, read->partPosition("layers").text(), "no layers");
   refused([](ModelSpec &m) { m.loss.inputs = {}; }, read->loss.position.text(),
           "the last layer and the label");
   refused([&](ModelSpec &m) { arguments(m).erase("bias"); }, "layer \"fc1\"", "has no \"bias\"");

@@ -18,6 +18,6 @@
 // CHECK: layer.softmax_cross_entropy_grad {{.*}} scale(1.250000e-01)
 // CHECK: layer.linear_input_grad
 // CHECK: plan.return {{.*}} : tensor<4x5xf32>, tensor<4x3xf32>
-// CHECK: plan.function backward_weight([#plan.value<saved, "loss/softmax_cross_entropy_grad">, #plan.value<receive, "relu">, #plan.value<accumulator, "fc2.weight">])
+// CHECK: plan.function backward_weight([#plan.value<saved, "/loss/softmax_cross_entropy_grad">, #plan.value<receive, "relu">, #plan.value<accumulator, "fc2.weight">])
 // CHECK: plan.function evaluate
 // CHECK: layer.count_correct

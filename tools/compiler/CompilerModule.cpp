@@ -2,7 +2,6 @@
 
 #include "frontends/config/ConfigKeys.h"
 #include "frontends/import/ImportLayerSpec.h"
-#include "output/OutputFile.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"
 #include "passes/emit/EmitExecutable.h"
@@ -46,21 +45,26 @@ public:
           return success();
         }) {}
 
-  Error take(const char *otherwise) { return error.what.empty() ? bugError("compiler", otherwise) : error; }
+  /// `resumed`: the module was read as text, which somebody may have changed. Else what has no advice is our
+  /// own mistake: all that a user can get wrong is refused with advice.
+  Error take(const char *otherwise, const std::string &resumed) {
+    if (error.what.empty()) {
+      return bugError("compiler", otherwise);
+    }
+    if (error.advice.empty() && resumed.empty()) {
+      return bugError(error.place, error.what);
+    }
+    if (!resumed.empty()) {
+      error.place = error.place.empty() ? resumed : error.place;
+      error.advice = error.advice.empty() ? "give the text that compile --compile-to wrote" : error.advice;
+    }
+    return error;
+  }
 
 private:
   Error error;
   ScopedDiagnosticHandler handler;
 };
-
-Result<void> writeOutput(const std::string &path, std::string_view bytes) {
-  if (path == "-") {
-    llvm::outs().write(bytes.data(), bytes.size());
-    llvm::outs().flush();
-    return {};
-  }
-  return writeFile(path, bytes);
-}
 
 Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const CompileRequest &request,
                                              std::vector<std::string> &withoutEffect) {
@@ -68,11 +72,7 @@ Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const Compile
     FirstError errors(context);
     OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(request.resumeFrom, &context);
     if (!module) {
-      Error error = errors.take("the IR could not be read");
-      error.kind = ErrorKind::User;
-      error.place = error.place.empty() ? request.resumeFrom : error.place;
-      error.advice = error.advice.empty() ? "give the file that compile --compile-to wrote" : error.advice;
-      return error;
+      return errors.take("the IR could not be read", request.resumeFrom);
     }
     return std::move(module);
   }
@@ -90,7 +90,8 @@ Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const Compile
   return importLayerSpec(context, *model, *config);
 }
 
-Result<void> compile(const CompileRequest &request, std::vector<std::string> &withoutEffect) {
+Result<std::vector<std::uint8_t>> compile(const CompileRequest &request,
+                                          std::vector<std::string> &withoutEffect) {
   for (const std::string &target : request.targets) {
     if (target != "host") {
       return userError("--target " + target, "this version compiles for the target host only",
@@ -135,7 +136,7 @@ Result<void> compile(const CompileRequest &request, std::vector<std::string> &wi
     addPhase(manager, static_cast<Phase>(phase));
   }
   if (failed(manager.run(**module))) {
-    return errors.take("a pass failed without a message");
+    return errors.take("a pass failed without a message", request.resumeFrom);
   }
   if (!request.compileTo.empty()) {
     std::string text;
@@ -143,13 +144,9 @@ Result<void> compile(const CompileRequest &request, std::vector<std::string> &wi
     // Locations say which block and pass an op comes from; later phases read them.
     (*module)->print(stream, OpPrintingFlags().enableDebugInfo());
     stream << "\n";
-    return writeOutput(request.output, text);
+    return std::vector<std::uint8_t>(text.begin(), text.end());
   }
-  Result<std::vector<std::uint8_t>> bytes = emitExecutable(**module);
-  if (!bytes) {
-    return bytes.takeError();
-  }
-  return writeOutput(request.output, {reinterpret_cast<const char *>(bytes->data()), bytes->size()});
+  return emitExecutable(**module);
 }
 
 } // namespace
@@ -158,7 +155,11 @@ Result<void> compile(const CompileRequest &request, std::vector<std::string> &wi
 extern "C" __attribute__((visibility("default"))) void
 stagewright_compile(const stagewright::CompileRequest &request, stagewright::CompileOutcome &outcome) {
   try {
-    outcome.result = stagewright::compile(request, outcome.settingsWithoutEffect);
+    auto bytes = stagewright::compile(request, outcome.settingsWithoutEffect);
+    outcome.result = bytes ? stagewright::Result<void>() : bytes.takeError();
+    if (bytes) {
+      outcome.bytes = std::move(*bytes);
+    }
   } catch (const std::exception &exception) {
     outcome.result = stagewright::bugError("compiler", exception.what());
   }

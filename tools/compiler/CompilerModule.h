@@ -5,6 +5,7 @@
 
 #include "error/Error.h"
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,14 +18,13 @@ struct CompileRequest {
   std::optional<int> stages, dataParallel, microBatches;
   std::optional<std::string> schedule, partition;
   std::vector<std::string> targets = {"host"};
-  std::string
-      compileTo; ///< phase to stop after; its IR goes to `output` ("-": stdout). Empty: write the .stage file
+  std::string compileTo;  ///< phase to stop after. Empty: all of them
   std::string resumeFrom; ///< IR text printed by an earlier --compile-to
-  std::string output;     ///< written by way of a temporary file and a rename; untouched on error
 };
 
 struct CompileOutcome {
   Result<void> result;
+  std::vector<std::uint8_t> bytes; ///< a .stage file, or with `compileTo` the IR's text
   std::vector<std::string>
       settingsWithoutEffect; ///< keys of the config file that are accepted and change nothing
 };

@@ -1,9 +1,11 @@
-// stagewright compile: hands the request to the compiler module, then proves what it wrote with the loader.
+// stagewright compile: hands the request to the compiler module, proves what it made with the loader, writes
+// it.
 #include "Plan.h"
 #include "Program.h"
 #include "Table.h"
 
 #include "compiler/CompilerModule.h"
+#include "output/OutputFile.h"
 #include "runtime/executable/Executable.h"
 
 #include <nlohmann/json.hpp>
@@ -21,6 +23,7 @@ namespace {
 
 struct CompileOptions {
   CompileRequest request;
+  std::string output; ///< "-": stdout
   bool json = false;
 };
 
@@ -65,15 +68,30 @@ Result<void> resolveModel(CompileRequest &request) {
   return {};
 }
 
-Result<void> describe(const std::string &path, bool json) {
-  Result<runtime::Executable> loaded = runtime::Executable::load(path);
-  if (!loaded) {
-    std::error_code ignored;
-    fs::remove(path, ignored);
-    return bugError(path, "the compiled file is refused by the loader: " + loaded.error().text());
+Result<void> write(const std::string &path, const std::vector<std::uint8_t> &bytes) {
+  std::string_view text(reinterpret_cast<const char *>(bytes.data()), bytes.size());
+  if (path == "-") {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return std::fflush(stdout) == 0 ? Result<void>()
+                                    : environmentError("stdout", "cannot be written", "check where it goes");
   }
-  std::uint64_t planned = totalMemory(*loaded).planned, size = fs::file_size(path);
-  if (json) {
+  return writeFile(path, text);
+}
+
+/// The loader proves the bytes before they take the place of an older file.
+Result<void> writeExecutable(const CompileOptions &options, const std::vector<std::uint8_t> &bytes) {
+  const std::string &path = options.output, &text = options.request.resumeFrom;
+  Result<runtime::Executable> loaded = runtime::Executable::fromBytes(bytes, path);
+  if (!loaded) {
+    std::string what = "the compiled file is refused by the loader: " + loaded.error().text();
+    return text.empty() ? bugError(path, what)
+                        : userError(text, what, "give the text that --compile-to wrote");
+  }
+  if (Result<void> written = write(path, bytes); !written) {
+    return written;
+  }
+  std::uint64_t planned = totalMemory(*loaded).planned, size = bytes.size();
+  if (options.json) {
     nlohmann::ordered_json line = {{"output", path},
                                    {"bytes", size},
                                    {"stages", loaded->trainSchedule().stages},
@@ -94,11 +112,11 @@ Result<void> compile(CompileOptions &options) {
     return resolved;
   }
   bool toFile = request.compileTo.empty();
-  if (request.output.empty()) {
+  if (options.output.empty()) {
     if (toFile) {
       return userError("--output", "no output file given", "add -o x.stage");
     }
-    request.output = "-";
+    options.output = "-";
   }
   Result<CompileFunction> compiler = openCompiler();
   if (!compiler) {
@@ -112,7 +130,7 @@ Result<void> compile(CompileOptions &options) {
   for (const std::string &path : outcome.settingsWithoutEffect) {
     std::fprintf(stderr, "%s: %s is accepted and has no effect here\n", request.config.c_str(), path.c_str());
   }
-  return toFile ? describe(request.output, options.json) : Result<void>();
+  return toFile ? writeExecutable(options, outcome.bytes) : write(options.output, outcome.bytes);
 }
 
 } // namespace
@@ -131,7 +149,7 @@ Verb addCompile(CLI::App &program) {
                    "DeepSpeed-style JSON; default: config.json of the model's folder")
       ->option_text("CONFIG");
   command
-      ->add_option("-o,--output", request.output,
+      ->add_option("-o,--output", options->output,
                    "the file to write; with --compile-to the default is stdout")
       ->option_text("x.stage");
   command->add_option("--stages", request.stages, "pipeline stages")->option_text("N")->check(kFromOne);

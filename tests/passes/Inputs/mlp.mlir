@@ -7,13 +7,13 @@ module {
                  epsilon = 1.0e-8 : f64, momentum = 0.0 : f64, dampening = 0.0 : f64, nesterov = false,
                  weight_decay = 0.0 : f64, decoupled_decay = true, bias_correction = true, targets = ["host"], entries = []}
   layer.loss "CrossEntropyLoss" accuracy(true)
-  layer.input @image "feature" tensor<2x3xf32> scale(1.0) mean(0.0) deviation(1.0)
-  layer.input @label "label" tensor<i32> scale(1.0) mean(0.0) deviation(1.0)
-  layer.input @valid_rows "rows" tensor<1xi32> scale(1.0) mean(0.0) deviation(1.0)
+  layer.input "image" "feature" tensor<2x3xf32> scale(1.0) mean(0.0) deviation(1.0)
+  layer.input "label" "label" tensor<i32> scale(1.0) mean(0.0) deviation(1.0)
+  layer.input "/valid_rows" "rows" tensor<1xi32> scale(1.0) mean(0.0) deviation(1.0)
   layer.parameter @fc1.weight of "fc1" : tensor<5x6xf32> initializer("uniform") bound(0.4) value(0.0)
   layer.parameter @fc1.bias of "fc1" : tensor<5xf32> initializer("uniform") bound(0.4) value(0.0)
   layer.parameter @fc2.weight of "fc2" : tensor<3x5xf32> initializer("uniform") bound(0.4) value(0.0)
-  layer.model @mlp {
+  layer.model "mlp" {
   ^bb0(%image: tensor<4x2x3xf32>, %label: tensor<4xi32>, %rows: tensor<1xi32>):
     %0 = layer.block "flatten" "Flatten"(%image) : (tensor<4x2x3xf32>) -> tensor<4x6xf32> {
     ^bb0(%x: tensor<4x2x3xf32>):
@@ -38,12 +38,12 @@ module {
       %y = layer.linear %x, %w : tensor<4x5xf32>, tensor<3x5xf32> -> tensor<4x3xf32> loc("fc2")
       layer.yield %y : tensor<4x3xf32>
     } loc("fc2")
-    %4:2 = layer.block "loss" "CrossEntropyLoss" loss(%3, %label, %rows) : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> (tensor<1xf32>, tensor<1xi64>) {
+    %4:2 = layer.block "/loss" "CrossEntropyLoss" loss(%3, %label, %rows) : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> (tensor<1xf32>, tensor<1xi64>) {
     ^bb0(%x: tensor<4x3xf32>, %t: tensor<4xi32>, %n: tensor<1xi32>):
-      %l, %e = layer.softmax_cross_entropy %x, %t, %n : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> (tensor<1xf32>, tensor<4xf32>) loc("loss")
-      %c = layer.count_correct %x, %t, %n : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> tensor<1xi64> loc("loss")
+      %l, %e = layer.softmax_cross_entropy %x, %t, %n : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> (tensor<1xf32>, tensor<4xf32>) loc("/loss")
+      %c = layer.count_correct %x, %t, %n : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> tensor<1xi64> loc("/loss")
       layer.yield %l, %c : tensor<1xf32>, tensor<1xi64>
-    } loc("loss")
+    } loc("/loss")
     layer.yield %4#0, %4#1 : tensor<1xf32>, tensor<1xi64>
   }
 }

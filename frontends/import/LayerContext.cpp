@@ -1,0 +1,60 @@
+#include "frontends/import/LayerContext.h"
+
+#include "catalogue/Catalogue.h"
+#include "frontends/layerspec/ModelCheck.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+std::string shapeText(ArrayRef<int64_t> shape) {
+  std::string text = "[";
+  for (int64_t size : shape) {
+    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  }
+  return text + "]";
+}
+
+std::string beyondLimits(ArrayRef<int64_t> shape) {
+  if (shape.size() > catalogue::kMaxDimensions) {
+    return "has " + std::to_string(shape.size()) + " dimensions, but the most are " +
+           std::to_string(catalogue::kMaxDimensions);
+  }
+  int64_t elements = catalogue::elements({shape.begin(), shape.end()});
+  return elements >= 0 && elements <= catalogue::kMaxElements
+             ? ""
+             : "has more than the " + std::to_string(catalogue::kMaxElements) +
+                   " elements that a tensor may have";
+}
+
+Error LayerContext::mismatch(const std::string &what, std::string advice) const {
+  std::string who = isLoss ? "the loss " + spec.type : "layer " + spec.name + " (" + spec.type + ")";
+  return userError(placeOf(spec.position, who), who + " " + what, std::move(advice));
+}
+
+Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializer initializer) {
+  std::string fullName = spec.name + "." + name.str();
+  RankedTensorType type = f32(shape);
+  std::string reason = beyondLimits(shape);
+  if (!error && !reason.empty()) {
+    error =
+        mismatch("has the parameter " + name.str() + " of shape " + shapeText(shape) + ", which " + reason,
+                 "make the layer smaller");
+  }
+  auto module = cast<ModuleOp>(model->getParentOp());
+  if (!error && module.lookupSymbol(fullName)) {
+    error = mismatch("has the parameter " + fullName + ", which an earlier layer has too",
+                     "give one of the two layers another name");
+  }
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(model);
+    make<layer::ParameterOp>(builder.getStringAttr(fullName), builder.getStringAttr(spec.name),
+                             TypeAttr::get(type), builder.getStringAttr(initializer.kind),
+                             builder.getF64FloatAttr(initializer.bound),
+                             builder.getF64FloatAttr(initializer.value));
+  }
+  return make<layer::ParameterValueOp>(type, fullName);
+}
+
+} // namespace stagewright

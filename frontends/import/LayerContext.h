@@ -1,0 +1,79 @@
+// What an importer of a layer type works with.
+#ifndef STAGEWRIGHT_FRONTENDS_IMPORT_LAYERCONTEXT_H
+#define STAGEWRIGHT_FRONTENDS_IMPORT_LAYERCONTEXT_H
+
+#include "frontends/layerspec/ModelSpec.h"
+#include "ir/layer/LayerDialect.h"
+
+#include "mlir/IR/Builders.h"
+
+#include <optional>
+
+namespace stagewright {
+
+/// Initial distribution of a parameter, as layer.parameter declares it.
+struct Initializer {
+  const char *kind;
+  double bound = 0, value = 0;
+  static Initializer uniform(double bound) { return {"uniform", bound}; }
+  static Initializer normal(double deviation) { return {"normal", deviation}; }
+  static Initializer constant(double value) { return {"constant", 0, value}; }
+};
+
+/// "[16, 784]".
+std::string shapeText(llvm::ArrayRef<std::int64_t> shape);
+
+/// Why no tensor may have this shape ("has 9 dimensions, ..."), or nothing. The limits are the catalogue's.
+std::string beyondLimits(llvm::ArrayRef<std::int64_t> shape);
+
+/// One layer (or the loss) while its block is built. The builder stands at the block's end.
+class LayerContext {
+public:
+  /// Parameters are declared before `model`. The values that the layer reads are in the order of its inputs;
+  /// a loss reads the last layer, the label and the count of valid rows.
+  LayerContext(mlir::OpBuilder &builder, layer::ModelOp model, const LayerSpec &spec, bool isLoss,
+               mlir::Location location, mlir::ValueRange inputs)
+      : builder(builder), location(location), inputs(inputs), model(model), spec(spec), isLoss(isLoss) {}
+
+  mlir::OpBuilder &builder;
+  const mlir::Location location;
+  const llvm::SmallVector<mlir::Value> inputs;
+
+  /// An argument of the type's entry in layerTypes(): bool, int64_t, double, std::string or a list of
+  /// int64_t.
+  template <typename T>
+  const T &argument(const char *name) const {
+    return std::get<T>(spec.arguments.at(name).value);
+  }
+
+  /// Declares the parameter "LAYER.name" (fp32) and reads it.
+  mlir::Value parameter(llvm::StringRef name, llvm::ArrayRef<std::int64_t> shape, Initializer initializer);
+
+  template <typename Op, typename... Arguments>
+  Op make(Arguments &&...arguments) {
+    return Op::create(builder, location, std::forward<Arguments>(arguments)...);
+  }
+
+  mlir::RankedTensorType inputType(unsigned index = 0) const {
+    return mlir::cast<mlir::RankedTensorType>(inputs[index].getType());
+  }
+  mlir::RankedTensorType f32(llvm::ArrayRef<std::int64_t> shape) {
+    return mlir::RankedTensorType::get(shape, builder.getF32Type());
+  }
+
+  /// The layer does not fit what it reads: "layer fc1 (Linear) <what>".
+  Error mismatch(const std::string &what, std::string advice) const;
+
+  /// What went wrong with a parameter.
+  const std::optional<Error> &failure() const { return error; }
+
+private:
+  layer::ModelOp model;
+  const LayerSpec &spec;
+  const bool isLoss;
+  std::optional<Error> error;
+};
+
+} // namespace stagewright
+
+#endif

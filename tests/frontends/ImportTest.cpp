@@ -1,0 +1,149 @@
+// From a model to the layer dialect: every layer type has an importer, and what does not fit is refused with
+// a place and advice.
+#include "frontends/import/ImportLayerSpec.h"
+#include "frontends/import/LayerImporters.h"
+#include "frontends/layerspec/LayerTypes.h"
+
+#include "TemporaryFile.h"
+
+#include "ir/plan/PlanDialect.h"
+
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/Verifier.h"
+
+#include <gtest/gtest.h>
+
+using namespace stagewright;
+
+namespace {
+
+const std::string kLinear = R"({"type": "Linear", "in_features": 4, "out_features": 3})";
+
+struct Model {
+  std::string name = "m", shape = "[4]", layers = kLinear, input = "x";
+  std::string config = R"({"train_batch_size": 8, "gradient_accumulation_steps": 2})";
+};
+
+/// Line 2 holds the inputs, line 3 the layers, one a line.
+std::string modelText(const Model &model) {
+  return "{\"name\": \"" + model.name + "\",\n\"inputs\": [{\"name\": \"" + model.input +
+         "\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": " + model.shape +
+         "}, {\"name\": \"y\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": []}],\n\"layers\": [" +
+         model.layers + "],\n\"loss\": {\"type\": \"CrossEntropyLoss\"}, \"metrics\": [\"accuracy\"]}";
+}
+
+class Import : public testing::Test {
+protected:
+  Import() { context.loadDialect<layer::LayerDialect, plan::PlanDialect>(); }
+
+  Result<mlir::OwningOpRef<mlir::ModuleOp>> import(const std::string &model, const std::string &config) {
+    TemporaryFile configFile(config);
+    file.write(model);
+    Result<ModelSpec> spec = readModelSpec(file.path());
+    Result<Config> read = readConfig(configFile.path(), {});
+    EXPECT_TRUE(spec) << spec.error().text();
+    EXPECT_TRUE(read) << read.error().text();
+    return importLayerSpec(context, *spec, *read);
+  }
+
+  void refused(const Model &model, const std::string &place, const std::vector<std::string> &words) {
+    std::string text = modelText(model);
+    auto module = import(text, model.config);
+    ASSERT_FALSE(module) << text;
+    expectError(module.error(), {text, place, words}, file.path());
+  }
+
+  mlir::MLIRContext context;
+  TemporaryFile file{""};
+};
+
+} // namespace
+
+TEST_F(Import, EveryLayerTypeHasAnImporterAndNoOtherHas) {
+  std::set<std::string> types, importers;
+  for (const LayerType &type : layerTypes())
+    types.emplace(type.name);
+  for (const auto &entry : layerImporters())
+    importers.insert(entry.getKey().str());
+  EXPECT_EQ(types, importers);
+}
+
+// Names of the model, of inputs and of layers do not meet names of parameters or of the compiler.
+TEST_F(Import, UserNamesMeetNoInternalNames) {
+  for (const char *name :
+       {"m", "x", "loss", "losses", "valid_rows", "correct", "0.weight", "a:b", "a@b", "\\\"q\\\""}) {
+    for (int place = 0; place < 3; ++place) {
+      Model model;
+      (place == 0 ? model.name : place == 1 ? model.input : model.layers) = name;
+      if (place == 2)
+        model.layers = "{\"name\": \"" + std::string(name) + "\", " + kLinear.substr(1) +
+                       ", {\"type\": \"Tanh\", \"name\": \"last\"}";
+      if (place == 2 && model.input == name)
+        model.input = "z";
+      auto module = import(modelText(model), model.config);
+      ASSERT_TRUE(module) << name << ": " << module.error().text();
+      EXPECT_TRUE(succeeded(mlir::verify(**module))) << name;
+    }
+  }
+}
+
+TEST_F(Import, WhatDoesNotFitIsRefusedWithPlaceAndAdvice) {
+  Model model;
+  model.layers = "\n{\"type\": \"Tanh\"}";
+  refused(model, "3:11", {"no parameters", "Linear"});
+  model.layers = "\n" + kLinear + ",\n" + kLinear;
+  refused(model, "5:1", {"layer 1 (Linear)", "in_features 4", "[4, 3]", "set in_features to 3"});
+  model.layers = "\n{\"type\": \"Flatten\", \"start_dim\": 2}";
+  refused(model, "4:1", {"cannot flatten dimensions 2 to -1", "start_dim first"});
+  model.layers = "\n{\"type\": \"Flatten\", \"start_dim\": 0}";
+  refused(model, "4:1", {"batch dimension", "start_dim to 1"});
+  model.shape = "[2, 4]";
+  model.layers = "\n" + kLinear;
+  refused(model, "4:1", {"needs an input [batch, 4]", "Flatten"});
+  model.shape = "[4, 4]";
+  model.layers = "\n{\"type\": \"Flatten\", \"start_dim\": 1, \"end_dim\": 1},\n{\"type\": \"Tanh\"}";
+  refused(model, "3:11", {"no parameters"});
+}
+
+TEST_F(Import, SizesStayWithinTheCataloguesLimits) {
+  Model model;
+  model.layers = "\n{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 2147483647},\n"
+                 "{\"type\": \"Linear\", \"in_features\": 2147483647, \"out_features\": 2147483647}";
+  refused(model, "5:1", {"the parameter weight", "17592186044416 elements", "smaller"});
+  model.layers = "\n{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 2147483647}";
+  model.config = R"({"train_batch_size": 100000})";
+  refused(model, "4:1", {"makes [100000, 2147483647]", "elements", "train_micro_batch_size_per_gpu smaller"});
+  model.shape = "[2147483647]";
+  model.layers = "\n{\"type\": \"Tanh\"}";
+  refused(model, "2:12", {"a micro-batch of the input x", "elements", "smaller train_micro_batch"});
+}
+
+TEST_F(Import, OneParameterNameForTwoLayersIsRefused) {
+  Model model; // the name of a future composite's parameter, made by two layers
+  model.layers = "{\"name\": \"a\", " + kLinear.substr(1);
+  auto module = import(modelText(model), model.config);
+  ASSERT_TRUE(module);
+  layer::ModelOp op = *(*module)->getOps<layer::ModelOp>().begin();
+  mlir::OpBuilder builder = mlir::OpBuilder::atBlockBegin(&op.getBody().front());
+  LayerSpec layer;
+  layer.name = "a";
+  layer.type = "Composite";
+  LayerContext first(builder, op, layer, false, builder.getUnknownLoc(), {});
+  first.parameter("out.weight", {2}, Initializer::constant(0));
+  EXPECT_FALSE(first.failure());
+  layer.name = "a.out";
+  LayerContext second(builder, op, layer, false, builder.getUnknownLoc(), {});
+  second.parameter("weight", {2}, Initializer::constant(0));
+  ASSERT_TRUE(second.failure());
+  EXPECT_NE(second.failure()->text().find("a.out.weight, which an earlier layer has too"), std::string::npos);
+}
+
+TEST_F(Import, AModelOfAProgramIsCheckedToo) {
+  Result<ModelSpec> spec = (file.write(modelText({})), readModelSpec(file.path()));
+  Result<Config> config = readConfig(TemporaryFile(Model().config).path(), {});
+  ASSERT_TRUE(spec && config);
+  spec->layers.front().inputs = {"y"};
+  auto module = importLayerSpec(context, *spec, *config);
+  ASSERT_FALSE(module);
+  EXPECT_EQ(module.error().kind, ErrorKind::User);
+}
