@@ -63,6 +63,8 @@ std::vector<catalogue::Attribute> catalogueAttributes(DictionaryAttr attributes)
       attribute.value = real.getValueAsDouble();
     } else if (auto text = dyn_cast<StringAttr>(entry.getValue())) {
       attribute.value = text.str();
+    } else if (auto integers = dyn_cast<DenseI64ArrayAttr>(entry.getValue())) {
+      attribute.value = std::vector<int64_t>(integers.asArrayRef());
     }
     list.push_back(std::move(attribute));
   }

@@ -287,7 +287,7 @@ def Layer_ClipCoefficientOp : Layer_KernelOp<"clip_coefficient"> {
 }
 def Layer_SgdOp : Layer_OwnKernelOp<"sgd", ["tiedOperand"]> {
   let summary = "torch.optim.SGD on one parameter, in place; the gradient is zero afterwards";
-  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, FloatTensor:$learning_rate,
+  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
                        FloatTensor:$coefficient, IntTensor:$step, Optional<FloatTensor>:$momentum_buffer,
                        F64Attr:$momentum, F64Attr:$dampening, Int64Attr:$nesterov, F64Attr:$weight_decay);
   let results = (outs Variadic<FloatTensor>:$updated);
@@ -296,7 +296,7 @@ def Layer_SgdOp : Layer_OwnKernelOp<"sgd", ["tiedOperand"]> {
 }
 def Layer_AdamOp : Layer_OwnKernelOp<"adam", ["tiedOperand"]> {
   let summary = "torch.optim.Adam or AdamW on one parameter, in place; the gradient is zero afterwards";
-  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, FloatTensor:$learning_rate,
+  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
                        FloatTensor:$coefficient, DoubleTensor:$bias_corrections, FloatTensor:$exp_avg,
                        FloatTensor:$exp_avg_sq, F64Attr:$beta1, F64Attr:$beta2, F64Attr:$epsilon,
                        F64Attr:$weight_decay, Int64Attr:$decoupled);

@@ -1,135 +1,30 @@
 #include "catalogue/Catalogue.h"
 
-#include "catalogue/Signature.h"
+#include "catalogue/Tables.h"
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 namespace stagewright::catalogue {
 
 namespace {
-
-/// Text as a template argument.
-template <std::size_t Size>
-struct Text {
-  char data[Size];
-  consteval Text(const char (&text)[Size]) { std::copy_n(text, Size, data); }
-  constexpr std::string_view view() const { return {data, Size - 1}; }
-};
-
-template <Text Name, Text Signature>
-Result<void> checkShapesOf(std::span<const Shape> shapes) {
-  return matchShapes(Name.view(), Signature.view(), shapes);
-}
-
-using Workspace = std::size_t (*)(std::span<const Shape> shapes, std::string_view target);
-using TogetherRule = Result<void> (*)(std::span<const Shape> shapes, std::span<const Attribute> attributes);
-
-/// One entry of the table, version 1. The shape rule, the operands and the error texts all come from the
-/// signature.
-template <Text Name, Text Signature>
-Kernel kernel(std::vector<AttributeRule> attributes = {}, std::vector<InPlacePair> inPlace = {},
-              Workspace workspace = nullptr, TogetherRule together = nullptr) {
-  static constexpr Text kName = Name;
-  static constexpr Text kSignature = Signature;
-  return {.name = kName.view(),
-          .version = 1,
-          .operands = operandsOf(kSignature.view()),
-          .attributes = std::move(attributes),
-          .inPlace = std::move(inPlace),
-          .signature = kSignature.view(),
-          .checkShapes = checkShapesOf<Name, Signature>,
-          .workspaceBytes = workspace,
-          .checkTogether = together};
-}
-
-/// Host: four bytes for each row of the first operand.
-std::size_t rowResults(std::span<const Shape> shapes, std::string_view target) {
-  if (target != "host" || shapes.empty() || shapes[0].empty() || elements(shapes[0]) < 0 ||
-      elements(shapes[0]) > kMaxElements)
-    return 0;
-  return std::size_t(shapes[0][0]) * 4;
-}
-
-/// Host: an fp64 partial for each granule of the first operand.
-std::size_t granuleResults(std::span<const Shape> shapes, std::string_view target) {
-  if (target != "host" || shapes.empty() || elements(shapes[0]) < 0 || elements(shapes[0]) > kMaxElements)
-    return 0;
-  return std::size_t(granules(elements(shapes[0]))) * 8;
-}
-
-/// sgd: momentum needs its buffer.
-Result<void> checkMomentum(std::span<const Shape> shapes, std::span<const Attribute> attributes) {
-  if (floatAttribute(*find("sgd", 1), attributes, "momentum") != 0.0 && shapes.size() < 6)
-    return userError("kernel sgd", "momentum is not 0 and there is no momentum_buffer");
-  return {};
-}
-
-std::vector<Kernel> makeKernels() {
-  const AttributeRule scale{"scale", 1.0};
-  const AttributeRule approximate{"approximate", std::string("none"), {"none", "tanh"}};
-  return {
-      // y = x W^T + b, weight [N,K]. Packed: [K chunk][ceil(columns / 32)][rows of the chunk][32].
-      kernel<"pack_linear_forward", "weight f32[N,K] R, packed f32[packed(K,N)] W">(),
-      kernel<"pack_linear_input_grad", "weight f32[N,K] R, packed f32[packed(N,K)] W">(),
-      kernel<"linear", "x f32[M,K] R, packed f32[packed(K,N)] R, y f32[M,N] W, bias f32[N] R?">(),
-      kernel<"linear_input_grad", "g f32[M,N] R, packed f32[packed(N,K)] R, dx f32[M,K] W">(),
-      // acc += g^T x, acc += column sums of g.
-      kernel<"linear_weight_grad", "g f32[M,N] R, x f32[M,K] R, acc f32[N,K] RW">(),
-      kernel<"bias_grad", "g f32[M,N] R, acc f32[N] RW">(),
-
-      kernel<"relu", "x f32[X...] R, y f32[X...] W">({}, {{0, 1}}),
-      kernel<"relu_grad", "g f32[X...] R, y f32[X...] R, dx f32[X...] W">({}, {{0, 2}}),
-      kernel<"tanh", "x f32[X...] R, y f32[X...] W">({}, {{0, 1}}),
-      kernel<"tanh_grad", "g f32[X...] R, y f32[X...] R, dx f32[X...] W">({}, {{0, 2}}),
-      kernel<"gelu", "x f32[X...] R, y f32[X...] W">({approximate}, {{0, 1}}),
-      kernel<"gelu_grad", "g f32[X...] R, x f32[X...] R, dx f32[X...] W">({approximate}, {{0, 2}}),
-      kernel<"copy", "x f32[X...] R, y f32[count(X)...] W">(),
-
-      // Losses are means over the first `valid_rows` rows; 0 rows give 0. log_sum_exp has all rows.
-      kernel<"softmax_cross_entropy",
-             "logits f32[M,C] R, labels i32[M] R, valid_rows i32[1] R, loss f32[1] W, "
-             "log_sum_exp f32[M] W">({}, {}, rowResults),
-      kernel<"softmax_cross_entropy_grad",
-             "logits f32[M,C] R, labels i32[M] R, log_sum_exp f32[M] R, dlogits f32[M,C] W">({scale},
-                                                                                             {{0, 3}}),
-      kernel<"mse_loss", "x f32[M,X...] R, target f32[M,X...] R, valid_rows i32[1] R, loss f32[1] W">(
-          {}, {}, granuleResults),
-      kernel<"mse_loss_grad", "x f32[M,X...] R, target f32[M,X...] R, dx f32[M,X...] W">({scale}),
-      kernel<"count_correct", "logits f32[M,C] R, labels i32[M] R, valid_rows i32[1] R, correct i64[1] W">(
-          {}, {}, rowResults),
-      kernel<"mean_loss", "losses f32[M] R, mean f64[1] W">(),
-
-      kernel<"gradient_norm_partials", "grad f32[X...] R, partials f64[granules(X)] W">(),
-      kernel<"clip_coefficient", "partials f64[G] R, coefficient f32[1] W, norm f64[1] W">(
-          {{"max_norm", 1.0}}),
-      // grad is multiplied by coefficient first, and zero afterwards.
-      kernel<"sgd", "param f32[X...] RW, grad f32[X...] RW, learning_rate f32[1] R, coefficient f32[1] R, "
-                    "step i32[1] R, "
-                    "momentum_buffer f32[X...] RW?">(
-          {{"momentum", 0.0}, {"dampening", 0.0}, {"nesterov", std::int64_t(0)}, {"weight_decay", 0.0}}, {},
-          nullptr, checkMomentum),
-      kernel<"adam", "param f32[X...] RW, grad f32[X...] RW, learning_rate f32[1] R, coefficient f32[1] R, "
-                     "bias_corrections f64[2] R, exp_avg f32[X...] RW, exp_avg_sq f32[X...] RW">(
-          {{"beta1", 0.9},
-           {"beta2", 0.999},
-           {"epsilon", 1e-8},
-           {"weight_decay", 0.0},
-           {"decoupled", std::int64_t(1)}}),
-  };
-}
 
 Result<void> checkAttribute(const Kernel &kernel, const Attribute &attribute) {
   const std::string place = "kernel " + std::string(kernel.name);
   const auto rule = std::ranges::find(kernel.attributes, attribute.name, &AttributeRule::name);
   if (rule == kernel.attributes.end())
     return userError(place, "there is no attribute '" + attribute.name + "'");
-  static constexpr const char *kTypes[] = {"an integer", "a real number", "a text"};
+  static constexpr const char *kTypes[] = {"an integer", "a real number", "a text", "a list of integers"};
   if (attribute.value.index() != rule->fallback.index())
     return userError(place, "attribute '" + attribute.name + "' is " + kTypes[attribute.value.index()] +
                                 ", not " + kTypes[rule->fallback.index()]);
   if (const double *real = std::get_if<double>(&attribute.value); real && std::isnan(*real))
     return userError(place, "attribute '" + attribute.name + "' is not a number");
+  const std::vector<std::int64_t> *list = std::get_if<std::vector<std::int64_t>>(&attribute.value);
+  if (list && list->size() > kMaxListEntries)
+    return userError(place, "attribute '" + attribute.name + "' has " + std::to_string(list->size()) +
+                                " entries; at most " + std::to_string(kMaxListEntries) + " are possible");
   const std::string *text = std::get_if<std::string>(&attribute.value);
   if (text && !rule->choices.empty() && std::ranges::find(rule->choices, *text) == rule->choices.end())
     return userError(place, "attribute '" + attribute.name + "' cannot be '" + *text + "'");
@@ -159,7 +54,12 @@ std::string_view name(DType dtype) {
 }
 
 std::span<const Kernel> kernels() {
-  static const std::vector<Kernel> table = makeKernels();
+  static const std::vector<Kernel> table = [] {
+    std::vector<Kernel> all;
+    for (auto family : {linearKernels, activationKernels, lossKernels, optimizerKernels})
+      std::ranges::move(family(), std::back_inserter(all));
+    return all;
+  }();
   return table;
 }
 
@@ -178,11 +78,15 @@ Result<void> check(const Kernel &kernel, std::span<const DType> dtypes, std::spa
                                 std::to_string(shapes.size()) + " operands");
   if (Result<void> fine = kernel.checkShapes(shapes); !fine)
     return fine;
-  for (std::size_t i = 0; i < dtypes.size(); ++i)
-    if (dtypes[i] != kernel.operands[i].dtype)
-      return userError(place, "operand " + std::string(kernel.operands[i].name) + " has elements of type " +
-                                  std::string(name(dtypes[i])) + ", not " +
-                                  std::string(name(kernel.operands[i].dtype)));
+  const DType element = elementOf(kernel, dtypes);
+  for (std::size_t i = 0; i < dtypes.size(); ++i) {
+    const OperandRule &rule = kernel.operands[i];
+    const bool isHalf = element == DType::F16 || element == DType::BF16;
+    const DType wanted = rule.element && isHalf ? element : rule.dtype;
+    if (dtypes[i] != wanted)
+      return userError(place, "operand " + std::string(rule.name) + " has elements of type " +
+                                  std::string(name(dtypes[i])) + ", not " + std::string(name(wanted)));
+  }
   for (std::size_t i = 0; i < attributes.size(); ++i) {
     if (std::ranges::count(attributes.first(i), attributes[i].name, &Attribute::name))
       return userError(place, "attribute '" + attributes[i].name + "' is given twice");
@@ -190,6 +94,13 @@ Result<void> check(const Kernel &kernel, std::span<const DType> dtypes, std::spa
       return fine;
   }
   return kernel.checkTogether ? kernel.checkTogether(shapes, attributes) : Result<void>();
+}
+
+DType elementOf(const Kernel &kernel, std::span<const DType> dtypes) {
+  for (std::size_t i = 0; i < dtypes.size() && i < kernel.operands.size(); ++i)
+    if (kernel.operands[i].element)
+      return dtypes[i];
+  return DType::F32;
 }
 
 std::int64_t integerAttribute(const Kernel &kernel, std::span<const Attribute> attributes,
@@ -207,6 +118,12 @@ std::string stringAttribute(const Kernel &kernel, std::span<const Attribute> att
                             std::string_view name) {
   const std::string *value = attributeValue<std::string>(kernel, attributes, name);
   return value ? *value : std::string();
+}
+
+std::vector<std::int64_t> listAttribute(const Kernel &kernel, std::span<const Attribute> attributes,
+                                        std::string_view name) {
+  const auto *value = attributeValue<std::vector<std::int64_t>>(kernel, attributes, name);
+  return value ? *value : std::vector<std::int64_t>();
 }
 
 std::int64_t packedElements(std::int64_t contraction, std::int64_t columns) {

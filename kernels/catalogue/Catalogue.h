@@ -33,11 +33,12 @@ enum class Access : std::uint8_t { Read, Write, ReadWrite };
 struct OperandRule {
   std::string_view name;
   Access access = Access::Read;
-  DType dtype = DType::F32;
-  bool optional = false; ///< optional operands are the last ones
+  DType dtype = DType::F32; ///< of an `element` operand: when the call does not say
+  bool optional = false;    ///< optional operands are the last ones
+  bool element = false;     ///< f32, f16 or bf16: the call's element type, the same for all such operands
 };
 
-using AttributeValue = std::variant<std::int64_t, double, std::string>;
+using AttributeValue = std::variant<std::int64_t, double, std::string, std::vector<std::int64_t>>;
 
 struct Attribute {
   std::string name;
@@ -55,6 +56,8 @@ struct AttributeRule {
 /// elements.
 inline constexpr std::size_t kMaxDimensions = 8;
 inline constexpr std::int64_t kMaxElements = std::int64_t(1) << 44;
+/// The most entries of an attribute that is a list.
+inline constexpr std::size_t kMaxListEntries = 16;
 
 /// Shape of one operand, outermost first.
 using Shape = std::vector<std::int64_t>;
@@ -93,12 +96,18 @@ const Kernel *find(std::string_view name, int version);
 Result<void> check(const Kernel &kernel, std::span<const DType> dtypes, std::span<const Shape> shapes,
                    std::span<const Attribute> attributes);
 
+/// The element type of a call: that of its first `element` operand, or F32.
+DType elementOf(const Kernel &kernel, std::span<const DType> dtypes);
+
 /// The given value or the declared default.
 std::int64_t integerAttribute(const Kernel &kernel, std::span<const Attribute> attributes,
                               std::string_view name);
 double floatAttribute(const Kernel &kernel, std::span<const Attribute> attributes, std::string_view name);
 std::string stringAttribute(const Kernel &kernel, std::span<const Attribute> attributes,
                             std::string_view name);
+
+std::vector<std::int64_t> listAttribute(const Kernel &kernel, std::span<const Attribute> attributes,
+                                        std::string_view name);
 
 /// Elements of a packed matrix with `contraction` rows (the K of the product) and `columns` columns: columns
 /// are padded with zeros to a multiple of 32. -1 when a size is negative or the product does not fit.

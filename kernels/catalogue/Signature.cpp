@@ -151,7 +151,7 @@ std::vector<OperandRule> operandsOf(std::string_view signature) {
     const Access access = operand.access == "RW"  ? Access::ReadWrite
                           : operand.access == "W" ? Access::Write
                                                   : Access::Read;
-    out.push_back({operand.name, access, dtypeNamed(operand.dtype), operand.optional});
+    out.push_back({operand.name, access, dtypeNamed(operand.dtype), operand.optional, operand.dtype == "T"});
   }
   return out;
 }

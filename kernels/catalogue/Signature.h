@@ -2,6 +2,8 @@
 //
 //   signature := operand {", " operand}
 //   operand   := name " " dtype "[" size {"," size} "]" " " ("R" | "W" | "RW") ["?"]
+//   dtype     := "f32" | "i32" | ...  a type of Catalogue.h
+//              | "T"                  the call's element type: f32, f16 or bf16
 //   size      := number | S            a letter stands for one size, the same wherever it occurs
 //              | X...                  any number of sizes, the same wherever it occurs
 //              | count(X)...           any sizes whose product is that of X

@@ -8,23 +8,22 @@ namespace stagewright::kernels::STAGEWRIGHT_ISA {
 namespace {
 
 /// The last operand becomes f(first operand).
-template <typename Function>
+template <typename T, typename Function>
 STAGEWRIGHT_INLINE void mapOne(const Call &call, void *const *operands, TileRunner &runner,
                                const Function &f) {
-  const float *const x = static_cast<const float *>(operands[0]);
-  float *const y = static_cast<float *>(operands[1]);
+  const T *const x = static_cast<const T *>(operands[0]);
+  T *const y = static_cast<T *>(operands[1]);
   runElements(runner, call.elements(0), [&](Range range) {
     eachVector(range, [&](std::int64_t i, auto lanes) { write(y + i, f(read(x + i, lanes)), lanes); });
   });
 }
 
 /// The last operand becomes f(first operand, second operand).
-template <typename Function>
+template <typename T, typename Function>
 STAGEWRIGHT_INLINE void mapTwo(const Call &call, void *const *operands, TileRunner &runner,
                                const Function &f) {
-  const float *const a = static_cast<const float *>(operands[0]), *const b =
-                                                                      static_cast<const float *>(operands[1]);
-  float *const y = static_cast<float *>(operands[2]);
+  const T *const a = static_cast<const T *>(operands[0]), *const b = static_cast<const T *>(operands[1]);
+  T *const y = static_cast<T *>(operands[2]);
   runElements(runner, call.elements(0), [&](Range range) {
     eachVector(range, [&](std::int64_t i, auto lanes) {
       write(y + i, f(read(a + i, lanes), read(b + i, lanes)), lanes);
@@ -32,20 +31,24 @@ STAGEWRIGHT_INLINE void mapTwo(const Call &call, void *const *operands, TileRunn
   });
 }
 
+template <typename T>
 void relu(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  mapOne(call, operands, runner, [](Vec16 x) { return x <= 0.0f ? Vec16{} : x; });
+  mapOne<T>(call, operands, runner, [](Vec16 x) { return x <= 0.0f ? Vec16{} : x; });
 }
 
+template <typename T>
 void reluGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  mapTwo(call, operands, runner, [](Vec16 g, Vec16 y) { return y <= 0.0f ? Vec16{} : g; });
+  mapTwo<T>(call, operands, runner, [](Vec16 g, Vec16 y) { return y <= 0.0f ? Vec16{} : g; });
 }
 
+template <typename T>
 void tanhForward(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  mapOne(call, operands, runner, [](Vec16 x) { return tanh(x); });
+  mapOne<T>(call, operands, runner, [](Vec16 x) { return tanh(x); });
 }
 
+template <typename T>
 void tanhGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  mapTwo(call, operands, runner, [](Vec16 g, Vec16 y) { return g * fma(-y, y, splat(1.0f)); });
+  mapTwo<T>(call, operands, runner, [](Vec16 g, Vec16 y) { return g * fma(-y, y, splat(1.0f)); });
 }
 
 constexpr float kSqrtHalf = 0.707106769f, kInverseSqrt2Pi = 0.398942292f;
@@ -56,21 +59,23 @@ STAGEWRIGHT_INLINE Vec16 tanhArgument(Vec16 x) {
   return kSqrt2OverPi * fma(x * x * x, splat(kCubic), x);
 }
 
+template <typename T>
 void gelu(const Call &call, void *const *operands, void *, TileRunner &runner) {
   if (call.integers[0] == 0)
-    mapOne(call, operands, runner, [](Vec16 x) { return 0.5f * x * (1.0f + erf(x * kSqrtHalf)); });
+    mapOne<T>(call, operands, runner, [](Vec16 x) { return 0.5f * x * (1.0f + erf(x * kSqrtHalf)); });
   else
-    mapOne(call, operands, runner, [](Vec16 x) { return 0.5f * x * (1.0f + tanh(tanhArgument(x))); });
+    mapOne<T>(call, operands, runner, [](Vec16 x) { return 0.5f * x * (1.0f + tanh(tanhArgument(x))); });
 }
 
+template <typename T>
 void geluGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
   if (call.integers[0] == 0) {
-    mapTwo(call, operands, runner, [](Vec16 g, Vec16 x) {
+    mapTwo<T>(call, operands, runner, [](Vec16 g, Vec16 x) {
       const Vec16 density = kInverseSqrt2Pi * exp(-0.5f * x * x);
       return g * fma(x, density, 0.5f * (1.0f + erf(x * kSqrtHalf)));
     });
   } else {
-    mapTwo(call, operands, runner, [](Vec16 g, Vec16 x) {
+    mapTwo<T>(call, operands, runner, [](Vec16 g, Vec16 x) {
       const Vec16 t = tanh(tanhArgument(x));
       const Vec16 slope = kSqrt2OverPi * fma(x * x, splat(3.0f * kCubic), splat(1.0f));
       return g * fma(0.5f * x * fma(-t, t, splat(1.0f)), slope, 0.5f * (1.0f + t));
@@ -78,14 +83,17 @@ void geluGrad(const Call &call, void *const *operands, void *, TileRunner &runne
   }
 }
 
+template <typename T>
 void copy(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  // Moves change no bits, also of subnormal numbers and NaNs.
-  mapOne(call, operands, runner, [](Vec16 x) { return x; });
+  // Of floats, moves change no bits, also of subnormal numbers and NaNs.
+  mapOne<T>(call, operands, runner, [](Vec16 x) { return x; });
 }
 
 const HostKernel kKernels[] = {
-    {"relu", 1, relu}, {"relu_grad", 1, reluGrad}, {"tanh", 1, tanhForward}, {"tanh_grad", 1, tanhGrad},
-    {"gelu", 1, gelu}, {"gelu_grad", 1, geluGrad}, {"copy", 1, copy}};
+    STAGEWRIGHT_FOR_ELEMENTS("relu", 1, relu),        STAGEWRIGHT_FOR_ELEMENTS("relu_grad", 1, reluGrad),
+    STAGEWRIGHT_FOR_ELEMENTS("tanh", 1, tanhForward), STAGEWRIGHT_FOR_ELEMENTS("tanh_grad", 1, tanhGrad),
+    STAGEWRIGHT_FOR_ELEMENTS("gelu", 1, gelu),        STAGEWRIGHT_FOR_ELEMENTS("gelu_grad", 1, geluGrad),
+    STAGEWRIGHT_FOR_ELEMENTS("copy", 1, copy)};
 
 } // namespace
 

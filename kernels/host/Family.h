@@ -9,8 +9,11 @@
 
 namespace stagewright::kernels {
 
-inline constexpr int kMaxOperands = 8;
+inline constexpr int kMaxOperands = 16;
 inline constexpr int kMaxAttributes = 8;
+
+/// What the catalogue's T stands for.
+enum class Element { F32, F16, BF16 };
 
 struct CallOperand {
   bool present = false;
@@ -19,12 +22,18 @@ struct CallOperand {
   std::int64_t elements = 0;
 };
 
+struct CallList {
+  int size = 0;
+  std::int64_t values[16] = {};
+};
+
 /// A call, made once by prepare(). Attributes are in the order of their declaration; a text is its index in
 /// `choices`.
 struct Call {
   CallOperand operands[kMaxOperands];
   double reals[kMaxAttributes] = {};
   std::int64_t integers[kMaxAttributes] = {};
+  CallList lists[kMaxAttributes];
 
   [[gnu::always_inline]] std::int64_t size(int operand, int dimension) const {
     return operands[operand].sizes[dimension];
@@ -38,7 +47,15 @@ struct HostKernel {
   const char *name;
   int version;
   RunKernel run;
+  Element element = Element::F32;
 };
+
+// The three element types of a kernel whose signature has a T, for the table of its family:
+//   STAGEWRIGHT_FOR_ELEMENTS("relu", 1, relu)   where relu is a template of the type
+#define STAGEWRIGHT_FOR_ELEMENTS(name, version, function)                                                    \
+  {name, version, function<float>, Element::F32}, {name, version, function<F16>, Element::F16}, {            \
+    name, version, function<BF16>, Element::BF16                                                             \
+  }
 
 /// The kernels of one family for one instruction set.
 struct Family {

@@ -27,6 +27,7 @@ extern const Family *const families[];
 namespace {
 
 static_assert(catalogue::kMaxDimensions == std::size(CallOperand{}.sizes));
+static_assert(catalogue::kMaxListEntries == std::size(CallList{}.values));
 
 const Family *const *familiesOf(Isa isa) {
 #if defined(STAGEWRIGHT_X86)
@@ -38,11 +39,18 @@ const Family *const *familiesOf(Isa isa) {
   return portable::families;
 }
 
-RunKernel findRun(const catalogue::Kernel &kernel, Isa isa) {
+/// What the families call an element type; f32 for any other.
+Element elementOf(catalogue::DType dtype) {
+  return dtype == catalogue::DType::F16    ? Element::F16
+         : dtype == catalogue::DType::BF16 ? Element::BF16
+                                           : Element::F32;
+}
+
+RunKernel findRun(const catalogue::Kernel &kernel, Element element, Isa isa) {
   for (const Family *const *family = familiesOf(isa); *family; ++family)
     for (int i = 0; i < (*family)->count; ++i)
       if (const HostKernel &found = (*family)->kernels[i];
-          found.name == kernel.name && found.version == kernel.version)
+          found.name == kernel.name && found.version == kernel.version && found.element == element)
         return found.run;
   return nullptr;
 }
@@ -61,6 +69,9 @@ Call makeCall(const KernelInstance &instance) {
     const catalogue::AttributeRule &rule = kernel.attributes[i];
     call.reals[i] = catalogue::floatAttribute(kernel, instance.attributes, rule.name);
     call.integers[i] = catalogue::integerAttribute(kernel, instance.attributes, rule.name);
+    const std::vector<std::int64_t> list = catalogue::listAttribute(kernel, instance.attributes, rule.name);
+    call.lists[i].size = int(list.size());
+    std::ranges::copy(list, call.lists[i].values);
     if (std::holds_alternative<std::string>(rule.fallback))
       call.integers[i] =
           std::ranges::find(rule.choices,
@@ -97,7 +108,7 @@ bool isSupported(Isa isa) {
     return true;
 #if defined(STAGEWRIGHT_X86)
   if (isa == Isa::Avx2)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("fma");
@@ -120,14 +131,15 @@ Result<std::unique_ptr<PreparedKernel>> prepare(const KernelInstance &instance, 
                             "choose another one");
   std::vector<catalogue::DType> dtypes;
   for (std::size_t i = 0; i < instance.shapes.size() && i < kernel->operands.size(); ++i)
-    dtypes.push_back(kernel->operands[i].dtype);
+    dtypes.push_back(kernel->operands[i].element ? instance.element : kernel->operands[i].dtype);
   dtypes.resize(instance.shapes.size());
   if (Result<void> fine = catalogue::check(*kernel, dtypes, instance.shapes, instance.attributes); !fine)
     return fine.takeError();
-  const RunKernel run = findRun(*kernel, isa);
+  const RunKernel run = findRun(*kernel, elementOf(catalogue::elementOf(*kernel, dtypes)), isa);
   if (!run)
     return userError("kernel " + std::string(kernel->name),
-                     "version " + std::to_string(kernel->version) + " does not run on the host",
+                     "version " + std::to_string(kernel->version) + " for elements of " +
+                         std::string(catalogue::name(instance.element)) + " does not run on the host",
                      "compile for another target");
   return std::unique_ptr<PreparedKernel>(std::make_unique<HostPreparedKernel>(makeCall(instance), run));
 }

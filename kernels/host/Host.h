@@ -21,12 +21,13 @@ std::string_view name(Isa isa); ///< "portable", "avx2", "avx512"
 bool isSupported(Isa isa);      ///< whether this build has it and this CPU and system run it
 Isa bestIsa();                  ///< the widest supported one
 
-/// One call: a kernel of the catalogue with the shapes of its operands (absent optional ones left out) and
-/// attributes.
+/// One call: a kernel of the catalogue with the shapes of its operands (absent optional ones left out),
+/// attributes, and what T stands for in its signature.
 struct KernelInstance {
   const catalogue::Kernel *kernel = nullptr;
   std::vector<catalogue::Shape> shapes;
   std::vector<catalogue::Attribute> attributes;
+  catalogue::DType element = catalogue::DType::F32;
 };
 
 class PreparedKernel {

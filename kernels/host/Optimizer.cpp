@@ -30,8 +30,11 @@ void clipCoefficient(const Call &call, void *const *operands, void *, TileRunner
   *static_cast<double *>(operands[2]) = norm;
 }
 
-float scalar(const void *operand) {
+float coefficientOf(const void *operand) {
   return *static_cast<const float *>(operand);
+}
+double rateOf(const void *operand) {
+  return *static_cast<const double *>(operand);
 }
 
 /// torch.optim.SGD: in its first step the momentum buffer is the gradient.
@@ -63,8 +66,8 @@ void sgd(const Call &call, void *const *operands, void *, TileRunner &runner) {
   const Sgd rule{.param = static_cast<float *>(operands[0]),
                  .grad = static_cast<float *>(operands[1]),
                  .buffer = call.operands[5].present ? static_cast<float *>(operands[5]) : nullptr,
-                 .rate = splat(scalar(operands[2])),
-                 .coefficient = splat(scalar(operands[3])),
+                 .rate = splat(float(rateOf(operands[2]))),
+                 .coefficient = splat(coefficientOf(operands[3])),
                  .momentum = splat(float(call.reals[Sgd::kMomentum])),
                  .undamped = splat(float(1.0 - call.reals[Sgd::kDampening])),
                  .weightDecay = splat(float(call.reals[Sgd::kWeightDecay])),
@@ -103,14 +106,14 @@ struct Adam {
 };
 
 void adam(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  const double rate = scalar(operands[2]), decay = call.reals[Adam::kWeightDecay];
+  const double rate = rateOf(operands[2]), decay = call.reals[Adam::kWeightDecay];
   const double *const corrections = static_cast<const double *>(operands[4]);
   const bool decoupled = call.integers[Adam::kDecoupled] != 0;
   const Adam rule{.param = static_cast<float *>(operands[0]),
                   .grad = static_cast<float *>(operands[1]),
                   .average = static_cast<float *>(operands[5]),
                   .square = static_cast<float *>(operands[6]),
-                  .coefficient = splat(scalar(operands[3])),
+                  .coefficient = splat(coefficientOf(operands[3])),
                   .newAverage = splat(float(1.0 - call.reals[Adam::kBeta1])),
                   .beta2 = splat(float(call.reals[Adam::kBeta2])),
                   .newSquare = splat(float(1.0 - call.reals[Adam::kBeta2])),

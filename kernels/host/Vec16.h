@@ -55,22 +55,118 @@ STAGEWRIGHT_INLINE void storeFirst(float *to, Vec16 value, std::int64_t count) {
 #endif
 }
 
+// ---- Elements of two bytes: kept in memory as halves, computed with as floats ----
+
+/// IEEE binary16.
+struct F16 {
+  std::uint16_t bits;
+};
+/// The upper half of a float.
+struct BF16 {
+  std::uint16_t bits;
+};
+using Half16 = std::uint16_t __attribute__((vector_size(32)));
+using Unsigned16 = std::uint32_t __attribute__((vector_size(64)));
+
+STAGEWRIGHT_INLINE Half16 loadFirst(const Half16 *from, std::int64_t count) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  return Half16(_mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), from));
+#else
+  Half16 out{};
+  __builtin_memcpy(&out, from, std::size_t(count) * 2);
+  return out;
+#endif
+}
+STAGEWRIGHT_INLINE void storeFirst(Half16 *to, Half16 value, std::int64_t count) {
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+  _mm256_mask_storeu_epi16(to, __mmask16((1u << count) - 1), __m256i(value));
+#else
+  __builtin_memcpy(to, &value, std::size_t(count) * 2);
+#endif
+}
+
+STAGEWRIGHT_INLINE Vec16 fromBF16(Half16 value) {
+  return Vec16(__builtin_convertvector(value, Unsigned16) << 16);
+}
+/// To the nearest, ties to even; a NaN stays one.
+STAGEWRIGHT_INLINE Half16 toBF16(Vec16 value) {
+  const Unsigned16 bits = Unsigned16(value), rounded = bits + 0x7fff + ((bits >> 16) & 1);
+  return __builtin_convertvector((value == value ? rounded : bits | 0x400000) >> 16, Half16);
+}
+
+STAGEWRIGHT_INLINE Vec16 fromF16(Half16 value) {
+#if defined(__AVX512F__)
+  return Vec16(_mm512_cvtph_ps(__m256i(value)));
+#else
+  const Unsigned16 wide = __builtin_convertvector(value, Unsigned16), magnitude = wide & 0x7fff;
+  const Unsigned16 normal = (magnitude << 13) + (112u << 23);
+  const Vec16 subnormal = __builtin_convertvector(magnitude, Vec16) * 0x1p-24f;
+  const Unsigned16 finite = magnitude < 0x400 ? Unsigned16(subnormal) : normal;
+  return Vec16((magnitude >= 0x7c00 ? normal + (112u << 23) : finite) | ((wide & 0x8000) << 16));
+#endif
+}
+/// To the nearest, ties to even; too large becomes infinity, a NaN stays one.
+STAGEWRIGHT_INLINE Half16 toF16(Vec16 value) {
+#if defined(__AVX512F__)
+  return Half16(_mm512_cvtps_ph(__m512(value), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#else
+  const Unsigned16 bits = Unsigned16(value), magnitude = bits & 0x7fffffff;
+  const Unsigned16 normal = (magnitude + 0xfff + ((magnitude >> 13) & 1) - (112u << 23)) >> 13;
+  const Unsigned16 subnormal = Unsigned16(Vec16(magnitude) + 0.5f) - 0x3f000000; // one half: ulp 2^-24
+  const Unsigned16 infinite = {};
+  const Unsigned16 small = magnitude < 0x38800000 ? subnormal : normal;
+  const Unsigned16 large = magnitude > 0x7f800000 ? infinite + 0x7e00 : infinite + 0x7c00;
+  return __builtin_convertvector((magnitude >= 0x47800000 ? large : small) | ((bits >> 16) & 0x8000), Half16);
+#endif
+}
+
+STAGEWRIGHT_INLINE Vec16 load(const F16 *from) {
+  return fromF16(loadAs<Half16>(from));
+}
+STAGEWRIGHT_INLINE Vec16 load(const BF16 *from) {
+  return fromBF16(loadAs<Half16>(from));
+}
+STAGEWRIGHT_INLINE Vec16 loadFirst(const F16 *from, std::int64_t count) {
+  return fromF16(loadFirst(reinterpret_cast<const Half16 *>(from), count));
+}
+STAGEWRIGHT_INLINE Vec16 loadFirst(const BF16 *from, std::int64_t count) {
+  return fromBF16(loadFirst(reinterpret_cast<const Half16 *>(from), count));
+}
+STAGEWRIGHT_INLINE void store(F16 *to, Vec16 value) {
+  const Half16 half = toF16(value);
+  __builtin_memcpy(to, &half, sizeof(half));
+}
+STAGEWRIGHT_INLINE void store(BF16 *to, Vec16 value) {
+  const Half16 half = toBF16(value);
+  __builtin_memcpy(to, &half, sizeof(half));
+}
+STAGEWRIGHT_INLINE void storeFirst(F16 *to, Vec16 value, std::int64_t count) {
+  storeFirst(reinterpret_cast<Half16 *>(to), toF16(value), count);
+}
+STAGEWRIGHT_INLINE void storeFirst(BF16 *to, Vec16 value, std::int64_t count) {
+  storeFirst(reinterpret_cast<Half16 *>(to), toBF16(value), count);
+}
+
 STAGEWRIGHT_INLINE Vec16 splat(float v) {
   return Vec16{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v};
 }
 
-/// The lanes of a vector that exist: all of them, or a number known at run time.
+/// The lanes of a vector that exist: all of them, or a number known at run time. T: float, F16 or BF16.
 struct AllLanes {};
-STAGEWRIGHT_INLINE Vec16 read(const float *from, AllLanes) {
+template <typename T>
+STAGEWRIGHT_INLINE Vec16 read(const T *from, AllLanes) {
   return load(from);
 }
-STAGEWRIGHT_INLINE Vec16 read(const float *from, std::int64_t count) {
+template <typename T>
+STAGEWRIGHT_INLINE Vec16 read(const T *from, std::int64_t count) {
   return loadFirst(from, count);
 }
-STAGEWRIGHT_INLINE void write(float *to, Vec16 value, AllLanes) {
+template <typename T>
+STAGEWRIGHT_INLINE void write(T *to, Vec16 value, AllLanes) {
   store(to, value);
 }
-STAGEWRIGHT_INLINE void write(float *to, Vec16 value, std::int64_t count) {
+template <typename T>
+STAGEWRIGHT_INLINE void write(T *to, Vec16 value, std::int64_t count) {
   storeFirst(to, value, count);
 }
 

@@ -219,6 +219,8 @@ private:
         entry->integer = *integer;
       } else if (const auto *real = std::get_if<double>(&attribute.value)) {
         entry->real = *real;
+      } else if (const auto *integers = std::get_if<std::vector<int64_t>>(&attribute.value)) {
+        entry->integers = *integers;
       } else {
         entry->text = std::get<std::string>(attribute.value);
       }

@@ -190,7 +190,7 @@ private:
   /// The cells that the runtime writes and reads each step; every rank has all of them.
   void planScalars() {
     Type f32 = builder.getF32Type(), f64 = builder.getF64Type(), i32 = builder.getI32Type();
-    memory.placeScalar("learning_rate", RankedTensorType::get({1}, f32));
+    memory.placeScalar("learning_rate", RankedTensorType::get({1}, f64));
     memory.placeScalar("step", RankedTensorType::get({1}, i32));
     memory.placeScalar("bias_corrections", RankedTensorType::get({2}, f64));
     memory.placeScalar("clip_coefficient", RankedTensorType::get({1}, f32));

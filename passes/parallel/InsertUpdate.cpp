@@ -157,7 +157,7 @@ private:
       if (!coefficient) {
         coefficient = maker.argument(Role::Scalar, "clip_coefficient", f32);
       }
-      Value rate = maker.argument(Role::Scalar, "learning_rate", f32);
+      Value rate = maker.argument(Role::Scalar, "learning_rate", vectorOf(1, builder.getF64Type()));
       bool sgd = settings.getOptimizer() == "sgd";
       Value clock = sgd ? maker.argument(Role::Scalar, "step", vectorOf(1, builder.getI32Type()))
                         : maker.argument(Role::Scalar, "bias_corrections", vectorOf(2, builder.getF64Type()));

@@ -4,24 +4,6 @@
 
 namespace stagewright::runtime {
 
-/// The loader has checked names and types.
-static std::vector<catalogue::Attribute> attributesOf(const executable::Command &command) {
-  std::vector<catalogue::Attribute> attributes;
-  for (unsigned i = 0; command.attributes() && i < command.attributes()->size(); ++i) {
-    const executable::Attribute &attribute = *command.attributes()->Get(i);
-    catalogue::AttributeValue value = std::int64_t{0};
-    if (attribute.integer()) {
-      value = *attribute.integer();
-    } else if (attribute.real()) {
-      value = *attribute.real();
-    } else {
-      value = attribute.text()->str();
-    }
-    attributes.push_back({attribute.name()->str(), std::move(value)});
-  }
-  return attributes;
-}
-
 static std::byte *workspaceBase(const executable::RankPlan &plan, const ArenaBases &arenas) {
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
     if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Workspace) {
@@ -41,11 +23,13 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, i
     const executable::KernelRef &reference = *executable.file().kernels()->Get(command->kernel());
     const catalogue::Kernel *kernel = catalogue::find(reference.name()->str(), reference.version());
     kernels::KernelInstance instance{kernel, {}, attributesOf(*command)};
+    std::vector<catalogue::DType> dtypes;
     Call call;
     call.firstOperand = static_cast<std::uint32_t>(result.operands.size());
     call.operands = static_cast<std::uint32_t>(kernel->operands.size());
     for (const executable::Operand *operand : *command->operands()) {
       instance.shapes.emplace_back(operand->shape()->begin(), operand->shape()->end());
+      dtypes.push_back(static_cast<catalogue::DType>(operand->dtype()));
       std::byte *base = arenas[operand->arena()] + operand->offset();
       if (operand->pool() >= 0) {
         base += plan.pools()->Get(static_cast<unsigned>(operand->pool()))->offset();
@@ -53,6 +37,7 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, i
       result.operands.push_back({base, static_cast<std::uint32_t>(operand->pool() + 1)});
     }
     result.operands.resize(call.firstOperand + call.operands); // absent optional operands
+    instance.element = catalogue::elementOf(*kernel, dtypes);
     auto prepared = kernels::prepare(instance, isa);
     if (!prepared) {
       return prepared.takeError();

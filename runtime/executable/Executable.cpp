@@ -140,4 +140,30 @@ std::uint64_t Executable::plannedBytes(int rank) const {
   return total;
 }
 
+std::vector<catalogue::Attribute> attributesOf(const executable::Command &command) {
+  std::vector<catalogue::Attribute> attributes;
+  for (unsigned i = 0; command.attributes() && i < command.attributes()->size(); ++i) {
+    const executable::Attribute &attribute = *command.attributes()->Get(i);
+    const auto integer = attribute.integer();
+    const auto real = attribute.real();
+    if (integer.has_value() + real.has_value() + (attribute.text() != nullptr) +
+            (attribute.integers() != nullptr) !=
+        1) {
+      break;
+    }
+    catalogue::AttributeValue value = std::int64_t{0};
+    if (integer) {
+      value = *integer;
+    } else if (real) {
+      value = *real;
+    } else if (attribute.text()) {
+      value = attribute.text()->str();
+    } else {
+      value = std::vector<std::int64_t>(attribute.integers()->begin(), attribute.integers()->end());
+    }
+    attributes.push_back({attribute.name()->str(), std::move(value)});
+  }
+  return attributes;
+}
+
 } // namespace stagewright::runtime

@@ -4,6 +4,7 @@
 #ifndef STAGEWRIGHT_RUNTIME_EXECUTABLE_EXECUTABLE_H
 #define STAGEWRIGHT_RUNTIME_EXECUTABLE_EXECUTABLE_H
 
+#include "catalogue/Catalogue.h"
 #include "error/Error.h"
 #include "schedule/Schedule.h"
 #include "schema/stage_generated.h"
@@ -55,6 +56,10 @@ private:
   schedule::Schedule train, evaluate;
   std::vector<std::int64_t> limits;
 };
+
+/// The attributes of a proved command, for the catalogue. Of an unproved one: those before the first that has
+/// not exactly one value.
+std::vector<catalogue::Attribute> attributesOf(const executable::Command &command);
 
 } // namespace stagewright::runtime
 

@@ -272,7 +272,7 @@ Result<void> RankMemory::scalars() {
     bool required;
     bool own; ///< not part of a pool that programs write
   };
-  const Rule rules[] = {{"learning_rate", DType::F32, 1, true, true},
+  const Rule rules[] = {{"learning_rate", DType::F64, 1, true, true},
                         {"step", DType::I32, 1, true, true},
                         {"bias_corrections", DType::F64, 2, adam, true},
                         {"clip_coefficient", DType::F32, 1, true, true},

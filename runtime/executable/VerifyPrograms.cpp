@@ -143,23 +143,10 @@ Result<void> RankPrograms::catalogueRules(const executable::Command &command, co
     dtypes.push_back(static_cast<catalogue::DType>(operand.dtype()));
     shapes.emplace_back(operand.shape()->begin(), operand.shape()->end());
   }
-  std::vector<catalogue::Attribute> attributes;
-  for (unsigned i = 0; command.attributes() && i < command.attributes()->size(); ++i) {
-    const executable::Attribute &attribute = *command.attributes()->Get(i);
-    const auto integer = attribute.integer();
-    const auto real = attribute.real();
-    if (integer.has_value() + real.has_value() + (attribute.text() != nullptr) != 1) {
-      return proof.fail(indexed(field + ".attributes", i), "an attribute has exactly one value");
-    }
-    catalogue::AttributeValue value = std::int64_t{0};
-    if (integer) {
-      value = *integer;
-    } else if (real) {
-      value = *real;
-    } else {
-      value = attribute.text()->str();
-    }
-    attributes.push_back({attribute.name()->str(), std::move(value)});
+  const std::vector<catalogue::Attribute> attributes = attributesOf(command);
+  if (command.attributes() && attributes.size() < command.attributes()->size()) {
+    return proof.fail(indexed(field + ".attributes", attributes.size()),
+                      "an attribute has exactly one value");
   }
   if (auto ok = catalogue::check(*kernel, dtypes, shapes, attributes); !ok) {
     return proof.fail(field, "call of " + std::string(kernel->name) + ": " + ok.error().text());

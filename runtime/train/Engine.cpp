@@ -106,7 +106,7 @@ public:
   TrainingLoop(Executor &executor, const Session &session, Training &shared)
       : executor(executor), shared(shared), file(session.executable.file()), recipe(*file.recipe()),
         inputs(*session.dataset, *shared.order, recipe.micro_batch_size()),
-        learningRate(static_cast<float *>(executor.scalar("learning_rate"))),
+        learningRate(static_cast<double *>(executor.scalar("learning_rate"))),
         stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),
         biasCorrections(static_cast<double *>(executor.scalar("bias_corrections"))),
         loss(static_cast<const double *>(executor.scalar("loss"))),
@@ -139,7 +139,7 @@ public:
 
 private:
   void setScalars(std::uint64_t step) {
-    *learningRate = static_cast<float>(recipe.learning_rate());
+    *learningRate = recipe.learning_rate();
     *stepCell = static_cast<std::int32_t>(std::min<std::uint64_t>(step, INT32_MAX));
     if (biasCorrections) {
       const bool corrects = recipe.bias_correction();
@@ -195,7 +195,7 @@ private:
   const executable::Executable &file;
   const executable::Recipe &recipe;
   TrainingInputs inputs;
-  float *learningRate;
+  double *learningRate;
   std::int32_t *stepCell;
   double *biasCorrections;
   const double *loss, *gradientNorm;

@@ -19,12 +19,21 @@ std::string describe(const Kernel &kernel) {
   std::ostringstream out;
   out << kernel.name << "(";
   for (const OperandRule &rule : kernel.operands)
-    out << (&rule == kernel.operands.data() ? "" : ", ") << rule.name << " " << name(rule.dtype) << " "
-        << kAccess[int(rule.access)] << (rule.optional ? "?" : "");
+    out << (&rule == kernel.operands.data() ? "" : ", ") << rule.name << " "
+        << (rule.element ? "T" : name(rule.dtype)) << " " << kAccess[int(rule.access)]
+        << (rule.optional ? "?" : "");
   out << ")";
   for (const AttributeRule &rule : kernel.attributes) {
     out << " " << rule.name << "=";
-    std::visit([&](const auto &value) { out << value; }, rule.fallback);
+    std::visit(
+        [&](const auto &value) {
+          if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::vector<std::int64_t>>)
+            for (std::int64_t entry : value)
+              out << entry << ",";
+          else
+            out << value;
+        },
+        rule.fallback);
     if (std::holds_alternative<double>(rule.fallback))
       out << "f";
   }
@@ -42,13 +51,13 @@ TEST(Catalogue, IsTheFrozenList) {
       "linear_input_grad(g f32 R, packed f32 R, dx f32 W)",
       "linear_weight_grad(g f32 R, x f32 R, acc f32 RW)",
       "bias_grad(g f32 R, acc f32 RW)",
-      "relu(x f32 R, y f32 W) 0>1",
-      "relu_grad(g f32 R, y f32 R, dx f32 W) 0>2",
-      "tanh(x f32 R, y f32 W) 0>1",
-      "tanh_grad(g f32 R, y f32 R, dx f32 W) 0>2",
-      "gelu(x f32 R, y f32 W) approximate=none 0>1",
-      "gelu_grad(g f32 R, x f32 R, dx f32 W) approximate=none 0>2",
-      "copy(x f32 R, y f32 W)",
+      "relu(x T R, y T W) 0>1",
+      "relu_grad(g T R, y T R, dx T W) 0>2",
+      "tanh(x T R, y T W) 0>1",
+      "tanh_grad(g T R, y T R, dx T W) 0>2",
+      "gelu(x T R, y T W) approximate=none 0>1",
+      "gelu_grad(g T R, x T R, dx T W) approximate=none 0>2",
+      "copy(x T R, y T W)",
       "softmax_cross_entropy(logits f32 R, labels i32 R, valid_rows i32 R, loss f32 W, log_sum_exp f32 W)",
       "softmax_cross_entropy_grad(logits f32 R, labels i32 R, log_sum_exp f32 R, dlogits f32 W) scale=1f 0>3",
       "mse_loss(x f32 R, target f32 R, valid_rows i32 R, loss f32 W)",
@@ -57,10 +66,10 @@ TEST(Catalogue, IsTheFrozenList) {
       "mean_loss(losses f32 R, mean f64 W)",
       "gradient_norm_partials(grad f32 R, partials f64 W)",
       "clip_coefficient(partials f64 R, coefficient f32 W, norm f64 W) max_norm=1f",
-      "sgd(param f32 RW, grad f32 RW, learning_rate f32 R, coefficient f32 R, step i32 R, momentum_buffer "
+      "sgd(param f32 RW, grad f32 RW, learning_rate f64 R, coefficient f32 R, step i32 R, momentum_buffer "
       "f32 RW?) "
       "momentum=0f dampening=0f nesterov=0 weight_decay=0f",
-      "adam(param f32 RW, grad f32 RW, learning_rate f32 R, coefficient f32 R, bias_corrections f64 R, "
+      "adam(param f32 RW, grad f32 RW, learning_rate f64 R, coefficient f32 R, bias_corrections f64 R, "
       "exp_avg f32 RW, "
       "exp_avg_sq f32 RW) beta1=0.9f beta2=0.999f epsilon=1e-08f weight_decay=0f decoupled=1",
   };
@@ -189,7 +198,10 @@ TEST(Catalogue, Calls) {
   EXPECT_EQ(error(floats, {}), "");
   EXPECT_EQ(error(floats, {{"approximate", std::string("tanh")}}), "");
   EXPECT_EQ(error({DType::F32}, {}), "there are 1 element types for 2 operands");
+  EXPECT_EQ(error({DType::BF16, DType::BF16}, {}), "");
   EXPECT_EQ(error({DType::F32, DType::F16}, {}), "operand y has elements of type f16, not f32");
+  EXPECT_EQ(error({DType::BF16, DType::F16}, {}), "operand y has elements of type f16, not bf16");
+  EXPECT_EQ(error({DType::F64, DType::F64}, {}), "operand x has elements of type f64, not f32");
   EXPECT_EQ(error({DType::F32, DType(77)}, {}), "operand y has elements of type unknown, not f32");
   EXPECT_EQ(error(floats, {{"approx", std::string("tanh")}}), "there is no attribute 'approx'");
   EXPECT_EQ(error(floats, {{"approximate", 1.0}}), "attribute 'approximate' is a real number, not a text");

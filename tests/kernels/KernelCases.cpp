@@ -1,5 +1,6 @@
 #include "KernelCases.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -19,8 +20,24 @@ Buffer::Buffer(DType dtype, std::int64_t elements) : dtype(dtype), elements(elem
   std::memset(data(), 0, size);
 }
 
+namespace {
+
+/// The upper half of a float, to the nearest with ties to even.
+std::uint16_t bf16Bits(float value) {
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  if (std::isnan(value))
+    return std::uint16_t(bits >> 16 | 0x40);
+  return std::uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+} // namespace
+
 double Buffer::at(std::int64_t i) const {
   switch (dtype) {
+  case DType::F16:
+    return double(static_cast<const _Float16 *>(data())[i]);
+  case DType::BF16:
+    return double(std::bit_cast<float>(std::uint32_t(static_cast<const std::uint16_t *>(data())[i]) << 16));
   case DType::F32:
     return static_cast<const float *>(data())[i];
   case DType::F64:
@@ -34,6 +51,12 @@ double Buffer::at(std::int64_t i) const {
 
 void Buffer::set(std::int64_t i, double value) {
   switch (dtype) {
+  case DType::F16:
+    as<_Float16>()[i] = _Float16(value);
+    break;
+  case DType::BF16:
+    as<std::uint16_t>()[i] = bf16Bits(float(value));
+    break;
   case DType::F32:
     as<float>()[i] = float(value);
     break;
@@ -78,6 +101,7 @@ bool Buffer::sameBits(const Buffer &other) const {
 
 std::string KernelCase::text() const {
   std::string out(instance.kernel->name);
+  out += " " + std::string(catalogue::name(instance.element));
   for (const Shape &shape : instance.shapes) {
     out += " [";
     for (std::size_t i = 0; i < shape.size(); ++i)
@@ -418,11 +442,34 @@ const TableEntry kTable[] = {{"pack_linear_forward", packCases},
 
 } // namespace
 
+/// The same call on elements of two bytes: rounding the result costs half a unit in its last place.
+static KernelCase withElement(const KernelCase &one, DType element) {
+  KernelCase out = one;
+  out.instance.element = element;
+  for (std::size_t i = 0; i < out.operands.size(); ++i) {
+    if (!out.instance.kernel->operands[i].element)
+      continue;
+    out.operands[i] = Buffer(element, one.operands[i].elements);
+    for (std::int64_t k = 0; k < one.operands[i].elements; ++k)
+      out.operands[i].set(k, one.operands[i].at(k));
+  }
+  out.relative += element == DType::F16 ? 0x1p-11 : 0x1p-8;
+  out.absolute += element == DType::F16 ? 0x1p-25 : 0x1p-134;
+  return out;
+}
+
 std::vector<KernelCase> casesOf(std::string_view kernel) {
   for (const TableEntry &entry : kTable)
     if (entry.kernel == kernel) {
       engine().seed(20261121);
-      return entry.cases(kernel);
+      Cases cases = entry.cases(kernel);
+      const bool hasElements =
+          std::ranges::any_of(catalogue::find(kernel, 1)->operands, &catalogue::OperandRule::element);
+      const std::size_t floats = cases.size();
+      for (DType element : {DType::F16, DType::BF16})
+        for (std::size_t i = 0; hasElements && i < floats; ++i)
+          cases.push_back(withElement(cases[i], element));
+      return cases;
     }
   return {};
 }

@@ -195,8 +195,9 @@ TEST(Kernels, AKernelWithoutHostImplementationIsAnError) {
   unknown.version = 99;
   const auto prepared = prepare({&unknown, {{4}, {4}}, {}}, bestIsa());
   ASSERT_FALSE(prepared);
-  EXPECT_EQ(prepared.error().text(),
-            "kernel relu: version 99 does not run on the host; compile for another target");
+  EXPECT_EQ(
+      prepared.error().text(),
+      "kernel relu: version 99 for elements of f32 does not run on the host; compile for another target");
 }
 
 } // namespace

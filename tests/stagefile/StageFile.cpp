@@ -126,7 +126,7 @@ static void addCells(executable::RankPlanT &rank, const Plan &plan) {
     scalar->count = count;
     rank.scalars.push_back(std::move(scalar));
   };
-  cell("learning_rate", s.learningRate, executable::DType::F32, 1);
+  cell("learning_rate", s.learningRate, executable::DType::F64, 1);
   cell("step", s.step, executable::DType::I32, 1);
   cell("bias_corrections", s.biasCorrections, executable::DType::F64, 2);
   cell("clip_coefficient", s.coefficient, executable::DType::F32, 1);

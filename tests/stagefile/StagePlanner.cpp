@@ -262,7 +262,7 @@ void StagePlanner::stepEnd() {
          {scalar(s.losses, DType::F32, {c.microBatches}), scalar(s.loss, DType::F64)});
   }
   for (const auto &[index, place] : places) {
-    std::vector<Argument> arguments{place.weight, place.gradient, scalar(s.learningRate, DType::F32),
+    std::vector<Argument> arguments{place.weight, place.gradient, scalar(s.learningRate, DType::F64),
                                     coefficient};
     const bool sgd = c.optimizer == "sgd";
     arguments.push_back(sgd ? scalar(s.step, DType::I32) : scalar(s.biasCorrections, DType::F64, {2}));

@@ -14,7 +14,7 @@ namespace stagewright::stagefile {
 
 /// Where the cells of the scalars arena lie; the same on every rank.
 struct ScalarLayout {
-  std::uint64_t learningRate = 0, step = 4, coefficient = 8, norm = 16, loss = 24, biasCorrections = 32,
+  std::uint64_t learningRate = 0, coefficient = 8, step = 12, norm = 16, loss = 24, biasCorrections = 32,
                 partials = 64;
   std::uint64_t losses = 0, correct = 0, bytes = 0;
   std::vector<std::uint64_t> partialOf; ///< per parameter

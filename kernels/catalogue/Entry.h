@@ -1,0 +1,52 @@
+// How the tables of the catalogue write an entry.
+#ifndef STAGEWRIGHT_CATALOGUE_ENTRY_H
+#define STAGEWRIGHT_CATALOGUE_ENTRY_H
+
+#include "catalogue/Signature.h"
+
+#include <algorithm>
+
+namespace stagewright::catalogue {
+
+/// Text as a template argument.
+template <std::size_t Size>
+struct Text {
+  char data[Size];
+  consteval Text(const char (&text)[Size]) { std::copy_n(text, Size, data); }
+  constexpr std::string_view view() const { return {data, Size - 1}; }
+};
+
+template <Text Name, Text Signature>
+Result<void> checkShapesOf(std::span<const Shape> shapes) {
+  return matchShapes(Name.view(), Signature.view(), shapes);
+}
+
+using Workspace = std::size_t (*)(std::span<const Shape> shapes, std::string_view target);
+using TogetherRule = Result<void> (*)(std::span<const Shape> shapes, std::span<const Attribute> attributes);
+
+/// One entry of the catalogue, version 1. The shape rule, the operands and the error texts all come from the
+/// signature.
+template <Text Name, Text Signature>
+Kernel entry(std::vector<AttributeRule> attributes = {}, std::vector<InPlacePair> inPlace = {},
+             Workspace workspace = nullptr, TogetherRule together = nullptr) {
+  static constexpr Text kName = Name;
+  static constexpr Text kSignature = Signature;
+  return {.name = kName.view(),
+          .version = 1,
+          .operands = operandsOf(kSignature.view()),
+          .attributes = std::move(attributes),
+          .inPlace = std::move(inPlace),
+          .signature = kSignature.view(),
+          .checkShapes = checkShapesOf<Name, Signature>,
+          .workspaceBytes = workspace,
+          .checkTogether = together};
+}
+
+/// Host workspace: four bytes for each row of the first operand.
+std::size_t rowResults(std::span<const Shape> shapes, std::string_view target);
+/// Host workspace: an fp64 partial for each granule of the first operand.
+std::size_t granuleResults(std::span<const Shape> shapes, std::string_view target);
+
+} // namespace stagewright::catalogue
+
+#endif

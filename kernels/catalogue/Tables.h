@@ -1,0 +1,16 @@
+// The catalogue's entries, one table per family, in the order of the file format's documentation.
+#ifndef STAGEWRIGHT_CATALOGUE_TABLES_H
+#define STAGEWRIGHT_CATALOGUE_TABLES_H
+
+#include "catalogue/Catalogue.h"
+
+namespace stagewright::catalogue {
+
+std::vector<Kernel> linearKernels();
+std::vector<Kernel> activationKernels();
+std::vector<Kernel> lossKernels();
+std::vector<Kernel> optimizerKernels();
+
+} // namespace stagewright::catalogue
+
+#endif

@@ -1,0 +1,35 @@
+// Family optimizer: the gradient norm, clipping and the update rules.
+#include "catalogue/Entry.h"
+#include "catalogue/Tables.h"
+
+namespace stagewright::catalogue {
+
+/// sgd: momentum needs its buffer.
+Result<void> checkMomentum(std::span<const Shape> shapes, std::span<const Attribute> attributes) {
+  if (floatAttribute(*find("sgd", 1), attributes, "momentum") != 0.0 && shapes.size() < 6)
+    return userError("kernel sgd", "momentum is not 0 and there is no momentum_buffer");
+  return {};
+}
+
+std::vector<Kernel> optimizerKernels() {
+  return {
+      entry<"gradient_norm_partials", "grad f32[X...] R, partials f64[granules(X)] W">(),
+      entry<"clip_coefficient", "partials f64[G] R, coefficient f32[1] W, norm f64[1] W">(
+          {{"max_norm", 1.0}}),
+      // grad is multiplied by coefficient first, and zero afterwards.
+      entry<"sgd", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
+                   "step i32[1] R, "
+                   "momentum_buffer f32[X...] RW?">(
+          {{"momentum", 0.0}, {"dampening", 0.0}, {"nesterov", std::int64_t(0)}, {"weight_decay", 0.0}}, {},
+          nullptr, checkMomentum),
+      entry<"adam", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
+                    "bias_corrections f64[2] R, exp_avg f32[X...] RW, exp_avg_sq f32[X...] RW">(
+          {{"beta1", 0.9},
+           {"beta2", 0.999},
+           {"epsilon", 1e-8},
+           {"weight_decay", 0.0},
+           {"decoupled", std::int64_t(1)}}),
+  };
+}
+
+} // namespace stagewright::catalogue
