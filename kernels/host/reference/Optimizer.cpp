@@ -1,0 +1,68 @@
+// Family optimizer.
+#include "kernels/host/reference/Values.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+namespace stagewright::kernels {
+
+namespace {
+
+void gradientNormPartials(const Values &v) {
+  std::ranges::fill(v[1], 0.0);
+  for (std::size_t i = 0; i < v[0].size(); ++i)
+    v[1][i / std::size_t(catalogue::kGranule)] += v[0][i] * v[0][i];
+}
+
+void clipCoefficient(const Values &v) {
+  v[2][0] = std::sqrt(std::reduce(v[0].begin(), v[0].end()));
+  v[1][0] = std::min(1.0, v.real("max_norm") / (v[2][0] + 1e-6));
+}
+
+/// torch.optim.SGD, algorithm of its documentation page.
+void sgd(const Values &v) {
+  const double momentum = v.real("momentum");
+  for (std::size_t i = 0; i < v[0].size(); ++i) {
+    double g = v[1][i] * v.scalar(3) + v.real("weight_decay") * v[0][i];
+    if (momentum != 0) {
+      double &buffer = v[5][i];
+      buffer = v.scalar(4) > 1 ? momentum * buffer + (1 - v.real("dampening")) * g : g;
+      g = v.flag("nesterov") ? g + momentum * buffer : buffer;
+    }
+    v[0][i] -= v.scalar(2) * g;
+    v[1][i] = 0;
+  }
+}
+
+/// torch.optim.Adam and torch.optim.AdamW, algorithms of their documentation pages.
+void adam(const Values &v) {
+  const double beta1 = v.real("beta1"), beta2 = v.real("beta2"), decay = v.real("weight_decay");
+  for (std::size_t i = 0; i < v[0].size(); ++i) {
+    double &p = v[0][i], &m = v[5][i], &s = v[6][i], g = v[1][i] * v.scalar(3);
+    if (v.flag("decoupled"))
+      p -= v.scalar(2) * decay * p;
+    else
+      g += decay * p;
+    m = beta1 * m + (1 - beta1) * g;
+    s = beta2 * s + (1 - beta2) * g * g;
+    p -= v.scalar(2) * (m / v[4][0]) / (std::sqrt(s / v[4][1]) + v.real("epsilon"));
+    v[1][i] = 0;
+  }
+}
+
+constexpr ReferenceEntry kEntries[] = {
+    {"gradient_norm_partials", gradientNormPartials},
+    {"clip_coefficient", clipCoefficient},
+    {"sgd", sgd},
+    {"adam", adam},
+};
+
+} // namespace
+
+ReferenceTable optimizerReferences() {
+  return kEntries;
+}
+
+} // namespace stagewright::kernels

@@ -1,0 +1,75 @@
+#include "CaseBuilding.h"
+
+namespace stagewright::kernels {
+
+namespace {
+
+Cases crossEntropyCases(std::string_view name) {
+  Cases out = rowCases(name, [](auto m, auto c) { return std::vector<Shape>{{m, c}, {m}, {1}, {1}, {m}}; });
+  for (KernelCase &one : out)
+    one.absolute = one.relative = 1e-6;
+  return out;
+}
+
+Cases crossEntropyGradCases(std::string_view name) {
+  Cases out = rowCases(name, [](auto m, auto c) { return std::vector<Shape>{{m, c}, {m}, {m}, {m, c}}; });
+  for (KernelCase &one : out) {
+    fill(one.operands[2], [] { return uniform(5, 7); });
+    one.instance.attributes = {{"scale", 0.0625}};
+    one.absolute = 1e-7;
+    one.relative = 2e-6; // exp of a difference of up to 12
+  }
+  return out;
+}
+
+Cases mseCases(std::string_view name) {
+  Cases out = rowCases(name, [](auto m, auto c) { return std::vector<Shape>{{m, c}, {m, c}, {1}, {1}}; });
+  out.push_back(makeCase(name, {{9, 3, 5}, {9, 3, 5}, {1}, {1}}));
+  out.back().operands[2].set(0, 4);
+  for (KernelCase &one : out)
+    one.relative = 3e-7;
+  return out;
+}
+
+Cases mseGradCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape : {Shape{1}, Shape{17, 3}, Shape{4, 33, 300}}) {
+    out.push_back(makeCase(name, {shape, shape, shape}, {{"scale", 2.0 / 51}}));
+    out.back().relative = 3e-7;
+  }
+  return out;
+}
+
+Cases countCases(std::string_view name) {
+  Cases out = rowCases(name, [](auto m, auto c) { return std::vector<Shape>{{m, c}, {m}, {1}, {1}}; });
+  // Few different values: many ties, and many correct rows.
+  for (KernelCase &one : out)
+    fill(one.operands[0], [] { return double(integer(0, 2)); });
+  return out;
+}
+
+Cases meanCases(std::string_view name) {
+  Cases out;
+  for (std::int64_t count : {1, 7, 128}) {
+    out.push_back(makeCase(name, {{count}, {1}}));
+    out.back().absolute = 1e-14;
+  }
+  return out;
+}
+
+const TableEntry kTable[] = {
+    {"softmax_cross_entropy", crossEntropyCases},
+    {"softmax_cross_entropy_grad", crossEntropyGradCases},
+    {"mse_loss", mseCases},
+    {"mse_loss_grad", mseGradCases},
+    {"count_correct", countCases},
+    {"mean_loss", meanCases},
+};
+
+} // namespace
+
+std::span<const TableEntry> lossCases() {
+  return kTable;
+}
+
+} // namespace stagewright::kernels

@@ -1,0 +1,88 @@
+#include "CaseBuilding.h"
+
+namespace stagewright::kernels {
+
+namespace {
+
+Cases normCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape :
+       {Shape{1}, Shape{10, 10}, Shape{16384}, Shape{16385}, Shape{300, 300}, Shape{32768}}) {
+    out.push_back(makeCase(name, {shape, {catalogue::granules(catalogue::elements(shape))}}));
+    out.back().relative = 1e-13;
+  }
+  return out;
+}
+
+Cases clipCases(std::string_view name) {
+  Cases out;
+  for (double bound : {0.5, 1.0, 1e9})
+    for (std::int64_t count : {1, 5, 1000}) {
+      out.push_back(makeCase(name, {{count}, {1}, {1}}, {{"max_norm", bound}}));
+      fill(out.back().operands[0], [] { return uniform(0, 4); });
+      out.back().relative = 1e-7;
+    }
+  return out;
+}
+
+/// learning_rate, coefficient and what else is not drawn from [-1, 1].
+void setScalars(KernelCase &one, double coefficient) {
+  one.operands[2].set(0, 0.0625);
+  one.operands[3].set(0, coefficient);
+  one.absolute = one.relative = 3e-7;
+}
+
+Cases sgdCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape : elementShapes())
+    for (int step : {1, 2})
+      for (int variant = 0; variant < 4; ++variant) {
+        std::vector<Shape> shapes = {shape, shape, {1}, {1}, {1}};
+        std::vector<catalogue::Attribute> attributes;
+        if (variant > 0)
+          attributes.push_back({"weight_decay", 0.01});
+        if (variant > 1) {
+          shapes.push_back(shape);
+          attributes.push_back({"momentum", 0.9});
+          attributes.push_back({"nesterov", std::int64_t(variant == 3)});
+          attributes.push_back({"dampening", variant == 3 ? 0.0 : 0.1});
+        }
+        out.push_back(makeCase(name, shapes, attributes));
+        setScalars(out.back(), variant == 1 ? 1.0 : 0.3);
+        out.back().operands[4].set(0, step);
+      }
+  return out;
+}
+
+Cases adamCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape : elementShapes())
+    for (int variant = 0; variant < 4; ++variant) {
+      out.push_back(
+          makeCase(name, {shape, shape, {1}, {1}, {2}, shape, shape},
+                   {{"weight_decay", variant / 2 * 0.1}, {"decoupled", std::int64_t(variant % 2)}}));
+      KernelCase &one = out.back();
+      setScalars(one, variant == 1 ? 1.0 : 0.3);
+      const int step = variant + 1;
+      one.operands[4].set(0, 1 - std::pow(0.9, step));
+      one.operands[4].set(1, 1 - std::pow(0.999, step));
+      fill(one.operands[6], [] { return uniform(0, 1); });
+      one.absolute = 1e-6; // the step is up to 0.0625 * 10
+    }
+  return out;
+}
+
+const TableEntry kTable[] = {
+    {"gradient_norm_partials", normCases},
+    {"clip_coefficient", clipCases},
+    {"sgd", sgdCases},
+    {"adam", adamCases},
+};
+
+} // namespace
+
+std::span<const TableEntry> optimizerCases() {
+  return kTable;
+}
+
+} // namespace stagewright::kernels

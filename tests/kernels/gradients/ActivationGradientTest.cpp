@@ -1,0 +1,31 @@
+#include "FiniteDifferences.h"
+
+#include <gtest/gtest.h>
+
+namespace stagewright::kernels {
+
+namespace {
+
+const CoveredGradients kCovered({"relu_grad", "tanh_grad", "gelu_grad"});
+
+TEST(Gradient, Activations) {
+  const Shape shape{40};
+  const Vector g = randomVector(40);
+  const std::vector<Attribute> viaTanh = {{"approximate", std::string("tanh")}};
+  for (const auto &[kernel, grad, ofResult, attributes] :
+       {std::tuple{"relu", "relu_grad", true, std::vector<Attribute>{}},
+        {"tanh", "tanh_grad", true, {}},
+        {"gelu", "gelu_grad", false, {}},
+        {"gelu", "gelu_grad", false, viaTanh}}) {
+    const Vector x = randomVector(40, -3, 3);
+    const auto run = [&, kernel = kernel, attributes = attributes](const Vector &at) {
+      return call(kernel, {shape, shape}, {at, {}}, attributes)[1];
+    };
+    expectGradient(call(grad, {shape, shape, shape}, {g, ofResult ? run(x) : x, {}}, attributes)[2], x,
+                   [&](const Vector &at) { return dot(g, run(at)); });
+  }
+}
+
+} // namespace
+
+} // namespace stagewright::kernels

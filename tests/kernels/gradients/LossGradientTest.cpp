@@ -1,0 +1,35 @@
+#include "FiniteDifferences.h"
+
+#include <gtest/gtest.h>
+
+namespace stagewright::kernels {
+
+namespace {
+
+const CoveredGradients kCovered({"softmax_cross_entropy_grad", "mse_loss_grad"});
+
+TEST(Gradient, SoftmaxCrossEntropy) {
+  const std::int64_t rows = 6, columns = 5;
+  const Shape logits{rows, columns}, labels{rows};
+  const Vector x = randomVector(rows * columns, -2, 2), label = {0, 4, 2, 2, 1, 3};
+  const auto run = [&](const Vector &at) {
+    return call("softmax_cross_entropy", {logits, labels, {1}, {1}, labels},
+                {at, label, {double(rows)}, {}, {}});
+  };
+  const Vector dx = call("softmax_cross_entropy_grad", {logits, labels, labels, logits},
+                         {x, label, run(x)[4], {}}, {{"scale", 1.0 / double(rows)}})[3];
+  expectGradient(dx, x, [&](const Vector &at) { return run(at)[3][0]; });
+}
+
+TEST(Gradient, MeanSquaredError) {
+  const Shape shape{4, 3};
+  const Vector x = randomVector(12), target = randomVector(12);
+  const Vector dx = call("mse_loss_grad", {shape, shape, shape}, {x, target, {}}, {{"scale", 2.0 / 12}})[2];
+  expectGradient(dx, x, [&](const Vector &at) {
+    return call("mse_loss", {shape, shape, {1}, {1}}, {at, target, {4}, {}})[3][0];
+  });
+}
+
+} // namespace
+
+} // namespace stagewright::kernels
