@@ -1,5 +1,6 @@
 // Programs: every command is one call of a known kernel on operands that lie inside their arenas and may be
 // there.
+#include "runtime/executable/Executable.h"
 #include "runtime/executable/Proof.h"
 
 #include <algorithm>

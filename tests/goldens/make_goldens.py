@@ -5,9 +5,8 @@
 
 Each set is a folder: model.json, weights.safetensors (initial values), order.txt (one sample index per line), the data
 where it is not Fashion-MNIST, and goldens.json: for each case the configuration and the losses of 100 steps, once in
-fp32 and once in fp64; with Adam also three fp32 runs with inputs and hidden units in another order. All runs start
-from the same fp32 weights and read the same fp32 inputs, so their differences are the rounding error of training in
-fp32, and the permuted runs show how much that error is a matter of chance. The loss of a step is the mean over its micro-batches of the micro-batch means.
+fp32 and once in fp64. All runs start from the same fp32 weights and read the same fp32 inputs, so their differences are
+the rounding error of training in fp32. The loss of a step is the mean over its micro-batches of the micro-batch means.
 """
 import argparse
 import collections
@@ -136,20 +135,6 @@ def train(spec, config, weights, features, labels, order, dtype):
     return run.losses, run.norms, {name: value.detach().double() for name, value in run.model.state_dict().items()}
 
 
-def permuted(spec, weights, features, generator):
-    """The same function written with its inputs and hidden units in another order, so that sums round differently."""
-    order = torch.randperm(features[0].numel(), generator=generator)
-    features = features.flatten(1)[:, order].reshape(features.shape)
-    weights, linear = dict(weights), [layer["name"] for layer in spec["layers"] if layer["type"] == "Linear"]
-    for name in linear:
-        weight = weights[f"{name}.weight"][:, order]
-        order = torch.randperm(len(weight), generator=generator) if name != linear[-1] else torch.arange(len(weight))
-        weights[f"{name}.weight"] = weight[order].contiguous()
-        if f"{name}.bias" in weights:
-            weights[f"{name}.bias"] = weights[f"{name}.bias"][order]
-    return weights, features
-
-
 def choose_order(spec, cases, weights, features, labels, generator):
     """A random order without repetition. Samples are left out that would bring the input of some ReLU within KINK of
     zero in the fp64 run of some case: there rounding alone decides which branch is taken, so that two correct fp32
@@ -266,16 +251,11 @@ def make_set(name):
     for case, config in configs.items():
         fp32, norms, _ = train(spec, config, weights, features, labels, order, torch.float32)
         fp64, norms64, final = train(spec, config, weights, features, labels, order, torch.float64)
-        other = []
-        for _ in range(3 if "adam" in case else 0):
-            changed = permuted(spec, weights, features, generator)
-            other.append(train(spec, config, *changed, labels, order, torch.float32)[0])
         clip = config["gradient_clipping"]
         cases[case] = {
             "config": config,
             "clipped_steps": sum(norm > clip for norm in norms64) if clip else 0,
             "losses_fp32": fp32,
-            "losses_fp32_permuted": other,
             "losses_fp64": fp64,
             "final_fp64": {key: {"sum": value.sum().item(), "norm": value.norm().item()} for key, value in final.items()},
         }
