@@ -8,6 +8,7 @@ namespace stagewright::catalogue {
 
 std::vector<Kernel> linearKernels();
 std::vector<Kernel> activationKernels();
+std::vector<Kernel> channelNormKernels();
 std::vector<Kernel> lossKernels();
 std::vector<Kernel> optimizerKernels();
 

@@ -54,6 +54,7 @@ using ReferenceTable = std::span<const ReferenceEntry>;
 
 ReferenceTable linearReferences();
 ReferenceTable activationReferences();
+ReferenceTable channelNormReferences();
 ReferenceTable lossReferences();
 ReferenceTable optimizerReferences();
 
