@@ -1,30 +1,10 @@
 // Family channel norm: normalisation of [N,C,S] over channels (batch_norm) and over groups of channels of one
 // sample (group_norm). docs/kernels.md has the order of the sums.
-#include "kernels/host/Tiles.h"
+#include "kernels/host/LaneSums.h"
 
 namespace stagewright::kernels::STAGEWRIGHT_ISA {
 
 namespace {
-
-/// Additions of one float lane before it goes to a double.
-constexpr std::int64_t kFloatAdditions = 64;
-
-/// The sums of Count functions over a range in sixteen lanes each: floats for up to kFloatAdditions vectors,
-/// then doubles. f(i, lanes, out) sets out[0 .. Count).
-template <int Count, typename Function>
-STAGEWRIGHT_INLINE void addRange(Range range, Double16 (&totals)[Count], const Function &f) {
-  for (std::int64_t begin = range.begin; begin < range.end; begin += kFloatAdditions * kLanes) {
-    Vec16 sums[Count] = {};
-    eachVector({begin, least(range.end, begin + kFloatAdditions * kLanes)}, [&](std::int64_t i, auto lanes) {
-      Vec16 values[Count];
-      f(i, lanes, values);
-      for (int k = 0; k < Count; ++k)
-        sums[k] = sums[k] + fill(values[k], Vec16{}, lanes);
-    });
-    for (int k = 0; k < Count; ++k)
-      totals[k] += widen(sums[k]);
-  }
-}
 
 STAGEWRIGHT_INLINE Vec16 narrow(Double16 a) {
   return __builtin_convertvector(a, Vec16);

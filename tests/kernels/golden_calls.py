@@ -31,7 +31,7 @@ def begin(script):
     print('const GoldenCall kCalls[] = {')
 
 
-def golden(kernel, operands, results, **attributes):
+def golden(kernel, operands, results, /, **attributes):
     """operands: tensors in the kernel's order; results: {operand number: PyTorch's tensor}."""
     shapes = ', '.join('{' + ', '.join(map(str, t.shape)) + '}' for t in operands)
     print(f'    {{"{kernel}", {{{", ".join(attribute(*a) for a in attributes.items())}}}, {{{shapes}}},')

@@ -5,8 +5,8 @@
 namespace stagewright::kernels {
 
 bool runReference(const KernelInstance &instance, ReferenceOperands &operands) {
-  for (auto family :
-       {linearReferences, activationReferences, channelNormReferences, lossReferences, optimizerReferences})
+  for (auto family : {linearReferences, activationReferences, channelNormReferences, poolingReferences,
+                      lossReferences, optimizerReferences})
     for (const ReferenceEntry &entry : family())
       if (entry.name == instance.kernel->name) {
         entry.run({instance, operands});

@@ -41,6 +41,7 @@ struct TableEntry {
 std::span<const TableEntry> linearCases();
 std::span<const TableEntry> activationCases();
 std::span<const TableEntry> channelNormCases();
+std::span<const TableEntry> poolingCases();
 std::span<const TableEntry> lossCases();
 std::span<const TableEntry> optimizerCases();
 
