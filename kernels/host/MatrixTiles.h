@@ -10,7 +10,7 @@ namespace stagewright::kernels::STAGEWRIGHT_ISA {
 inline constexpr std::int64_t kTileRows = 112, kTilePanels = 8;
 /// The most steps of depth between two visits of C. A contraction of linear or linear_input_grad is one chain
 /// per chunk, added in order: short chains lose fewer digits.
-inline constexpr std::int64_t kMaxChunk = 256;
+inline constexpr std::int64_t kMaxChunk = 128;
 /// Products with fewer multiplications run as one tile.
 inline constexpr std::int64_t kSmallProduct = 1 << 19;
 /// Tiles are made narrower until there are this many, but not below this many multiplications.

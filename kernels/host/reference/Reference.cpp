@@ -16,7 +16,7 @@ bool runReference(const KernelInstance &instance, ReferenceOperands &operands) {
 }
 
 std::int64_t packedChunk(std::int64_t depth) {
-  const std::int64_t chunks = (depth + 255) / 256;
+  const std::int64_t chunks = (depth + 127) / 128;
   return ((depth + chunks - 1) / chunks + 7) / 8 * 8;
 }
 

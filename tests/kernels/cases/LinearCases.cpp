@@ -8,11 +8,11 @@ struct Product {
   std::int64_t m, k, n;
 };
 
-/// Odd sizes, sizes around the tiles (112 x 256), the chunk (256), several chunks, and random ones.
+/// Odd sizes, sizes around the tiles (112 x 256), the chunk (128), several chunks, and random ones.
 std::vector<Product> products() {
   std::vector<Product> out = {{1, 1, 1},       {3, 10, 17},   {1, 784, 10},    {16, 784, 256}, {17, 31, 33},
                               {33, 100, 31},   {15, 401, 65}, {130, 33, 290},  {29, 1025, 40}, {5, 2100, 35},
-                              {113, 257, 100}, {300, 8, 8},   {31, 1024, 300}, {6, 40, 1030}};
+                              {113, 257, 100}, {300, 8, 8},   {31, 1024, 300}, {6, 40, 1030},  {9, 129, 20}};
   for (int i = 0; i < 12; ++i)
     out.push_back({integer(1, 70), integer(1, 120), integer(1, 120)});
   return out;
