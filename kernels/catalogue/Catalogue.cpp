@@ -56,8 +56,8 @@ std::string_view name(DType dtype) {
 std::span<const Kernel> kernels() {
   static const std::vector<Kernel> table = [] {
     std::vector<Kernel> all;
-    for (auto family : {linearKernels, activationKernels, channelNormKernels, poolingKernels, lossKernels,
-                        optimizerKernels})
+    for (auto family : {linearKernels, activationKernels, channelNormKernels, poolingKernels,
+                        arithmeticKernels, movementKernels, lossKernels, optimizerKernels})
       std::ranges::move(family(), std::back_inserter(all));
     return all;
   }();

@@ -10,6 +10,8 @@ std::vector<Kernel> linearKernels();
 std::vector<Kernel> activationKernels();
 std::vector<Kernel> channelNormKernels();
 std::vector<Kernel> poolingKernels();
+std::vector<Kernel> arithmeticKernels();
+std::vector<Kernel> movementKernels();
 std::vector<Kernel> lossKernels();
 std::vector<Kernel> optimizerKernels();
 

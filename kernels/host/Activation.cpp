@@ -1,35 +1,11 @@
 // Family activation: element by element, and copy. Where PyTorch has a formula it is PyTorch's, so that NaNs
 // and infinities come out alike.
+#include "kernels/host/Maps.h"
 #include "kernels/host/Math16.h"
-#include "kernels/host/Tiles.h"
 
 namespace stagewright::kernels::STAGEWRIGHT_ISA {
 
 namespace {
-
-/// The last operand becomes f(first operand).
-template <typename T, typename Function>
-STAGEWRIGHT_INLINE void mapOne(const Call &call, void *const *operands, TileRunner &runner,
-                               const Function &f) {
-  const T *const x = static_cast<const T *>(operands[0]);
-  T *const y = static_cast<T *>(operands[1]);
-  runElements(runner, call.elements(0), [&](Range range) {
-    eachVector(range, [&](std::int64_t i, auto lanes) { write(y + i, f(read(x + i, lanes)), lanes); });
-  });
-}
-
-/// The last operand becomes f(first operand, second operand).
-template <typename T, typename Function>
-STAGEWRIGHT_INLINE void mapTwo(const Call &call, void *const *operands, TileRunner &runner,
-                               const Function &f) {
-  const T *const a = static_cast<const T *>(operands[0]), *const b = static_cast<const T *>(operands[1]);
-  T *const y = static_cast<T *>(operands[2]);
-  runElements(runner, call.elements(0), [&](Range range) {
-    eachVector(range, [&](std::int64_t i, auto lanes) {
-      write(y + i, f(read(a + i, lanes), read(b + i, lanes)), lanes);
-    });
-  });
-}
 
 template <typename T>
 void relu(const Call &call, void *const *operands, void *, TileRunner &runner) {
@@ -83,17 +59,75 @@ void geluGrad(const Call &call, void *const *operands, void *, TileRunner &runne
   }
 }
 
+STAGEWRIGHT_INLINE Vec16 sigmoid(Vec16 x) {
+  return 1.0f / (1.0f + exp(-x));
+}
+STAGEWRIGHT_INLINE Vec16 silu(Vec16 x) {
+  return x / (1.0f + exp(-x));
+}
+/// The derivative of silu at x, where s is the sigmoid of x.
+STAGEWRIGHT_INLINE Vec16 siluSlope(Vec16 x, Vec16 s) {
+  return s * fma(x, 1.0f - s, splat(1.0f));
+}
+
+template <typename T>
+void sigmoidForward(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  mapOne<T>(call, operands, runner, [](Vec16 x) { return sigmoid(x); });
+}
+
+template <typename T>
+void sigmoidGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  mapTwo<T>(call, operands, runner, [](Vec16 g, Vec16 y) { return g * ((1.0f - y) * y); });
+}
+
+template <typename T>
+void siluForward(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  mapOne<T>(call, operands, runner, [](Vec16 x) { return silu(x); });
+}
+
+template <typename T>
+void siluGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  mapTwo<T>(call, operands, runner, [](Vec16 g, Vec16 x) { return g * siluSlope(x, sigmoid(x)); });
+}
+
+template <typename T>
+void swiglu(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  mapTwo<T>(call, operands, runner, [](Vec16 gate, Vec16 up) { return silu(gate) * up; });
+}
+
+template <typename T>
+void swigluGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const T *const g = static_cast<const T *>(operands[0]);
+  const T *const gate = static_cast<const T *>(operands[1]), *const up = static_cast<const T *>(operands[2]);
+  T *const dGate = static_cast<T *>(operands[3]), *const dUp = static_cast<T *>(operands[4]);
+  runElements(runner, call.elements(0), [&](Range range) {
+    eachVector(range, [&](std::int64_t i, auto lanes) {
+      const Vec16 of = read(g + i, lanes), x = read(gate + i, lanes), s = sigmoid(x);
+      write(dGate + i, of * read(up + i, lanes) * siluSlope(x, s), lanes);
+      write(dUp + i, of * (x * s), lanes);
+    });
+  });
+}
+
 template <typename T>
 void copy(const Call &call, void *const *operands, void *, TileRunner &runner) {
   // Of floats, moves change no bits, also of subnormal numbers and NaNs.
   mapOne<T>(call, operands, runner, [](Vec16 x) { return x; });
 }
 
-const HostKernel kKernels[] = {
-    STAGEWRIGHT_FOR_ELEMENTS("relu", 1, relu),        STAGEWRIGHT_FOR_ELEMENTS("relu_grad", 1, reluGrad),
-    STAGEWRIGHT_FOR_ELEMENTS("tanh", 1, tanhForward), STAGEWRIGHT_FOR_ELEMENTS("tanh_grad", 1, tanhGrad),
-    STAGEWRIGHT_FOR_ELEMENTS("gelu", 1, gelu),        STAGEWRIGHT_FOR_ELEMENTS("gelu_grad", 1, geluGrad),
-    STAGEWRIGHT_FOR_ELEMENTS("copy", 1, copy)};
+const HostKernel kKernels[] = {STAGEWRIGHT_FOR_ELEMENTS("relu", 1, relu),
+                               STAGEWRIGHT_FOR_ELEMENTS("relu_grad", 1, reluGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("tanh", 1, tanhForward),
+                               STAGEWRIGHT_FOR_ELEMENTS("tanh_grad", 1, tanhGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("gelu", 1, gelu),
+                               STAGEWRIGHT_FOR_ELEMENTS("gelu_grad", 1, geluGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("silu", 1, siluForward),
+                               STAGEWRIGHT_FOR_ELEMENTS("silu_grad", 1, siluGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("sigmoid", 1, sigmoidForward),
+                               STAGEWRIGHT_FOR_ELEMENTS("sigmoid_grad", 1, sigmoidGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("swiglu", 1, swiglu),
+                               STAGEWRIGHT_FOR_ELEMENTS("swiglu_grad", 1, swigluGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("copy", 1, copy)};
 
 } // namespace
 

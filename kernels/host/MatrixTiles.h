@@ -21,6 +21,32 @@ STAGEWRIGHT_INLINE std::int64_t chunkLength(std::int64_t depth) {
   return ceilDivide(ceilDivide(depth, ceilDivide(depth, kMaxChunk)), 8) * 8;
 }
 
+/// Rows of the left matrix whose distance is a multiple of this many floats share one set of the first-level
+/// cache: a block of them is copied to a slab, where their distance is another one.
+inline constexpr std::int64_t kBadStride = 1024;
+/// Floats between the rows of a slab.
+inline constexpr std::int64_t kSlabStride = kMaxChunk + 16;
+/// Floats of a tile whose elements are halves: its results are rounded once, when they are complete.
+inline constexpr std::int64_t kResultStride = kTilePanels * kPanel, kResultFloats = kTileRows * kResultStride;
+
+template <typename From, typename To>
+STAGEWRIGHT_INLINE void copyRow(const From *from, To *to, std::int64_t count) {
+  eachVector({0, count}, [&](std::int64_t i, auto lanes) { write(to + i, read(from + i, lanes), lanes); });
+}
+
+/// One step of a panel of B: the first `width` of 32 columns, then zeros.
+template <typename T>
+STAGEWRIGHT_INLINE void packPanelRow(const T *from, std::int64_t width, float *to) {
+  const std::int64_t first = least(width, kLanes);
+  store(to, loadFirst(from, first));
+  store(to + kLanes, loadFirst(from + kLanes, width - first));
+}
+
+template <typename T>
+inline constexpr bool kIsFloat = false;
+template <>
+inline constexpr bool kIsFloat<float> = true;
+
 struct MatrixTile {
   Range rows, columns;
 };

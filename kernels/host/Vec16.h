@@ -190,6 +190,36 @@ STAGEWRIGHT_INLINE void write(T *to, Vec16 value, std::int64_t count) {
   storeFirst(to, value, count);
 }
 
+/// One element. `asm`: LLVM 14 reads and writes four bytes where it sees that a vector has one element of
+/// two.
+STAGEWRIGHT_INLINE Half16 halfOf(std::uint16_t value) {
+  std::uint32_t bits = value;
+  asm("" : "+r"(bits));
+  return Half16{} + std::uint16_t(bits);
+}
+STAGEWRIGHT_INLINE float readOne(const float *from) {
+  return *from;
+}
+STAGEWRIGHT_INLINE float readOne(const F16 *from) {
+  return fromF16(halfOf(from->bits))[0];
+}
+STAGEWRIGHT_INLINE float readOne(const BF16 *from) {
+  return fromBF16(halfOf(from->bits))[0];
+}
+STAGEWRIGHT_INLINE void writeOne(float *to, float value) {
+  *to = value;
+}
+STAGEWRIGHT_INLINE void writeOne(F16 *to, float value) {
+  std::uint32_t bits = toF16(splat(value))[0];
+  asm("" : "+r"(bits));
+  to->bits = std::uint16_t(bits);
+}
+STAGEWRIGHT_INLINE void writeOne(BF16 *to, float value) {
+  std::uint32_t bits = toBF16(splat(value))[0];
+  asm("" : "+r"(bits));
+  to->bits = std::uint16_t(bits);
+}
+
 inline constexpr Bits16 kLaneNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 /// `value` in the lanes that exist, `other` in the rest.
 STAGEWRIGHT_INLINE Vec16 fill(Vec16 value, Vec16, AllLanes) {

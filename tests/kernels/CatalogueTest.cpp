@@ -199,6 +199,42 @@ TEST(Catalogue, Calls) {
   EXPECT_EQ(sgdError({"momentum", 0.5}), "momentum is not 0 and there is no momentum_buffer");
 }
 
+TEST(Catalogue, Movements) {
+  using List = std::vector<std::int64_t>;
+  const auto error = [](const char *name, const std::vector<Shape> &shapes,
+                        const std::vector<Attribute> &attributes) {
+    const std::vector<DType> floats(shapes.size(), DType::F32);
+    const Result<void> result = check(*find(name, 1), floats, shapes, attributes);
+    return result ? std::string() : result.error().what;
+  };
+  EXPECT_EQ(error("permute", {{2, 3}, {3, 2}}, {{"dims", List{1, 0}}}), "");
+  EXPECT_EQ(error("permute", {{2, 3}, {2, 3}}, {{"dims", List{1, 0}}}),
+            "y has shape [2,3], not that of x [2,3] with dims [1,0]");
+  EXPECT_EQ(error("permute", {{2, 3}, {3}}, {{"dims", List{1, 0}}}),
+            "y has shape [3], not that of x [2,3] with dims [1,0]");
+  for (const List &dims :
+       {List{}, List{0}, List{0, 0}, List{0, 2}, List{-1, 0}, List{0, 1, 2}, List{kHuge, 0}})
+    EXPECT_NE(error("permute", {{2, 3}, {3, 2}}, {{"dims", dims}}), "");
+  EXPECT_EQ(error("slice", {{5, 3}, {2, 3}}, {{"starts", List{3, 0}}}), "");
+  EXPECT_EQ(error("slice", {{5, 3}, {2, 3}}, {{"starts", List{4, 0}}}),
+            "a slice [2,3] that starts at [4,0] does not lie inside [5,3]");
+  for (const List &starts : {List{}, List{0}, List{-1, 0}, List{kHuge, 0}, List{-kHuge - 1, 0}, List{0, 1}}) {
+    EXPECT_NE(error("slice", {{5, 3}, {2, 3}}, {{"starts", starts}}), "");
+    EXPECT_NE(error("slice_grad", {{2, 3}, {5, 3}}, {{"starts", starts}}), "");
+  }
+  EXPECT_EQ(error("concat", {{5, 3}, {5, 1}, {5, 4}}, {{"dim", std::int64_t(1)}}), "");
+  EXPECT_EQ(error("concat", {{5, 3}, {5, 1}, {5, 5}}, {{"dim", std::int64_t(1)}}),
+            "[5,3] and [5,1] joined at dimension 1 are not [5,5]");
+  for (std::int64_t dim : {std::int64_t(0), std::int64_t(2), std::int64_t(-1), kHuge})
+    EXPECT_NE(error("concat", {{5, 3}, {5, 1}, {5, 4}}, {{"dim", dim}}), "");
+  EXPECT_NE(error("concat", {{}, {}, {}}, {}), "");
+  EXPECT_EQ(error("expand", {{3, 1}, {2, 3, 4}}, {}), "");
+  EXPECT_EQ(error("expand", {{3, 2}, {2, 3, 4}}, {}), "x of shape [3,2] cannot be repeated to [2,3,4]");
+  EXPECT_NE(error("expand", {{1, 1, 1}, {3, 4}}, {}), "");
+  EXPECT_EQ(error("reduce_sum", {{2, 3, 4}, {1, 4}}, {}), "");
+  EXPECT_EQ(error("reduce_sum", {{2, 3, 4}, {2, 1}}, {}), "x of shape [2,3,4] cannot be summed to [2,1]");
+}
+
 TEST(Catalogue, AttributesGivenAndDeclared) {
   const Kernel &adam = *find("adam", 1), &gelu = *find("gelu", 1);
   const std::vector<Attribute> given = {{"beta1", 0.5}, {"decoupled", std::int64_t(0)}};

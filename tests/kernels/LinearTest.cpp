@@ -9,6 +9,8 @@ namespace stagewright::kernels {
 
 namespace {
 
+using catalogue::Shape;
+
 /// x[rows, depth] times a packed matrix. One chain from zero per packed chunk, added in order. Then the bias.
 std::vector<float> packedOracle(const float *x, const float *packed, const float *bias, std::int64_t rows,
                                 std::int64_t depth, std::int64_t columns) {
@@ -39,9 +41,19 @@ void weightGradOracle(const float *g, const float *x, float *acc, std::int64_t t
             std::fma(g[token * outputs + row], x[token * inputs + column], acc[row * inputs + column]);
 }
 
-void expectSameBits(const std::vector<float> &expected, Buffer &result, const std::string &what) {
+/// The values as floats.
+std::vector<float> floatsOf(const Buffer &buffer) {
+  const std::vector<double> values = buffer.values();
+  return {values.begin(), values.end()};
+}
+
+/// Of halves, the result is the oracle's, rounded once.
+void expectSameBits(const std::vector<float> &expected, const Buffer &result, const std::string &what) {
+  Buffer rounded(result.dtype, result.elements);
   for (std::size_t i = 0; i < expected.size(); ++i)
-    ASSERT_EQ(expected[i], result.as<float>()[i]) << what << " at " << i;
+    rounded.set(std::int64_t(i), double(expected[i]));
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    ASSERT_EQ(rounded.at(std::int64_t(i)), result.at(std::int64_t(i))) << what << " at " << i;
 }
 
 class Linear : public testing::Test {
@@ -55,10 +67,10 @@ TEST_F(Linear, PackedProductsAreOneChainPerElement) {
   for (const char *kernel : {"linear", "linear_input_grad"})
     for (KernelCase &one : casesOf(kernel)) {
       const auto &shapes = one.instance.shapes;
-      const std::vector<float> expected =
-          packedOracle(one.operands[0].as<float>(), one.operands[1].as<float>(),
-                       shapes.size() > 3 ? one.operands[3].as<float>() : nullptr, shapes[0][0], shapes[0][1],
-                       shapes[2][1]);
+      const std::vector<float> x = floatsOf(one.operands[0]);
+      const std::vector<float> expected = packedOracle(
+          x.data(), one.operands[1].as<float>(), shapes.size() > 3 ? one.operands[3].as<float>() : nullptr,
+          shapes[0][0], shapes[0][1], shapes[2][1]);
       for (Isa isa : supportedIsas())
         for (TileRunner *runner : {static_cast<TileRunner *>(&serial), static_cast<TileRunner *>(&threads)})
           expectSameBits(expected, runCase(one, isa, *runner)[2],
@@ -71,12 +83,42 @@ TEST_F(Linear, WeightGradIsOneChainPerElementThatStartsFromAcc) {
     const auto &shapes = one.instance.shapes;
     const float *const acc = one.operands[2].as<float>();
     std::vector<float> expected(acc, acc + one.operands[2].elements);
-    weightGradOracle(one.operands[0].as<float>(), one.operands[1].as<float>(), expected.data(), shapes[0][0],
-                     shapes[0][1], shapes[1][1]);
+    weightGradOracle(floatsOf(one.operands[0]).data(), floatsOf(one.operands[1]).data(), expected.data(),
+                     shapes[0][0], shapes[0][1], shapes[1][1]);
     for (Isa isa : supportedIsas())
       for (TileRunner *runner : {static_cast<TileRunner *>(&serial), static_cast<TileRunner *>(&threads)})
         expectSameBits(expected, runCase(one, isa, *runner)[2], one.text() + " on " + std::string(name(isa)));
   }
+}
+
+/// The products of two activations have the chains of linear, over the same chunks.
+TEST_F(Linear, MatmulsAreOneChainPerElement) {
+  for (const char *kernel : {"matmul", "matmul_nt", "matmul_tn"})
+    for (KernelCase &one : casesOf(kernel)) {
+      const bool ta = one.instance.kernel->name == "matmul_tn", nt = one.instance.kernel->name == "matmul_nt";
+      const Shape &y = one.instance.shapes[2];
+      const std::int64_t rows = y[1], columns = y[2], depth = one.instance.shapes[0][ta ? 1 : 2];
+      const std::vector<float> a = floatsOf(one.operands[0]), b = floatsOf(one.operands[1]);
+      std::vector<float> expected;
+      for (std::int64_t batch = 0; batch < y[0]; ++batch) {
+        std::vector<float> left(static_cast<std::size_t>(rows * depth)),
+            packed(static_cast<std::size_t>(catalogue::packedElements(depth, columns)));
+        for (std::int64_t step = 0; step < depth; ++step) {
+          for (std::int64_t row = 0; row < rows; ++row)
+            left[std::size_t(row * depth + step)] =
+                a[std::size_t(batch * rows * depth + (ta ? step * rows + row : row * depth + step))];
+          for (std::int64_t column = 0; column < columns; ++column)
+            packed[std::size_t(packedIndex(depth, columns, step, column))] = b[std::size_t(
+                batch * columns * depth + (nt ? column * depth + step : step * columns + column))];
+        }
+        for (float value : packedOracle(left.data(), packed.data(), nullptr, rows, depth, columns))
+          expected.push_back(value);
+      }
+      for (Isa isa : supportedIsas())
+        for (TileRunner *runner : {static_cast<TileRunner *>(&serial), static_cast<TileRunner *>(&threads)})
+          expectSameBits(expected, runCase(one, isa, *runner)[2],
+                         one.text() + " on " + std::string(name(isa)));
+    }
 }
 
 /// Weight and bias gradients of micro-batches one by one equal those of all rows in one call.

@@ -60,7 +60,8 @@ print('// kernel, gradient kernel, whether the gradient takes the result, attrib
 print('const ActivationGolden kActivations[] = {')
 for name, f, of_result, attributes in (
         ('relu', torch.relu, True, ''), ('tanh', torch.tanh, True, ''), ('gelu', F.gelu, False, ''),
-        ('gelu', lambda x: F.gelu(x, approximate='tanh'), False, '{"approximate", std::string("tanh")}')):
+        ('gelu', lambda x: F.gelu(x, approximate='tanh'), False, '{"approximate", std::string("tanh")}'),
+        ('silu', F.silu, False, ''), ('sigmoid', torch.sigmoid, True, '')):
     x = torch.tensor(X, requires_grad=True)
     y = f(x)
     y.backward(torch.full_like(y, 2.0))

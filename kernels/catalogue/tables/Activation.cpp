@@ -13,6 +13,13 @@ std::vector<Kernel> activationKernels() {
       entry<"tanh_grad", "g T[X...] R, y T[X...] R, dx T[X...] W">({}, {{0, 2}}),
       entry<"gelu", "x T[X...] R, y T[X...] W">({approximate}, {{0, 1}}),
       entry<"gelu_grad", "g T[X...] R, x T[X...] R, dx T[X...] W">({approximate}, {{0, 2}}),
+      entry<"silu", "x T[X...] R, y T[X...] W">({}, {{0, 1}}),
+      entry<"silu_grad", "g T[X...] R, x T[X...] R, dx T[X...] W">({}, {{0, 2}}),
+      entry<"sigmoid", "x T[X...] R, y T[X...] W">({}, {{0, 1}}),
+      entry<"sigmoid_grad", "g T[X...] R, y T[X...] R, dx T[X...] W">({}, {{0, 2}}),
+      // silu(gate) * up.
+      entry<"swiglu", "gate T[X...] R, up T[X...] R, y T[X...] W">(),
+      entry<"swiglu_grad", "g T[X...] R, gate T[X...] R, up T[X...] R, dgate T[X...] W, dup T[X...] W">(),
       entry<"copy", "x T[X...] R, y T[count(X)...] W">(),
   };
 }

@@ -33,16 +33,27 @@ void pack(std::vector<double> &to, std::int64_t depth, std::int64_t columns, con
       to[std::size_t(packedIndex(depth, columns, step, column))] = at(step, column);
 }
 
+/// What a weight becomes before it is packed.
+double rounded(const Values &v, double weight) {
+  if (v.text("round") == "f16")
+    return double(_Float16(float(weight)));
+  if (v.text("round") == "f32")
+    return weight;
+  int exponent = 0; // bf16: 8 bits
+  const double fraction = std::frexp(weight, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
+}
+
 void packLinearForward(const Values &v) {
   const std::int64_t outputs = v.size(0, 0), inputs = v.size(0, 1);
   pack(v[1], inputs, outputs,
-       [&](auto step, auto column) { return v[0][std::size_t(column * inputs + step)]; });
+       [&](auto step, auto column) { return rounded(v, v[0][std::size_t(column * inputs + step)]); });
 }
 
 void packLinearInputGrad(const Values &v) {
   const std::int64_t outputs = v.size(0, 0), inputs = v.size(0, 1);
   pack(v[1], outputs, inputs,
-       [&](auto step, auto column) { return v[0][std::size_t(step * inputs + column)]; });
+       [&](auto step, auto column) { return rounded(v, v[0][std::size_t(step * inputs + column)]); });
 }
 
 /// linear and linear_input_grad.
@@ -69,6 +80,23 @@ void biasGrad(const Values &v) {
     v[1][i % v[1].size()] += v[0][i];
 }
 
+/// y[batch, row, column] = sum over steps of a times b; each stored with steps last or, StepsFirst, before.
+template <bool StepsFirstA, bool StepsFirstB>
+void matmul(const Values &v) {
+  const std::int64_t batches = v.size(2, 0), rows = v.size(2, 1), columns = v.size(2, 2);
+  const std::int64_t depth = v.size(0, StepsFirstA ? 1 : 2);
+  for (std::int64_t i = 0; i < batches * rows * columns; ++i) {
+    const std::int64_t batch = i / (rows * columns), row = i / columns % rows, column = i % columns;
+    double sum = 0;
+    for (std::int64_t step = 0; step < depth; ++step)
+      sum +=
+          v[0][std::size_t(batch * rows * depth + (StepsFirstA ? step * rows + row : row * depth + step))] *
+          v[1][std::size_t(batch * columns * depth +
+                           (StepsFirstB ? step * columns + column : column * depth + step))];
+    v[2][std::size_t(i)] = sum;
+  }
+}
+
 constexpr ReferenceEntry kEntries[] = {
     {"pack_linear_forward", packLinearForward},
     {"pack_linear_input_grad", packLinearInputGrad},
@@ -76,6 +104,9 @@ constexpr ReferenceEntry kEntries[] = {
     {"linear_input_grad", packedProduct},
     {"linear_weight_grad", linearWeightGrad},
     {"bias_grad", biasGrad},
+    {"matmul", matmul<false, true>},
+    {"matmul_nt", matmul<false, false>},
+    {"matmul_tn", matmul<true, true>},
 };
 
 } // namespace

@@ -6,7 +6,7 @@ namespace stagewright::kernels {
 
 bool runReference(const KernelInstance &instance, ReferenceOperands &operands) {
   for (auto family : {linearReferences, activationReferences, channelNormReferences, poolingReferences,
-                      lossReferences, optimizerReferences})
+                      arithmeticReferences, movementReferences, lossReferences, optimizerReferences})
     for (const ReferenceEntry &entry : family())
       if (entry.name == instance.kernel->name) {
         entry.run({instance, operands});

@@ -56,6 +56,8 @@ ReferenceTable linearReferences();
 ReferenceTable activationReferences();
 ReferenceTable channelNormReferences();
 ReferenceTable poolingReferences();
+ReferenceTable arithmeticReferences();
+ReferenceTable movementReferences();
 ReferenceTable lossReferences();
 ReferenceTable optimizerReferences();
 

@@ -29,9 +29,34 @@ Cases tanhGradMap(std::string_view name) {
   return mapCases(name, {}, 1, 1e-7, 3e-7);
 }
 
+Cases sigmoidMap(std::string_view name) {
+  return mapCases(name, {}, 20, 0, 4e-7);
+}
+Cases sigmoidGradMap(std::string_view name) {
+  return mapCases(name, {}, 1, 1e-7, 4e-7);
+}
+/// The bounds of docs/kernels.md are for g = 1 and up = 1, which are up to 6 here.
+Cases siluGradMap(std::string_view name) {
+  return mapCases(name, {}, 6, (name == "swiglu_grad" ? 36 : 6) * 5e-7, 6e-7);
+}
+Cases swigluMap(std::string_view name) {
+  return mapCases(name, {}, 6, 0, 5e-7);
+}
+
 const TableEntry kTable[] = {
-    {"relu", exactMap},  {"relu_grad", exactMap},  {"tanh", tanhMap},   {"tanh_grad", tanhGradMap},
-    {"gelu", geluCases}, {"gelu_grad", geluCases}, {"copy", copyCases},
+    {"relu", exactMap},
+    {"relu_grad", exactMap},
+    {"tanh", tanhMap},
+    {"tanh_grad", tanhGradMap},
+    {"gelu", geluCases},
+    {"gelu_grad", geluCases},
+    {"copy", copyCases},
+    {"silu", sigmoidMap},
+    {"silu_grad", siluGradMap},
+    {"sigmoid", sigmoidMap},
+    {"sigmoid_grad", sigmoidGradMap},
+    {"swiglu", swigluMap},
+    {"swiglu_grad", siluGradMap},
 };
 
 } // namespace

@@ -42,6 +42,8 @@ std::span<const TableEntry> linearCases();
 std::span<const TableEntry> activationCases();
 std::span<const TableEntry> channelNormCases();
 std::span<const TableEntry> poolingCases();
+std::span<const TableEntry> arithmeticCases();
+std::span<const TableEntry> movementCases();
 std::span<const TableEntry> lossCases();
 std::span<const TableEntry> optimizerCases();
 

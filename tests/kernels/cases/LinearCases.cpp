@@ -20,10 +20,13 @@ std::vector<Product> products() {
 
 Cases packCases(std::string_view name) {
   Cases out;
-  for (const auto &[m, k, n] : products())
-    out.push_back(makeCase(name, {{n, k},
-                                  {name == "pack_linear_forward" ? catalogue::packedElements(k, n)
-                                                                 : catalogue::packedElements(n, k)}}));
+  for (const char *round : {"f32", "f16", "bf16"})
+    for (const auto &[m, k, n] : products())
+      out.push_back(makeCase(name,
+                             {{n, k},
+                              {name == "pack_linear_forward" ? catalogue::packedElements(k, n)
+                                                             : catalogue::packedElements(n, k)}},
+                             {{"round", std::string(round)}}));
   return out;
 }
 
@@ -75,10 +78,29 @@ Cases biasGradCases(std::string_view name) {
   return out;
 }
 
+Cases matmulCases(std::string_view name) {
+  Cases out;
+  std::int64_t batches = 1;
+  for (const auto &[m, k, n] : products()) {
+    batches = m * k * n > 500000 ? 1 : batches % 7 + 1;
+    const Shape a = name == "matmul_tn" ? Shape{batches, k, m} : Shape{batches, m, k},
+                b = name == "matmul_nt" ? Shape{batches, n, k} : Shape{batches, k, n};
+    out.push_back(makeCase(name, {a, b, {batches, m, n}}));
+    out.back().absolute = 0x1p-23 * double(k + 2);
+  }
+  return out;
+}
+
 const TableEntry kTable[] = {
-    {"pack_linear_forward", packCases},      {"pack_linear_input_grad", packCases},
-    {"linear", packedProductCases},          {"linear_input_grad", packedProductCases},
-    {"linear_weight_grad", weightGradCases}, {"bias_grad", biasGradCases},
+    {"pack_linear_forward", packCases},
+    {"pack_linear_input_grad", packCases},
+    {"linear", packedProductCases},
+    {"linear_input_grad", packedProductCases},
+    {"linear_weight_grad", weightGradCases},
+    {"bias_grad", biasGradCases},
+    {"matmul", matmulCases},
+    {"matmul_nt", matmulCases},
+    {"matmul_tn", matmulCases},
 };
 
 } // namespace

@@ -1,0 +1,28 @@
+// Family arithmetic.
+#include "kernels/host/reference/Values.h"
+
+namespace stagewright::kernels {
+
+namespace {
+
+constexpr ReferenceEntry kEntries[] = {
+    {"add", [](const Values &v) { map(v, [](double a, double b) { return a + b; }); }},
+    {"subtract", [](const Values &v) { map(v, [](double a, double b) { return a - b; }); }},
+    {"multiply", [](const Values &v) { map(v, [](double a, double b) { return a * b; }); }},
+    {"divide", [](const Values &v) { map(v, [](double a, double b) { return a / b; }); }},
+    {"scale",
+     [](const Values &v) {
+       map(v, [&](double x, double) { return v.real("factor") * x + v.real("shift"); });
+     }},
+    {"accumulate", [](const Values &v) { map(v, [](double x, double acc) { return acc + x; }); }},
+    {"cast_to", [](const Values &v) { v[1] = v[0]; }},
+    {"cast_from", [](const Values &v) { v[1] = v[0]; }},
+};
+
+} // namespace
+
+ReferenceTable arithmeticReferences() {
+  return kEntries;
+}
+
+} // namespace stagewright::kernels
