@@ -140,6 +140,10 @@ static Result<void> readStages(Settings &settings, const ConfigOverrides &overri
                   : given          ? "file"
                   : cutStages > 1  ? "inferred"
                                    : "default");
+  config.partitionPlace = place.empty() ? settings.place(kPartition) : place;
+  config.stagesPlace = overrides.stages ? "--stages"
+                       : given          ? settings.place(kStages)
+                                        : config.partitionPlace;
   if (!partition->cuts.empty() && cutStages != config.stages)
     return userError(place,
                      json::inQuotes(partition->text) + " makes " + std::to_string(cutStages) +

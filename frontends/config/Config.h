@@ -49,6 +49,7 @@ struct Config {
   std::string schedule = "1f1b";        ///< /stagewright/schedule
   std::string partition = "parameters"; ///< /pipeline/partition or /stagewright/partition: "uniform",
                                         ///< "parameters", "explicit:2,3"
+  std::string stagesPlace, partitionPlace; ///< where these were given: "file:line:column", or the option
   OptimizerConfig optimizer;
   double gradientClipping = 1.0; ///< 0 = off
   int stepsPerPrint = 10;        ///< 0 = never

@@ -73,7 +73,8 @@ private:
         real(optimizer.momentum), real(optimizer.dampening), builder.getBoolAttr(optimizer.nesterov),
         real(optimizer.weightDecay), builder.getBoolAttr(optimizer.decoupledDecay),
         builder.getBoolAttr(optimizer.biasCorrection), builder.getStrArrayAttr({"host"}),
-        builder.getArrayAttr(entries));
+        builder.getArrayAttr(entries), builder.getStringAttr(config.stagesPlace),
+        builder.getStringAttr(config.partitionPlace));
   }
 
   Value declare(const std::string &name, const std::string &role, RankedTensorType sample,

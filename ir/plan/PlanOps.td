@@ -85,7 +85,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
   let summary = "The effective configuration";
   let description = [{
     Everything that later phases read of the config file and the command line. `entries` is the printed form of the
-    effective configuration: arrays of JSON pointer, value, origin.
+    effective configuration: arrays of JSON pointer, value, origin. The places say where the number of stages and the
+    partition were given (`file:line:column`, or an option), for errors about them.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -93,7 +94,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        BoolAttr:$shuffle, StrAttr:$optimizer, F64Attr:$learning_rate, F64Attr:$beta1, F64Attr:$beta2,
                        F64Attr:$epsilon, F64Attr:$momentum, F64Attr:$dampening, BoolAttr:$nesterov,
                        F64Attr:$weight_decay, BoolAttr:$decoupled_decay, BoolAttr:$bias_correction,
-                       StrArrayAttr:$targets, ArrayAttr:$entries);
+                       StrArrayAttr:$targets, ArrayAttr:$entries, OptionalAttr<StrAttr>:$stages_place,
+                       OptionalAttr<StrAttr>:$partition_place);
   let assemblyFormat = "attr-dict";
   let hasVerifier = 1;
 }

@@ -60,14 +60,16 @@ std::vector<std::int64_t> partitionBalanced(const std::vector<double> &weights, 
 namespace {
 
 /// "explicit:2,3" for 3 stages of 4 blocks -> 0,2,3,4.
-Result<std::vector<std::int64_t>> explicitCuts(const std::string &method, std::int64_t count, int stages) {
+Result<std::vector<std::int64_t>> explicitCuts(const std::string &method, std::int64_t count,
+                                               const SearchRequest &request) {
+  const int stages = request.stages;
   std::vector<std::int64_t> boundaries = {0};
   std::string list = method.substr(method.find(':') + 1);
   for (std::size_t at = 0; at < list.size();) {
     std::size_t comma = std::min(list.find(',', at), list.size());
     std::string piece = list.substr(at, comma - at);
     if (piece.empty() || piece.size() > 9 || piece.find_first_not_of("0123456789") != std::string::npos) {
-      return userError("partition " + method, "'" + piece + "' is no block index",
+      return userError(request.partitionPlace, method + ": '" + piece + "' is no block index",
                        "write the first block of each later stage, e.g. explicit:2,3");
     }
     boundaries.push_back(std::stoll(piece));
@@ -76,8 +78,8 @@ Result<std::vector<std::int64_t>> explicitCuts(const std::string &method, std::i
   boundaries.push_back(count);
   if (static_cast<int>(boundaries.size()) != stages + 1 ||
       std::adjacent_find(boundaries.begin(), boundaries.end(), std::greater_equal<>()) != boundaries.end()) {
-    return userError("partition " + method,
-                     "the cuts must be " + std::to_string(stages - 1) +
+    return userError(request.partitionPlace,
+                     method + ": the cuts must be " + std::to_string(stages - 1) +
                          " ascending block indexes between 1 and " + std::to_string(count - 1),
                      "the model has " + std::to_string(count) + " blocks and " + std::to_string(stages) +
                          " stages");
@@ -86,21 +88,21 @@ Result<std::vector<std::int64_t>> explicitCuts(const std::string &method, std::i
 }
 
 Result<std::vector<std::int64_t>> cutBy(const std::string &method, const std::vector<BlockRow> &blocks,
-                                        int stages) {
+                                        const SearchRequest &request) {
   if (method == "uniform") {
-    return partitionUniform(static_cast<std::int64_t>(blocks.size()), stages);
+    return partitionUniform(static_cast<std::int64_t>(blocks.size()), request.stages);
   }
   if (method == "parameters") {
     std::vector<double> weights;
     for (const BlockRow &row : blocks) {
       weights.push_back(static_cast<double>(row.parameters));
     }
-    return partitionBalanced(weights, stages);
+    return partitionBalanced(weights, request.stages);
   }
   if (method.starts_with("explicit:")) {
-    return explicitCuts(method, static_cast<std::int64_t>(blocks.size()), stages);
+    return explicitCuts(method, static_cast<std::int64_t>(blocks.size()), request);
   }
-  return userError("partition", "unknown method \"" + method + "\"",
+  return userError(request.partitionPlace, "unknown method \"" + method + "\"",
                    "use uniform, parameters or explicit:CUT,CUT,...");
 }
 
@@ -146,12 +148,13 @@ Result<std::string> describe(const std::string &method, const std::vector<std::i
 
 Result<PlanChoice> searchPlan(const std::vector<BlockRow> &blocks, const SearchRequest &request) {
   if (request.stages < 1 || request.stages > static_cast<int>(blocks.size())) {
-    return userError(
-        "stages", std::to_string(request.stages) + " stages for " + std::to_string(blocks.size()) + " blocks",
-        "every stage needs at least one block: use at most " + std::to_string(blocks.size()) +
-            " stages, or split layers");
+    return userError(request.stagesPlace,
+                     std::to_string(request.stages) + " stages for " + std::to_string(blocks.size()) +
+                         " blocks",
+                     "every stage needs at least one block: use at most " + std::to_string(blocks.size()) +
+                         " stages, or split layers");
   }
-  Result<std::vector<std::int64_t>> boundaries = cutBy(request.partition, blocks, request.stages);
+  Result<std::vector<std::int64_t>> boundaries = cutBy(request.partition, blocks, request);
   if (!boundaries) {
     return boundaries.takeError();
   }
@@ -162,7 +165,7 @@ Result<PlanChoice> searchPlan(const std::vector<BlockRow> &blocks, const SearchR
   }
   choice.explanation = "chosen    " + *chosen;
   for (const char *method : {"uniform", "parameters"}) {
-    Result<std::vector<std::int64_t>> other = cutBy(method, blocks, request.stages);
+    Result<std::vector<std::int64_t>> other = cutBy(method, blocks, request);
     if (other && *other != *boundaries) {
       if (Result<std::string> text = describe(method, *other, blocks, request)) {
         choice.explanation += "\nrunner-up " + *text;

@@ -23,6 +23,7 @@ struct SearchRequest {
   int microBatches = 1;
   std::string schedule;  ///< a schedule kind
   std::string partition; ///< "uniform", "parameters", "explicit:2,3"
+  std::string stagesPlace = "stages", partitionPlace = "partition"; ///< where they were given, for errors
 };
 
 /// Stage s holds blocks [boundaries[s], boundaries[s + 1]).

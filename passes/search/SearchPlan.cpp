@@ -46,12 +46,14 @@ struct SearchPlanPass : impl::SearchPlanBase<SearchPlanPass> {
           builder.getDenseI64ArrayAttr(output), builder.getI64IntegerAttr(row.parameters),
           builder.getF64FloatAttr(row.forwardFlops), builder.getF64FloatAttr(row.gradientFlops));
     }
-    Result<PlanChoice> choice = searchPlan(
-        rows, {static_cast<int>(settings.getStages()), static_cast<int>(settings.getMicroBatches()),
-               settings.getSchedule().str(), settings.getPartition().str()});
+    Result<PlanChoice> choice =
+        searchPlan(rows, {static_cast<int>(settings.getStages()),
+                          static_cast<int>(settings.getMicroBatches()), settings.getSchedule().str(),
+                          settings.getPartition().str(), settings.getStagesPlace().value_or("stages").str(),
+                          settings.getPartitionPlace().value_or("partition").str()});
     if (!choice) {
       const Error &error = choice.error();
-      emitError(model.getLoc(), error.place + ": " + error.what).attachNote() << error.advice;
+      emitError(NameLoc::get(builder.getStringAttr(error.place)), error.what).attachNote() << error.advice;
       return signalPassFailure();
     }
     plan::ChoiceOp::create(builder, madeBy("search-plan", model.getLoc()), choice->boundaries,

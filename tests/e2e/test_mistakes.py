@@ -71,7 +71,7 @@ class Configuration(Refusal):
 
     def test_unknown_schedule(self):
         path = self.write("config.json", configuration())
-        self.refused_compile(FASHION_MODEL, path, "--schedule", "1f2b", place="", says="1f2b", advice="1f1b")
+        self.refused_compile(FASHION_MODEL, path, "--schedule", "1f2b", place="--schedule: ", says="1f2b", advice="1f1b")
 
     def test_missing_file(self):
         self.refused_compile(FASHION_MODEL, "nowhere.json", place="nowhere.json", says="")
@@ -133,7 +133,22 @@ class Model(Refusal):
         self.refused("compile", "--resume-from", text, "-o", "x.stage", place=text, says="refused by the loader")
 
     def test_more_stages_than_blocks(self):
-        self.check(lambda spec: None, "--stages", 5, place="", says=["5", "4"])
+        self.check(lambda spec: None, "--stages", 5, place="error: --stages: ", says="5 stages for 4 blocks", advice="at most 4")
+
+    def test_more_stages_than_blocks_in_the_file(self):
+        text = '{\n "train_micro_batch_size_per_gpu": 16,\n "pipeline": {\n  %s\n }\n}\n'
+        for line, says in (
+            ('"stages": 5', "5 stages for 4 blocks"),
+            ('"partition": "explicit:1,2,3,4"', "5 stages for 4 blocks"),
+            ('"partition": "explicit:2,7"', "explicit:2,7: the cuts"),
+        ):
+            with self.subTest(line):
+                config = self.write("config.json", text % line)
+                column = 3 + line.index(": ") + 2
+                self.refused_compile(FASHION_MODEL, config, place=f"error: {config}:4:{column}: ", says=says, advice="4")
+
+    def test_cuts_behind_the_last_block(self):
+        self.check(lambda spec: None, "--partition", "explicit:4", place="error: --partition: ", says="explicit:4: the cuts")
 
 
 class Data(Refusal):
