@@ -4,12 +4,8 @@
 #include "runtime/train/Safetensors.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <map>
 #include <openssl/evp.h>
-#include <unistd.h>
 
 namespace stagewright::runtime {
 
@@ -230,16 +226,8 @@ Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
 }
 
 Result<void> checkWritable(const std::string &path) {
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  std::error_code failure;
-  if (std::filesystem::is_directory(path, failure)) {
-    return userError(path, "this is a folder, not a file", "give the path of a file");
-  }
-  if (::access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0) {
-    return userError(path, std::string("cannot write here: ") + std::strerror(errno),
-                     "give a path in a folder that exists and can be written");
-  }
-  return {};
+  auto file = WholeFile::create(path); // which leaves nothing without commit()
+  return file ? Result<void>() : file.takeError();
 }
 
 /// Infinities and NaNs have all bits of the exponent set.

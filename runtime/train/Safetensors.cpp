@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sys/stat.h>
@@ -226,22 +225,6 @@ Result<void> SafetensorsReader::read(const SafetensorsTensor &tensor, void *dest
 // ---- Writing
 // --------------------------------------------------------------------------------------------------------
 
-static bool writeAll(int descriptor, const void *bytes, std::size_t count) {
-  const auto *in = static_cast<const char *>(bytes);
-  while (count > 0) {
-    const ssize_t put = ::write(descriptor, in, count);
-    if (put < 0 && errno == EINTR) {
-      continue;
-    }
-    if (put < 0) {
-      return false;
-    }
-    in += put;
-    count -= static_cast<std::size_t>(put);
-  }
-  return true;
-}
-
 Result<SafetensorsWriter> SafetensorsWriter::create(const std::string &path,
                                                     const std::vector<SafetensorsTensor> &tensors) {
   json header = {{"__metadata__", {{"format", "pt"}}}};
@@ -261,16 +244,11 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::string &path,
   for (int i = 0; i < 8; ++i) {
     prefix[i] = static_cast<char>(text.size() >> (8 * i));
   }
-  std::string temporary = path + ".XXXXXX";
-  const int descriptor = ::mkostemp(temporary.data(), O_CLOEXEC);
-  if (descriptor < 0) {
-    return userError(path, std::string("cannot write here: ") + std::strerror(errno),
-                     "give a path in a folder that exists and can be written");
+  Result<WholeFile> file = WholeFile::create(path);
+  if (!file) {
+    return file.takeError();
   }
-  SafetensorsWriter writer(path, temporary, descriptor);
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  ::fchmod(descriptor, 0666 & ~mask); // mkstemp makes the file private; a saved model is not
+  SafetensorsWriter writer(std::move(*file));
   if (auto ok = writer.write(prefix.data(), prefix.size()); !ok) {
     return ok.takeError();
   }
@@ -278,43 +256,6 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::string &path,
     return ok.takeError();
   }
   return writer;
-}
-
-SafetensorsWriter::SafetensorsWriter(SafetensorsWriter &&other) noexcept
-    : path(std::move(other.path)), temporary(std::exchange(other.temporary, {})),
-      descriptor(std::exchange(other.descriptor, -1)) {}
-
-SafetensorsWriter::~SafetensorsWriter() {
-  if (descriptor >= 0) {
-    ::close(descriptor);
-  }
-  if (!temporary.empty()) {
-    ::unlink(temporary.c_str());
-  }
-}
-
-Result<void> SafetensorsWriter::write(const void *bytes, std::size_t count) {
-  if (!writeAll(descriptor, bytes, count)) {
-    return environmentError(path, std::string("cannot write the weights: ") + std::strerror(errno),
-                            "make room on the disk");
-  }
-  return {};
-}
-
-Result<void> SafetensorsWriter::commit() {
-  if (::fsync(descriptor) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0) {
-    return environmentError(path, std::string("cannot write the weights: ") + std::strerror(errno),
-                            "make room on the disk");
-  }
-  temporary.clear();
-  // The rename itself is on the disk once the folder is.
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  const int opened = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (opened >= 0) {
-    ::fsync(opened);
-    ::close(opened);
-  }
-  return {};
 }
 
 } // namespace stagewright::runtime

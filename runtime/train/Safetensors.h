@@ -3,6 +3,7 @@
 #define STAGEWRIGHT_RUNTIME_TRAIN_SAFETENSORS_H
 
 #include "error/Error.h"
+#include "files/WholeFile.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -43,29 +44,21 @@ private:
   std::vector<SafetensorsTensor> entries;
 };
 
-/// Writes f32 tensors to a temporary file in the folder of `path`, and renames it in commit(). Until then,
-/// and on every error, `path` is untouched and the temporary file is removed.
+/// Writes f32 tensors to a file that is there whole or not at all.
 class SafetensorsWriter {
 public:
-  /// `tensors`: names and shapes, in the order in which write() is called. Errors: User (the folder cannot be
-  /// written).
+  /// `tensors`: names and shapes, in the order in which write() is called. Errors: as WholeFile's.
   static Result<SafetensorsWriter> create(const std::string &path,
                                           const std::vector<SafetensorsTensor> &tensors);
-  SafetensorsWriter(SafetensorsWriter &&other) noexcept;
-  SafetensorsWriter &operator=(SafetensorsWriter &&) = delete;
-  ~SafetensorsWriter();
 
   /// Appends bytes of the data section.
-  Result<void> write(const void *bytes, std::size_t count);
-  /// Flushes to the disk, then renames.
-  Result<void> commit();
+  Result<void> write(const void *bytes, std::size_t count) { return file.write(bytes, count); }
+  Result<void> commit() { return file.commit(); }
 
 private:
-  SafetensorsWriter(std::string path, std::string temporary, int descriptor)
-      : path(std::move(path)), temporary(std::move(temporary)), descriptor(descriptor) {}
+  explicit SafetensorsWriter(WholeFile file) : file(std::move(file)) {}
 
-  std::string path, temporary; ///< temporary is empty when there is nothing to remove
-  int descriptor;
+  WholeFile file;
 };
 
 } // namespace stagewright::runtime

@@ -23,7 +23,9 @@ std::string placeOf(Location location) {
            std::to_string(file.getColumn());
   }
   if (auto name = dyn_cast<NameLoc>(location)) {
-    return placeOf(name.getChildLoc());
+    // A block's name with the place of the block, or a place that is no position in a file, as "--stages".
+    std::string place = placeOf(name.getChildLoc());
+    return place.empty() ? name.getName().str() : place;
   }
   if (auto fused = dyn_cast<FusedLoc>(location)) {
     return fused.getLocations().empty() ? "" : placeOf(fused.getLocations().front());

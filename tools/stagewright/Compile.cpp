@@ -5,7 +5,7 @@
 #include "Table.h"
 
 #include "compiler/CompilerModule.h"
-#include "output/OutputFile.h"
+#include "files/WholeFile.h"
 #include "runtime/executable/Executable.h"
 
 #include <nlohmann/json.hpp>
@@ -75,7 +75,7 @@ Result<void> write(const std::string &path, const std::vector<std::uint8_t> &byt
     return std::fflush(stdout) == 0 ? Result<void>()
                                     : environmentError("stdout", "cannot be written", "check where it goes");
   }
-  return writeFile(path, text);
+  return writeWholeFile(path, text);
 }
 
 /// The loader proves the bytes before they take the place of an older file.

@@ -5,15 +5,12 @@
 #include "Table.h"
 #include "TimelineSvg.h"
 
-#include "output/OutputFile.h"
+#include "files/WholeFile.h"
 #include "schedule/Schedule.h"
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 namespace stagewright::program {
 
@@ -160,12 +157,6 @@ std::string configText(const runtime::Executable &plan) {
   return "effective configuration\n" + table.text();
 }
 
-int terminalWidth() {
-  winsize size{};
-  bool known = isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40;
-  return known ? size.ws_col : 110;
-}
-
 std::string headline(const runtime::Executable &plan, const schedule::Timeline &timeline) {
   const schedule::Schedule &schedule = plan.trainSchedule();
   return "schedule " + schedule.kind + ": " + std::to_string(schedule.microBatches) +
@@ -174,8 +165,7 @@ std::string headline(const runtime::Executable &plan, const schedule::Timeline &
 }
 
 std::string scheduleText(const runtime::Executable &plan, const schedule::Timeline &timeline) {
-  bool colour = isatty(STDOUT_FILENO) && !std::getenv("NO_COLOR");
-  return headline(plan, timeline) + "\n" + schedule::draw(timeline, terminalWidth(), colour);
+  return headline(plan, timeline) + "\n" + timelineText(timeline);
 }
 
 std::string tasksText(const runtime::Executable &plan) {
@@ -198,7 +188,7 @@ Result<void> inspect(const InspectOptions &options) {
   }
   if (!options.svg.empty()) {
     std::string title = plan->file().model()->str() + ": " + headline(*plan, *timeline);
-    if (Result<void> written = writeFile(options.svg, timelineSvg(*timeline, title)); !written) {
+    if (Result<void> written = writeWholeFile(options.svg, timelineSvg(*timeline, title)); !written) {
       return written;
     }
   }
