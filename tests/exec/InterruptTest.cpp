@@ -19,7 +19,7 @@ TEST(Interrupt, EndsARunAtAnyMoment) {
       InterruptFlag flag;
       TrainOptions run = options(classifier(boundaries), "interrupted", 1'000'000'000);
       run.interrupt = &flag;
-      run.saveWeights = testing::TempDir() + "interrupted.safetensors";
+      run.saveWeights = stagefile::temporaryFolder() + "interrupted.safetensors";
       std::chrono::steady_clock::time_point raised;
       std::thread user([&] {
         std::this_thread::sleep_for(std::chrono::milliseconds(moment * 7));

@@ -147,7 +147,7 @@ TEST(PlanInvariance, SteadyStepsDoNotAllocate) {
   for (const Plan &plan : plans()) {
     TrainOptions run = options(classifier(plan.boundaries, plan.schedule, 5), "steady", 40);
     run.allocationCount = allocationCount;
-    run.trace = testing::TempDir() + "steady.jsonl";
+    run.trace = stagefile::temporaryFolder() + "steady.jsonl";
     auto summary = train(run);
     ASSERT_TRUE(summary);
     EXPECT_EQ(summary->allocationsAfterWarmup, 0u) << plan.name();

@@ -48,13 +48,13 @@ std::string bytesOf(const std::string &path) {
 TEST(Processes, GiveTheBitsOfThreads) {
   for (const Plan &plan : {Plan{{0, 4}, "1f1b"}, Plan{{0, 2, 4}, "gpipe"}, Plan{{0, 2, 3, 4}, "zb-h1"}}) {
     TrainOptions threads = options(classifier(plan.boundaries, plan.schedule, 5), "processes", 20);
-    threads.saveWeights = testing::TempDir() + "threads.safetensors";
+    threads.saveWeights = stagefile::temporaryFolder() + "threads.safetensors";
     auto expected = train(threads);
     ASSERT_TRUE(expected);
     Job job{.stage = threads.stage};
     job.ranks = static_cast<int>(plan.boundaries.size()) - 1;
-    job.save = testing::TempDir() + "processes.safetensors";
-    job.trace = testing::TempDir() + "processes.jsonl";
+    job.save = stagefile::temporaryFolder() + "processes.safetensors";
+    job.trace = stagefile::temporaryFolder() + "processes.jsonl";
     const Outcome outcome = job.run();
     ASSERT_TRUE(outcome.launched) << outcome.launched.error().text();
     EXPECT_EQ(outcome.weights, expected->weightsSha256);
@@ -90,7 +90,7 @@ TEST(Processes, GiveTheBitsOfThreads) {
 TEST(Processes, AnErrorOfOneRankIsTheJobs) {
   // Only the last rank reads labels: a class that the model does not have.
   const TrainOptions run = options(classifier({0, 2, 3, 4}), "labels", 5);
-  const std::string folder = testing::TempDir() + "bad-labels-" + std::to_string(::getpid());
+  const std::string folder = stagefile::temporaryFolder() + "bad-labels";
   std::filesystem::create_directory(folder);
   const std::string header{0, 0, 8, 3, 0, 0, 0, 20, 0, 0, 0, 5, 0, 0, 0, 7};
   std::ofstream(folder + "/train-images-idx3-ubyte") << header << std::string(700, 'x');
@@ -147,7 +147,7 @@ TEST(Processes, AStoppedRankIsNamed) {
     Job job{.stage = options(classifier({0, 2, 3, 4}), "stopped").stage};
     job.ranks = 3;
     job.fault = "stop:" + std::to_string(victim);
-    job.save = testing::TempDir() + "stopped.safetensors";
+    job.save = stagefile::temporaryFolder() + "stopped.safetensors";
     const auto begin = std::chrono::steady_clock::now();
     const Outcome outcome = job.run();
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;

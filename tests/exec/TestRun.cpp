@@ -18,8 +18,7 @@ stagefile::Classifier classifier(std::vector<int> boundaries, const std::string 
 runtime::TrainOptions options(const stagefile::Classifier &classifier, const std::string &name,
                               std::uint64_t steps) {
   runtime::TrainOptions result;
-  result.stage = stagefile::write(
-      testing::TempDir() + "exec-" + std::to_string(::getpid()) + "-" + name + ".stage", classifier);
+  result.stage = stagefile::write(stagefile::temporaryFolder() + name + ".stage", classifier);
   result.data = "synthetic";
   result.steps = steps;
   result.threads = 2;

@@ -91,7 +91,7 @@ TEST(Trace, ThatCannotBeWrittenIsAnError) {
 
 TEST(Trace, HoldsEveryTaskInOrder) {
   TrainOptions run = options(classifier({0, 2, 4}, "zb-h1", 5), "traced", 3);
-  run.trace = testing::TempDir() + "tasks.jsonl";
+  run.trace = stagefile::temporaryFolder() + "tasks.jsonl";
   std::ofstream(run.trace) << "what was there before\n";
   ASSERT_TRUE(train(run));
   const Trace trace = read(run.trace);
@@ -118,7 +118,7 @@ TEST(Trace, ShowsHowManyWorkersAreBusy) {
   big.hidden = 600;
   big.microBatchSize = 32;
   TrainOptions run = options(big, "busy", 20);
-  run.trace = testing::TempDir() + "busy.jsonl";
+  run.trace = stagefile::temporaryFolder() + "busy.jsonl";
   run.threads = 2;
   ASSERT_TRUE(train(run));
   Trace trace = read(run.trace);

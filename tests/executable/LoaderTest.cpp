@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(Plans, GoodFiles,
                                          Plan{{0, 1, 2, 3, 4}, "1f1b"}));
 
 TEST(Loader, ReadsFromDisk) {
-  const std::string path = testing::TempDir() + "loader-good.stage";
+  const std::string path = stagefile::temporaryFolder() + "loader-good.stage";
   stagefile::write(path, {});
   auto result = Executable::load(path);
   ASSERT_TRUE(result) << result.error().text();
@@ -81,7 +81,7 @@ TEST(Loader, RefusesWhatIsNoFile) {
 }
 
 TEST(Loader, RefusesHugeFilesUnread) {
-  const std::string path = testing::TempDir() + "loader-huge.stage";
+  const std::string path = stagefile::temporaryFolder() + "loader-huge.stage";
   std::FILE *file = std::fopen(path.c_str(), "wb");
   ASSERT_NE(file, nullptr);
   std::fclose(file);
@@ -131,7 +131,7 @@ TEST(Loader, ChecksumIsTheSha256OfTheFileWithZerosInItsPlace) {
   const auto *field =
       reinterpret_cast<const std::uint8_t *>(executable::GetExecutable(sealed.data())->checksum());
   const std::vector<std::uint8_t> stored(field, field + 32);
-  const std::string path = testing::TempDir() + "loader-checksum.stage";
+  const std::string path = stagefile::temporaryFolder() + "loader-checksum.stage";
   std::fill_n(sealed.begin() + (field - sealed.data()), 32, std::uint8_t{0});
   std::FILE *file = std::fopen(path.c_str(), "wb");
   std::fwrite(sealed.data(), 1, sealed.size(), file);

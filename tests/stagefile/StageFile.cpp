@@ -5,8 +5,11 @@
 #include "stagefile/StagePlanner.h"
 
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
+#include <unistd.h>
 
 namespace stagewright::stagefile {
 
@@ -209,6 +212,26 @@ std::string write(const std::string &path, const Classifier &classifier) {
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   return path;
+}
+
+std::string temporaryFolder() {
+  struct Folder {
+    std::string path = (std::filesystem::temp_directory_path() / "stagewright-test-XXXXXX").string();
+    pid_t owner = getpid();
+    Folder() {
+      if (!mkdtemp(path.data())) {
+        throw std::runtime_error("mkdtemp " + path);
+      }
+    }
+    ~Folder() {
+      std::error_code ignored;
+      if (getpid() == owner) { // and not a process that it forked
+        std::filesystem::remove_all(path, ignored);
+      }
+    }
+  };
+  static const Folder folder;
+  return folder.path + "/";
 }
 
 } // namespace stagewright::stagefile

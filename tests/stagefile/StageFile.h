@@ -38,6 +38,9 @@ std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool se
 /// Writes build()'s file; returns the path.
 std::string write(const std::string &path, const Classifier &classifier);
 
+/// "/tmp/stagewright-test-.../": one for this test program, removed when it ends.
+std::string temporaryFolder();
+
 } // namespace stagewright::stagefile
 
 #endif
