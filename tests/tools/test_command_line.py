@@ -64,6 +64,9 @@ class Refusals(unittest.TestCase):
         self.refused("train", "a.stage", "--data", "d", "--resume", says=["--resume", "later", "--init"])
         self.refused("compile", "m", "--cluster", "c.json", says=["--cluster", "later", "--stages"])
         self.refused("eval", "a.stage", "--data", "d", "--outputs", "o.npz", says=["--outputs", "later"])
+        for verb, word in (("launch", "--ranks"), ("report", "ctest"), ("export", "--save-weights"), ("tune", "simulate")):
+            for more in ([], ["--help"], ["a.stage", "--some", "option"]):
+                self.refused(verb, *more, says=[f"{verb}: belongs to a later version", word, "see stagewright --help"])
 
     def test_a_file_that_is_not_there(self):
         for verb, *more in (["inspect"], ["simulate"], ["train", "--data", "."], ["eval", "--data", "."]):

@@ -61,6 +61,33 @@ class Compile(unittest.TestCase):
         self.refused(FOLDER, "--compile-to", "lowr", says=["lowr", "lower"])
         self.refused(FOLDER, "--target", "cuda:sm_90", "-o", self.out, says=["cuda:sm_90", "host"])
 
+    def test_what_the_ir_decides_already(self):
+        ir = self.folder / "ir.mlir"
+        self.compile(FOLDER, "--compile-to", "import", "-o", ir)
+        for option, *value in (
+            ("MODEL", FOLDER),
+            ("--config", FOLDER / "config.json"),
+            ("--stages", 2),
+            ("--data-parallel", 1),
+            ("--micro-batches", 2),
+            ("--schedule", "gpipe"),
+            ("--partition", "uniform"),
+        ):
+            with self.subTest(option=option):
+                given = value if option == "MODEL" else [option, *value]
+                self.refused("--resume-from", ir, *given, "-o", self.out, says=[f"error: {option}: ", "in the IR"])
+        self.assertFalse(self.out.exists())
+
+    def test_outputs_that_make_no_sense(self):
+        self.refused(FOLDER, "--compile-to", "import", "--json", says=["error: --json: ", "--compile-to"])
+        dash = self.folder / "-"
+        dash.write_text("mine")
+        self.refused(FOLDER, "-o", "-", says=["error: --output -: ", "x.stage"], cwd=self.folder)
+        self.assertEqual(dash.read_text(), "mine")
+        os.mkfifo(self.folder / "pipe")
+        self.refused(FOLDER, "-o", self.folder / "pipe", says=["pipe: this is not a regular file"])
+        self.assertTrue((self.folder / "pipe").is_fifo())
+
     def test_json_describes_what_was_written(self):
         for options in ([], ["--stages", "3", "--schedule", "zb-h1"]):
             line = json.loads(self.compile(FOLDER, *options, "-o", self.out, "--json").stdout)

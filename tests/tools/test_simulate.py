@@ -70,6 +70,10 @@ class ClosedForms(unittest.TestCase):
         text = run("1f1b", 2).stdout
         self.assertIn(f"makespan {3 * 9}, bubble {100 / 9:.2f}%", text)
 
+    def test_picture(self):
+        picture = run("gpipe", 2, "--forward", "1,2").stdout.split("\n\n")[1]
+        self.assertRegex(picture, r"^rank 0  F0 F1 F2 F3 F4 F5 F6 F7 .*\nrank 1     F0--- F1--- .* B7--- *\n$")
+
 
 class Refusals(unittest.TestCase):
     def test_costs_that_make_no_sense(self):

@@ -75,8 +75,27 @@ class Results(Command):
             {"samples", "loss", "accuracy", "samples_per_second", "weights_sha256", "planned_bytes", "allocated_bytes"},
         )
         self.assertEqual([file.name for file in self.folder.iterdir()], [path.name])
-        text = self.ok("eval", PLAN, "--data", "synthetic", "--init", path).stdout
-        self.assertIn(f"loss {evaluated['loss']:.6f}, accuracy {evaluated['accuracy']:.4f}", text)
+        done = self.ok("eval", PLAN, "--data", "synthetic", "--init", path)
+        self.assertIn(f"loss {evaluated['loss']:.6f}, accuracy {evaluated['accuracy']:.4f}", done.stdout)
+        self.assertEqual(done.stderr, "")
+
+    def test_an_evaluation_of_initial_weights_says_so(self):
+        for mode in MODES:
+            for options in ([], ["--json"]):
+                done = self.ok("eval", PLAN, "--data", "synthetic", "--ranks", mode, *options)
+                self.assertEqual(done.stderr, "evaluating initial weights; use --init F.safetensors for trained ones\n")
+                self.assertNotIn("initial", done.stdout)
+
+    def test_sleeping_tasks_are_announced_and_save_nothing(self):
+        environment = {**os.environ, "STAGEWRIGHT_TEST_TASK_SLEEP_MS": "1"}
+        path = self.folder / "w"
+        for mode in MODES:
+            done = self.ok("train", PLAN, "--data", "synthetic", "--steps", 2, "--ranks", mode, env=environment)
+            self.assertRegex(done.stderr, r"\Astagewright: STAGEWRIGHT_TEST_TASK_SLEEP_MS is set: [^\n]*\n\Z")
+            done = run("train", PLAN, "--data", "synthetic", "--steps", 2, "--ranks", mode, "--save-weights", path, env=environment)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertRegex(done.stderr, r"\Astagewright: error: STAGEWRIGHT_TEST_TASK_SLEEP_MS: [^\n]+; [^\n]+\n\Z")
+            self.assertFalse(path.exists())
 
 
 class Output(Command):
@@ -122,11 +141,14 @@ class Output(Command):
 
 class Endings(Command):
     def test_one_message_whatever_the_ranks(self):
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
         for mode in MODES:
             for options, code, words in (
                 (["--data", "/nowhere"], 2, ["/nowhere"]),
                 (["--data", "synthetic", "--init", "/nowhere.safetensors"], 2, ["/nowhere.safetensors"]),
                 (["--data", "synthetic", "--save-weights", "/nowhere/w"], 2, ["/nowhere/w"]),
+                (["--data", "synthetic", "--save-weights", pipe], 2, [f"{pipe}: this is not a regular file"]),
             ):
                 with self.subTest(mode=mode, options=options):
                     done = run("train", PLAN, "--steps", 3, "--ranks", mode, *options)
@@ -134,6 +156,7 @@ class Endings(Command):
                     self.assertRegex(done.stderr, r"\Astagewright: error: [^\n]+; [^\n]+\n\Z")
                     for word in words:
                         self.assertIn(word, done.stderr)
+                    self.assertTrue(pipe.is_fifo())
 
     def test_interrupt(self):
         for mode in MODES:

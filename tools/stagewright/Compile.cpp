@@ -40,13 +40,27 @@ Result<CompileFunction> openCompiler() {
   return reinterpret_cast<CompileFunction>(symbol);
 }
 
+/// What the IR of --resume-from holds already cannot be given again.
+Result<void> checkResumption(const CompileRequest &request) {
+  const std::pair<const char *, bool> decided[] = {{"MODEL", !request.model.empty()},
+                                                   {"--config", !request.config.empty()},
+                                                   {"--stages", request.stages.has_value()},
+                                                   {"--data-parallel", request.dataParallel.has_value()},
+                                                   {"--micro-batches", request.microBatches.has_value()},
+                                                   {"--schedule", request.schedule.has_value()},
+                                                   {"--partition", request.partition.has_value()}};
+  for (const auto &[option, given] : decided) {
+    if (given) {
+      return userError(option, "it is in the IR of --resume-from already", "leave one of the two out");
+    }
+  }
+  return {};
+}
+
 /// MODEL may be a folder that holds model.json and, as the default of --config, config.json.
 Result<void> resolveModel(CompileRequest &request) {
   if (!request.resumeFrom.empty()) {
-    if (!request.model.empty()) {
-      return userError("MODEL", "--resume-from FILE takes the place of the model", "leave one of them out");
-    }
-    return {};
+    return checkResumption(request);
   }
   if (request.model.empty()) {
     return userError("MODEL", "no model given", "name a model file, or a folder that holds model.json");
@@ -112,6 +126,14 @@ Result<void> compile(CompileOptions &options) {
     return resolved;
   }
   bool toFile = request.compileTo.empty();
+  if (!toFile && options.json) {
+    return userError("--json", "it describes a staged executable, and --compile-to writes IR",
+                     "leave one of the two out");
+  }
+  if (toFile && options.output == "-") {
+    return userError("--output -", "only the text of --compile-to goes to stdout",
+                     "name a file, as -o x.stage");
+  }
   if (options.output.empty()) {
     if (toFile) {
       return userError("--output", "no output file given", "add -o x.stage");
@@ -173,7 +195,7 @@ Verb addCompile(CLI::App &program) {
   command->add_option("--resume-from", request.resumeFrom, "go on from IR that --compile-to wrote")
       ->option_text("FILE");
   command->add_flag("--json", options->json, "describe the written file on stdout as one line of JSON");
-  addLater(*command, "--cluster", true, "give --stages and --data-parallel instead");
+  addLater(*command, "--cluster", true, "--stages N uses more ranks");
   command->footer(
       "Phases: import, precision, search, partition, differentiate, parallel, schedule, memory, lower\n\n"
       "Example:\n"

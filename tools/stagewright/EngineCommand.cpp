@@ -7,12 +7,15 @@
 #include "runtime/launch/ProcessLauncher.h"
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <unistd.h>
 
 namespace stagewright::program {
+
+static constexpr const char *kTaskSleep = "STAGEWRIGHT_TEST_TASK_SLEEP_MS";
 
 static runtime::InterruptFlag interruptFlag;
 
@@ -45,7 +48,8 @@ void addEngineOptions(CLI::App &command, runtime::EngineOptions &options, Engine
   command.add_flag("--isolate-ranks", options.isolateRanks, "a core of its own for each rank, for measuring");
   command
       .add_option("--watchdog", options.watchdogSeconds,
-                  "give up when nothing moves for so long (default 60; 0: never)")
+                  "when nothing moves for so long say where each rank is, after as long again give up "
+                  "(default 60; 0: never)")
       ->option_text("SECONDS")
       ->check(CLI::Range(0.0, 1e6));
   command.add_flag("--json", flags.json, "end with one line of JSON on stdout");
@@ -65,8 +69,28 @@ static std::vector<std::string> ownCommand() {
   return command;
 }
 
+/// The mode of a test that measures the order of tasks: they sleep instead of computing.
+static Result<void> takeTaskSleep(runtime::EngineOptions &options, const EngineFlags &flags) {
+  const char *milliseconds = std::getenv(kTaskSleep);
+  if (!milliseconds) {
+    return {};
+  }
+  if (flags.saves) {
+    return userError(kTaskSleep, "tasks sleep instead of computing, so that there are no weights to save",
+                     "unset the variable, or leave --save-weights out");
+  }
+  options.taskSleepMilliseconds = std::atoi(milliseconds);
+  if (!runtime::isRankProcess()) {
+    std::fprintf(stderr, "stagewright: %s is set: tasks sleep instead of computing\n", kTaskSleep);
+  }
+  return {};
+}
+
 Result<void> runRanks(runtime::EngineOptions &options, const EngineFlags &flags,
                       const std::function<Result<void>()> &body) {
+  if (Result<void> taken = takeTaskSleep(options, flags); !taken) {
+    return taken;
+  }
   if (flags.ranks == "processes") {
     if (!runtime::isRankProcess()) {
       // Proved here already, so that a damaged file is one message and no job.
@@ -84,9 +108,6 @@ Result<void> runRanks(runtime::EngineOptions &options, const EngineFlags &flags,
   }
   options.interrupt = &interruptFlag;
   options.allocationCount = runtime::allocationCount;
-  if (const char *milliseconds = std::getenv("STAGEWRIGHT_TEST_TASK_SLEEP_MS")) {
-    options.taskSleepMilliseconds = std::atoi(milliseconds);
-  }
   for (int signal : {SIGINT, SIGTERM}) {
     std::signal(signal, interrupt);
   }

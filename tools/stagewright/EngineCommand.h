@@ -15,6 +15,7 @@ namespace stagewright::program {
 struct EngineFlags {
   std::string ranks = "threads", isa = "auto";
   bool json = false;
+  bool saves = false; ///< weights are to be saved
 };
 
 /// Declares the shared options; `options` and `flags` must live as long as `command`.

@@ -46,6 +46,9 @@ Result<void> evaluate(EvaluateFlags &evaluate) {
     if (summary->rank != 0) {
       return {};
     }
+    if (evaluate.options.init.empty()) {
+      std::fprintf(stderr, "evaluating initial weights; use --init F.safetensors for trained ones\n");
+    }
     if (evaluate.flags.json) {
       std::printf("%s\n", summaryJson(*summary).dump().c_str());
       return {};
@@ -65,6 +68,8 @@ Verb addEvaluate(CLI::App &program) {
   CLI::App *command = program.add_subcommand("eval", "Loss and accuracy on the test data");
   auto evaluate = std::make_shared<EvaluateFlags>();
   addEngineOptions(*command, evaluate->options, evaluate->flags);
+  command->get_option("--init")->description(
+      "safetensors with trained weights (default: the initial weights)");
   addLater(*command, "--outputs", true, "the loss and the accuracy are what this version reports");
   command->footer(
       "Example:\n"

@@ -1,6 +1,9 @@
 #include "Plan.h"
 
+#include <cstdlib>
 #include <numeric>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 namespace stagewright::program {
 
@@ -39,6 +42,13 @@ std::string className(int arenaClass) {
     name += upper ? static_cast<char>(c - 'A' + 'a') : c;
   }
   return name;
+}
+
+std::string timelineText(const schedule::Timeline &timeline) {
+  bool terminal = isatty(STDOUT_FILENO) == 1;
+  winsize size{};
+  bool known = terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40;
+  return schedule::draw(timeline, known ? size.ws_col : 110, terminal && !std::getenv("NO_COLOR"));
 }
 
 } // namespace stagewright::program

@@ -3,9 +3,11 @@
 #define STAGEWRIGHT_TOOLS_STAGEWRIGHT_PLAN_H
 
 #include "runtime/executable/Executable.h"
+#include "schedule/Schedule.h"
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace stagewright::program {
@@ -25,6 +27,9 @@ PlanMemory totalMemory(const runtime::Executable &plan);
 
 /// "activations", "optimizer state", ...
 std::string className(int arenaClass);
+
+/// One row per rank, as wide as the terminal that stdout is (else 110 columns), in colour there.
+std::string timelineText(const schedule::Timeline &timeline);
 
 } // namespace stagewright::program
 

@@ -9,10 +9,12 @@ std::string programPath() {
   return std::filesystem::read_symlink("/proc/self/exe", error);
 }
 
+static std::string later(const std::string &advice) {
+  return "belongs to a later version; " + advice;
+}
+
 void addLater(CLI::App &command, const std::string &option, bool takesValue, const std::string &advice) {
-  auto refuse = [option, advice] {
-    throw CLI::ValidationError(option, "belongs to a later version; " + advice);
-  };
+  auto refuse = [option, advice] { throw CLI::ValidationError(option, later(advice)); };
   if (takesValue) {
     command.add_option_function<std::string>(option, [refuse](const std::string &) { refuse(); })
         ->expected(0, 1)
@@ -20,6 +22,12 @@ void addLater(CLI::App &command, const std::string &option, bool takesValue, con
   } else {
     command.add_flag_callback(option, refuse)->group("");
   }
+}
+
+void addLaterVerb(CLI::App &program, const std::string &name, const std::string &advice) {
+  CLI::App *command = program.add_subcommand(name)->group("")->allow_extras();
+  command->set_help_flag();
+  command->parse_complete_callback([name, advice] { throw CLI::ValidationError(name, later(advice)); });
 }
 
 } // namespace stagewright::program

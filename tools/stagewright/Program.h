@@ -31,6 +31,9 @@ inline const CLI::Range kFromOne(1, 1'000'000'000);
 /// Declares an option that belongs to a later version: not listed, and refused with `advice` when given.
 void addLater(CLI::App &command, const std::string &option, bool takesValue, const std::string &advice);
 
+/// The same for a verb.
+void addLaterVerb(CLI::App &program, const std::string &name, const std::string &advice);
+
 } // namespace stagewright::program
 
 #endif

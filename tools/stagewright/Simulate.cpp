@@ -1,5 +1,6 @@
 // stagewright simulate: the schedule of a .stage file run on a clock with given costs, without a byte of its
 // memory.
+#include "Plan.h"
 #include "PlanJson.h"
 #include "Program.h"
 #include "Table.h"
@@ -100,7 +101,7 @@ Result<void> simulate(const SimulateOptions &options) {
                   decimal(timeline->makespan - timeline->busy[rank], 6),
                   std::to_string(timeline->peakInFlight[rank])});
   }
-  std::printf("%s", table.text().c_str());
+  std::printf("%s\n%s", table.text().c_str(), timelineText(*timeline).c_str());
   return {};
 }
 

@@ -44,6 +44,7 @@ void printSummary(const runtime::TrainSummary &summary) {
 }
 
 Result<void> train(TrainFlags &train) {
+  train.flags.saves = !train.options.saveWeights.empty();
   return runRanks(train.options, train.flags, [&]() -> Result<void> {
     Progress progress(mayDrawProgress());
     train.options.onStep = [&](const runtime::StepReport &report) {

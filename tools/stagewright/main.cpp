@@ -88,6 +88,10 @@ int main(int count, char **arguments) {
       "70 a bug of ours, 130 interrupted");
   std::vector<Verb> verbs = {addCompile(program), addInspect(program), addTrain(program),
                              addEvaluate(program), addSimulate(program)};
+  addLaterVerb(program, "launch", "train --ranks processes uses the cores of one machine");
+  addLaterVerb(program, "report", "ctest --preset fast says what works on this machine");
+  addLaterVerb(program, "export", "train --save-weights writes safetensors with PyTorch's names");
+  addLaterVerb(program, "tune", "simulate plays a plan with any costs, and compile makes plans");
   program.set_help_flag("-h,--help", "print this help");
   for (const Verb &verb : verbs) {
     verb.command->set_help_flag("-h,--help", "print this help");
@@ -99,7 +103,8 @@ int main(int count, char **arguments) {
     return program.exit(success);
   } catch (const CLI::ParseError &error) {
     std::vector<CLI::App *> parsed = program.get_subcommands();
-    return fail(commandLineError(error.what(), parsed.empty() ? "" : parsed[0]->get_name()));
+    bool known = !parsed.empty() && !parsed[0]->get_group().empty();
+    return fail(commandLineError(error.what(), known ? parsed[0]->get_name() : ""));
   }
   Result<void> result = runVerb(program, verbs);
   if (result) {
