@@ -126,9 +126,12 @@ std::optional<Error> JobMessages::verdict(int exitCode) const {
   std::replace(said.begin(), said.end(), '\n', ' ');
   said = said.substr(0, said.find_last_not_of(' ') + 1);
   at = announcements.find("Process name: [[");
-  if (at != std::string::npos &&
-      std::sscanf(announcements.c_str() + at, "Process name: [[%*u,%*u],%u]", &rank) == 1) {
-    return rankError("rank " + std::to_string(rank), "ended with exit code " + std::to_string(exitCode),
+  bool named = at != std::string::npos &&
+               std::sscanf(announcements.c_str() + at, "Process name: [[%*u,%*u],%u]", &rank) == 1;
+  // On a busy machine mpirun can end before it has printed the second announcement, which has the name.
+  if (named || said.find("process returned a non-zero exit code") != std::string::npos) {
+    return rankError(named ? "rank " + std::to_string(rank) : "a rank",
+                     "ended with exit code " + std::to_string(exitCode),
                      "the other ranks were stopped and nothing was written");
   }
   return environmentError(

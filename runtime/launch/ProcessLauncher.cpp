@@ -1,5 +1,6 @@
 #include "runtime/launch/ProcessLauncher.h"
 
+#include "runtime/launch/JobFolders.h"
 #include "runtime/launch/JobMessages.h"
 
 #include <array>
@@ -80,6 +81,7 @@ private:
   void takeSignals();
   bool passOutput(); ///< false at the end of the stream
 
+  JobFolders folders;
   int stderrRead = -1, signals = -1;
   pid_t child = -1;
   sigset_t oldMask;
@@ -101,8 +103,8 @@ std::vector<std::string> mpirunArguments(const LaunchRequest &request) {
 }
 
 /// The environment with what the ranks need. What the user has set for Open MPI stays as it is.
-std::vector<std::string> rankEnvironment() {
-  std::vector<std::string> variables;
+std::vector<std::string> rankEnvironment(const JobFolders &folders) {
+  std::vector<std::string> variables = folders.variables();
   for (char **variable = environ; *variable; ++variable) {
     variables.emplace_back(*variable);
   }
@@ -125,7 +127,7 @@ Result<void> Job::start(const LaunchRequest &request) {
     return environmentError("mpirun", std::string("no pipe: ") + std::strerror(errno));
   }
   stderrRead = output[0];
-  std::vector<std::string> arguments = mpirunArguments(request), variables = rankEnvironment();
+  std::vector<std::string> arguments = mpirunArguments(request), variables = rankEnvironment(folders);
   std::vector<char *> argumentPointers = pointers(arguments), variablePointers = pointers(variables);
 
   sigset_t mask;
@@ -149,6 +151,7 @@ Result<void> Job::start(const LaunchRequest &request) {
         std::signal(signal, SIG_DFL);
       }
       sigprocmask(SIG_SETMASK, &oldMask, nullptr);
+      fcntl(folders.keeper(), F_SETFD, 0);
       execvpe("mpirun", argumentPointers.data(), variablePointers.data());
     }
     int reason = errno;

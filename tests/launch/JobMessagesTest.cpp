@@ -78,6 +78,18 @@ TEST(JobMessages, ARankThatEndsWithoutAWordIsNamed) {
   EXPECT_NE(messages.verdict(7)->text().find("rank 2: ended with exit code 7"), std::string::npos);
 }
 
+TEST(JobMessages, ARankThatEndsWithoutAWordMayStayWithoutName) {
+  JobMessages messages;
+  feed(messages,
+       kRule +
+           "\nPrimary job  terminated normally, but 1 process returned\na non-zero exit code. Per "
+           "user-direction, the job has been aborted.\n" +
+           kRule + "\n",
+       50);
+  EXPECT_EQ(messages.verdict(7)->kind, ErrorKind::Rank);
+  EXPECT_EQ(messages.verdict(7)->text().rfind("a rank: ended with exit code 7; ", 0), 0u);
+}
+
 TEST(JobMessages, MpirunsOwnTroubleIsPassedOn) {
   JobMessages messages;
   feed(messages, kRule + "\nThere are not enough slots\nin the system.\n" + kRule + "\n", 9);
