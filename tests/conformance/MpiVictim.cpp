@@ -1,6 +1,7 @@
 // One rank of a job that is about to fail, for MpiFailureTest.cpp: rank 1 of 3 does what argv[1] says, the
 // others wait for it.
 #include "runtime/comm/MpiSession.h"
+#include "runtime/device/Futex.h"
 
 #include <csignal>
 #include <cstdio>
@@ -28,6 +29,7 @@ int main(int argc, char **argv) {
   }
   if (self.rank() == 1) {
     usleep(300'000);
+    std::fprintf(stderr, "fails at %lld\n", static_cast<long long>(monotonicNanoseconds()));
     if (mode == "abort") {
       self.abort(userError("train.idx", "label 12 is not in [0, 10)", "fix the file"));
     } else if (mode == "interrupt") {

@@ -55,7 +55,7 @@ class Running:
             stdout=self.output,
             stderr=self.errors,
             cwd=folder,
-            env={**os.environ, MARK: self.mark, **(environment or {})},
+            env={**os.environ, "TMPDIR": "/tmp", MARK: self.mark, **(environment or {})},
             start_new_session=True,
             preexec_fn=preexec,
         )
@@ -106,6 +106,15 @@ class Running:
                 if b"OMPI_COMM_WORLD_RANK" in variables:
                     found[int(variables[b"OMPI_COMM_WORLD_RANK"])] = pid
         return found
+
+    def errors_so_far(self):
+        """What stands on stderr while the program runs."""
+        # Not by seeking: the program writes where this file's offset is.
+        return os.pread(self.errors.fileno(), 1 << 20, 0).decode(errors="replace")
+
+    def job_folders(self):
+        """Folders of Open MPI's files, in /dev/shm and /tmp, by the names that the launcher gives them."""
+        return [path for place in ("/dev/shm", "/tmp") for path in pathlib.Path(place).glob(f"stagewright-{self.process.pid}-*")]
 
     def end(self):
         for pid in self.members():

@@ -15,7 +15,7 @@ ENDLESS = 10_000_000
 class Interruption(ProgramTest):
     def setUp(self):
         super().setUp()
-        self.stage = self.compile(configuration(), "--stages", 3)
+        self.stage = self.compile(configuration(steps_per_print=50), "--stages", 3)
         self.weights, self.trace = self.folder / "w.safetensors", self.folder / "trace.jsonl"
         self.known = set(self.listing())
 
@@ -32,13 +32,16 @@ class Interruption(ProgramTest):
         return running
 
     def wait_until_training(self, running, count):
-        """All ranks are there, then a moment in which they train."""
+        """All ranks are there, and the line of a step has been printed."""
         deadline = time.monotonic() + 30
-        while len(running.ranks()) < count:
-            self.assertLess(time.monotonic(), deadline, "the ranks did not start")
+        while "steps: 50 " not in running.errors_so_far():
+            self.assertLess(time.monotonic(), deadline, "training did not begin")
+            self.assertIsNone(running.process.poll())
             time.sleep(0.01)
-        time.sleep(1.2)
-        self.assertIsNone(running.process.poll())
+        self.assertEqual(len(running.ranks()), count)
+        # This job's files lie in folders of its own.
+        self.assertEqual(len(running.job_folders()), 2)
+        self.assertTrue(any(path.name.startswith("vader_segment") for path in running.job_folders()[0].iterdir()))
         return running.ranks()
 
     def check_nothing_left(self, running, text):
@@ -46,6 +49,7 @@ class Interruption(ProgramTest):
         while running.members() and time.monotonic() < deadline:
             time.sleep(0.01)
         self.assertEqual(running.members(), [], f"processes left\n{text}")
+        self.assertEqual(running.job_folders(), [], f"Open MPI's files left\n{text}")
         extra = set(self.listing()) - self.known
         self.assertLessEqual(extra, {self.weights.name, self.trace.name}, f"files left\n{text}")
         if self.weights.name in extra:
@@ -162,9 +166,11 @@ class Ranks(Interruption):
         os.kill(ranks[victim], signal.SIGSTOP)
         begin = time.monotonic()
         done = running.wait(30)
-        text = f"ended {time.monotonic() - begin:.2f} s after rank {victim} was stopped\n{done}"
+        taken = time.monotonic() - begin
+        text = f"ended {taken:.2f} s after rank {victim} was stopped\n{done}"
         print(text.splitlines()[0])
         self.assertEqual(done.code, 4, text)
+        self.assertLess(taken, 9, text)  # twice the watchdog's patience, and the end of the job
         self.assertIn(f"rank {victim}", done.err, text)
         self.check_nothing_left(running, text)
         self.assertFalse(self.weights.exists(), text)

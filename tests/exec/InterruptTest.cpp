@@ -9,38 +9,30 @@ using namespace stagewright::testrun;
 
 namespace {
 
-double secondsSince(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-TEST(Interrupt, EndsARunAtAnyMoment) {
-  for (const auto &boundaries : {std::vector<int>{0, 4}, {0, 1, 2, 3, 4}}) {
-    for (int moment = 0; moment < 12; ++moment) {
-      InterruptFlag flag;
-      TrainOptions run = options(classifier(boundaries), "interrupted", 1'000'000'000);
-      run.interrupt = &flag;
-      run.saveWeights = stagefile::temporaryFolder() + "interrupted.safetensors";
-      std::chrono::steady_clock::time_point raised;
-      std::thread user([&] {
-        std::this_thread::sleep_for(std::chrono::milliseconds(moment * 7));
-        raised = std::chrono::steady_clock::now();
-        flag.raise();
-      });
-      auto summary = train(run);
-      user.join();
-      ASSERT_FALSE(summary);
-      EXPECT_EQ(summary.error().kind, ErrorKind::Interrupted) << summary.error().text();
-      EXPECT_LT(secondsSince(raised), 1.0);
-      EXPECT_NE(access(run.saveWeights.c_str(), F_OK), 0);
-    }
-  }
-}
-
-TEST(Interrupt, EndsWaits) {
-  // Rank 1 sleeps for 0.4 s per task; the others wait for it when the flag goes up.
+/// Trains until the flag goes up after `delay`, and returns how many seconds later the run has ended.
+double secondsToStop(TrainOptions run, std::chrono::milliseconds delay) {
   InterruptFlag flag;
-  TrainOptions run = options(classifier({0, 2, 3, 4}), "waiting", 100);
   run.interrupt = &flag;
+  std::chrono::steady_clock::time_point raised;
+  std::thread user([&] {
+    std::this_thread::sleep_for(delay);
+    raised = std::chrono::steady_clock::now();
+    flag.raise();
+  });
+  auto summary = train(run);
+  user.join();
+  EXPECT_FALSE(summary);
+  EXPECT_EQ(summary ? ErrorKind::Bug : summary.error().kind, ErrorKind::Interrupted);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - raised).count();
+}
+
+TrainOptions endless(const std::vector<int> &boundaries) {
+  return options(classifier(boundaries), "interrupted", 1'000'000'000);
+}
+
+/// Rank 1 sleeps for 0.4 s per task, and the others wait for it.
+TrainOptions slowRank() {
+  TrainOptions run = options(classifier({0, 2, 3, 4}), "waiting", 100);
   Hooks slow;
   slow.beforeTask = [](void *, const TaskEvent &event) {
     if (event.rank == 1 && schedule::isCompute(event.task.kind)) {
@@ -48,17 +40,31 @@ TEST(Interrupt, EndsWaits) {
     }
   };
   run.hooks = {slow};
-  std::chrono::steady_clock::time_point raised;
-  std::thread user([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(600));
-    raised = std::chrono::steady_clock::now();
-    flag.raise();
-  });
-  auto summary = train(run);
-  user.join();
-  ASSERT_FALSE(summary);
-  EXPECT_EQ(summary.error().kind, ErrorKind::Interrupted);
-  EXPECT_LT(secondsSince(raised), 1.0); // the sleep itself, and a little
+  return run;
+}
+
+TEST(Interrupt, EndsARunAtAnyMoment) {
+  for (const auto &boundaries : {std::vector<int>{0, 4}, {0, 1, 2, 3, 4}}) {
+    for (int moment = 0; moment < 12; ++moment) {
+      TrainOptions run = endless(boundaries);
+      run.saveWeights = stagefile::temporaryFolder() + "interrupted.safetensors";
+      secondsToStop(run, std::chrono::milliseconds(moment * 7));
+      EXPECT_NE(access(run.saveWeights.c_str(), F_OK), 0);
+    }
+  }
+}
+
+TEST(Interrupt, EndsWaits) {
+  secondsToStop(slowRank(), std::chrono::milliseconds(600));
+}
+
+TEST(InterruptTimes, ARunEndsSoon) {
+  for (const auto &boundaries : {std::vector<int>{0, 4}, {0, 1, 2, 3, 4}}) {
+    for (int moment : {0, 20, 60}) {
+      EXPECT_LT(secondsToStop(endless(boundaries), std::chrono::milliseconds(moment)), 0.5);
+    }
+  }
+  EXPECT_LT(secondsToStop(slowRank(), std::chrono::milliseconds(600)), 1); // the sleep itself, and a little
 }
 
 TEST(Interrupt, BeforeTheStart) {

@@ -117,7 +117,7 @@ TEST(Watchdog, DoesNotHurryCallbacks) {
 
 TEST(Watchdog, ACallbackMayThrow) {
   TrainOptions run = options(classifier({0, 2, 4}), "throws", 3);
-  run.saveWeights = testing::TempDir() + "throws.safetensors";
+  run.saveWeights = stagefile::temporaryFolder() + "throws.safetensors";
   run.onStep = [](const StepReport &report) {
     if (report.step == 2) {
       throw std::runtime_error("no more of this");
