@@ -13,5 +13,10 @@ def planned_tasks(stage):
     return {rank["rank"]: rank["tasks"] for rank in inspect(stage)["schedule"]["ranks"]}
 
 
+def stage_of(stage, block):
+    """The pipeline stage that holds this block."""
+    return next(found["stage"] for found in inspect(stage)["blocks"] if found["name"] == block)
+
+
 def planned_bytes(stage):
     return inspect(stage)["planned_bytes"]

@@ -15,6 +15,11 @@ STEPS = 100
 ONE_BUFFER = 64 << 10  # of Open MPI
 
 
+def of_open_mpi(name):
+    """Whether an object is one of Open MPI's libraries or plug-ins."""
+    return name.startswith(("mca_", "libmpi", "libopen-"))
+
+
 class Recorded(ProgramTest):
     """Runs under the recorder of memory calls."""
 
@@ -62,9 +67,9 @@ class Recorded(ProgramTest):
         return arenas
 
     def check_steady(self, result, records, trace):
-        """From the start of step 3 to the end of step 100 the program allocates nothing, and live bytes do not grow between
-        step 20 and step 100. What Open MPI's plug-ins ask for is reported apart: a buffer for messages that arrive before
-        their receive is taken once, whenever that first happens."""
+        """From the start of step 3 to the end of step 100 the program allocates nothing, and from the end of step 2 on the
+        live bytes of the heap are flat. What Open MPI asks for is reported apart: it settles by step 20, but for a buffer for
+        messages that arrive before their receive, which is taken once, whenever that first happens."""
         self.assertEqual(result["allocations_after_warmup"], 0)
         # Rank 0 begins a step first or waits for those who do; every rank's window is that of its own tasks.
         for record in records:
@@ -72,12 +77,15 @@ class Recorded(ProgramTest):
             begin = {step: min(task.begin for task in rank_tasks if task.step == step) for step in (3, 20)}
             end = {step: max(task.end for task in rank_tasks if task.step == step) for step in (2, 20, STEPS)}
             calls, growth, live = collections.Counter(), collections.Counter(), collections.Counter()
+            others = []  # bytes of objects that are not Open MPI's: at the end of step 2, and after each later call
             for event in record.events:
                 if event.kind not in ("malloc", "free"):
                     continue
                 name = record.object_name(event)
                 if event.nanoseconds <= end[2]:
                     live[name] += event.bytes
+                elif event.nanoseconds <= end[STEPS] and not of_open_mpi(name):
+                    others.append(event.bytes + (others[-1] if others else 0))
                 if begin[3] <= event.nanoseconds <= end[STEPS] and event.kind == "malloc":
                     calls[name] += 1
                 if end[20] <= event.nanoseconds <= end[STEPS]:
@@ -87,9 +95,8 @@ class Recorded(ProgramTest):
                   f"{dict(calls)}; growth from step 20 to {STEPS} {dict(growth)}")
             self.assertEqual(calls["stagewright"], 0)
             self.assertEqual(calls["?"], 0)
-            plug_ins = {name for name in growth if name.startswith(("mca_", "libmpi", "libopen-"))}
-            self.assertLessEqual(sum(growth[name] for name in growth if name not in plug_ins), 0)
-            self.assertLessEqual(sum(growth[name] for name in plug_ins), ONE_BUFFER)
+            self.assertLessEqual(max(others, default=0), 0, "bytes above those at the end of step 2")
+            self.assertLessEqual(sum(growth[name] for name in growth if of_open_mpi(name)), ONE_BUFFER)
             maps = [
                 (event.kind, record.object_name(event), record.functions(event)[:1])
                 for event in record.events
@@ -121,6 +128,8 @@ class Limit(ProgramTest):
     """A plan of more than 1 GiB under a limit on the address space, in one process."""
 
     FEATURES, ROWS = 64 * 128, 64
+    # The heap's top moves in steps of 128 KiB, and thread stacks and the search below are rounded.
+    SLACK = 1 << 20
 
     def setUp(self):
         super().setUp()
@@ -194,7 +203,7 @@ class Limit(ProgramTest):
         self.assertRegex(lines[0], "^stagewright: error: .*; ", str(done))
         self.assertFalse(self.weights.exists(), str(done))
 
-        done = self.train_within(stage, plan + overhead)
+        done = self.train_within(stage, plan + overhead + self.SLACK)
         self.assertEqual(done.code, 0, str(done))
         self.assertEqual(done.json["allocated_bytes"], plan)
 

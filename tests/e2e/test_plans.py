@@ -6,7 +6,7 @@ import os
 import unittest
 
 import safetensors_file
-from plan_report import planned_tasks
+from plan_report import planned_tasks, stage_of
 from program import ProgramTest, configuration
 from trace_file import Trace, kind_of
 
@@ -78,10 +78,13 @@ class Plans(ProgramTest):
         self.assertEqual(trace.steps(), list(range(1, STEPS + 1)))
         for step in trace.steps():
             self.assertEqual(trace.executed(step), planned, f"step {step}")
-        if threads == 2 and ranks == "threads" and os.cpu_count() >= 2:
-            workers = {busy.worker for busy in trace.busy}
-            self.assertEqual(workers, {0, 1})
-            self.assertGreater(trace.overlap(), 0)
+        if threads == 2 and os.cpu_count() >= 2:
+            processes = range(1 if ranks == "threads" else stages)
+            self.assertEqual({busy.process for busy in trace.busy}, set(processes))
+            # A stage without the large layer has no work for two.
+            process = 0 if ranks == "threads" else stage_of(stage, "fc1")
+            self.assertEqual({busy.worker for busy in trace.busy if busy.process == process}, {0, 1}, f"process {process}")
+            self.assertGreater(trace.overlap(process), 0, f"process {process}")
         if threads == 1 and ranks == "threads":
             self.assertEqual(trace.overlap(), 0, "two workers were busy at once with --threads 1")
 
