@@ -9,7 +9,8 @@ to round; the ratio of a round is ours over theirs, and medians are printed with
 eagerly with its defaults, once with the plain and once with the fused Adam, on images that are already normalised
 floats in memory; ours gathers and normalises bytes. The script writes nothing but its table.
 
-PyTorch is needed for the other side only:  python3 -m venv v && v/bin/pip install torch numpy
+PyTorch is needed for the other side only (--ours-only leaves it out):
+    apt install python3-venv; python3 -m venv v && v/bin/pip install torch numpy
 """
 import argparse
 import gzip
@@ -24,7 +25,6 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SECONDS = 1.0  # of one turn of one side
 COMPARED = 200  # steps whose losses must agree
 PAUSE = 0.3  # between turns: PyTorch's threads spin for up to 0.2 s after their last work
 
@@ -159,18 +159,20 @@ def compare(arguments, ours, theirs, batch):
     clipping = arguments.clipping
     sides = {
         "stagewright": lambda steps: ours.turn(batch, steps, clipping),
-        "torch eager": lambda steps: theirs.turn(batch, steps, False, clipping),
-        "torch eager, fused Adam": lambda steps: theirs.turn(batch, steps, True, clipping),
     }
+    if theirs:
+        sides["torch eager"] = lambda steps: theirs.turn(batch, steps, False, clipping)
+        sides["torch eager, fused Adam"] = lambda steps: theirs.turn(batch, steps, True, clipping)
     steps, losses, most = {}, {}, arguments.samples // batch
     for name, turn in sides.items():  # warm-up, the losses to compare, and how many steps make a turn
         result = turn(min(COMPARED, most))
         losses[name] = result["losses"]
-        steps[name] = min(most, int(SECONDS * result["samples_per_second"] / batch) + 1)
+        steps[name] = min(most, int(arguments.seconds * result["samples_per_second"] / batch) + 1)
     speeds = {name: [] for name in sides}
     names = list(sides)
     for round_number in range(arguments.rounds):
-        for name in names[round_number % 3 :] + names[: round_number % 3]:
+        first = round_number % len(names)
+        for name in names[first:] + names[:first]:
             time.sleep(PAUSE)
             speeds[name].append(sides[name](steps[name])["samples_per_second"])
 
@@ -180,6 +182,8 @@ def compare(arguments, ours, theirs, batch):
         ratios = [a / b for a, b in zip(speeds["stagewright"], speeds[name])]
         print(f"  {name:26}{spread(speeds[name], '{:,.0f}'):36}{1e3 * batch / statistics.median(speeds[name]):<10.3f}"
               f"{'' if name == 'stagewright' else spread(ratios, '{:.2f}x'):26}{losses[name][-1]:.6f}")
+    if not theirs:
+        return
     difference = max(abs(a - b) for a, b in zip(losses["stagewright"], losses["torch eager"], strict=True))
     print(f"  largest difference of a loss in these steps: {difference:.1e}")
     if difference > 1e-3:
@@ -193,6 +197,8 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 128])
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count()))
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one turn of one side")
+    parser.add_argument("--ours-only", action="store_true", help="leave PyTorch out")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clipping", type=float, default=0.0, help="gradient norm to clip to, on both sides (0: off)")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -209,14 +215,16 @@ def main():
         order.write_text("".join(f"{index}\n" for epoch in epochs for index in epoch))
         weights = ROOT / "tests/goldens/fashion_mlp/weights.safetensors"
         ours = Stagewright(arguments, folder, order, weights)
-        theirs = PyTorch(arguments, order, weights)
-        print(f"{ours.run('--version').strip()} against PyTorch {theirs.facts['torch']} (eager, defaults); "
+        theirs = None if arguments.ours_only else PyTorch(arguments, order, weights)
+        other = f" against PyTorch {theirs.facts['torch']} (eager, defaults)" if theirs else ""
+        print(f"{ours.run('--version').strip()}{other}; "
               f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} at the start")
         if os.getloadavg()[0] > 0.5 * os.cpu_count():
             print("warning: other programs are using this machine; the figures below say little", file=sys.stderr)
         for batch in arguments.batches:
             compare(arguments, ours, theirs, batch)
-        theirs.close()
+        if theirs:
+            theirs.close()
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ struct Config {
   int microBatchSize = 0; ///< train_micro_batch_size_per_gpu
   int microBatches = 0;   ///< gradient_accumulation_steps
   int dataParallel = 1;
-  int stages = 1;                       ///< /pipeline/stages, or --stages
-  std::string schedule = "1f1b";        ///< /stagewright/schedule
-  std::string partition = "parameters"; ///< /pipeline/partition or /stagewright/partition: "uniform",
-                                        ///< "parameters", "explicit:2,3"
+  int stages = 1;                          ///< /pipeline/stages, or --stages
+  std::string schedule = "1f1b";           ///< /stagewright/schedule
+  std::string partition = "parameters";    ///< /pipeline/partition or /stagewright/partition: "uniform",
+                                           ///< "parameters", "explicit:2,3"
   std::string stagesPlace, partitionPlace; ///< where these were given: "file:line:column", or the option
   OptimizerConfig optimizer;
   double gradientClipping = 1.0; ///< 0 = off

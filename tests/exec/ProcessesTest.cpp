@@ -143,7 +143,7 @@ TEST(Processes, WeightsThatAreNotFiniteAreNotSaved) {
   Job job{.stage = options(wild, "overflow").stage};
   job.ranks = 2;
   job.steps = 1;
-  job.save = testing::TempDir() + "overflow.safetensors";
+  job.save = stagefile::temporaryFolder() + "overflow.safetensors";
   const Outcome outcome = job.run();
   ASSERT_FALSE(outcome.launched);
   EXPECT_EQ(outcome.launched.error().kind, ErrorKind::User);

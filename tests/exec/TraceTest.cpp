@@ -51,7 +51,7 @@ std::int64_t overlap(const std::vector<Interval> &a, const std::vector<Interval>
 
 TEST(Trace, OfARefusedRunLeavesTheOldOneAlone) {
   TrainOptions run = options(classifier({0, 2, 4}), "refused", 3);
-  run.trace = testing::TempDir() + "old.jsonl";
+  run.trace = stagefile::temporaryFolder() + "old.jsonl";
   const std::string old = "what was there before\n";
   const std::function<void(TrainOptions &)> mistakes[] = {
       [](TrainOptions &mistake) { mistake.data = "/no/such/folder"; },
@@ -74,8 +74,8 @@ TEST(Trace, OfARefusedRunLeavesTheOldOneAlone) {
 
 TEST(Trace, ThatCannotBeWrittenIsAnError) {
   TrainOptions run = options(classifier({0, 2, 4}), "unwritable", 3);
-  run.saveWeights = testing::TempDir() + "unwritable.safetensors";
-  for (const std::string &path : {std::string("/no/such/folder/trace"), testing::TempDir()}) {
+  run.saveWeights = stagefile::temporaryFolder() + "unwritable.safetensors";
+  for (const std::string &path : {std::string("/no/such/folder/trace"), stagefile::temporaryFolder()}) {
     run.trace = path;
     auto refused = train(run);
     ASSERT_FALSE(refused);
