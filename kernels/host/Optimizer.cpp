@@ -19,14 +19,18 @@ void gradientNormPartials(const Call &call, void *const *operands, void *, TileR
   });
 }
 
-/// torch.nn.utils.clip_grad_norm_: min(1, max_norm / (norm + 1e-6)); a NaN stays.
+/// torch.nn.utils.clip_grad_norm_: min(1, max_norm / (norm + 1e-6)); a NaN stays. `skip`: NaN, which skips
+/// the step, when the norm is not finite.
 void clipCoefficient(const Call &call, void *const *operands, void *, TileRunner &) {
   const double *const partials = static_cast<const double *>(operands[0]);
   double sum = 0;
   for (std::int64_t i = 0; i < call.elements(0); ++i)
     sum += partials[i];
   const double norm = __builtin_sqrt(sum), coefficient = call.reals[0] / (norm + 1e-6);
-  *static_cast<float *>(operands[1]) = coefficient > 1.0 ? 1.0f : float(coefficient);
+  const bool skip = call.integers[1] != 0 && !(norm <= __DBL_MAX__);
+  *static_cast<float *>(operands[1]) = skip                ? __builtin_nanf("")
+                                       : coefficient > 1.0 ? 1.0f
+                                                           : float(coefficient);
   *static_cast<double *>(operands[2]) = norm;
 }
 
@@ -35,6 +39,18 @@ float coefficientOf(const void *operand) {
 }
 double rateOf(const void *operand) {
   return *static_cast<const double *>(operand);
+}
+
+/// A coefficient that is not a number skips the step: only the gradient becomes zero. Whether that was so.
+bool skipStep(const Call &call, void *const *operands, TileRunner &runner) {
+  const float coefficient = coefficientOf(operands[3]);
+  if (coefficient == coefficient)
+    return false;
+  float *const grad = static_cast<float *>(operands[1]);
+  runElements(runner, call.elements(1), [&](Range range) {
+    eachVector(range, [&](std::int64_t i, auto lanes) { write(grad + i, Vec16{}, lanes); });
+  });
+  return true;
 }
 
 /// torch.optim.SGD: in its first step the momentum buffer is the gradient.
@@ -63,6 +79,8 @@ struct Sgd {
 };
 
 void sgd(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  if (skipStep(call, operands, runner))
+    return;
   const Sgd rule{.param = static_cast<float *>(operands[0]),
                  .grad = static_cast<float *>(operands[1]),
                  .buffer = call.operands[5].present ? static_cast<float *>(operands[5]) : nullptr,
@@ -106,6 +124,8 @@ struct Adam {
 };
 
 void adam(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  if (skipStep(call, operands, runner))
+    return;
   const double rate = rateOf(operands[2]), decay = call.reals[Adam::kWeightDecay];
   const double *const corrections = static_cast<const double *>(operands[4]);
   const bool decoupled = call.integers[Adam::kDecoupled] != 0;
@@ -126,10 +146,168 @@ void adam(const Call &call, void *const *operands, void *, TileRunner &runner) {
   runElements(runner, call.elements(0), [&](Range range) { rule.update(range); });
 }
 
+/// Lion (Chen et al. 2023): the sign of a mixture of the average and the gradient; then the average follows.
+struct Lion {
+  enum Attributes { kBeta1, kBeta2, kWeightDecay };
+
+  float *param, *grad, *average;
+  Vec16 rate, coefficient, newMixture, newAverage, keep;
+
+  void update(Range range) const {
+    eachVector(range, [&](std::int64_t i, auto lanes) {
+      const Vec16 g = read(grad + i, lanes) * coefficient, m = read(average + i, lanes);
+      const Vec16 direction = fma(g - m, newMixture, m);
+      // As torch.sign: a zero stays zero, a NaN stays one.
+      const Vec16 sign = absolute(direction) > 0.0f ? withSign(splat(1.0f), direction) : direction;
+      write(param + i, fma(-rate, sign, read(param + i, lanes) * keep), lanes);
+      write(average + i, fma(g - m, newAverage, m), lanes);
+      write(grad + i, Vec16{}, lanes);
+    });
+  }
+};
+
+void lion(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  if (skipStep(call, operands, runner))
+    return;
+  const double rate = rateOf(operands[2]);
+  const Lion rule{.param = static_cast<float *>(operands[0]),
+                  .grad = static_cast<float *>(operands[1]),
+                  .average = static_cast<float *>(operands[4]),
+                  .rate = splat(float(rate)),
+                  .coefficient = splat(coefficientOf(operands[3])),
+                  .newMixture = splat(float(1.0 - call.reals[Lion::kBeta1])),
+                  .newAverage = splat(float(1.0 - call.reals[Lion::kBeta2])),
+                  .keep = splat(float(1.0 - rate * call.reals[Lion::kWeightDecay]))};
+  runElements(runner, call.elements(0), [&](Range range) { rule.update(range); });
+}
+
+/// torch.optim.Adagrad.
+struct Adagrad {
+  enum Attributes { kLrDecay, kEpsilon, kWeightDecay };
+
+  float *param, *grad, *sum;
+  Vec16 rate, coefficient, epsilon, weightDecay;
+  bool useWeightDecay;
+
+  void update(Range range) const {
+    eachVector(range, [&](std::int64_t i, auto lanes) {
+      const Vec16 p = read(param + i, lanes);
+      Vec16 g = read(grad + i, lanes) * coefficient;
+      if (useWeightDecay)
+        g = fma(p, weightDecay, g);
+      const Vec16 squares = fma(g, g, read(sum + i, lanes));
+      write(param + i, fma(-rate, g / (squareRoot(squares) + epsilon), p), lanes);
+      write(sum + i, squares, lanes);
+      write(grad + i, Vec16{}, lanes);
+    });
+  }
+};
+
+void adagrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  if (skipStep(call, operands, runner))
+    return;
+  const double steps = double(*static_cast<const std::int32_t *>(operands[4])) - 1.0;
+  const double rate = rateOf(operands[2]) / (1.0 + steps * call.reals[Adagrad::kLrDecay]);
+  const Adagrad rule{.param = static_cast<float *>(operands[0]),
+                     .grad = static_cast<float *>(operands[1]),
+                     .sum = static_cast<float *>(operands[5]),
+                     .rate = splat(float(rate)),
+                     .coefficient = splat(coefficientOf(operands[3])),
+                     .epsilon = splat(float(call.reals[Adagrad::kEpsilon])),
+                     .weightDecay = splat(float(call.reals[Adagrad::kWeightDecay])),
+                     .useWeightDecay = call.reals[Adagrad::kWeightDecay] != 0.0};
+  runElements(runner, call.elements(0), [&](Range range) { rule.update(range); });
+}
+
+/// LAMB as DeepSpeed's FusedLamb: Adam's direction without bias corrections, which are in the step's size,
+/// scaled by the ratio of the norms of the parameter and of the direction, within limits.
+struct Lamb {
+  enum Attributes { kBeta1, kBeta2, kEpsilon, kWeightDecay, kMaxCoefficient, kMinCoefficient };
+
+  float *param, *grad, *average, *square;
+  double *paramNorms, *directionNorms; ///< squares of the norms of granules
+  Vec16 coefficient, newAverage, beta2, newSquare, epsilon, weightDecay;
+
+  STAGEWRIGHT_INLINE Vec16 direction(Vec16 p, Vec16 m, Vec16 v) const {
+    return fma(p, weightDecay, m / (squareRoot(v) + epsilon));
+  }
+
+  /// The averages, and the norms of one granule.
+  void averageGranule(std::int64_t granule, Range range) const {
+    Double16 ofParam{}, ofDirection{};
+    eachVector(range, [&](std::int64_t i, auto lanes) {
+      const Vec16 p = read(param + i, lanes), g = read(grad + i, lanes) * coefficient;
+      Vec16 m = read(average + i, lanes), v = read(square + i, lanes);
+      m = fma(g - m, newAverage, m);
+      v = fma(newSquare * g, g, v * beta2);
+      write(average + i, m, lanes);
+      write(square + i, v, lanes);
+      write(grad + i, Vec16{}, lanes);
+      const Double16 wideParam = widen(p),
+                     wideDirection = widen(fill(direction(p, m, v), Vec16{}, lanes)); // epsilon may be 0
+      ofParam += wideParam * wideParam;
+      ofDirection += wideDirection * wideDirection;
+    });
+    paramNorms[granule] = sumLanes(ofParam);
+    directionNorms[granule] = sumLanes(ofDirection);
+  }
+
+  void update(Range range, Vec16 stepSize) const {
+    eachVector(range, [&](std::int64_t i, auto lanes) {
+      const Vec16 p = read(param + i, lanes);
+      const Vec16 u = direction(p, read(average + i, lanes), read(square + i, lanes));
+      write(param + i, fma(-stepSize, u, p), lanes);
+    });
+  }
+};
+
+double normOf(const double *squares, std::int64_t count) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < count; ++i)
+    sum += squares[i];
+  return __builtin_sqrt(sum);
+}
+
+void lamb(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
+  if (skipStep(call, operands, runner))
+    return;
+  const double *const corrections = static_cast<const double *>(operands[4]);
+  const std::int64_t granules = ceilDivide(call.elements(0), kElementsPerTile);
+  double *const norms = static_cast<double *>(workspace);
+  const Lamb rule{.param = static_cast<float *>(operands[0]),
+                  .grad = static_cast<float *>(operands[1]),
+                  .average = static_cast<float *>(operands[5]),
+                  .square = static_cast<float *>(operands[6]),
+                  .paramNorms = norms,
+                  .directionNorms = norms + granules,
+                  .coefficient = splat(coefficientOf(operands[3])),
+                  .newAverage = splat(float(1.0 - call.reals[Lamb::kBeta1])),
+                  .beta2 = splat(float(call.reals[Lamb::kBeta2])),
+                  .newSquare = splat(float(1.0 - call.reals[Lamb::kBeta2])),
+                  .epsilon = splat(float(call.reals[Lamb::kEpsilon])),
+                  .weightDecay = splat(float(call.reals[Lamb::kWeightDecay]))};
+  runGranules(runner, call.elements(0),
+              [&](std::int64_t granule, Range range) { rule.averageGranule(granule, range); });
+  const double ofParam = normOf(rule.paramNorms, granules),
+               ofDirection = normOf(rule.directionNorms, granules);
+  const double most = call.reals[Lamb::kMaxCoefficient], fewest = call.reals[Lamb::kMinCoefficient];
+  double ratio = 1.0;
+  if (ofParam != 0.0 && ofDirection != 0.0) {
+    ratio = ofParam / ofDirection;
+    ratio = ratio > most ? most : ratio < fewest ? fewest : ratio;
+  }
+  const Vec16 stepSize =
+      splat(float(rateOf(operands[2]) * __builtin_sqrt(corrections[1]) / corrections[0] * ratio));
+  runElements(runner, call.elements(0), [&](Range range) { rule.update(range, stepSize); });
+}
+
 const HostKernel kKernels[] = {{"gradient_norm_partials", 1, gradientNormPartials},
                                {"clip_coefficient", 1, clipCoefficient},
                                {"sgd", 1, sgd},
-                               {"adam", 1, adam}};
+                               {"adam", 1, adam},
+                               {"lion", 1, lion},
+                               {"adagrad", 1, adagrad},
+                               {"lamb", 1, lamb}};
 
 } // namespace
 

@@ -133,6 +133,41 @@ TEST_P(SpecialValues, ClippingOfStrangeNorms) {
   EXPECT_EQ(zero[1].at(0), 1);
 }
 
+TEST_P(SpecialValues, ClippingThatSkipsStrangeNorms) {
+  const std::vector<catalogue::Attribute> skip = {{"skip", std::int64_t(1)}};
+  for (double bad : {double(kNaN), double(kInf)}) {
+    const auto out = run(caseOf("clip_coefficient", {{2}, {1}, {1}}, {{1, bad}}, skip));
+    EXPECT_TRUE(std::isnan(out[1].at(0)));
+    EXPECT_FALSE(std::isfinite(out[2].at(0)));
+  }
+  EXPECT_EQ(run(caseOf("clip_coefficient", {{2}, {1}, {1}}, {{9, 16}}, skip))[1].at(0),
+            float(1 / (5 + 1e-6)));
+}
+
+/// A coefficient that is not a number: parameters and states stay, the gradient becomes zero.
+TEST_P(SpecialValues, ANaNCoefficientSkipsTheStep) {
+  for (const char *kernel : {"sgd", "adam", "lion", "adagrad", "lamb"}) {
+    const auto *entry = catalogue::find(kernel, 1);
+    std::vector<Shape> shapes;
+    for (const auto &rule : entry->operands) {
+      const bool isScalar = rule.access == catalogue::Access::Read;
+      shapes.push_back({rule.name == "bias_corrections" ? 2 : isScalar ? 1 : 19});
+    }
+    // As many contents as there are elements: 0.5 everywhere.
+    std::vector<std::vector<double>> halves;
+    for (const Shape &shape : shapes)
+      halves.emplace_back(std::size_t(shape[0]), 0.5);
+    KernelCase one = caseOf(kernel, shapes, halves);
+    one.operands[3].set(0, kNaN);
+    one.operands[1].set(3, kInf);
+    const auto out = run(one);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const Buffer zero(DType::F32, 19);
+      EXPECT_TRUE(out[i].sameBits(i == 1 ? zero : one.operands[i])) << kernel << " operand " << i;
+    }
+  }
+}
+
 TEST_P(SpecialValues, NormsDoNotOverflow) {
   const auto out = run(caseOf("gradient_norm_partials", {{3}, {1}}, {{3e38, -3e38, 1e-30}}));
   EXPECT_NEAR(out[1].at(0) / 1.8e77, 1.0, 1e-6);

@@ -50,6 +50,11 @@ for decoupled in (False, True):
             attributes += [real('beta1', full['betas'][0]), real('beta2', full['betas'][1]), real('epsilon', full['eps'])]
         print(f'    {{"adam", {{{", ".join(attributes)}}}, {row(train(make, torch.float32))},\n'
               f'     {row(train(make, torch.float64))}}},')
+for options in ({}, {'lr_decay': 0.25, 'weight_decay': 0.1}):
+    make = lambda ps: torch.optim.Adagrad(ps, lr=RATE, **options)
+    attributes = ', '.join(real(k, v) for k, v in options.items())
+    print(f'    {{"adagrad", {{{attributes}}}, {row(train(make, torch.float32))},\n'
+          f'     {row(train(make, torch.float64))}}},')
 print('};')
 
 inf, nan = math.inf, math.nan

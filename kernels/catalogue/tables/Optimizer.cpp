@@ -11,12 +11,18 @@ Result<void> checkMomentum(std::span<const Shape> shapes, std::span<const Attrib
   return {};
 }
 
+/// lamb: the squares of two norms for each granule.
+std::size_t lambNorms(std::span<const Shape> shapes, std::string_view target) {
+  return 2 * granuleResults(shapes, target);
+}
+
 std::vector<Kernel> optimizerKernels() {
   return {
       entry<"gradient_norm_partials", "grad f32[X...] R, partials f64[granules(X)] W">(),
       entry<"clip_coefficient", "partials f64[G] R, coefficient f32[1] W, norm f64[1] W">(
-          {{"max_norm", 1.0}}),
-      // grad is multiplied by coefficient first, and zero afterwards.
+          {{"max_norm", 1.0}, {"skip", std::int64_t(0)}}),
+      // grad is multiplied by coefficient first, and zero afterwards. A coefficient that is not a number
+      // skips the step: parameters and state stay as they are.
       entry<"sgd", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
                    "step i32[1] R, "
                    "momentum_buffer f32[X...] RW?">(
@@ -29,6 +35,20 @@ std::vector<Kernel> optimizerKernels() {
            {"epsilon", 1e-8},
            {"weight_decay", 0.0},
            {"decoupled", std::int64_t(1)}}),
+      entry<"lion", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
+                    "exp_avg f32[X...] RW">({{"beta1", 0.9}, {"beta2", 0.99}, {"weight_decay", 0.0}}),
+      entry<"adagrad", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
+                       "step i32[1] R, sum f32[X...] RW">(
+          {{"lr_decay", 0.0}, {"epsilon", 1e-10}, {"weight_decay", 0.0}}),
+      entry<"lamb", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
+                    "bias_corrections f64[2] R, exp_avg f32[X...] RW, exp_avg_sq f32[X...] RW">(
+          {{"beta1", 0.9},
+           {"beta2", 0.999},
+           {"epsilon", 1e-8},
+           {"weight_decay", 0.0},
+           {"max_coeff", 10.0},
+           {"min_coeff", 0.01}},
+          {}, lambNorms),
   };
 }
 

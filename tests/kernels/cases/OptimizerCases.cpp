@@ -72,11 +72,65 @@ Cases adamCases(std::string_view name) {
   return out;
 }
 
+Cases lionCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape : elementShapes())
+    for (double decay : {0.0, 0.1}) {
+      out.push_back(makeCase(name, {shape, shape, {1}, {1}, shape}, {{"weight_decay", decay}}));
+      setScalars(out.back(), 0.3);
+      KernelCase &one = out.back();
+      for (std::int64_t i = 0; i < one.operands[0].elements; ++i) {
+        // No direction so close to zero that its sign is a matter of rounding; every seventh one is zero.
+        const double m = i % 7 == 0 ? 0.0 : one.operands[4].at(i) + (one.operands[4].at(i) > 0 ? 0.1 : -0.1);
+        one.operands[4].set(i, m);
+        one.operands[1].set(i, m * uniform(0, 2));
+      }
+    }
+  return out;
+}
+
+Cases adagradCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape : elementShapes())
+    for (int step : {1, 3}) {
+      out.push_back(
+          makeCase(name, {shape, shape, {1}, {1}, {1}, shape},
+                   {{"weight_decay", step == 1 ? 0.0 : 0.1}, {"lr_decay", 0.25}, {"epsilon", 1e-3}}));
+      setScalars(out.back(), 0.3);
+      out.back().operands[4].set(0, step);
+      fill(out.back().operands[5], [step] { return step == 1 ? 0.0 : uniform(0, 1); });
+    }
+  return out;
+}
+
+Cases lambCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape : elementShapes())
+    for (int variant = 0; variant < 4; ++variant) {
+      out.push_back(makeCase(name, {shape, shape, {1}, {1}, {2}, shape, shape},
+                             {{"weight_decay", variant == 1 ? 0.1 : 0.0},
+                              {"max_coeff", variant == 2 ? 0.05 : 10.0},
+                              {"epsilon", 1e-3}}));
+      KernelCase &one = out.back();
+      setScalars(one, 0.3);
+      one.operands[4].set(0, 1 - std::pow(0.9, variant + 1));
+      one.operands[4].set(1, 1 - std::pow(0.999, variant + 1));
+      fill(one.operands[6], [] { return uniform(0.01, 1); });
+      if (variant == 3)
+        fill(one.operands[0], [] { return 0.0; }); // a norm of 0: the ratio is 1
+      one.absolute = 1e-6;
+    }
+  return out;
+}
+
 const TableEntry kTable[] = {
     {"gradient_norm_partials", normCases},
     {"clip_coefficient", clipCases},
     {"sgd", sgdCases},
     {"adam", adamCases},
+    {"lion", lionCases},
+    {"adagrad", adagradCases},
+    {"lamb", lambCases},
 };
 
 } // namespace
