@@ -28,7 +28,8 @@ std::int64_t validRows(const void *operand, std::int64_t rows) {
 }
 
 /// The largest number of a row; NaNs do not count.
-STAGEWRIGHT_INLINE float largestOf(const float *row, std::int64_t columns) {
+template <typename T>
+STAGEWRIGHT_INLINE float largestOf(const T *row, std::int64_t columns) {
   Vec16 most = splat(-kInfinity);
   eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
     most = larger(fill(read(row + i, lanes), splat(-kInfinity), lanes), most);
@@ -91,16 +92,18 @@ void softmaxCrossEntropyGrad(const Call &call, void *const *operands, void *, Ti
   });
 }
 
-void mseLoss(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
-  const float *const x = static_cast<const float *>(operands[0]), *const target =
-                                                                      static_cast<const float *>(operands[1]);
+/// The mean of f(x, target) over the valid rows. Sums are in fp64, granule by granule.
+template <typename T, typename Function>
+STAGEWRIGHT_INLINE void meanOf(const Call &call, void *const *operands, void *workspace, TileRunner &runner,
+                               const Function &f) {
+  const T *const x = static_cast<const T *>(operands[0]);
+  const float *const target = static_cast<const float *>(operands[1]);
   double *const partials = static_cast<double *>(workspace);
   const std::int64_t rows = call.size(0, 0), valid = validRows(operands[2], rows) * (call.elements(0) / rows);
   runGranules(runner, call.elements(0), [&](std::int64_t granule, Range range) {
     Double16 sum{};
     eachVector({range.begin, least(range.end, valid)}, [&](std::int64_t i, auto lanes) {
-      const Double16 difference = widen(read(x + i, lanes) - read(target + i, lanes));
-      sum += difference * difference;
+      sum += f(read(x + i, lanes), read(target + i, lanes), lanes);
     });
     partials[granule] = sumLanes(sum);
   });
@@ -110,20 +113,53 @@ void mseLoss(const Call &call, void *const *operands, void *workspace, TileRunne
   *static_cast<float *>(operands[3]) = valid == 0 ? 0.0f : float(sum / double(valid));
 }
 
-void mseLossGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  const float *const x = static_cast<const float *>(operands[0]), *const target =
-                                                                      static_cast<const float *>(operands[1]);
-  float *const dx = static_cast<float *>(operands[2]);
+/// dx = f(x, target) * scale
+template <typename T, typename Function>
+STAGEWRIGHT_INLINE void meanGrad(const Call &call, void *const *operands, TileRunner &runner,
+                                 const Function &f) {
+  const T *const x = static_cast<const T *>(operands[0]);
+  const float *const target = static_cast<const float *>(operands[1]);
+  T *const dx = static_cast<T *>(operands[2]);
   const float scale = float(call.reals[0]);
   runElements(runner, call.elements(0), [&](Range range) {
     eachVector(range, [&](std::int64_t i, auto lanes) {
-      write(dx + i, (read(x + i, lanes) - read(target + i, lanes)) * scale, lanes);
+      write(dx + i, f(read(x + i, lanes), read(target + i, lanes)) * scale, lanes);
     });
   });
 }
 
+template <typename T>
+void mseLoss(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
+  meanOf<T>(call, operands, workspace, runner, [](Vec16 x, Vec16 target, auto) {
+    const Double16 difference = widen(x - target);
+    return difference * difference;
+  });
+}
+
+template <typename T>
+void mseLossGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  meanGrad<T>(call, operands, runner, [](Vec16 x, Vec16 target) { return x - target; });
+}
+
+/// torch.nn.functional.binary_cross_entropy_with_logits: (1 - target) x + log(1 + exp(-x)), whose second term
+/// is max(-x, 0) + log(1 + exp(-|x|)).
+template <typename T>
+void bceWithLogits(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
+  meanOf<T>(call, operands, workspace, runner, [](Vec16 x, Vec16 target, auto lanes) {
+    const Vec16 negative = x < 0.0f ? -x : x * 0.0f; // a NaN stays
+    const Vec16 loss = fma(1.0f - target, x, negative) + logOnePlus(exp(-absolute(x)));
+    return widen(fill(loss, Vec16{}, lanes));
+  });
+}
+
+template <typename T>
+void bceWithLogitsGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  meanGrad<T>(call, operands, runner, [](Vec16 x, Vec16 target) { return 1.0f / (1.0f + exp(-x)) - target; });
+}
+
 /// Whether column `label` is the first of the largest; a NaN is larger than any number.
-bool isFirstLargest(const float *row, std::int64_t columns, std::int32_t label) {
+template <typename T>
+bool isFirstLargest(const T *row, std::int64_t columns, std::int32_t label) {
   if (label < 0 || label >= columns)
     return false;
   Bits16 strange{};
@@ -135,15 +171,19 @@ bool isFirstLargest(const float *row, std::int64_t columns, std::int32_t label) 
   for (int lane = 0; lane < kLanes; ++lane)
     anyNaN |= strange[lane] != 0;
   const float most = largestOf(row, columns);
-  const auto isTop = [=](float x) { return anyNaN ? x != x : x == most; };
+  const auto isTop = [=](std::int64_t column) {
+    const float x = readOne(row + column);
+    return anyNaN ? x != x : x == most;
+  };
   std::int64_t first = 0;
-  while (first < label && !isTop(row[first]))
+  while (first < label && !isTop(first))
     ++first;
-  return first == label && isTop(row[label]);
+  return first == label && isTop(label);
 }
 
+template <typename T>
 void countCorrect(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
-  const float *const logits = static_cast<const float *>(operands[0]);
+  const T *const logits = static_cast<const T *>(operands[0]);
   const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
   std::int32_t *const correct = static_cast<std::int32_t *>(workspace);
   const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), valid = validRows(operands[2], rows);
@@ -166,9 +206,11 @@ void meanLoss(const Call &call, void *const *operands, void *, TileRunner &) {
 
 const HostKernel kKernels[] = {{"softmax_cross_entropy", 1, softmaxCrossEntropy},
                                {"softmax_cross_entropy_grad", 1, softmaxCrossEntropyGrad},
-                               {"mse_loss", 1, mseLoss},
-                               {"mse_loss_grad", 1, mseLossGrad},
-                               {"count_correct", 1, countCorrect},
+                               STAGEWRIGHT_FOR_ELEMENTS("mse_loss", 1, mseLoss),
+                               STAGEWRIGHT_FOR_ELEMENTS("mse_loss_grad", 1, mseLossGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits", 1, bceWithLogits),
+                               STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits_grad", 1, bceWithLogitsGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("count_correct", 1, countCorrect),
                                {"mean_loss", 1, meanLoss}};
 
 } // namespace

@@ -60,6 +60,12 @@ STAGEWRIGHT_INLINE Vec16 log(Vec16 x) {
   return scaled >= 0.0f ? value : scaled * __builtin_nanf("");
 }
 
+/// log(1 + x) for x from 0 to 1: the log of the rounded sum, and what the rounding lost.
+STAGEWRIGHT_INLINE Vec16 logOnePlus(Vec16 x) {
+  const Vec16 sum = 1.0f + x;
+  return log(sum) + (x - (sum - 1.0f)) / sum;
+}
+
 /// x + x^3 q(x^2) near zero, else 1 - 2 / (exp(2 |x|) + 1) with the sign of x.
 STAGEWRIGHT_INLINE Vec16 tanh(Vec16 x) {
   constexpr float kQ[] = {-0.333333313f, 0.133332223f,    -0.053948462f,

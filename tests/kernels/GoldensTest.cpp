@@ -104,6 +104,13 @@ TEST(Goldens, ActivationsFollowTorchAlsoAtTheEdges) {
   }
 }
 
+TEST(Goldens, BinaryCrossEntropyFollowsTorch) {
+  EXPECT_NEAR(run("bce_with_logits", {}, {kBceInputs, kBceTargets, {8}, {0}})[3].at(0), kBce, 5e-7 * kBce);
+  const auto grad =
+      run("bce_with_logits_grad", {{"scale", 1.0 / 8}}, {kBceInputs, kBceTargets, std::vector<double>(8)});
+  expectClose(grad[2].values(), kBceGrad, 1e-7, "bce_with_logits_grad");
+}
+
 TEST(Goldens, CrossEntropyFollowsTorch) {
   const std::vector<Shape> forward = {{3, 4}, {3}, {1}, {1}, {3}}, backward = {{3, 4}, {3}, {3}, {3, 4}};
   const auto out = run("softmax_cross_entropy", {}, {kLogits, kLabels, {3}, {0}, {0, 0, 0}}, forward);

@@ -116,6 +116,11 @@ TEST_P(SpecialValues, RowsBeyondTheValidOnesDoNotCount) {
   EXPECT_EQ(all[3].at(0), 1);
 }
 
+TEST_P(SpecialValues, BinaryCrossEntropyOfANaNIsOne) {
+  const auto loss = run(caseOf("bce_with_logits", {{3}, {3}, {1}, {1}}, {{1, kNaN, 2}, {1, 0, 1}, {3}}))[3];
+  EXPECT_TRUE(std::isnan(loss.at(0)));
+}
+
 TEST_P(SpecialValues, TheFirstNaNIsTheLargest) {
   for (const auto &[label, correct] : {std::pair{0, 0}, {1, 1}, {2, 0}, {3, 0}})
     EXPECT_EQ(run(caseOf("count_correct", {{1, 4}, {1}, {1}, {1}},

@@ -74,6 +74,14 @@ for name, f, of_result, attributes in (
           f'     {row(x.grad.tolist())}}},')
 print('};')
 
+x = torch.tensor([0.0, 0.5, -3.0, 30.0, -30.0, 100.0, -100.0, 5.5], requires_grad=True)
+target = torch.tensor([0.0, 1.0, 0.25, 1.0, 1.0, 0.0, 0.0, 0.5])
+loss = F.binary_cross_entropy_with_logits(x, target)
+loss.backward()
+print(f'const std::vector<double> kBceInputs = {row(x.tolist())}, kBceTargets = {row(target.tolist())};')
+print(f'const std::vector<double> kBceGrad = {row(x.grad.tolist())};')
+print(f'constexpr double kBce = {loss.item()!r};')
+
 logits = torch.tensor([[1.0, -2.0, 0.5, 3.0], [100.0, 99.0, -100.0, 0.0], [0.1, 0.2, 0.3, 0.4]], requires_grad=True)
 labels = torch.tensor([3, 1, 0])
 loss = F.cross_entropy(logits, labels)

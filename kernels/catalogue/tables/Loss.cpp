@@ -14,10 +14,13 @@ std::vector<Kernel> lossKernels() {
       entry<"softmax_cross_entropy_grad",
             "logits f32[M,C] R, labels i32[M] R, log_sum_exp f32[M] R, dlogits f32[M,C] W">({scale},
                                                                                             {{0, 3}}),
-      entry<"mse_loss", "x f32[M,X...] R, target f32[M,X...] R, valid_rows i32[1] R, loss f32[1] W">(
+      entry<"mse_loss", "x T[M,X...] R, target f32[M,X...] R, valid_rows i32[1] R, loss f32[1] W">(
           {}, {}, granuleResults),
-      entry<"mse_loss_grad", "x f32[M,X...] R, target f32[M,X...] R, dx f32[M,X...] W">({scale}),
-      entry<"count_correct", "logits f32[M,C] R, labels i32[M] R, valid_rows i32[1] R, correct i64[1] W">(
+      entry<"mse_loss_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W">({scale}),
+      entry<"bce_with_logits", "x T[M,X...] R, target f32[M,X...] R, valid_rows i32[1] R, loss f32[1] W">(
+          {}, {}, granuleResults),
+      entry<"bce_with_logits_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W">({scale}),
+      entry<"count_correct", "logits T[M,C] R, labels i32[M] R, valid_rows i32[1] R, correct i64[1] W">(
           {}, {}, rowResults),
       entry<"mean_loss", "losses f32[M] R, mean f64[1] W">(),
   };

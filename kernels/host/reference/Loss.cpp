@@ -44,6 +44,14 @@ void softmaxCrossEntropyGrad(const Values &v) {
     v[3][labelIndex(v, row)] -= v.real("scale");
 }
 
+void bceWithLogits(const Values &v) {
+  const std::size_t valid = std::size_t(v.scalar(2)) * (v[0].size() / std::size_t(v.size(0, 0)));
+  double sum = 0;
+  for (std::size_t i = 0; i < valid; ++i)
+    sum += (1 - v[1][i]) * v[0][i] + std::max(-v[0][i], 0.0) + std::log1p(std::exp(-std::abs(v[0][i])));
+  v[3][0] = valid ? sum / double(valid) : 0;
+}
+
 void mseLoss(const Values &v) {
   const std::size_t valid = std::size_t(v.scalar(2)) * (v[0].size() / std::size_t(v.size(0, 0)));
   double sum = 0;
@@ -71,6 +79,11 @@ constexpr ReferenceEntry kEntries[] = {
     {"mse_loss_grad",
      [](const Values &v) {
        map(v, [&](double x, double target) { return (x - target) * v.real("scale"); });
+     }},
+    {"bce_with_logits", bceWithLogits},
+    {"bce_with_logits_grad",
+     [](const Values &v) {
+       map(v, [&](double x, double target) { return (1 / (1 + std::exp(-x)) - target) * v.real("scale"); });
      }},
     {"count_correct", countCorrect},
     {"mean_loss", meanLoss},

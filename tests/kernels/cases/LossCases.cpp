@@ -40,6 +40,26 @@ Cases mseGradCases(std::string_view name) {
   return out;
 }
 
+Cases bceCases(std::string_view name) {
+  Cases out = mseCases(name);
+  for (KernelCase &one : out) {
+    fill(one.operands[0], [] { return uniform(-20, 20); });
+    fill(one.operands[1], [] { return integer(0, 1) ? uniform(0, 1) : double(integer(0, 1)); });
+    one.absolute = one.relative = 5e-7;
+  }
+  return out;
+}
+
+Cases bceGradCases(std::string_view name) {
+  Cases out = mseGradCases(name);
+  for (KernelCase &one : out) {
+    fill(one.operands[0], [] { return uniform(-20, 20); });
+    fill(one.operands[1], [] { return uniform(0, 1); });
+    one.absolute = 2e-7 * 2.0 / 51;
+  }
+  return out;
+}
+
 Cases countCases(std::string_view name) {
   Cases out = rowCases(name, [](auto m, auto c) { return std::vector<Shape>{{m, c}, {m}, {1}, {1}}; });
   // Few different values: many ties, and many correct rows.
@@ -62,6 +82,8 @@ const TableEntry kTable[] = {
     {"softmax_cross_entropy_grad", crossEntropyGradCases},
     {"mse_loss", mseCases},
     {"mse_loss_grad", mseGradCases},
+    {"bce_with_logits", bceCases},
+    {"bce_with_logits_grad", bceGradCases},
     {"count_correct", countCases},
     {"mean_loss", meanCases},
 };

@@ -6,7 +6,7 @@ namespace stagewright::kernels {
 
 namespace {
 
-const CoveredGradients kCovered({"softmax_cross_entropy_grad", "mse_loss_grad"});
+const CoveredGradients kCovered({"softmax_cross_entropy_grad", "mse_loss_grad", "bce_with_logits_grad"});
 
 TEST(Gradient, SoftmaxCrossEntropy) {
   const std::int64_t rows = 6, columns = 5;
@@ -19,6 +19,16 @@ TEST(Gradient, SoftmaxCrossEntropy) {
   const Vector dx = call("softmax_cross_entropy_grad", {logits, labels, labels, logits},
                          {x, label, run(x)[4], {}}, {{"scale", 1.0 / double(rows)}})[3];
   expectGradient(dx, x, [&](const Vector &at) { return run(at)[3][0]; });
+}
+
+TEST(Gradient, BinaryCrossEntropy) {
+  const Shape shape{4, 3};
+  const Vector x = randomVector(12, -3, 3), target = randomVector(12, 0, 1);
+  const Vector dx =
+      call("bce_with_logits_grad", {shape, shape, shape}, {x, target, {}}, {{"scale", 1.0 / 12}})[2];
+  expectGradient(dx, x, [&](const Vector &at) {
+    return call("bce_with_logits", {shape, shape, {1}, {1}}, {at, target, {4}, {}})[3][0];
+  });
 }
 
 TEST(Gradient, MeanSquaredError) {
