@@ -56,8 +56,8 @@ std::string_view name(DType dtype) {
 std::span<const Kernel> kernels() {
   static const std::vector<Kernel> table = [] {
     std::vector<Kernel> all;
-    for (auto family : {linearKernels, activationKernels, channelNormKernels, poolingKernels,
-                        arithmeticKernels, movementKernels, lossKernels, optimizerKernels})
+    for (auto family : {linearKernels, activationKernels, channelNormKernels, convolutionKernels,
+                        poolingKernels, arithmeticKernels, movementKernels, lossKernels, optimizerKernels})
       std::ranges::move(family(), std::back_inserter(all));
     return all;
   }();
@@ -133,6 +133,10 @@ std::int64_t packedElements(std::int64_t contraction, std::int64_t columns) {
       __builtin_mul_overflow(contraction, padded / 32 * 32, &product))
     return -1;
   return product;
+}
+
+std::int64_t packedConv2dElements(const Shape &weight) {
+  return weight.size() == 4 ? elements(weight) : -1;
 }
 
 std::int64_t granules(std::int64_t elements) {

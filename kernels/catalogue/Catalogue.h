@@ -113,6 +113,10 @@ std::vector<std::int64_t> listAttribute(const Kernel &kernel, std::span<const At
 /// are padded with zeros to a multiple of 32. -1 when a size is negative or the product does not fit.
 std::int64_t packedElements(std::int64_t contraction, std::int64_t columns);
 
+/// Elements of the packed form of a convolution's weight [outputs, inputs of a group, rows, columns], for the
+/// forward product or for the gradient of the input. -1 for other shapes or when the product does not fit.
+std::int64_t packedConv2dElements(const Shape &weight);
+
 /// Granules of a parameter: ceil(elements / kGranule); -1 when `elements` is negative.
 std::int64_t granules(std::int64_t elements);
 

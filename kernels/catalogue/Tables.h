@@ -9,6 +9,7 @@ namespace stagewright::catalogue {
 std::vector<Kernel> linearKernels();
 std::vector<Kernel> activationKernels();
 std::vector<Kernel> channelNormKernels();
+std::vector<Kernel> convolutionKernels();
 std::vector<Kernel> poolingKernels();
 std::vector<Kernel> arithmeticKernels();
 std::vector<Kernel> movementKernels();

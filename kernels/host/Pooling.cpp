@@ -288,7 +288,7 @@ void adaptivePool(const Call &call, void *const *operands, void *, TileRunner &r
         for (std::int64_t row = down.begin; row < down.end; ++row)
           add({row * width + across.begin, row * width + across.end});
       const double mean = sumLanes(total[0]) / double(down.size() * across.size());
-      storeOne(y + plane * rows * columns + i, float(mean));
+      writeOne(y + plane * rows * columns + i, float(mean));
     }
   });
 }
@@ -301,7 +301,7 @@ void adaptivePoolGrad(const Call &call, void *const *operands, void *, TileRunne
                      width = call.size(1, 3);
   runPlanes(call, runner, [&](std::int64_t plane, float *sums) {
     if (rows == 1 && columns == 1) {
-      const Vec16 share = splat(loadOne(g + plane) / float(height * width));
+      const Vec16 share = splat(readOne(g + plane) / float(height * width));
       eachVector({plane * height * width, (plane + 1) * height * width},
                  [&](std::int64_t i, auto lanes) { write(dx + i, share, lanes); });
       return;
@@ -313,7 +313,7 @@ void adaptivePoolGrad(const Call &call, void *const *operands, void *, TileRunne
         for (std::int64_t column = 0; column < columns; ++column) {
           const Range across = adaptivePart(width, columns, column);
           const std::int64_t count = adaptivePart(height, rows, output).size() * across.size();
-          const float share = loadOne(g + (plane * rows + output) * columns + column) / float(count);
+          const float share = readOne(g + (plane * rows + output) * columns + column) / float(count);
           eachVector(across, [&](std::int64_t i, auto lanes) {
             write(sums + i, read(sums + i, lanes) + splat(share), lanes);
           });

@@ -147,26 +147,6 @@ STAGEWRIGHT_INLINE void storeFirst(BF16 *to, Vec16 value, std::int64_t count) {
   storeFirst(reinterpret_cast<Half16 *>(to), toBF16(value), count);
 }
 
-/// One element. (A masked store of a constant one lane of two bytes is miscompiled by clang 22: four bytes.)
-STAGEWRIGHT_INLINE void storeOne(float *to, float value) {
-  *to = value;
-}
-STAGEWRIGHT_INLINE void storeOne(F16 *to, float value) {
-  to->bits = toF16(Vec16{value})[0];
-}
-STAGEWRIGHT_INLINE void storeOne(BF16 *to, float value) {
-  to->bits = toBF16(Vec16{value})[0];
-}
-STAGEWRIGHT_INLINE float loadOne(const float *from) {
-  return *from;
-}
-STAGEWRIGHT_INLINE float loadOne(const F16 *from) {
-  return fromF16(Half16{from->bits})[0];
-}
-STAGEWRIGHT_INLINE float loadOne(const BF16 *from) {
-  return fromBF16(Half16{from->bits})[0];
-}
-
 STAGEWRIGHT_INLINE Vec16 splat(float v) {
   return Vec16{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v};
 }

@@ -126,8 +126,8 @@ static KernelCase withElement(const KernelCase &one, DType element) {
 
 static std::vector<TableEntry> table() {
   std::vector<TableEntry> all;
-  for (auto family : {linearCases, activationCases, channelNormCases, poolingCases, arithmeticCases,
-                      movementCases, lossCases, optimizerCases})
+  for (auto family : {linearCases, activationCases, channelNormCases, convolutionCases, poolingCases,
+                      arithmeticCases, movementCases, lossCases, optimizerCases})
     std::ranges::copy(family(), std::back_inserter(all));
   return all;
 }

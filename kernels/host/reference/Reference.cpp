@@ -5,8 +5,9 @@
 namespace stagewright::kernels {
 
 bool runReference(const KernelInstance &instance, ReferenceOperands &operands) {
-  for (auto family : {linearReferences, activationReferences, channelNormReferences, poolingReferences,
-                      arithmeticReferences, movementReferences, lossReferences, optimizerReferences})
+  for (auto family :
+       {linearReferences, activationReferences, channelNormReferences, convolutionReferences,
+        poolingReferences, arithmeticReferences, movementReferences, lossReferences, optimizerReferences})
     for (const ReferenceEntry &entry : family())
       if (entry.name == instance.kernel->name) {
         entry.run({instance, operands});

@@ -55,6 +55,7 @@ using ReferenceTable = std::span<const ReferenceEntry>;
 ReferenceTable linearReferences();
 ReferenceTable activationReferences();
 ReferenceTable channelNormReferences();
+ReferenceTable convolutionReferences();
 ReferenceTable poolingReferences();
 ReferenceTable arithmeticReferences();
 ReferenceTable movementReferences();

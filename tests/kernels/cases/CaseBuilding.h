@@ -41,6 +41,7 @@ struct TableEntry {
 std::span<const TableEntry> linearCases();
 std::span<const TableEntry> activationCases();
 std::span<const TableEntry> channelNormCases();
+std::span<const TableEntry> convolutionCases();
 std::span<const TableEntry> poolingCases();
 std::span<const TableEntry> arithmeticCases();
 std::span<const TableEntry> movementCases();
