@@ -419,9 +419,86 @@ struct ConvWeightGrad {
   }
 };
 
+/// The most taps of a depthwise weight gradient, and columns of an image and its result, whose rows are kept
+/// as [column][16 channels].
+constexpr std::int64_t kDepthwiseTaps = 1024, kDepthwiseColumns = 12288;
+static_assert((kDepthwiseTaps + kDepthwiseColumns) * kLanes * sizeof(float) <= kTileScratchBytes);
+
+/// Sixteen channels whose groups have no others, one in each lane: the chains of ConvWeightGrad, without the
+/// products of padding.
+template <typename T>
+struct DepthwiseWeightGrad {
+  const T *x, *g;
+  float *acc;
+  Sizes of;
+
+  static bool fits(const Sizes &of) {
+    return of.inputsOfGroup() == 1 && of.outputsOfGroup() == 1 && of.kernel[0] <= kDepthwiseTaps &&
+           of.kernel[1] <= kDepthwiseTaps && of.taps() <= kDepthwiseTaps &&
+           of.image[1] <= kDepthwiseColumns / 2 && of.result[1] <= kDepthwiseColumns / 2;
+  }
+
+  /// to[column][16] of one row of `channels` planes.
+  static void gather(const T *row, std::int64_t plane, std::int64_t channels, std::int64_t columns,
+                     float *to) {
+    for (std::int64_t i = 0; i < columns; i += kLanes)
+      transpose(row + i, plane, channels, columns - i, to + i * kLanes, kLanes,
+                [](Vec16 value) { return value; });
+  }
+
+  void runTile(std::int64_t first, float *sums) const {
+    float *const gRow = sums + kDepthwiseTaps * kLanes, *const xRow = gRow + of.result[1] * kLanes;
+    const std::int64_t channels = least(kLanes, of.inputs - first);
+    const Axis down = of.axis(0), across = of.axis(1);
+    const auto eachWeight = [&](const auto &body) {
+      for (std::int64_t lane = 0; lane < channels; ++lane)
+        for (std::int64_t tap = 0; tap < of.taps(); ++tap)
+          body(acc[(first + lane) * of.taps() + tap], sums[tap * kLanes + lane]);
+    };
+    eachWeight([](float &weight, float &sum) { sum = weight; });
+    for (std::int64_t i = 0; i < of.samples * of.result[0]; ++i) {
+      const std::int64_t sample = i / of.result[0], row = i % of.result[0];
+      gather(g + (sample * of.outputs + first) * of.resultSize() + row * of.result[1], of.resultSize(),
+             channels, of.result[1], gRow);
+      for (std::int64_t tapRow = 0; tapRow < down.taps; ++tapRow) {
+        const std::int64_t y = row * down.stride + down.offset(tapRow);
+        if (y < 0 || y >= of.image[0])
+          continue;
+        gather(x + (sample * of.inputs + first) * of.imageSize() + y * of.image[1], of.imageSize(), channels,
+               of.image[1], xRow);
+        for (std::int64_t tap = 0; tap < across.taps; ++tap) {
+          const Range inside = across.inside(tap);
+          float *const to = sums + (tapRow * across.taps + tap) * kLanes;
+          Vec16 sum = load(to);
+          for (std::int64_t k = inside.begin; k < inside.end; ++k)
+            sum = fma(load(gRow + k * kLanes), load(xRow + (k * across.stride + across.offset(tap)) * kLanes),
+                      sum);
+          store(to, sum);
+        }
+      }
+    }
+    eachWeight([](float &weight, float &sum) { weight = sum; });
+  }
+
+  void run(TileRunner &runner) const {
+    const std::int64_t blocks = ceilDivide(of.inputs, kLanes),
+                       elements = of.samples * of.outputs * of.resultSize(),
+                       tiles = least(least(blocks, kMostTiles), elementTiles(elements));
+    runTiles(runner, tiles, [&](std::int64_t index, int worker) {
+      const Range range = part(blocks, tiles, index);
+      for (std::int64_t block = range.begin; block < range.end; ++block)
+        runTile(block * kLanes, static_cast<float *>(runner.scratch(worker)));
+    });
+  }
+};
+
 template <typename T>
 void conv2dWeightGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
   const Sizes of(call, 1, 0, 0);
+  if (DepthwiseWeightGrad<T>::fits(of))
+    return DepthwiseWeightGrad<T>{static_cast<const T *>(operands[1]), static_cast<const T *>(operands[0]),
+                                  static_cast<float *>(operands[2]), of}
+        .run(runner);
   const ConvWeightGrad<T> grad{of.columns(static_cast<const T *>(operands[1])),
                                static_cast<const T *>(operands[0]), static_cast<float *>(operands[2]), of};
   const MatrixTiles cut(grad.depth(), of.outputsOfGroup(), of.samples * of.resultSize());
