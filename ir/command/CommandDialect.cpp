@@ -1,6 +1,8 @@
 // Registration of the command dialect.
 #include "ir/command/CommandDialect.h"
 
+#include "ir/Limits.h"
+
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -47,6 +49,10 @@ std::optional<catalogue::DType> dtypeOf(Type type) {
     return DType::I64;
   }
   return std::nullopt;
+}
+
+bool isStorable(Type type) {
+  return isWithinLimits(type) && dtypeOf(cast<RankedTensorType>(type).getElementType());
 }
 
 int64_t byteSize(RankedTensorType type) {

@@ -23,7 +23,10 @@ namespace stagewright::command {
 /// The catalogue's element type, or nothing for a type that files cannot hold.
 std::optional<catalogue::DType> dtypeOf(mlir::Type elementType);
 
-/// Bytes of a tensor of static shape.
+/// True for a tensor within limits (ir/Limits.h) whose elements a file can hold.
+bool isStorable(mlir::Type type);
+
+/// Bytes of a storable tensor.
 int64_t byteSize(mlir::RankedTensorType type);
 
 /// The attributes of a launch as the catalogue takes them.

@@ -22,6 +22,19 @@ Value stripViews(Value value) {
   return value;
 }
 
+Value memoryRoot(Value value) {
+  while (true) {
+    value = stripViews(value);
+    auto result = dyn_cast<OpResult>(value);
+    auto kernel = result ? dyn_cast<Kernel>(result.getOwner()) : Kernel();
+    int tied = kernel ? kernel.tiedOperand(result.getResultNumber()) : -1;
+    if (tied < 0) {
+      return value;
+    }
+    value = result.getOwner()->getOperand(tied);
+  }
+}
+
 int64_t elementCount(Value value) {
   return cast<RankedTensorType>(value.getType()).getNumElements();
 }

@@ -2,6 +2,7 @@
 #ifndef STAGEWRIGHT_IR_LAYER_LAYERDIALECT_H
 #define STAGEWRIGHT_IR_LAYER_LAYERDIALECT_H
 
+#include "ir/Limits.h"
 #include "ir/layer/GradientBuilder.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
@@ -23,6 +24,9 @@ namespace stagewright::layer {
 
 /// The first operand behind any chain of views.
 mlir::Value stripViews(mlir::Value value);
+
+/// The value whose memory this one is: behind views and results that overwrite an operand.
+mlir::Value memoryRoot(mlir::Value value);
 
 /// Elements of a value of static tensor type.
 int64_t elementCount(mlir::Value value);

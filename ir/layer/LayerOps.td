@@ -34,11 +34,14 @@ class Layer_KernelOp<string mnemonic, list<Trait> traits = []>
 class Layer_OwnKernelOp<string mnemonic, list<string> methods, list<Trait> traits = []>
     : Layer_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Layer_Kernel, methods>], traits)>;
 
-def FloatTensor : StaticShapeTensorOf<[F32]>;
-def DoubleTensor : StaticShapeTensorOf<[F64]>;
-def IntTensor : StaticShapeTensorOf<[I32]>;
-def CountTensor : StaticShapeTensorOf<[I64]>;
-def AnyStaticTensor : StaticShapeTensorOf<[F32, F64, I32, I64]>;
+class TensorWithinLimits<list<Type> types>
+    : RankedTensorOf<types, [HasStaticShapePred, CPred<"::stagewright::isWithinLimits($_self)">],
+                     "statically shaped tensor within the catalogue's limits">;
+def FloatTensor : TensorWithinLimits<[F32]>;
+def DoubleTensor : TensorWithinLimits<[F64]>;
+def IntTensor : TensorWithinLimits<[I32]>;
+def CountTensor : TensorWithinLimits<[I64]>;
+def AnyStaticTensor : TensorWithinLimits<[F32, F64, I32, I64]>;
 
 // ---- Declarations ------------------------------------------------------------------------------------------------
 

@@ -162,6 +162,7 @@ def Plan_SharedOp : Plan_Op<"shared"> {
   let description = [{`evaluation`: shared at the end of an evaluation pass, else at the end of a training step.}];
   let arguments = (ins StrAttr:$name, TypeAttrOf<AnyRankedTensor>:$type, Int64Attr:$stage, UnitAttr:$evaluation);
   let assemblyFormat = "$name `:` $type `from` $stage (`evaluation` $evaluation^)? attr-dict";
+  let hasVerifier = 1;
 }
 
 // ---- Schedule ----------------------------------------------------------------------------------------------------

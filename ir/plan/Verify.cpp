@@ -1,15 +1,22 @@
 // Verifiers of the plan dialect.
 #include "ir/plan/PlanDialect.h"
 
+#include "ir/command/CommandDialect.h"
+#include "ir/layer/LayerDialect.h"
+#include "schedule/TaskTable.h"
+
 using namespace mlir;
 
 namespace stagewright::plan {
 
 LogicalResult SettingsOp::verify() {
-  auto positive = [](int64_t value) { return value > 0 && value <= (int64_t{1} << 30); };
+  auto positive = [](int64_t value) { return value > 0 && value <= INT32_MAX; };
+  int64_t samples = 0;
   if (!positive(getStages()) || !positive(getMicroBatches()) || !positive(getMicroBatchSize()) ||
-      !positive(getDataParallel()) || getMicroBatches() > 65535 ||
-      getTrainBatchSize() != getMicroBatches() * getMicroBatchSize() * getDataParallel()) {
+      !positive(getDataParallel()) || !positive(getTrainBatchSize()) ||
+      getMicroBatches() > schedule::kMaxMicroBatches ||
+      __builtin_mul_overflow(getMicroBatches() * getMicroBatchSize(), getDataParallel(), &samples) ||
+      getTrainBatchSize() != samples) {
     return emitOpError(
         "needs positive sizes with train_batch_size = micro_batch_size x micro_batches x data_parallel");
   }
@@ -50,6 +57,80 @@ LogicalResult StageOp::verifyRegions() {
   return success();
 }
 
+namespace {
+
+/// Ops that overwrite an operand, in order: which version of its memory each value names.
+class Overwriting {
+public:
+  explicit Overwriting(FunctionOp function) : function(function), body(function.getBody().front()) {}
+
+  LogicalResult verify() {
+    for (Operation &op : body) {
+      if (failed(reads(op)) || failed(writes(op))) {
+        return failure();
+      }
+    }
+    return results();
+  }
+
+private:
+  /// An operand must be the latest version of its memory.
+  LogicalResult reads(Operation &op) {
+    for (Value operand : op.getOperands()) {
+      if (version.lookup(operand) != latest.lookup(layer::memoryRoot(operand))) {
+        return op.emitOpError("reads a value whose memory an earlier op of the function has overwritten");
+      }
+    }
+    return success();
+  }
+
+  LogicalResult writes(Operation &op) {
+    auto kernel = dyn_cast<layer::Kernel>(op);
+    for (OpResult result : op.getResults()) {
+      int tied = kernel ? kernel.tiedOperand(result.getResultNumber()) : -1;
+      Value root = layer::memoryRoot(result);
+      if (tied < 0) {
+        version[result] = latest.lookup(root); // a view, or memory of its own
+        continue;
+      }
+      auto shares = [&](OpOperand &other) {
+        return static_cast<int>(other.getOperandNumber()) != tied && layer::memoryRoot(other.get()) == root;
+      };
+      if (llvm::any_of(op.getOpOperands(), shares)) {
+        return op.emitOpError("overwrites an operand whose memory another operand shares");
+      }
+      version[result] = ++latest[root];
+    }
+    return success();
+  }
+
+  /// A result that names an argument is that argument's memory, and what overwrites an argument is returned
+  /// under its name.
+  LogicalResult results() {
+    llvm::SmallDenseMap<Attribute, Value> returned;
+    for (auto [name, value] : llvm::zip(function.getOutputs(), body.getTerminator()->getOperands())) {
+      returned[name] = value;
+    }
+    for (auto [name, argument] : llvm::zip(function.getInputs(), body.getArguments())) {
+      Value result = returned.lookup(name);
+      if (result && layer::memoryRoot(result) != argument) {
+        return function.emitOpError("names result ") << name << " as its argument, which it does not update";
+      }
+      if (!result && latest.lookup(argument) > 0) {
+        return function.emitOpError("overwrites argument ") << name << " without naming it as a result";
+      }
+    }
+    return success();
+  }
+
+  FunctionOp function;
+  Block &body;
+  llvm::DenseMap<Value, int> version; ///< of values: 0 where there is no entry
+  llvm::DenseMap<Value, int> latest;  ///< by root
+};
+
+} // namespace
+
 LogicalResult FunctionOp::verifyRegions() {
   Block &block = getBody().front();
   if (block.getNumArguments() != getInputs().size()) {
@@ -78,10 +159,16 @@ LogicalResult FunctionOp::verifyRegions() {
     }
   }
   for (Type type : block.getArgumentTypes()) {
-    auto tensor = dyn_cast<RankedTensorType>(type);
-    if (!tensor || !tensor.hasStaticShape()) {
-      return emitOpError("has an argument that is no tensor of static shape");
+    if (!command::isStorable(type)) {
+      return emitOpError("has an argument of type ") << type << ", which a file cannot hold";
     }
+  }
+  return Overwriting(*this).verify();
+}
+
+LogicalResult SharedOp::verify() {
+  if (!command::isStorable(getType())) {
+    return emitOpError("is of type ") << getType() << ", which a file cannot hold";
   }
   return success();
 }

@@ -59,6 +59,9 @@ inline constexpr std::int64_t kMaxElements = std::int64_t(1) << 44;
 /// The most entries of an attribute that is a list.
 inline constexpr std::size_t kMaxListEntries = 16;
 
+/// The largest arena in bytes: far above any machine, far below overflow.
+inline constexpr std::int64_t kMaxArenaBytes = std::int64_t(1) << 48;
+
 /// Shape of one operand, outermost first.
 using Shape = std::vector<std::int64_t>;
 

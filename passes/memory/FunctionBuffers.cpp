@@ -9,21 +9,8 @@ using namespace mlir;
 
 namespace stagewright {
 
-Value memoryRoot(Value value) {
-  while (true) {
-    value = layer::stripViews(value);
-    auto result = dyn_cast<OpResult>(value);
-    auto kernel = result ? dyn_cast<layer::Kernel>(result.getOwner()) : layer::Kernel();
-    int tied = kernel ? kernel.tiedOperand(result.getResultNumber()) : -1;
-    if (tied < 0) {
-      return value;
-    }
-    value = result.getOwner()->getOperand(tied);
-  }
-}
-
 Value FunctionBuffers::owner(Value value) const {
-  Value root = memoryRoot(value);
+  Value root = layer::memoryRoot(value);
   for (Value next = sharedWith.lookup(root); next; next = sharedWith.lookup(root)) {
     root = next;
   }
@@ -38,13 +25,13 @@ FunctionBuffers::FunctionBuffers(plan::FunctionOp function) {
   }
   for (auto [name, value] :
        llvm::zip(function.getOutputs().getAsRange<plan::ValueAttr>(), body.getTerminator()->getOperands())) {
-    names.try_emplace(memoryRoot(value), name);
+    names.try_emplace(layer::memoryRoot(value), name);
   }
   llvm::DenseMap<Value, int64_t> lastUse; // by root
   int64_t at = 0;
   for (Operation &op : body) {
     for (Value operand : op.getOperands()) {
-      lastUse[memoryRoot(operand)] = at;
+      lastUse[layer::memoryRoot(operand)] = at;
     }
     ++at;
   }
@@ -56,7 +43,7 @@ FunctionBuffers::FunctionBuffers(plan::FunctionOp function) {
   at = 0;
   for (Operation &op : body.without_terminator()) {
     for (Value result : op.getResults()) {
-      if (memoryRoot(result) != result) {
+      if (layer::memoryRoot(result) != result) {
         continue;
       }
       Value holder = owner(result);
@@ -88,9 +75,10 @@ void FunctionBuffers::shareInPlace(Operation *op, const llvm::DenseMap<Value, in
     if (pair.input >= static_cast<int>(operands.size()) || pair.output >= static_cast<int>(operands.size())) {
       continue;
     }
-    Value input = memoryRoot(operands[pair.input]), output = operands[pair.output];
+    Value input = layer::memoryRoot(operands[pair.input]), output = operands[pair.output];
     bool inputIsLocal = input.getDefiningOp() && !names.contains(owner(input)) && owner(input) == input;
-    if (inputIsLocal && memoryRoot(output) == output && lastUse.lookup(input) == at && input != output) {
+    if (inputIsLocal && layer::memoryRoot(output) == output && lastUse.lookup(input) == at &&
+        input != output) {
       sharedWith[input] = output;
       return;
     }

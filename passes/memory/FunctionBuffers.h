@@ -13,9 +13,6 @@
 
 namespace stagewright {
 
-/// The value whose memory this one is: behind views and results that overwrite an operand.
-mlir::Value memoryRoot(mlir::Value value);
-
 /// Buffers of one function. Requires materialized results.
 class FunctionBuffers {
 public:

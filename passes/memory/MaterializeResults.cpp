@@ -25,7 +25,7 @@ void materialize(plan::FunctionOp function) {
   OpBuilder builder(body.getTerminator());
   for (OpOperand &returned : body.getTerminator()->getOpOperands()) {
     auto name = cast<plan::ValueAttr>(function.getOutputs()[returned.getOperandNumber()]);
-    auto [entry, isNew] = names.try_emplace(memoryRoot(returned.get()), name);
+    auto [entry, isNew] = names.try_emplace(layer::memoryRoot(returned.get()), name);
     if (!isNew && entry->second != name) {
       Location location = madeBy("materialize-results", returned.get().getLoc());
       Value copy = layer::CopyOp::create(builder, location, returned.get());

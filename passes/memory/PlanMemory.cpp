@@ -100,7 +100,7 @@ public:
         schedule(*module.getOps<plan::ScheduleOp>().begin()), training(schedule.training()),
         evaluation(schedule.evaluation()) {}
 
-  void run() {
+  LogicalResult run() {
     Location location = madeBy("plan-memory", settings.getLoc());
     for (Attribute target : settings.getTargets()) {
       builder.setInsertionPointToEnd(module.getBody());
@@ -110,15 +110,22 @@ public:
         builder.setInsertionPointToEnd(ranks);
         auto op = command::RankOp::create(builder, location, rank);
         builder.createBlock(&op.getBody());
+        memory = RankMemory(cast<StringAttr>(target).str());
         planRank(rank);
+        if (memory.isTooLarge()) {
+          return emitError(settings.getLoc(), "the plan needs more than " + Twine(catalogue::kMaxArenaBytes) +
+                                                  " bytes in one arena")
+                     .attachNote()
+                 << "choose a smaller train_micro_batch_size_per_gpu or smaller layers";
+        }
         memory.write(builder, location);
       }
     }
+    return success();
   }
 
 private:
   void planRank(int rank) {
-    memory = RankMemory();
     for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
       if (stage.getRank() == rank) {
         planStage(stage);
@@ -219,11 +226,15 @@ private:
   plan::SettingsOp settings;
   plan::ScheduleOp schedule;
   schedule::Schedule training, evaluation;
-  RankMemory memory;
+  RankMemory memory{""};
 };
 
 struct PlanMemoryPass : impl::PlanMemoryBase<PlanMemoryPass> {
-  void runOnOperation() override { MemoryPlanner(getOperation()).run(); }
+  void runOnOperation() override {
+    if (failed(MemoryPlanner(getOperation()).run())) {
+      signalPassFailure();
+    }
+  }
 };
 
 } // namespace

@@ -39,6 +39,10 @@ ArenaKind arenaOf(Role role) {
 int64_t RankMemory::reserve(ArenaKind arena, int64_t size, int64_t alignment) {
   int64_t &end = bytes[static_cast<size_t>(arena)];
   int64_t offset = aligned(end, alignment);
+  if (size < 0 || size > catalogue::kMaxArenaBytes - offset) {
+    tooLarge = true;
+    return 0;
+  }
   end = offset + size;
   return offset;
 }
@@ -57,7 +61,8 @@ void RankMemory::placePooled(int64_t stage, plan::ValueAttr name, RankedTensorTy
     found = std::prev(pools.end());
   }
   placements.push_back({stage, name, arena, found - pools.begin(), found->slotBytes});
-  found->slotBytes += aligned(command::byteSize(type));
+  found->slotBytes =
+      std::min(found->slotBytes + aligned(command::byteSize(type)), 2 * catalogue::kMaxArenaBytes);
 }
 
 void RankMemory::closePools(const schedule::Schedule &training, const schedule::Schedule &evaluation) {
@@ -68,7 +73,9 @@ void RankMemory::closePools(const schedule::Schedule &training, const schedule::
     pool.slots = std::max(train.slots, evaluate.slots);
     pool.training.assign(train.slotOf.begin(), train.slotOf.end());
     pool.evaluation.assign(evaluate.slotOf.begin(), evaluate.slotOf.end());
-    pool.offset = reserve(pool.arena, pool.slots * pool.slotBytes, catalogue::kAlignment);
+    int64_t size = 0; // what does not fit into 63 bits is no size
+    bool fits = !__builtin_mul_overflow(pool.slots, pool.slotBytes, &size);
+    pool.offset = reserve(pool.arena, fits ? size : -1, catalogue::kAlignment);
   }
 }
 
@@ -87,11 +94,12 @@ void RankMemory::placeLocals(int64_t stage, plan::FunctionOp function) {
           shapes.push_back(layer::shapeOf(operand.getType()));
         }
       }
-      workspace = std::max(workspace, static_cast<int64_t>(entry->workspaceBytes(shapes, "host")));
+      workspace = std::max(workspace, static_cast<int64_t>(entry->workspaceBytes(shapes, target)));
     }
   }
   int64_t &end = bytes[static_cast<size_t>(ArenaKind::Workspace)];
   end = std::max(end, total + aligned(workspace));
+  tooLarge = tooLarge || end > catalogue::kMaxArenaBytes;
   locals.push_back({stage, function.getKind(), std::move(offsets), total});
 }
 

@@ -32,6 +32,9 @@ inline constexpr int kArenaKinds = 9;
 //   a slot:      [value | value | ...], each value at a multiple of 64 bytes
 class RankMemory {
 public:
+  /// `target`: what workspace the kernels need depends on it.
+  explicit RankMemory(std::string target) : target(std::move(target)) {}
+
   /// A value that lives through the whole run: parameters, gradients, states, derived values.
   void placeFixed(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type);
 
@@ -50,6 +53,9 @@ public:
   void placePerMicroBatch(std::int64_t stage, llvm::StringRef name, mlir::RankedTensorType type);
   /// "partials" as a whole: the last `granules` fp64 values placed.
   void closeShared(std::int64_t granules, mlir::RankedTensorType type);
+
+  /// True when an arena would exceed catalogue::kMaxArenaBytes.
+  bool isTooLarge() const { return tooLarge; }
 
   /// Writes arenas, pools, placements, scalars and locals at the builder's place.
   void write(mlir::OpBuilder &builder, mlir::Location location) const;
@@ -83,6 +89,8 @@ private:
 
   std::int64_t reserve(ArenaKind arena, std::int64_t bytes, std::int64_t alignment);
 
+  std::string target;
+  bool tooLarge = false;
   std::array<std::int64_t, kArenaKinds> bytes{};
   std::vector<Pool> pools;
   std::size_t openPools = 0; ///< first pool not yet laid out

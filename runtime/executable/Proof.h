@@ -15,7 +15,7 @@
 namespace stagewright::runtime {
 
 /// The largest tensor, in bytes, that the checks let through: far above any machine, far below overflow.
-inline constexpr std::uint64_t kMaxTensorBytes = std::uint64_t{1} << 48;
+inline constexpr std::uint64_t kMaxTensorBytes = catalogue::kMaxArenaBytes;
 
 /// State of one proof. Checks run in the order of the functions below; each relies on what the earlier ones
 /// proved.
