@@ -1,6 +1,8 @@
 // Verifiers of the command dialect: what the loader of the .stage file will check, checked where it is made.
 #include "ir/command/CommandDialect.h"
 
+#include "schedule/TaskTable.h"
+
 using namespace mlir;
 
 namespace stagewright::command {
@@ -35,43 +37,83 @@ LogicalResult CollectiveOp::verify() {
   return success();
 }
 
-/// Slices and pools must lie inside the rank's arenas.
-LogicalResult RankOp::verifyRegions() {
+namespace {
+
+/// Arenas and pools of a rank, and what lies inside them.
+struct RankMemory {
   SmallVector<int64_t> arenaBytes;
   SmallVector<PoolOp> pools;
+
+  bool hasArena(int64_t arena) const { return arena >= 0 && arena < static_cast<int64_t>(arenaBytes.size()); }
+  bool hasPool(int64_t pool) const { return pool >= 0 && pool < static_cast<int64_t>(pools.size()); }
+
+  bool holds(PoolOp pool) {
+    int64_t size = 0, end = 0;
+    return hasArena(pool.getArena()) && pool.getOffset() >= 0 && pool.getSlots() > 0 &&
+           pool.getSlots() <= schedule::kMaxMicroBatches && pool.getSlotBytes() >= 0 &&
+           !__builtin_mul_overflow(pool.getSlots(), pool.getSlotBytes(), &size) &&
+           !__builtin_add_overflow(pool.getOffset(), size, &end) && end <= arenaBytes[pool.getArena()];
+  }
+  bool holds(SliceAttr slice) {
+    bool pooled = slice.getPool() >= 0;
+    if (!isStorable(slice.getType()) || !(pooled ? hasPool(slice.getPool()) : hasArena(slice.getArena()))) {
+      return false;
+    }
+    int64_t room = pooled ? pools[slice.getPool()].getSlotBytes() : arenaBytes[slice.getArena()];
+    return slice.getOffset() >= 0 && slice.getOffset() <= room - byteSize(slice.getType());
+  }
+};
+
+bool isTask(int64_t kind) {
+  return kind >= 0 && kind <= static_cast<int64_t>(schedule::TaskKind::Update);
+}
+
+} // namespace
+
+/// Slices and pools must lie inside the rank's arenas.
+LogicalResult RankOp::verifyRegions() {
+  RankMemory memory;
   for (Operation &op : getBody().front()) {
     if (auto arena = dyn_cast<ArenaOp>(op)) {
-      arenaBytes.push_back(arena.getBytes());
+      if (arena.getBytes() < 0 || arena.getBytes() > catalogue::kMaxArenaBytes) {
+        return arena.emitOpError("has an impossible size");
+      }
+      memory.arenaBytes.push_back(arena.getBytes());
     } else if (auto pool = dyn_cast<PoolOp>(op)) {
-      int64_t index = pool.getArena();
-      if (index < 0 || index >= static_cast<int64_t>(arenaBytes.size()) ||
-          pool.getOffset() + pool.getSlots() * pool.getSlotBytes() > arenaBytes[index]) {
+      if (!memory.holds(pool)) {
         return pool.emitOpError("lies outside its arena");
       }
-      pools.push_back(pool);
+      if (!isTask(pool.getFirst()) || !isTask(pool.getLast())) {
+        return pool.emitOpError("lives between tasks that do not exist");
+      }
+      memory.pools.push_back(pool);
     }
   }
   WalkResult walked = getBody().walk([&](Operation *op) {
     SmallVector<SliceAttr> slices;
+    bool known = true;
     if (auto launch = dyn_cast<LaunchOp>(op)) {
       llvm::append_range(slices, launch.getSlices().getAsRange<SliceAttr>());
     } else if (auto placement = dyn_cast<PlacementOp>(op)) {
       slices.push_back(placement.getSlice());
     } else if (auto scalar = dyn_cast<ScalarOp>(op)) {
       slices.push_back(scalar.getSlice());
+    } else if (auto transfer = dyn_cast<TransferOp>(op)) {
+      known = memory.hasPool(transfer.getPool()) && isTask(transfer.getTask());
+    } else if (auto input = dyn_cast<InputOp>(op)) {
+      known = memory.hasPool(input.getPool());
+    } else if (auto collective = dyn_cast<CollectiveOp>(op)) {
+      known = memory.hasArena(collective.getArena());
     }
     for (SliceAttr slice : slices) {
-      bool pooled = slice.getPool() >= 0;
-      bool known = pooled
-                       ? slice.getPool() < static_cast<int64_t>(pools.size())
-                       : slice.getArena() >= 0 && slice.getArena() < static_cast<int64_t>(arenaBytes.size());
-      int64_t room = !known   ? -1
-                     : pooled ? pools[slice.getPool()].getSlotBytes()
-                              : arenaBytes[slice.getArena()];
-      if (slice.getOffset() < 0 || slice.getOffset() + byteSize(slice.getType()) > room) {
+      if (!memory.holds(slice)) {
         op->emitOpError("has operand ") << slice << " outside its arena or slot";
         return WalkResult::interrupt();
       }
+    }
+    if (!known) {
+      op->emitOpError("names a pool, an arena or a task that the rank does not have");
+      return WalkResult::interrupt();
     }
     return WalkResult::advance();
   });

@@ -9,7 +9,7 @@ plan.schedule "csv" micro_batches(1) rank_of_stage [0] {
 // -----
 
 plan.schedule "csv" micro_batches(1) rank_of_stage [0] {
-  // expected-error@+1 {{}}
+  // expected-error@+1 {{0G0}}
   plan.rank 0 train(#plan.tasks<"0PREPARE, 0G0">) evaluate(#plan.tasks<"0F0, ALL_GATHER">)
 }
 

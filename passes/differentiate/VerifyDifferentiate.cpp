@@ -1,0 +1,68 @@
+// Behind differentiate: every stage has its functions, and what they hand on is made before it is used.
+#include "passes/PhaseChecks.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+#define GEN_PASS_DEF_VERIFYDIFFERENTIATE
+#include "generated-passes/Passes.h.inc"
+
+namespace {
+
+using plan::FunctionKind;
+using plan::Role;
+
+LogicalResult checkStage(plan::StageOp stage) {
+  llvm::StringMap<Type> made[2]; // saved and derived values
+  const Role roles[2] = {Role::Saved, Role::Derived};
+  for (FunctionKind kind : {FunctionKind::Prepare, FunctionKind::Forward, FunctionKind::BackwardInput,
+                            FunctionKind::BackwardWeight, FunctionKind::Evaluate}) {
+    plan::FunctionOp function = plan::findFunction(stage, kind);
+    if (!function) {
+      return stage.emitError("has no function ") << plan::stringifyFunctionKind(kind);
+    }
+    for (int i = 0; i < 2; ++i) {
+      for (auto &entry : typesOf(function, roles[i], false)) {
+        if (made[i].lookup(entry.getKey()) != entry.getValue()) {
+          return function.emitError("reads ") << plan::stringifyRole(roles[i]) << " value " << entry.getKey()
+                                              << " before an earlier function made it";
+        }
+      }
+      for (auto &entry : typesOf(function, roles[i], true)) {
+        made[i][entry.getKey()] = entry.getValue();
+      }
+    }
+  }
+  return success();
+}
+
+struct VerifyDifferentiatePass : impl::VerifyDifferentiateBase<VerifyDifferentiatePass> {
+  void runOnOperation() override {
+    if (failed(phaseHolds(getOperation(), Phase::Differentiate))) {
+      signalPassFailure();
+    }
+  }
+};
+
+} // namespace
+
+LogicalResult differentiateHolds(ModuleOp module) {
+  for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+    if (failed(checkStage(stage))) {
+      return failure();
+    }
+  }
+  WalkResult walked = module.walk([](Operation *op) {
+    Value weight = isa<layer::LinearOp, layer::LinearInputGradOp>(op) ? op->getOperand(1) : Value();
+    if (weight && cast<RankedTensorType>(weight.getType()).getRank() != 1) {
+      op->emitError("has a weight that is not packed; run prepare-weights");
+      return WalkResult::interrupt();
+    }
+    return WalkResult::advance();
+  });
+  return failure(walked.wasInterrupted() || failed(checkChain(module, FunctionKind::Forward)) ||
+                 failed(checkChain(module, FunctionKind::Evaluate)));
+}
+
+} // namespace stagewright

@@ -1,0 +1,147 @@
+// Behind import: the model is a chain of blocks of the layer dialect.
+#include "passes/PhaseChecks.h"
+
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringSet.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+#define GEN_PASS_DEF_VERIFYIMPORT
+#include "generated-passes/Passes.h.inc"
+
+namespace {
+
+/// All ops of other dialects at once, with their counts.
+LogicalResult checkDialect(ModuleOp module) {
+  llvm::MapVector<StringRef, unsigned> counts;
+  Operation *first = nullptr;
+  module.walk([&](Operation *op) {
+    if (op == module || isa_and_nonnull<layer::LayerDialect, plan::PlanDialect>(op->getDialect())) {
+      return;
+    }
+    first = first ? first : op;
+    ++counts[op->getName().getStringRef()];
+  });
+  if (!first) {
+    return success();
+  }
+  std::string list;
+  for (auto &[name, count] : counts) {
+    list += (list.empty() ? "" : ", ") + name.str() + " (" + std::to_string(count) + ")";
+  }
+  auto diagnostic = first->emitError() << "the model holds ops that are not supported: " << list;
+  diagnostic.attachNote() << "use the layers of the layer dialect (docs/dialects/layer.md)";
+  return diagnostic;
+}
+
+LogicalResult checkInputs(ModuleOp module) {
+  int64_t microBatchSize = theOne<plan::SettingsOp>(module).getMicroBatchSize();
+  Block &body = theOne<layer::ModelOp>(module).getBody().front();
+  llvm::StringSet<> names;
+  llvm::StringMap<int> roles;
+  for (auto [input, argument] : llvm::zip(module.getOps<layer::InputOp>(), body.getArguments())) {
+    if (!names.insert(input.getName()).second) {
+      return input.emitError("is the second input named \"") << input.getName() << "\"";
+    }
+    ++roles[input.getRole()];
+    RankedTensorType wanted = microBatchOf(input, microBatchSize);
+    if (argument.getType() != wanted) {
+      return input.emitError("is ") << argument.getType() << " in the model, but a micro-batch of it is "
+                                    << wanted;
+    }
+  }
+  if (roles["feature"] == 0 || roles["label"] != 1 || roles["rows"] != 1) {
+    return module.emitError("needs a feature, one label and one count of valid rows among its inputs");
+  }
+  return success();
+}
+
+LogicalResult checkBlocks(layer::ModelOp model) {
+  llvm::StringSet<> names;
+  layer::BlockOp last;
+  for (Operation &op : model.getBody().front().without_terminator()) {
+    auto block = dyn_cast<layer::BlockOp>(op);
+    if (!block || block.getOutputs().empty()) {
+      return op.emitError("the model's body must be a list of layer.block, each with a result");
+    }
+    if (last && last.getLoss()) {
+      return block.emitError("stands behind the loss");
+    }
+    if (!names.insert(block.getName()).second) {
+      return block.emitError("is the second block named \"") << block.getName() << "\"";
+    }
+    for (Operation &inner : block.getBody().front().without_terminator()) {
+      if (!isComputation(&inner) && !isa<layer::ParameterValueOp>(inner)) {
+        return inner.emitError("has no place in a block");
+      }
+    }
+    last = block;
+  }
+  Operation *yield = model.getBody().front().getTerminator();
+  if (!last || !last.getLoss() || names.size() < 2 || ValueRange(last.getOutputs()) != yield->getOperands()) {
+    return model.emitError(
+        "must be a list of blocks whose last one is the loss, and yield what that returns");
+  }
+  Builder builder(model.getContext());
+  Type wanted[] = {RankedTensorType::get({1}, builder.getF32Type()),
+                   RankedTensorType::get({1}, builder.getI64Type())};
+  for (auto [type, want] : llvm::zip(yield->getOperandTypes(), wanted)) {
+    if (type != want) {
+      return last.emitError("returns ") << type << ", not " << want;
+    }
+  }
+  return success();
+}
+
+LogicalResult checkParameters(ModuleOp module) {
+  llvm::StringSet<> read;
+  module.walk([&](layer::ParameterValueOp op) { read.insert(op.getParameter()); });
+  for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+    if (!read.contains(parameter.getSymName())) {
+      return parameter.emitError() << "parameter " << parameter.getSymName() << " is used by no layer";
+    }
+  }
+  return success();
+}
+/// Gradients are not summed over several uses, so each value has one.
+LogicalResult checkUses(layer::ModelOp model) {
+  for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
+    for (Value output : block.getOutputs()) {
+      auto uses = llvm::range_size(llvm::make_filter_range(output.getUses(), [](OpOperand &use) {
+        auto user = dyn_cast<layer::BlockOp>(use.getOwner());
+        return user && isa<FloatType>(cast<RankedTensorType>(use.get().getType()).getElementType());
+      }));
+      bool returned =
+          llvm::any_of(output.getUsers(), [](Operation *user) { return isa<layer::YieldOp>(user); });
+      if (uses > 1 || (uses == 0 && !returned)) {
+        auto diagnostic = block.emitError()
+                          << "the output of layer " << block.getName() << " is used " << uses << " times";
+        diagnostic.attachNote()
+            << "this version trains chains: every layer feeds exactly one later layer or the loss";
+        return diagnostic;
+      }
+    }
+  }
+  return success();
+}
+
+struct VerifyImportPass : impl::VerifyImportBase<VerifyImportPass> {
+  void runOnOperation() override {
+    if (failed(phaseHolds(getOperation(), Phase::Import))) {
+      signalPassFailure();
+    }
+  }
+};
+
+} // namespace
+
+LogicalResult importHolds(ModuleOp module) {
+  layer::ModelOp model = theOne<layer::ModelOp>(module);
+  return success(succeeded(checkDialect(module)) && succeeded(checkInputs(module)) &&
+                 succeeded(checkBlocks(model)) && succeeded(checkParameters(module)) &&
+                 succeeded(checkUses(model)));
+}
+
+} // namespace stagewright

@@ -1,0 +1,119 @@
+// Behind parallel: parameters are updated once, and what ranks share has one producer.
+#include "passes/PhaseChecks.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+#define GEN_PASS_DEF_VERIFYPARALLEL
+#include "generated-passes/Passes.h.inc"
+
+namespace {
+
+using plan::FunctionKind;
+using plan::Role;
+
+/// Who makes the shared values: functions `norm`, and F for the elements of the per-micro-batch vectors.
+struct Producers {
+  struct Producer {
+    int64_t stage;
+    Type type;
+  };
+  llvm::StringMap<SmallVector<Producer>> of;
+
+  explicit Producers(ModuleOp module) {
+    int64_t microBatches = theOne<plan::SettingsOp>(module).getMicroBatches();
+    for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+      for (auto &entry : typesOf(plan::findFunction(stage, FunctionKind::Norm), Role::Shared, true)) {
+        of[entry.getKey()].push_back({stage.getIndex(), entry.getValue()});
+      }
+      plan::FunctionOp evaluate = plan::findFunction(stage, FunctionKind::Evaluate);
+      for (Role role : {Role::Loss, Role::Correct}) {
+        for (auto &entry : typesOf(evaluate, role, true)) {
+          Type element = cast<RankedTensorType>(entry.getValue()).getElementType();
+          of[role == Role::Loss ? "losses" : "correct"].push_back(
+              {stage.getIndex(), RankedTensorType::get({microBatches}, element)});
+        }
+      }
+    }
+  }
+};
+
+LogicalResult checkShared(ModuleOp module) {
+  auto stages = static_cast<int64_t>(llvm::range_size(module.getOps<plan::StageOp>()));
+  bool accuracy = theOne<layer::LossOp>(module).getAccuracy();
+  Producers producers(module);
+  llvm::StringMap<Type> shared;
+  int64_t granules = 0;
+  for (plan::SharedOp op : module.getOps<plan::SharedOp>()) {
+    if (!shared.try_emplace(op.getName(), op.getType()).second || op.getStage() < 0 ||
+        op.getStage() >= stages) {
+      return op.emitError("is shared twice or by no stage");
+    }
+    auto found = producers.of.find(op.getName());
+    bool isUnused = op.getName() == "correct" && !accuracy; // a vector of zeros
+    bool holds = found == producers.of.end()
+                     ? isUnused
+                     : found->second.size() == 1 && found->second.front().stage == op.getStage() &&
+                           found->second.front().type == op.getType();
+    if (!holds) {
+      return op.emitError("\"") << op.getName() << "\" has not stage " << op.getStage()
+                                << " alone for its producer, or another type there";
+    }
+    granules +=
+        op.getName().starts_with("partials/") ? cast<RankedTensorType>(op.getType()).getNumElements() : 0;
+  }
+  for (StringRef name : {"loss", "losses", "correct"}) {
+    if (!shared.contains(name)) {
+      return module.emitError("shares no \"") << name << "\"";
+    }
+  }
+  for (auto &entry : producers.of) {
+    if (!shared.contains(entry.getKey())) {
+      return module.emitError("does not share \"") << entry.getKey() << "\", which a stage makes for all";
+    }
+  }
+  shared["partials"] = RankedTensorType::get({granules}, Float64Type::get(module.getContext()));
+  for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+    for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
+      for (auto &entry : typesOf(function, Role::Shared, false)) {
+        if (shared.lookup(entry.getKey()) != entry.getValue()) {
+          return function.emitError("reads \"") << entry.getKey() << "\", which is not shared with this type";
+        }
+      }
+    }
+  }
+  return success();
+}
+
+struct VerifyParallelPass : impl::VerifyParallelBase<VerifyParallelPass> {
+  void runOnOperation() override {
+    if (failed(phaseHolds(getOperation(), Phase::Parallel))) {
+      signalPassFailure();
+    }
+  }
+};
+
+} // namespace
+
+LogicalResult parallelHolds(ModuleOp module) {
+  llvm::StringMap<unsigned> updates;
+  for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+    plan::FunctionOp update = plan::findFunction(stage, FunctionKind::Update);
+    if (!update || !plan::findFunction(stage, FunctionKind::Norm)) {
+      return stage.emitError("has no function norm or update");
+    }
+    for (auto &entry : typesOf(update, Role::Parameter, true)) {
+      ++updates[entry.getKey()];
+    }
+  }
+  for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+    if (updates.lookup(parameter.getSymName()) != 1) {
+      return parameter.emitError() << "parameter " << parameter.getSymName() << " is updated "
+                                   << updates.lookup(parameter.getSymName()) << " times in a step";
+    }
+  }
+  return checkShared(module);
+}
+
+} // namespace stagewright
