@@ -14,22 +14,23 @@
 
 namespace stagewright::schedule {
 
+// clang-format off
 /// What one task does. The numbers are those of the .stage file: append only.
 enum class TaskKind : std::uint8_t {
-  Forward = 0,        ///< F: forward pass of one micro-batch through one stage
-  BackwardInput = 1,  ///< I: gradient of the stage's inputs
-  BackwardWeight = 2, ///< W: gradient of the stage's parameters, accumulated in place
-  Backward = 3,       ///< B: I, then W, as one task
-  SendForward = 4,    ///< SEND_F: activations of this stage to the next stage
-  ReceiveForward = 5, ///< RECV_F: posts the receive of this stage's input activations; F waits for it
-  SendBackward = 6,   ///< SEND_B: gradient of this stage's inputs to the previous stage
-  ReceiveBackward =
-      7,       ///< RECV_B: posts the receive of the gradient of this stage's outputs; I (or B) waits for it
-  Prepare = 8, ///< PREPARE: values derived from the stage's parameters (packed weights), once per step
-  Norm = 9,    ///< NORM: the stage's partial sums of squares of gradients, and on the last stage the loss
-  AllGather = 10, ///< ALL_GATHER: collective of all ranks that shares what NORM wrote; has no stage (-1)
-  Update = 11     ///< UPDATE: clipping and optimizer for the stage's parameters
+  Forward = 0,         ///< F: forward pass of one micro-batch through one stage
+  BackwardInput = 1,   ///< I: gradient of the stage's inputs
+  BackwardWeight = 2,  ///< W: gradient of the stage's parameters, accumulated in place
+  Backward = 3,        ///< B: I, then W, as one task
+  SendForward = 4,     ///< SEND_F: activations of this stage to the next stage
+  ReceiveForward = 5,  ///< RECV_F: posts the receive of this stage's input activations; F waits for it
+  SendBackward = 6,    ///< SEND_B: gradient of this stage's inputs to the previous stage
+  ReceiveBackward = 7, ///< RECV_B: posts the receive of the gradient of this stage's outputs; I (or B) waits for it
+  Prepare = 8,         ///< PREPARE: values derived from the stage's parameters (packed weights), once per step
+  Norm = 9,            ///< NORM: the stage's partial sums of squares of gradients, and on the last stage the loss
+  AllGather = 10,      ///< ALL_GATHER: collective of all ranks that shares what NORM wrote; has no stage (-1)
+  Update = 11          ///< UPDATE: clipping and optimizer for the stage's parameters
 };
+// clang-format on
 inline constexpr int kTaskKinds = 12;
 
 /// One entry of a rank's task list. `stage` is -1 for AllGather; `microBatch` is -1 where there is none.
@@ -62,8 +63,7 @@ struct Schedule {
   bool operator==(const Schedule &) const = default;
 };
 
-// ---- Generators (Generators.cpp): compute tasks only
-// -----------------------------------------------------------
+// ---- Generators (Generators.cpp): compute tasks only ------------------------------------------------------
 
 /// Names that `generate` knows, in the order in which help texts list them.
 const std::vector<std::string> &scheduleKinds();
@@ -76,8 +76,7 @@ Result<Schedule> generate(std::string_view kind, int stages, int microBatches);
 /// Forward tasks only, ascending, with transfers and the closing ALL_GATHER: how `eval` runs.
 Result<Schedule> generateEvaluation(int stages, int microBatches);
 
-// ---- Transfers and step tasks (Transfers.cpp)
-// -------------------------------------------------------------------
+// ---- Transfers and step tasks (Transfers.cpp) -------------------------------------------------------------
 
 /// Adds SEND_* right after each producer and RECV_* to the peer's list at the same moment of a round-robin
 /// walk over the ranks, the rule of torch.distributed.pipelining's _add_send_recv: every pair of ranks sees
@@ -88,22 +87,19 @@ Result<Schedule> addTransfers(const Schedule &compute);
 /// Puts PREPARE of each own stage in front, and NORM, ALL_GATHER, UPDATE behind.
 Schedule addStepTasks(Schedule schedule);
 
-// ---- Verifier (Verifier.cpp)
-// ------------------------------------------------------------------------------------
+// ---- Verifier (Verifier.cpp) ------------------------------------------------------------------------------
 
+// clang-format off
 /// Proof obligations of a step (training) or of an evaluation pass:
-///  complete   every F (and B, or I and W) of every stage and micro-batch exactly once, on the stage's rank;
-///  every
-///             value that crosses ranks has one SEND and one RECV; PREPARE, NORM, UPDATE once per stage,
-///             ALL_GATHER once per rank
-///  ordered    F before I/B before W of the same micro-batch; SEND behind its producer, RECV before its
-///  consumer;
+///  complete   every F (and B, or I and W) of every stage and micro-batch exactly once, on the stage's rank; every
+///             value that crosses ranks has one SEND and one RECV; PREPARE, NORM, UPDATE once per stage, ALL_GATHER
+///             once per rank
+///  ordered    F before I/B before W of the same micro-batch; SEND behind its producer, RECV before its consumer;
 ///             PREPARE before, NORM, ALL_GATHER, UPDATE behind the stage's other tasks
-///  live       no deadlock when SEND blocks until the matching RECV is posted, RECV posts and returns, the
-///  consumer
-///             waits, and each directed pair of ranks is one in-order channel per direction (forward,
-///             backward)
+///  live       no deadlock when SEND blocks until the matching RECV is posted, RECV posts and returns, the consumer
+///             waits, and each directed pair of ranks is one in-order channel per direction (forward, backward)
 /// The error names the first violated rule, rank, position and task.
+// clang-format on
 enum class Purpose { Training, Evaluation };
 Result<void> verify(const Schedule &schedule, Purpose purpose);
 
@@ -111,8 +107,7 @@ Result<void> verify(const Schedule &schedule, Purpose purpose);
 /// every other such schedule (the plan does not change the bits).
 bool isPlanInvariant(const Schedule &schedule);
 
-// ---- Slots (Slots.cpp)
-// ------------------------------------------------------------------------------------------
+// ---- Slots (Slots.cpp) ------------------------------------------------------------------------------------
 
 /// A value of one stage that lives, per micro-batch, from the start of task `first` to the end of task
 /// `last`. B stands for both I and W. A value with last == AllGather or Update lives to the end of the step;
@@ -145,8 +140,7 @@ SlotAssignment assignSlots(const Schedule &schedule, const Lifetime &lifetime);
 Result<void> verifySlots(const Schedule &schedule, const Lifetime &lifetime,
                          const SlotAssignment &assignment);
 
-// ---- Simulator (Simulator.cpp)
-// ----------------------------------------------------------------------------------
+// ---- Simulator (Simulator.cpp) ----------------------------------------------------------------------------
 
 /// Seconds (or any unit) per task. Empty vectors mean 1 for F, I, W of every stage; B costs I + W.
 struct Costs {
@@ -177,8 +171,7 @@ struct Timeline {
 /// finish.
 Result<Timeline> simulate(const Schedule &schedule, const Costs &costs = {});
 
-// ---- Text (Text.cpp) and drawing (Drawing.cpp)
-// ------------------------------------------------------------------
+// ---- Text (Text.cpp) and drawing (Drawing.cpp) ------------------------------------------------------------
 
 /// "0F3", "1SEND_B0", "2UPDATE", "ALL_GATHER".
 std::string text(const Task &task);

@@ -1,11 +1,14 @@
 // One rank's task list, made flat when a file is loaded: for each task what it waits for, what it fills,
 // runs, sends and receives, as ranges of plain arrays. The executor only walks over them.
 //
-//   task  0RECV_F1   posts: receive into slot 1                  (the slot's last reader stands before it:
-//   proved) task  0F1        waits: that receive; the send that left the slot which F writes
-//                    fills: inputs of micro-batch 1              runs: Forward
+// clang-format off
+//   task  0RECV_F1   posts: receive into slot 1    (the slot's last reader stands before it: proved)
+//   task  0F1        waits: that receive; the send that left the slot which F writes
+//                    fills: inputs of micro-batch 1
+//                    runs:  Forward
 //   task  0SEND_F1   posts: send of that slot
 //   end              waits: sends that nobody had to wait for
+// clang-format on
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_TASKPLAN_H
 #define STAGEWRIGHT_RUNTIME_EXEC_TASKPLAN_H
 

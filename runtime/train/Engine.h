@@ -1,8 +1,8 @@
 // Training and evaluation of a staged executable on the host: what the program and the C++ API call.
 //
 //   ranks as threads      one call in one process runs all ranks of the file
-//   ranks as processes    every process of an MPI job makes the same call; each runs the rank that MPI gives
-//   it
+//   ranks as processes    every process of an MPI job makes the same call;
+//                         each runs the rank that MPI gives it
 //
 // Nothing is printed except by the callback and the watchdog. Nothing is written before a run has ended well.
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_ENGINE_H

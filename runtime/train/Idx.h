@@ -1,7 +1,7 @@
 // The IDX format (MNIST): big-endian header, then the values.
 //
-//     byte 0, 1: zero   2: type   3: number of dimensions d   4 .. 4 + 4d: sizes, u32   then the values,
-//     row-major
+//     byte 0, 1: zero   2: type   3: number of dimensions d   4 .. 4 + 4d: sizes, u32
+//     then the values, row-major
 //
 // Types: 08 u8, 09 i8, 0B i16, 0C i32, 0D f32, 0E f64.
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_IDX_H

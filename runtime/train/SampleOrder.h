@@ -12,14 +12,14 @@
 
 namespace stagewright::runtime {
 
+// clang-format off
 /// The order of one epoch, cut into steps; the last incomplete batch of an epoch is dropped.
 ///
-///   epoch e       order[i] = i for i in [0, n); then, when shuffling, for i = n-1 down to 1 swap order[i]
-///   with order[j],
-///                 j = integer(e 2^32 + n-1-i, i+1) of the random stream "sample order" (Fisher-Yates)
+///   epoch e       order[i] = i for i in [0, n); then, when shuffling, for i = n-1 down to 1 swap order[i] with
+///                 order[j], j = integer(e 2^32 + n-1-i, i+1) of the random stream "sample order" (Fisher-Yates)
 ///   step s        e = s / (n / batch); positions [(s % (n / batch)) batch, + batch)
-///   data rank d   its batch / data_parallel positions of them, and of those the micro-batches one behind the
-///   other
+///   data rank d   its batch / data_parallel positions of them, and of those the micro-batches one behind the other
+// clang-format on
 class SampleOrder {
 public:
   struct Shape {
