@@ -11,16 +11,6 @@ static std::uint32_t high(std::uint64_t value) {
   return static_cast<std::uint32_t>(value >> 32);
 }
 
-PhiloxBlock philox(PhiloxBlock c, std::array<std::uint32_t, 2> key) {
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t a = std::uint64_t{0xD2511F53} * c[0], b = std::uint64_t{0xCD9E8D57} * c[2];
-    c = {high(b) ^ c[1] ^ key[0], low(b), high(a) ^ c[3] ^ key[1], low(a)};
-    key[0] += 0x9E3779B9;
-    key[1] += 0xBB67AE85;
-  }
-  return c;
-}
-
 std::uint64_t hashName(std::string_view name) {
   std::uint64_t hash = 0xcbf29ce484222325;
   for (const char c : name) {
@@ -29,8 +19,8 @@ std::uint64_t hashName(std::string_view name) {
   return hash;
 }
 
-PhiloxBlock RandomStream::block(std::uint64_t index) const {
-  return philox({low(index), high(index), low(hash), high(hash)}, {low(seed), high(seed)});
+random::PhiloxBlock RandomStream::block(std::uint64_t index) const {
+  return random::philox({{low(index), high(index), low(hash), high(hash)}}, {{low(seed), high(seed)}});
 }
 
 /// Natural logarithm for x in (0, 1]: x = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1) / (m
@@ -111,7 +101,7 @@ double normalQuantile(double p) {
 /// Calls use(i, word(first + i)) for i in [0, count), with one Philox call per four words.
 template <typename Block, typename Use>
 static void forEachWord(Block block, std::uint64_t first, std::size_t count, Use use) {
-  PhiloxBlock words{};
+  random::PhiloxBlock words{};
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint64_t index = first + i;
     if (i == 0 || index % 4 == 0) {

@@ -1,25 +1,24 @@
 // The random contract: every random value of a run is a stated function of (seed, name of its stream, index),
 // so that it depends on no plan, no thread count and no library.
 //
+// clang-format off
 //   hash(name)        FNV-1a, 64 bits, over the bytes of the name
-//   word(i)           word i % 4 of Philox 4x32-10 (Salmon et al. 2011) with key (seed low, seed high) and
-//   counter
-//                     (i / 4 low, i / 4 high, hash low, hash high)
-//   uniform(i)        float(c * bound), c = (2 (word(i) >> 8) + 1 - 2^24) / 2^24 in fp64: symmetric, never
-//   +-1 normal(i)         Wichura's AS 241 (PPND16) of (word(i) + 0.5) / 2^32, in fp64 with an own logarithm
+//   word(i)           word i % 4 of Philox 4x32-10 (random/Philox.h) with key (seed low, seed high) and
+//                     counter (i / 4 low, i / 4 high, hash low, hash high)
+//   uniform(i)        float(c * bound), c = (2 (word(i) >> 8) + 1 - 2^24) / 2^24 in fp64: symmetric, never +-1
+//   normal(i)         Wichura's AS 241 (PPND16) of (word(i) + 0.5) / 2^32, in fp64 with an own logarithm
 //   integer(i, n)     (word(i) * n) >> 32
+// clang-format on
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_RANDOM_H
 #define STAGEWRIGHT_RUNTIME_TRAIN_RANDOM_H
 
-#include <array>
+#include "random/Philox.h"
+
 #include <cstdint>
 #include <span>
 #include <string_view>
 
 namespace stagewright::runtime {
-
-using PhiloxBlock = std::array<std::uint32_t, 4>;
-PhiloxBlock philox(PhiloxBlock counter, std::array<std::uint32_t, 2> key);
 
 std::uint64_t hashName(std::string_view name);
 
@@ -41,7 +40,7 @@ public:
   void fillNormal(std::span<float> values, double deviation, std::uint64_t first = 0) const;
 
 private:
-  PhiloxBlock block(std::uint64_t index) const;
+  random::PhiloxBlock block(std::uint64_t index) const;
   std::uint64_t seed, hash;
 };
 

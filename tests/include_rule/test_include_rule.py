@@ -13,6 +13,7 @@ HEADER = {
     "files": "files/WholeFile.h",
     "schedule": "schedule/Schedule.h",
     "catalogue": "catalogue/Catalogue.h",
+    "random": "random/Philox.h",
     "schema": "schema/stage_generated.h",
     "kernels": "kernels/host/Host.h",
     "device": "runtime/device/TilePool.h",
@@ -25,13 +26,14 @@ HEADER = {
     "passes": "passes/Pipeline.h",
     "mlir": "mlir/IR/MLIRContext.h",
 }
-LEAVES = {"error", "files", "schedule", "catalogue", "schema"}
+LEAVES = {"error", "files", "schedule", "catalogue", "random", "schema"}
 RUNTIME = LEAVES | {"kernels", "device", "comm", "launch", "loader", "runtime"}
 MAY_SEE = {
     "error": {"error"},
     "files": {"files", "error"},
     "schedule": {"schedule", "error"},
     "catalogue": {"catalogue", "error"},
+    "random": {"random"},
     "schema": {"schema", "error"},
     "kernels": LEAVES | {"kernels"},
     "device": LEAVES | {"kernels", "device"},

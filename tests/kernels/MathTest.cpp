@@ -124,6 +124,26 @@ TEST_P(MathTest, BitsDoNotDependOnTheInstructionSet) {
   }
 }
 
+// Known answers of Random123 (kat_vectors, philox4x32 10).
+TEST(Philox, KnownAnswersOnEveryInstructionSet) {
+  constexpr unsigned f = 0xffffffff;
+  struct Answer {
+    unsigned counterAndKey[6], words[4];
+  };
+  const Answer answers[] = {{{0, 0, 0, 0, 0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+                            {{f, f, f, f, f, f}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+                            {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0},
+                             {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}};
+  for (const Isa isa : {Isa::Portable, Isa::Avx2, Isa::Avx512})
+    for (const Answer &answer : answers)
+      if (isSupported(isa)) {
+        unsigned words[4] = {};
+        probeOf(isa).philox(answer.counterAndKey, words);
+        for (int i = 0; i < 4; ++i)
+          EXPECT_EQ(words[i], answer.words[i]) << name(isa);
+      }
+}
+
 } // namespace
 
 } // namespace stagewright::kernels
