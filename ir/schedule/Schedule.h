@@ -121,6 +121,21 @@ struct Lifetime {
   auto operator<=>(const Lifetime &) const = default;
 };
 
+/// Whether a task does the work of `wanted`: B is I and W.
+inline bool includes(TaskKind task, TaskKind wanted) {
+  return task == wanted || (task == TaskKind::Backward &&
+                            (wanted == TaskKind::BackwardInput || wanted == TaskKind::BackwardWeight));
+}
+
+/// Positions in a rank's list from which and to which a micro-batch's value lives; begin -1: it has none.
+struct LiveRange {
+  int begin = -1;
+  int end = -1; ///< the list's length: to the end of the step
+};
+/// [micro-batches]. Takes any list: what does not belong to the stage is passed over. `sent` values live to
+/// their SEND task.
+std::vector<LiveRange> liveRanges(const std::vector<Task> &tasks, int microBatches, const Lifetime &lifetime);
+
 /// Slots of a pool: micro-batch k uses slot slotOf[k], 0 <= slotOf[k] < slots.
 struct SlotAssignment {
   int slots = 0;

@@ -7,17 +7,9 @@ namespace stagewright::schedule {
 
 namespace {
 
-/// Positions in the list from which and to which a micro-batch's value lives; begin -1: there is none.
-struct Interval {
-  int begin = -1;
-  int end = -1;
-};
-
-/// Whether a task of kind `kind` stands for `wanted`: B for I and W, and `half` (I or W) for a wanted B.
+/// B for I and W, and `half` (I or W) for a wanted B.
 bool standsFor(TaskKind kind, TaskKind wanted, TaskKind half) {
-  const bool wantsHalf = wanted == TaskKind::BackwardInput || wanted == TaskKind::BackwardWeight;
-  return kind == wanted || (kind == TaskKind::Backward && wantsHalf) ||
-         (kind == half && wanted == TaskKind::Backward);
+  return includes(kind, wanted) || (kind == half && wanted == TaskKind::Backward);
 }
 
 TaskKind sendOf(const Lifetime &lifetime) {
@@ -34,38 +26,6 @@ int rankOf(const Schedule &schedule, int stage) {
   return rank < schedule.rankCount() ? rank : -1;
 }
 
-/// [micro-batches]. Takes any list: what does not belong to the stage is passed over.
-std::vector<Interval> intervalsOf(const std::vector<Task> &tasks, int microBatches,
-                                  const Lifetime &lifetime) {
-  std::vector<Interval> intervals(microBatches);
-  std::vector<int> lastCompute(microBatches, -1), lastUse(microBatches, -1);
-  for (int position = 0; position < static_cast<int>(tasks.size()); ++position) {
-    const Task &task = tasks[position];
-    const int k = task.microBatch;
-    if (task.stage != lifetime.stage || !hasMicroBatch(task.kind) || k < 0 || k >= microBatches) {
-      continue;
-    }
-    if (standsFor(task.kind, lifetime.first, TaskKind::BackwardInput)) {
-      intervals[k].begin = position;
-    }
-    if (standsFor(task.kind, lifetime.last, TaskKind::BackwardWeight)) {
-      lastUse[k] = position;
-    }
-    if (isCompute(task.kind)) {
-      lastCompute[k] = position;
-    }
-    if (lifetime.sent && task.kind == sendOf(lifetime)) {
-      intervals[k].end = position;
-    }
-  }
-  for (int k = 0; k < microBatches; ++k) {
-    const int use = hasMicroBatch(lifetime.last) ? (lastUse[k] >= 0 ? lastUse[k] : lastCompute[k])
-                                                 : static_cast<int>(tasks.size());
-    intervals[k].end = std::max({intervals[k].begin, intervals[k].end, use});
-  }
-  return intervals;
-}
-
 /// When the rank is through with each entry of its list. Only compute tasks take time.
 std::vector<double> endTimes(const std::vector<Task> &tasks, const std::vector<TimedTask> &timed) {
   std::vector<double> times;
@@ -80,7 +40,8 @@ std::vector<double> endTimes(const std::vector<Task> &tasks, const std::vector<T
 //
 //   sender    F0 SEND_F0 F1 SEND_F1 F2 ...        F2 may not overwrite the slot of F0 when the receiver
 //   receiver  (busy .................) RECV_F0    only comes by RECV_F0 here
-void extendOverFlights(const Schedule &schedule, const Lifetime &lifetime, std::vector<Interval> &intervals) {
+void extendOverFlights(const Schedule &schedule, const Lifetime &lifetime,
+                       std::vector<LiveRange> &intervals) {
   const bool forward = sendOf(lifetime) == TaskKind::SendForward;
   const int rank = rankOf(schedule, lifetime.stage), peerStage = lifetime.stage + (forward ? 1 : -1);
   const int peer = rankOf(schedule, peerStage);
@@ -109,7 +70,7 @@ void extendOverFlights(const Schedule &schedule, const Lifetime &lifetime, std::
   }
 }
 
-std::vector<int> byBegin(const std::vector<Interval> &intervals) {
+std::vector<int> byBegin(const std::vector<LiveRange> &intervals) {
   std::vector<int> order;
   for (int k = 0; k < static_cast<int>(intervals.size()); ++k) {
     if (intervals[k].begin >= 0) {
@@ -123,6 +84,37 @@ std::vector<int> byBegin(const std::vector<Interval> &intervals) {
 
 } // namespace
 
+std::vector<LiveRange> liveRanges(const std::vector<Task> &tasks, int microBatches,
+                                  const Lifetime &lifetime) {
+  std::vector<LiveRange> intervals(microBatches);
+  std::vector<int> lastCompute(microBatches, -1), lastUse(microBatches, -1);
+  for (int position = 0; position < static_cast<int>(tasks.size()); ++position) {
+    const Task &task = tasks[position];
+    const int k = task.microBatch;
+    if (task.stage != lifetime.stage || !hasMicroBatch(task.kind) || k < 0 || k >= microBatches) {
+      continue;
+    }
+    if (standsFor(task.kind, lifetime.first, TaskKind::BackwardInput)) {
+      intervals[k].begin = position;
+    }
+    if (standsFor(task.kind, lifetime.last, TaskKind::BackwardWeight)) {
+      lastUse[k] = position;
+    }
+    if (isCompute(task.kind)) {
+      lastCompute[k] = position;
+    }
+    if (lifetime.sent && task.kind == sendOf(lifetime)) {
+      intervals[k].end = position;
+    }
+  }
+  for (int k = 0; k < microBatches; ++k) {
+    const int use = hasMicroBatch(lifetime.last) ? (lastUse[k] >= 0 ? lastUse[k] : lastCompute[k])
+                                                 : static_cast<int>(tasks.size());
+    intervals[k].end = std::max({intervals[k].begin, intervals[k].end, use});
+  }
+  return intervals;
+}
+
 // Interval colouring: in the order of the begins, each value takes the lowest slot whose last value has
 // ended. The number of slots is the largest number of values that live at once, and no assignment has fewer.
 SlotAssignment assignSlots(const Schedule &schedule, const Lifetime &lifetime) {
@@ -131,7 +123,7 @@ SlotAssignment assignSlots(const Schedule &schedule, const Lifetime &lifetime) {
   if (rank < 0) {
     return assignment;
   }
-  std::vector<Interval> intervals = intervalsOf(schedule.ranks[rank], schedule.microBatches, lifetime);
+  std::vector<LiveRange> intervals = liveRanges(schedule.ranks[rank], schedule.microBatches, lifetime);
   if (lifetime.sent) {
     extendOverFlights(schedule, lifetime, intervals);
   }
@@ -173,7 +165,7 @@ Result<void> verifySlots(const Schedule &schedule, const Lifetime &lifetime,
                                   std::to_string(assignment.slots));
     }
   }
-  const std::vector<Interval> intervals = intervalsOf(schedule.ranks[rank], schedule.microBatches, lifetime);
+  const std::vector<LiveRange> intervals = liveRanges(schedule.ranks[rank], schedule.microBatches, lifetime);
   std::vector<int> owner(*std::max_element(assignment.slotOf.begin(), assignment.slotOf.end()) + 1, -1);
   for (int k : byBegin(intervals)) {
     int &before = owner[assignment.slotOf[k]];

@@ -4,15 +4,6 @@
 
 namespace stagewright::runtime {
 
-static std::byte *workspaceBase(const executable::RankPlan &plan, const ArenaBases &arenas) {
-  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
-    if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Workspace) {
-      return arenas[i];
-    }
-  }
-  return nullptr;
-}
-
 Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, int rank,
                                                  const executable::Program &program, const ArenaBases &arenas,
                                                  kernels::Isa isa) {
@@ -44,7 +35,7 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, i
     }
     call.kernel = std::move(*prepared);
     call.workspace =
-        command->workspace() ? workspaceBase(plan, arenas) + command->workspace_offset() : nullptr;
+        command->workspace() ? arenas[workspaceArena(plan)] + command->workspace_offset() : nullptr;
     call.event = {rank, kernel, command->block()};
     most = std::max<std::size_t>(most, call.operands);
     result.calls.push_back(std::move(call));

@@ -2,19 +2,12 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 
 namespace stagewright::runtime {
 
 namespace {
 
 using schedule::TaskKind;
-
-/// B is I and W.
-bool covers(TaskKind task, TaskKind wanted) {
-  return task == wanted || (task == TaskKind::Backward &&
-                            (wanted == TaskKind::BackwardInput || wanted == TaskKind::BackwardWeight));
-}
 
 class Planner {
 public:
@@ -86,7 +79,7 @@ private:
   /// F waits for what RECV_F posted, I and B for what RECV_B posted.
   void waitForReceives(const schedule::Task &task) {
     const bool forward = task.kind == TaskKind::Forward,
-               backward = covers(task.kind, TaskKind::BackwardInput);
+               backward = schedule::includes(task.kind, TaskKind::BackwardInput);
     if (!forward && !backward) {
       return;
     }
@@ -104,7 +97,7 @@ private:
     for (unsigned pool = 0; pool < plan.pools()->size(); ++pool) {
       const executable::SlotPool &entry = *plan.pools()->Get(pool);
       if (entry.sent() && entry.stage() == task.stage &&
-          covers(task.kind, static_cast<TaskKind>(entry.first()))) {
+          schedule::includes(task.kind, static_cast<TaskKind>(entry.first()))) {
         waitForSends(pool, slotOf(pool, task.microBatch));
       }
     }
@@ -192,33 +185,6 @@ private:
     }
   }
 
-  /// The position in the list at which a value of this micro-batch ends; nothing when it lives to the end of
-  /// the step or does not occur. The same rule as schedule::verifySlots: `last`, or where that does not occur
-  /// the last compute task.
-  std::optional<int> endOf(const executable::SlotPool &pool, int microBatch) const {
-    const auto first = static_cast<TaskKind>(pool.first()), last = static_cast<TaskKind>(pool.last());
-    if (!hasMicroBatch(last)) {
-      return std::nullopt;
-    }
-    const TaskKind send = first == TaskKind::Forward || first == TaskKind::ReceiveForward
-                              ? TaskKind::SendForward
-                              : TaskKind::SendBackward;
-    int begin = -1, lastUse = -1, lastCompute = -1, sent = -1;
-    for (int i = 0; i < static_cast<int>(list.size()); ++i) {
-      if (list[i].stage != pool.stage() || !hasMicroBatch(list[i].kind) || list[i].microBatch != microBatch) {
-        continue;
-      }
-      begin = begin < 0 && covers(list[i].kind, first) ? i : begin;
-      lastUse = covers(list[i].kind, last) ? i : lastUse;
-      lastCompute = isCompute(list[i].kind) ? i : lastCompute;
-      sent = pool.sent() && list[i].kind == send ? i : sent;
-    }
-    if (begin < 0) {
-      return std::nullopt;
-    }
-    return std::max({begin, sent, lastUse >= 0 ? lastUse : lastCompute});
-  }
-
   /// Poison mode: values whose life ends with this task.
   void bury(const schedule::Task &task) {
     if (position == 0) {
@@ -227,9 +193,10 @@ private:
         if (!hasMicroBatch(static_cast<TaskKind>(entry.last()))) {
           result.deadAtEnd.push_back({entry.arena(), entry.offset(), entry.slots() * entry.slot_bytes()});
         }
+        const auto ranges = schedule::liveRanges(list, microBatches, lifetimeOf(entry));
         for (int k = 0; k < microBatches; ++k) {
-          if (const auto end = endOf(entry, k)) {
-            endings[*end].push_back({pool, k});
+          if (ranges[k].begin >= 0 && ranges[k].end < static_cast<int>(list.size())) {
+            endings[ranges[k].end].push_back({pool, k});
           }
         }
       }

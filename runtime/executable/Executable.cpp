@@ -140,6 +140,28 @@ std::uint64_t Executable::plannedBytes(int rank) const {
   return total;
 }
 
+schedule::Lifetime lifetimeOf(const executable::SlotPool &pool) {
+  return {pool.stage(), static_cast<schedule::TaskKind>(pool.first()),
+          static_cast<schedule::TaskKind>(pool.last()), pool.sent()};
+}
+
+int workspaceArena(const executable::RankPlan &plan) {
+  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
+    if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Workspace) {
+      return static_cast<int>(i);
+    }
+  }
+  return -1;
+}
+
+std::string shapeText(std::span<const std::int64_t> shape) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    text += (i ? ", " : "") + std::to_string(shape[i]);
+  }
+  return text + "]";
+}
+
 std::vector<catalogue::Attribute> attributesOf(const executable::Command &command) {
   std::vector<catalogue::Attribute> attributes;
   for (unsigned i = 0; command.attributes() && i < command.attributes()->size(); ++i) {

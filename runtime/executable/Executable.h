@@ -10,6 +10,7 @@
 #include "schema/stage_generated.h"
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,15 @@ private:
   schedule::Schedule train, evaluate;
   std::vector<std::int64_t> limits;
 };
+
+/// How long the values of a pool live.
+schedule::Lifetime lifetimeOf(const executable::SlotPool &pool);
+
+/// Index of the rank's workspace arena; -1: none.
+int workspaceArena(const executable::RankPlan &plan);
+
+/// "[64, 784]".
+std::string shapeText(std::span<const std::int64_t> shape);
 
 /// The attributes of a proved command, for the catalogue. Of an unproved one: those before the first that has
 /// not exactly one value.

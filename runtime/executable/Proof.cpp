@@ -1,5 +1,7 @@
 #include "runtime/executable/Proof.h"
 
+#include "runtime/executable/Executable.h"
+
 namespace stagewright::runtime {
 
 /// The FlatBuffers verifier looks at the alignment of a vector's length only, not at that of its elements.
@@ -37,11 +39,7 @@ std::string shapeText(const flatbuffers::Vector<std::int64_t> *shape) {
   if (shape && !isAligned(*shape)) {
     return "(misaligned)";
   }
-  std::string text = "[";
-  for (unsigned i = 0; shape && i < shape->size(); ++i) {
-    text += (i ? ", " : "") + std::to_string(shape->Get(i));
-  }
-  return text + "]";
+  return shape ? shapeText(std::vector<std::int64_t>(shape->begin(), shape->end())) : "[]";
 }
 
 int moment(executable::TaskKind kind) {

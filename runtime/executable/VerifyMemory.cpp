@@ -1,4 +1,5 @@
 // Arenas, and what lies in them: slot pools, model inputs, parameters with their state, scalars.
+#include "runtime/executable/Executable.h"
 #include "runtime/executable/Proof.h"
 
 #include <algorithm>
@@ -71,6 +72,10 @@ Result<void> RankMemory::arenas() {
       return proof.fail(field + ".tier", "this version keeps every arena in the device's memory",
                         "use a newer stagewright, or compile the model again without offload");
     }
+    if (arena.arena_class() == executable::ArenaClass::Workspace &&
+        workspaceArena(plan) != static_cast<int>(i)) {
+      return proof.fail(field, "a rank has one workspace arena");
+    }
     if (arena.bytes() > kMaxTensorBytes) {
       return proof.fail(field + ".bytes", "impossible size " + std::to_string(arena.bytes()));
     }
@@ -123,8 +128,7 @@ Result<void> RankMemory::pool(unsigned index) {
     return proof.fail(field + ".offset", called + "does not lie inside an arena");
   }
   regions.push_back({pool.arena(), *range, field});
-  const schedule::Lifetime lifetime{pool.stage(), static_cast<schedule::TaskKind>(pool.first()),
-                                    static_cast<schedule::TaskKind>(pool.last()), pool.sent()};
+  const schedule::Lifetime lifetime = lifetimeOf(pool);
   if (auto ok = schedule::verifySlots(proof.train, lifetime, assignment(pool.slots(), *pool.train_slots()));
       !ok) {
     return proof.fail(field + ".train_slots", called + "overwrites a live slot: " + ok.error().text());

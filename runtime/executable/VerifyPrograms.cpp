@@ -295,15 +295,7 @@ Result<void> RankPrograms::workspace(const executable::Command &command, const s
   if (command.workspace() == 0) {
     return {};
   }
-  int arena = -1;
-  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
-    if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Workspace) {
-      if (arena >= 0) {
-        return proof.fail(indexed(at + "arenas", i), "a rank has one workspace arena");
-      }
-      arena = static_cast<int>(i);
-    }
-  }
+  const int arena = workspaceArena(plan);
   const auto range = arena < 0 ? std::nullopt
                                : rangeWithin(command.workspace_offset(), command.workspace(),
                                              plan.arenas()->Get(arena)->bytes());

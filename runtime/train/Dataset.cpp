@@ -20,11 +20,11 @@ constexpr std::uint64_t kSyntheticBatches = 8;
 constexpr std::uint64_t kMaxSyntheticBytes = std::uint64_t{1} << 42; // far below overflow
 
 std::size_t sampleElements(const executable::ModelInput &input) {
-  std::size_t elements = 1;
-  for (unsigned i = 0; input.sample_shape() && i < input.sample_shape()->size(); ++i) {
-    elements *= static_cast<std::size_t>(input.sample_shape()->Get(i));
+  catalogue::Shape shape;
+  if (input.sample_shape()) {
+    shape.assign(input.sample_shape()->begin(), input.sample_shape()->end());
   }
-  return elements;
+  return static_cast<std::size_t>(catalogue::elements(shape));
 }
 
 bool isLabel(const executable::ModelInput &input) {

@@ -29,11 +29,7 @@ std::vector<std::int64_t> shapeOf(const executable::Parameter &parameter) {
 }
 
 std::uint64_t elementsOf(const executable::Parameter &parameter) {
-  std::uint64_t elements = 1;
-  for (const std::int64_t size : *parameter.shape()) {
-    elements *= static_cast<std::uint64_t>(size);
-  }
-  return elements;
+  return static_cast<std::uint64_t>(catalogue::elements(shapeOf(parameter)));
 }
 
 /// Weights and optimizer states of all ranks, sorted by parameter, weight first, then by state.
@@ -144,14 +140,6 @@ std::string listed(const std::vector<std::string> &names) {
     text += (i ? ", " : "") + names[i];
   }
   return names.size() > most ? text + " and " + std::to_string(names.size() - most) + " more" : text;
-}
-
-std::string shapeText(const std::vector<std::int64_t> &shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    text += (i ? ", " : "") + std::to_string(shape[i]);
-  }
-  return text + "]";
 }
 
 /// All differences between a file and the model's parameters in one error.

@@ -117,6 +117,8 @@ const std::vector<Mistake> &mistakes() {
       {"ArenaTooSmall", [](ExecutableT &f) { rank(f, 1).arenas[4]->bytes = 64; }, "ranks[1].pools", "inside"},
       {"ArenaTier", [](ExecutableT &f) { rank(f, 1).arenas[4]->tier = executable::MemoryTier::File; },
        "ranks[1].arenas[4].tier", "memory"},
+      {"WorkspaceArenas", [](ExecutableT &f) { rank(f, 1).arenas[4]->arena_class = executable::ArenaClass::Workspace; },
+       "ranks[1].arenas[6]", "one workspace arena"},
       {"PoolArena", [](ExecutableT &f) { rank(f, 0).pools[0]->arena = 99; }, "ranks[0].pools[0].offset", "inside"},
       {"PoolOffset", [](ExecutableT &f) { rank(f, 0).pools[0]->offset = kHuge - 63; }, "ranks[0].pools[0].offset",
        "inside"},
