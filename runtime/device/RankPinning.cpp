@@ -1,17 +1,29 @@
 #include "runtime/device/RankPinning.h"
 
+#include "runtime/device/CpuQuota.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <sched.h>
 #include <string>
 
 namespace stagewright::runtime {
 
+static int readQuota() {
+  std::ifstream file("/proc/self/cgroup");
+  return quotaCores(std::string(std::istreambuf_iterator<char>(file), {}), "/sys/fs/cgroup");
+}
+
 int usableCores() {
+  static const int quota = readQuota();
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
-  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? std::max(1, CPU_COUNT(&allowed)) : 1;
+  return sched_getaffinity(0, sizeof(allowed), &allowed) == 0
+             ? std::max(1, std::min(quota, CPU_COUNT(&allowed)))
+             : 1;
 }
 
 Result<int> pinRank(int localRank) {

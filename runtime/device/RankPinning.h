@@ -6,7 +6,8 @@
 
 namespace stagewright::runtime {
 
-/// Cores that the calling thread may run on (its affinity mask), at least 1.
+/// Cores that the calling thread may run on (its affinity mask), or as many as the time that its container
+/// grants is worth (see CpuQuota.h) if that is less; at least 1.
 int usableCores();
 
 /// Pins the calling thread to one core: the localRank-th of the cores that it may run on, modulo their

@@ -16,6 +16,9 @@
 namespace stagewright::runtime {
 namespace {
 
+/// Each has scratch memory that is touched before it starts; more than this is a slip of the finger.
+constexpr int kMostThreads = 1024;
+
 /// The permit that the calling thread holds.
 struct Seat {
   TilePool *pool = nullptr;
@@ -46,6 +49,12 @@ std::size_t scratchBytes(int threads) {
 Result<std::unique_ptr<TilePool>> TilePool::create(int threads, void (*threadStart)(), BusyTrace trace) {
   if (threads < 1) {
     return userError("--threads", std::to_string(threads) + " threads cannot compute", "give 1 or more");
+  }
+  if (const int most = std::max(kMostThreads, usableCores()); threads > most) {
+    return userError("--threads",
+                     std::to_string(threads) + " threads are more than the " + std::to_string(most) +
+                         " that a process may have",
+                     "give as many as there are cores: " + std::to_string(usableCores()));
   }
   const std::size_t bytes = scratchBytes(threads);
   void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -32,8 +32,8 @@ struct BusyTrace {
 class TilePool final : public kernels::TileRunner {
 public:
   /// A pool of `threads` >= 1 permits and threads - 1 helper threads. Each helper calls `threadStart` first
-  /// (for example kernels::setFlushToZero). Nothing is allocated after this. Errors: User (threads < 1),
-  /// Environment.
+  /// (for example kernels::setFlushToZero). Nothing is allocated after this. Errors: User (threads < 1,
+  /// or more than 1024 and than cores), Environment.
   static Result<std::unique_ptr<TilePool>> create(int threads, void (*threadStart)() = nullptr,
                                                   BusyTrace trace = {});
   /// No lease may be held.

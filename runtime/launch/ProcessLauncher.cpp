@@ -123,10 +123,19 @@ std::vector<char *> pointers(std::vector<std::string> &strings) {
 
 Result<void> Job::start(const LaunchRequest &request) {
   int output[2], failure[2];
-  if (pipe2(output, O_CLOEXEC) != 0 || pipe2(failure, O_CLOEXEC) != 0) {
-    return environmentError("mpirun", std::string("no pipe: ") + std::strerror(errno));
+  const auto noDescriptor = [](int reason) {
+    return environmentError("mpirun", std::string("no pipe to it: ") + std::strerror(reason),
+                            "raise the limit on open files (ulimit -n)");
+  };
+  if (pipe2(output, O_CLOEXEC) != 0) {
+    return noDescriptor(errno);
   }
   stderrRead = output[0];
+  if (pipe2(failure, O_CLOEXEC) != 0) {
+    const int reason = errno;
+    close(output[1]);
+    return noDescriptor(reason);
+  }
   std::vector<std::string> arguments = mpirunArguments(request), variables = rankEnvironment(folders);
   std::vector<char *> argumentPointers = pointers(arguments), variablePointers = pointers(variables);
 
@@ -138,6 +147,13 @@ Result<void> Job::start(const LaunchRequest &request) {
   sigprocmask(SIG_BLOCK, &mask, &oldMask);
   masked = true;
   signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals < 0) {
+    const int reason = errno;
+    for (const int file : {output[1], failure[0], failure[1]}) {
+      close(file);
+    }
+    return noDescriptor(reason);
+  }
 
   pid_t parent = getpid();
   child = fork();

@@ -5,6 +5,7 @@
 #include "runtime/device/RankPinning.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <gtest/gtest.h>
 #include <mutex>
@@ -380,6 +381,15 @@ TEST(TilePool, NoThreadsIsAnError) {
   ASSERT_FALSE(pool);
   EXPECT_EQ(pool.error().kind, ErrorKind::User);
   EXPECT_EQ(pool.error().place, "--threads");
+}
+
+TEST(TilePool, AnAbsurdNumberOfThreadsIsAnError) {
+  const auto begin = std::chrono::steady_clock::now();
+  const Result<std::unique_ptr<TilePool>> pool = TilePool::create(50000);
+  ASSERT_FALSE(pool);
+  EXPECT_EQ(pool.error().kind, ErrorKind::User);
+  EXPECT_EQ(pool.error().place, "--threads");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1)); // no memory was touched
 }
 
 TEST(TilePoolDeathTest, MisuseEndsTheProgramWithAMessage) {

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -217,6 +218,35 @@ TEST(ProcessLauncher, SaysThatMpirunIsMissing) {
   RunningJob job("talk", "/nowhere");
   EXPECT_EQ(job.wait(), 3);
   EXPECT_NE(job.read("/stdout").find("openmpi-bin"), std::string::npos) << job.read("/stdout");
+}
+
+int openFiles() {
+  return static_cast<int>(std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}));
+}
+
+TEST(ProcessLauncher, TooFewFileDescriptorsAreAnErrorAndNoneIsLost) {
+  // All numbers up to `last` are taken, so that the limit says how many more there may be.
+  std::vector<int> taken;
+  while (taken.size() < 50) {
+    taken.push_back(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  }
+  const int last = *std::max_element(taken.begin(), taken.end()), before = openFiles();
+  rlimit old;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+  for (int free = 0; free < 5; ++free) { // two pipes and the signals
+    rlimit tight = old;
+    tight.rlim_cur = static_cast<rlim_t>(last + 1 + free);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    const auto launched = stagewright::runtime::launchProcesses({1, {"/bin/true"}});
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+    ASSERT_FALSE(launched) << free;
+    EXPECT_EQ(launched.error().kind, stagewright::ErrorKind::Environment) << launched.error().text();
+    EXPECT_NE(launched.error().advice.find("ulimit -n"), std::string::npos) << launched.error().text();
+    EXPECT_EQ(openFiles(), before) << free;
+  }
+  for (const int file : taken) {
+    close(file);
+  }
 }
 
 } // namespace
