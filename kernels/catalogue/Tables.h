@@ -15,6 +15,12 @@ std::vector<Kernel> arithmeticKernels();
 std::vector<Kernel> movementKernels();
 std::vector<Kernel> lossKernels();
 std::vector<Kernel> optimizerKernels();
+std::vector<Kernel> rowNormKernels();
+std::vector<Kernel> softmaxKernels();
+std::vector<Kernel> embeddingKernels();
+std::vector<Kernel> rotaryKernels();
+std::vector<Kernel> dropoutKernels();
+std::vector<Kernel> attentionKernels();
 
 } // namespace stagewright::catalogue
 

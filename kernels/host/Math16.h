@@ -25,20 +25,38 @@ STAGEWRIGHT_INLINE Vec16 powerOfTwo(Bits16 exponent) {
   return fromBits((exponent + 127) << 23);
 }
 
+/// exp(x) = 2^exponent value, value in [sqrt(1/2), sqrt(2)].
+struct ReducedExp {
+  Vec16 value;
+  Bits16 exponent;
+};
+
 /// Cody and Waite: x = n ln 2 + r with |r| <= ln 2 / 2, exp(x) = 2^n (1 + r + r^2 q(r)).
-STAGEWRIGHT_INLINE Vec16 exp(Vec16 x) {
+STAGEWRIGHT_INLINE ReducedExp reduceExp(Vec16 x) {
   constexpr float kQ[] = {0.49999994f, 0.166665152f, 0.0416680835f, 0.00836934801f, 0.00138403673f};
   constexpr float kRound = 12582912.0f; // 1.5 * 2^23: adding it leaves the nearest integer in the last bits
-  x = x > 89.0f ? splat(89.0f) : x;     // a NaN stays
-  x = x < -104.0f ? splat(-104.0f) : x;
   const Vec16 shifted = fma(x, splat(1.44269504f), splat(kRound));
   const Vec16 n = shifted - kRound;
   Vec16 r = fma(n, splat(-0.693359375f), x);
   r = fma(n, splat(2.12194440e-4f), r);
-  const Vec16 value = fma(polynomial(r, kQ), r * r, r) + 1.0f;
+  return {fma(polynomial(r, kQ), r * r, r) + 1.0f, bits(shifted) - bits(splat(kRound))};
+}
+
+STAGEWRIGHT_INLINE Vec16 exp(Vec16 x) {
+  x = x > 89.0f ? splat(89.0f) : x; // a NaN stays
+  x = x < -104.0f ? splat(-104.0f) : x;
+  const ReducedExp reduced = reduceExp(x);
   // In two steps, because 2^n alone can be too large or too small.
-  const Bits16 exponent = bits(shifted) - bits(splat(kRound)), half = exponent >> 1;
-  return value * powerOfTwo(half) * powerOfTwo(exponent - half);
+  const Bits16 half = reduced.exponent >> 1;
+  return reduced.value * powerOfTwo(half) * powerOfTwo(reduced.exponent - half);
+}
+
+/// exp of x up to 88, for sums in which subnormal numbers do not count: the same bits as exp(x) from the
+/// smallest normal number on, zero below.
+STAGEWRIGHT_INLINE Vec16 expNormal(Vec16 x) {
+  constexpr float kLeast = -87.3365479f; // ln 2^-126, rounded up
+  const ReducedExp reduced = reduceExp(x < kLeast ? splat(kLeast) : x);
+  return x < kLeast ? Vec16{} : reduced.value * powerOfTwo(reduced.exponent);
 }
 
 /// x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), log(x) = e ln 2 + f - f^2 / 2 + f^3 q(f).

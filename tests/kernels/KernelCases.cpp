@@ -127,7 +127,8 @@ static KernelCase withElement(const KernelCase &one, DType element) {
 static std::vector<TableEntry> table() {
   std::vector<TableEntry> all;
   for (auto family : {linearCases, activationCases, channelNormCases, convolutionCases, poolingCases,
-                      arithmeticCases, movementCases, lossCases, optimizerCases})
+                      arithmeticCases, movementCases, lossCases, optimizerCases, rowNormCases, softmaxCases,
+                      embeddingCases, rotaryCases, dropoutCases, attentionCases})
     std::ranges::copy(family(), std::back_inserter(all));
   return all;
 }

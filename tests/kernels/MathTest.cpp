@@ -9,6 +9,7 @@
 #include <cstring>
 #include <gtest/gtest.h>
 #include <limits>
+#include <string_view>
 
 namespace stagewright::kernels {
 
@@ -142,6 +143,85 @@ TEST(Philox, KnownAnswersOnEveryInstructionSet) {
         for (int i = 0; i < 4; ++i)
           EXPECT_EQ(words[i], answer.words[i]) << name(isa);
       }
+}
+
+/// Calls use(probe, name) for every instruction set.
+template <typename Use>
+void eachProbe(const Use &use) {
+  for (Isa isa : {Isa::Portable, Isa::Avx2, Isa::Avx512})
+    if (isSupported(isa))
+      use(probeOf(isa), name(isa));
+}
+
+TEST(ExpNormal, HasTheBitsOfExpButForSubnormalResults) {
+  constexpr std::uint64_t kStep = 1613;
+  for (std::uint64_t first = 0; first < (1ull << 32); first += 16 * kStep) {
+    float x[16], expected[16], y[16];
+    for (std::uint64_t lane = 0; lane < 16; ++lane) {
+      x[lane] = std::bit_cast<float>(std::uint32_t(first + lane * kStep));
+      x[lane] = x[lane] > 88 ? 88 : x[lane];
+    }
+    probeOf(Isa::Portable).exp(x, expected);
+    eachProbe([&](const MathProbe &probe, std::string_view isa) {
+      probe.expNormal(x, y);
+      for (int lane = 0; lane < 16; ++lane) {
+        const float want = expected[lane] < std::numeric_limits<float>::min() ? 0.0f : expected[lane];
+        ASSERT_TRUE(y[lane] == want || (std::isnan(y[lane]) && std::isnan(want)))
+            << isa << " of " << x[lane] << " is " << y[lane] << ", not " << want;
+      }
+    });
+  }
+}
+
+TEST(MathDouble, IsAccurateAndTheSameOnEveryInstructionSet) {
+  for (int round = 0; round < 20000; ++round) {
+    double x[16], positive[16], angle[16], exps[16], logs[16], waves[32];
+    for (int lane = 0; lane < 16; ++lane) {
+      const double u = std::fmod(0.6180339887498949 * (16 * round + lane), 1.0); // spread over [0, 1)
+      x[lane] = 1400 * u - 700;
+      positive[lane] = std::exp(x[lane] / 4);
+      angle[lane] = (round % 3 ? 0x1p20 : 4.0) * (2 * u - 1);
+    }
+    probeOf(Isa::Portable).expDouble(x, exps);
+    probeOf(Isa::Portable).logDouble(positive, logs);
+    probeOf(Isa::Portable).sineCosine(angle, waves);
+    for (int lane = 0; lane < 16; ++lane) {
+      const long double e = std::exp((long double)x[lane]), l = std::log((long double)positive[lane]);
+      ASSERT_LE(std::fabs((exps[lane] - e) / e), 1e-15L) << x[lane];
+      ASSERT_LE(std::fabs(logs[lane] - l), 1e-15L * std::max(1.0L, std::fabs(l))) << positive[lane];
+      ASSERT_LE(std::fabs(waves[lane] - std::sin((long double)angle[lane])), 1e-15L) << angle[lane];
+      ASSERT_LE(std::fabs(waves[16 + lane] - std::cos((long double)angle[lane])), 1e-15L) << angle[lane];
+    }
+    eachProbe([&](const MathProbe &probe, std::string_view isa) {
+      double otherExps[16], otherLogs[16], otherWaves[32];
+      probe.expDouble(x, otherExps);
+      probe.logDouble(positive, otherLogs);
+      probe.sineCosine(angle, otherWaves);
+      ASSERT_TRUE(std::memcmp(exps, otherExps, sizeof(exps)) == 0 &&
+                  std::memcmp(logs, otherLogs, sizeof(logs)) == 0 &&
+                  std::memcmp(waves, otherWaves, sizeof(waves)) == 0)
+          << isa;
+    });
+  }
+}
+
+/// Every lane is the one-at-a-time function of its counter.
+TEST(Philox, SixteenAtOnceAreTheSame) {
+  std::uint32_t counters[64], words[64];
+  for (std::uint32_t i = 0; i < 64; ++i)
+    counters[i] = 0x9E3779B9 * (i + 1);
+  const std::uint32_t key[2] = {0xa4093822, 0x299f31d0};
+  eachProbe([&](const MathProbe &probe, std::string_view isa) {
+    probe.philox16(counters, key, words);
+    for (int lane = 0; lane < 16; ++lane) {
+      const unsigned one[6] = {
+          counters[lane], counters[16 + lane], counters[32 + lane], counters[48 + lane], key[0], key[1]};
+      unsigned expected[4];
+      probe.philox(one, expected);
+      for (int word = 0; word < 4; ++word)
+        EXPECT_EQ(words[16 * word + lane], expected[word]) << isa << " lane " << lane;
+    }
+  });
 }
 
 } // namespace

@@ -5,9 +5,10 @@
 namespace stagewright::kernels {
 
 bool runReference(const KernelInstance &instance, ReferenceOperands &operands) {
-  for (auto family :
-       {linearReferences, activationReferences, channelNormReferences, convolutionReferences,
-        poolingReferences, arithmeticReferences, movementReferences, lossReferences, optimizerReferences})
+  for (auto family : {linearReferences, activationReferences, channelNormReferences, convolutionReferences,
+                      poolingReferences, arithmeticReferences, movementReferences, lossReferences,
+                      optimizerReferences, rowNormReferences, softmaxReferences, embeddingReferences,
+                      rotaryReferences, dropoutReferences, attentionReferences})
     for (const ReferenceEntry &entry : family())
       if (entry.name == instance.kernel->name) {
         entry.run({instance, operands});

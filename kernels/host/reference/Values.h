@@ -61,6 +61,12 @@ ReferenceTable arithmeticReferences();
 ReferenceTable movementReferences();
 ReferenceTable lossReferences();
 ReferenceTable optimizerReferences();
+ReferenceTable rowNormReferences();
+ReferenceTable softmaxReferences();
+ReferenceTable embeddingReferences();
+ReferenceTable rotaryReferences();
+ReferenceTable dropoutReferences();
+ReferenceTable attentionReferences();
 
 } // namespace stagewright::kernels
 

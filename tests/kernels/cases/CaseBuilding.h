@@ -47,6 +47,12 @@ std::span<const TableEntry> arithmeticCases();
 std::span<const TableEntry> movementCases();
 std::span<const TableEntry> lossCases();
 std::span<const TableEntry> optimizerCases();
+std::span<const TableEntry> rowNormCases();
+std::span<const TableEntry> softmaxCases();
+std::span<const TableEntry> embeddingCases();
+std::span<const TableEntry> rotaryCases();
+std::span<const TableEntry> dropoutCases();
+std::span<const TableEntry> attentionCases();
 
 } // namespace stagewright::kernels
 

@@ -1,0 +1,41 @@
+#include "CaseBuilding.h"
+
+namespace stagewright::kernels {
+
+namespace {
+
+const std::vector<std::array<std::int64_t, 3>> kSizes = {
+    {1, 1, 1},       {5, 3, 16},   {40, 7, 17},
+    {33, 1000, 130}, {700, 9, 64}, {300, 50, 257}}; // tokens, entries, columns
+
+Cases embeddingOf(std::string_view name) {
+  Cases out;
+  for (const auto &[tokens, entries, columns] : kSizes) {
+    out.push_back(makeCase(name, {{tokens}, {entries, columns}, {tokens, columns}}));
+    fill(out.back().operands[0], [entries = entries] { return double(integer(0, entries - 1)); });
+  }
+  return out;
+}
+
+/// Also ids that are no rows: they have no gradient.
+Cases embeddingGradOf(std::string_view name) {
+  Cases out;
+  for (const auto &[tokens, entries, columns] : kSizes)
+    for (std::int64_t padding : {-1, 2}) {
+      out.push_back(
+          makeCase(name, {{tokens}, {tokens, columns}, {entries, columns}}, {{"padding_idx", padding}}));
+      fill(out.back().operands[0], [entries = entries] { return double(integer(-1, entries)); });
+      out.back().absolute = double((tokens + 1) * (tokens + 1)) * 0x1p-24;
+    }
+  return out;
+}
+
+const TableEntry kTable[] = {{"embedding", embeddingOf}, {"embedding_grad", embeddingGradOf}};
+
+} // namespace
+
+std::span<const TableEntry> embeddingCases() {
+  return kTable;
+}
+
+} // namespace stagewright::kernels

@@ -1,0 +1,47 @@
+#include "FiniteDifferences.h"
+
+#include <gtest/gtest.h>
+
+namespace stagewright::kernels {
+
+namespace {
+
+const CoveredGradients kCovered({"layer_norm_grad", "layer_norm_weight_grad", "rms_norm_grad",
+                                 "rms_norm_weight_grad"});
+
+constexpr std::int64_t kRows = 4, kColumns = 6;
+const Shape kMatrix{kRows, kColumns}, kRow{kColumns}, kColumn{kRows};
+
+TEST(Gradient, LayerNorm) {
+  const Vector x = randomVector(kRows * kColumns), g = randomVector(kRows * kColumns),
+               weight = randomVector(kColumns), bias = randomVector(kColumns);
+  const auto run = [&](const Vector &x, const Vector &weight) {
+    return call("layer_norm", {kMatrix, kMatrix, kColumn, kColumn, kRow, kRow},
+                {x, {}, {}, {}, weight, bias});
+  };
+  const auto forward = run(x, weight);
+  expectGradient(call("layer_norm_grad", {kMatrix, kMatrix, kColumn, kColumn, kMatrix, kRow},
+                      {g, x, forward[2], forward[3], {}, weight})[4],
+                 x, [&](const Vector &at) { return dot(g, run(at, weight)[1]); });
+  expectGradient(call("layer_norm_weight_grad", {kMatrix, kMatrix, kColumn, kColumn, kRow},
+                      {g, x, forward[2], forward[3], {}})[4],
+                 weight, [&](const Vector &at) { return dot(g, run(x, at)[1]); });
+}
+
+TEST(Gradient, RmsNorm) {
+  const Vector x = randomVector(kRows * kColumns), g = randomVector(kRows * kColumns),
+               weight = randomVector(kColumns);
+  const auto run = [&](const Vector &x, const Vector &weight) {
+    return call("rms_norm", {kMatrix, kMatrix, kColumn, kRow}, {x, {}, {}, weight});
+  };
+  const auto forward = run(x, weight);
+  expectGradient(
+      call("rms_norm_grad", {kMatrix, kMatrix, kColumn, kMatrix, kRow}, {g, x, forward[2], {}, weight})[3], x,
+      [&](const Vector &at) { return dot(g, run(at, weight)[1]); });
+  expectGradient(call("rms_norm_weight_grad", {kMatrix, kMatrix, kColumn, kRow}, {g, x, forward[2], {}})[3],
+                 weight, [&](const Vector &at) { return dot(g, run(x, at)[1]); });
+}
+
+} // namespace
+
+} // namespace stagewright::kernels
