@@ -59,18 +59,22 @@ int64_t byteSize(RankedTensorType type) {
   return type.getNumElements() * (type.getElementTypeBitWidth() / 8);
 }
 
-std::vector<catalogue::Attribute> catalogueAttributes(DictionaryAttr attributes) {
+FailureOr<std::vector<catalogue::Attribute>> catalogueAttributes(DictionaryAttr attributes) {
   std::vector<catalogue::Attribute> list;
   for (NamedAttribute entry : attributes) {
     catalogue::Attribute attribute{entry.getName().str(), int64_t{0}};
-    if (auto integer = dyn_cast<IntegerAttr>(entry.getValue())) {
-      attribute.value = integer.getValue().getSExtValue();
-    } else if (auto real = dyn_cast<FloatAttr>(entry.getValue())) {
+    auto typed = dyn_cast<TypedAttr>(entry.getValue());
+    if (auto integer = dyn_cast<IntegerAttr>(entry.getValue());
+        integer && typed.getType().isSignlessInteger(64)) {
+      attribute.value = integer.getInt();
+    } else if (auto real = dyn_cast<FloatAttr>(entry.getValue()); real && typed.getType().isF64()) {
       attribute.value = real.getValueAsDouble();
     } else if (auto text = dyn_cast<StringAttr>(entry.getValue())) {
       attribute.value = text.str();
     } else if (auto integers = dyn_cast<DenseI64ArrayAttr>(entry.getValue())) {
       attribute.value = std::vector<int64_t>(integers.asArrayRef());
+    } else {
+      return failure();
     }
     list.push_back(std::move(attribute));
   }

@@ -29,8 +29,9 @@ bool isStorable(mlir::Type type);
 /// Bytes of a storable tensor.
 int64_t byteSize(mlir::RankedTensorType type);
 
-/// The attributes of a launch as the catalogue takes them.
-std::vector<catalogue::Attribute> catalogueAttributes(mlir::DictionaryAttr attributes);
+/// The attributes of a launch as the catalogue takes them: 64-bit integers, fp64 numbers, texts and lists of
+/// 64-bit integers. Failure for one of another kind.
+mlir::FailureOr<std::vector<catalogue::Attribute>> catalogueAttributes(mlir::DictionaryAttr attributes);
 
 } // namespace stagewright::command
 

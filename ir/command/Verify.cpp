@@ -23,7 +23,16 @@ LogicalResult LaunchOp::verify() {
     dtypes.push_back(*dtype);
     shapes.emplace_back(slice.getType().getShape().begin(), slice.getType().getShape().end());
   }
-  Result<void> checked = catalogue::check(*kernel, dtypes, shapes, catalogueAttributes(getSettings()));
+  FailureOr<std::vector<catalogue::Attribute>> attributes = catalogueAttributes(getSettings());
+  if (failed(attributes)) {
+    return emitOpError("has settings ")
+           << getSettings() << ", of which one is neither i64, f64, a text nor a list of i64";
+  }
+  if (attributes->size() != kernel->attributes.size()) {
+    return emitOpError("has ") << attributes->size() << " settings, but \"" << getKernel() << "\" takes "
+                               << kernel->attributes.size();
+  }
+  Result<void> checked = catalogue::check(*kernel, dtypes, shapes, *attributes);
   if (!checked) {
     return emitOpError("\"") << getKernel() << "\": " << checked.error().what;
   }

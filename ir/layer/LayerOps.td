@@ -195,7 +195,8 @@ def Layer_CopyOp : Layer_KernelOp<"copy", [SameOperandsAndResultType]> {
 // ---- Derived values ----------------------------------------------------------------------------------------------
 
 class Layer_PackOp<string mnemonic> : Layer_KernelOp<mnemonic, [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
-  let arguments = (ins FloatTensor:$weight);
+  let description = [{Elements are rounded to the type `round` ("f32": kept as they are).}];
+  let arguments = (ins FloatTensor:$weight, StrAttr:$round);
   let results = (outs FloatTensor:$packed);
   let assemblyFormat = "$weight attr-dict `:` type($weight) `->` type($packed)";
 }
@@ -283,7 +284,8 @@ def Layer_MeanLossOp : Layer_KernelOp<"mean_loss"> {
 }
 def Layer_ClipCoefficientOp : Layer_KernelOp<"clip_coefficient"> {
   let summary = "Global norm from all partials, and min(1, max_norm / (norm + 1e-6))";
-  let arguments = (ins DoubleTensor:$partials, F64Attr:$max_norm);
+  let description = [{`skip` 1: a norm that is not finite gives a coefficient that is not a number, which skips the step.}];
+  let arguments = (ins DoubleTensor:$partials, F64Attr:$max_norm, Int64Attr:$skip);
   let results = (outs FloatTensor:$coefficient, DoubleTensor:$norm);
   let assemblyFormat = [{ $partials `max_norm` `(` $max_norm `)` attr-dict `:` type($partials) `->`
                           type($coefficient) `,` type($norm) }];

@@ -110,7 +110,7 @@ Error unknownKind(std::string_view kind) {
   for (const Generator &generator : kGenerators) {
     known += (known.empty() ? "" : ", ") + std::string(generator.name);
   }
-  return userError("", "unknown schedule '" + std::string(kind) + "'",
+  return userError("schedule", "unknown schedule '" + std::string(kind) + "'",
                    "did you mean '" + std::string(nearest->name) + "'? Known are " + known);
 }
 
@@ -119,16 +119,20 @@ constexpr std::int64_t kMaxForwards = std::int64_t{1} << 22;
 
 Result<Schedule> empty(std::string kind, int stages, int microBatches) {
   if (stages < 1) {
-    return userError("", "a pipeline needs at least one stage, not " + std::to_string(stages));
+    return userError("stages", "a pipeline needs at least one stage, not " + std::to_string(stages),
+                     "use 1 or more");
   }
   if (microBatches < 1 || microBatches > kMaxMicroBatches) {
-    return userError("", "a step has 1 to " + std::to_string(kMaxMicroBatches) + " micro-batches, not " +
-                             std::to_string(microBatches));
+    return userError("micro-batches",
+                     "a step has 1 to " + std::to_string(kMaxMicroBatches) + " micro-batches, not " +
+                         std::to_string(microBatches),
+                     "choose another gradient_accumulation_steps");
   }
   if (std::int64_t{stages} * microBatches > kMaxForwards) {
-    return userError("", std::to_string(stages) + " stages with " + std::to_string(microBatches) +
-                             " micro-batches make more than " + std::to_string(kMaxForwards) +
-                             " forward tasks");
+    return userError("stages and micro-batches",
+                     std::to_string(stages) + " stages with " + std::to_string(microBatches) +
+                         " micro-batches make more than " + std::to_string(kMaxForwards) + " forward tasks",
+                     "use fewer stages, or a smaller gradient_accumulation_steps with larger micro-batches");
   }
   Schedule schedule{std::move(kind), stages, microBatches, std::vector<int>(stages), {}};
   std::iota(schedule.rankOfStage.begin(), schedule.rankOfStage.end(), 0);

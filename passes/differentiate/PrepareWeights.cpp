@@ -42,7 +42,7 @@ public:
         weight = body->addArgument(type, location);
         append(parameter, /*result=*/false);
       }
-      auto packed = Pack::create(builder, madeBy("prepare-weights", location), weight);
+      auto packed = Pack::create(builder, madeBy("prepare-weights", location), weight, "f32");
       yield->insertOperands(yield->getNumOperands(), packed->getResults());
       append(name, /*result=*/true);
       known = packed.getType();

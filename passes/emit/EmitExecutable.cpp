@@ -212,7 +212,9 @@ private:
     for (command::SliceAttr slice : launch.getSlices().getAsRange<command::SliceAttr>()) {
       table->operands.push_back(operandOf(slice));
     }
-    for (const catalogue::Attribute &attribute : command::catalogueAttributes(launch.getSettings())) {
+    // The launch's verifier has seen that there are no others.
+    std::vector<catalogue::Attribute> attributes = *command::catalogueAttributes(launch.getSettings());
+    for (const catalogue::Attribute &attribute : attributes) {
       auto entry = std::make_unique<file::AttributeT>();
       entry->name = attribute.name;
       if (const auto *integer = std::get_if<int64_t>(&attribute.value)) {

@@ -39,13 +39,15 @@ public:
     llvm::append_range(pools, rank.getBody().getOps<command::PoolOp>());
   }
 
-  void run() {
+  LogicalResult run() {
     for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
       if (stage.getRank() != rank.getIndex()) {
         continue;
       }
       for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
-        lowerFunction(stage.getIndex(), function);
+        if (failed(lowerFunction(stage.getIndex(), function))) {
+          return failure();
+        }
       }
       bindValues(stage);
       transfers(stage);
@@ -57,6 +59,7 @@ public:
         op.erase();
       }
     }
+    return success();
   }
 
 private:
@@ -72,7 +75,7 @@ private:
                                    type);
   }
 
-  void lowerFunction(int64_t stage, plan::FunctionOp function) {
+  LogicalResult lowerFunction(int64_t stage, plan::FunctionOp function) {
     OpBuilder::InsertionGuard guard(builder);
     auto program = command::ProgramOp::create(builder, made(function.getLoc()),
                                               static_cast<int64_t>(function.getKind()), stage);
@@ -99,15 +102,24 @@ private:
       }
       const catalogue::Kernel *entry =
           catalogue::find(kernel.kernelName(), static_cast<int>(kernel.kernelVersion()));
+      if (!entry) {
+        return op.emitOpError("has the kernel \"")
+               << kernel.kernelName() << "\", which the catalogue does not have";
+      }
+      FailureOr<DictionaryAttr> attributes = attributesOf(&op, *entry);
+      if (failed(attributes)) {
+        return failure();
+      }
       int64_t workspace =
-          entry && entry->workspaceBytes ? static_cast<int64_t>(entry->workspaceBytes(shapes, target())) : 0;
+          entry->workspaceBytes ? static_cast<int64_t>(entry->workspaceBytes(shapes, target())) : 0;
       command::LaunchOp::create(builder, made(op.getLoc()), builder.getStringAttr(kernel.kernelName()),
                                 builder.getI64IntegerAttr(kernel.kernelVersion()),
                                 builder.getI64IntegerAttr(blockIndex(op.getLoc())),
-                                builder.getArrayAttr(slices), attributesOf(&op, entry),
+                                builder.getArrayAttr(slices), *attributes,
                                 builder.getI64IntegerAttr(workspace > 0 ? local.getWorkspace() : 0),
                                 builder.getI64IntegerAttr(workspace));
     }
+    return success();
   }
 
   StringRef target() { return cast<command::ExecutableOp>(rank->getParentOp()).getTarget(); }
@@ -117,13 +129,26 @@ private:
     return found == blocks.end() ? -1 : found->second;
   }
 
-  /// The op's attributes that the catalogue declares, by the same names.
-  DictionaryAttr attributesOf(Operation *op, const catalogue::Kernel *entry) {
+  /// The op's inherent attributes, which are those of the catalogue entry: a name that only one of the two
+  /// knows is a mistake, as its value would be lost or be a default that nobody chose.
+  FailureOr<DictionaryAttr> attributesOf(Operation *op, const catalogue::Kernel &entry) {
     NamedAttrList list;
-    for (const catalogue::AttributeRule &rule :
-         entry ? entry->attributes : std::vector<catalogue::AttributeRule>{}) {
-      if (Attribute value = op->getAttr(StringRef(rule.name.data(), rule.name.size()))) {
-        list.append(StringRef(rule.name.data(), rule.name.size()), value);
+    for (StringAttr name : op->getRegisteredInfo()->getAttributeNames()) {
+      Attribute value = name.getValue() == "operandSegmentSizes" ? Attribute() : op->getAttr(name);
+      bool isKnown = llvm::any_of(entry.attributes, [&](const catalogue::AttributeRule &rule) {
+        return name.getValue() == StringRef(rule.name.data(), rule.name.size());
+      });
+      if (value && !isKnown) {
+        return op->emitOpError("has the attribute ") << name << ", which its kernel does not take";
+      }
+      if (value) {
+        list.append(name, value);
+      }
+    }
+    for (const catalogue::AttributeRule &rule : entry.attributes) {
+      StringRef name(rule.name.data(), rule.name.size());
+      if (!list.get(name)) {
+        return op->emitOpError("has no attribute \"") << name << "\", which its kernel takes";
       }
     }
     return list.getDictionary(op->getContext());
@@ -225,7 +250,9 @@ struct LowerToCommandsPass : impl::LowerToCommandsBase<LowerToCommandsPass> {
     ModuleOp module = getOperation();
     for (command::ExecutableOp executable : module.getOps<command::ExecutableOp>()) {
       for (command::RankOp rank : executable.getBody().getOps<command::RankOp>()) {
-        RankLowering(module, rank).run();
+        if (failed(RankLowering(module, rank).run())) {
+          return signalPassFailure();
+        }
       }
     }
     for (Operation &op : llvm::make_early_inc_range(*module.getBody())) {

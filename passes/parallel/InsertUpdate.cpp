@@ -146,9 +146,9 @@ private:
     Value coefficient;
     if (clips()) {
       Value partials = maker.argument(Role::Shared, "partials", vectorOf(granules, builder.getF64Type()));
-      auto clip = layer::ClipCoefficientOp::create(maker.builder, maker.location, f32,
-                                                   vectorOf(1, builder.getF64Type()), partials,
-                                                   settings.getGradientClippingAttr());
+      auto clip = layer::ClipCoefficientOp::create(
+          maker.builder, maker.location, f32, vectorOf(1, builder.getF64Type()), partials,
+          settings.getGradientClippingAttr(), builder.getI64IntegerAttr(0));
       maker.result(Role::Scalar, "clip_coefficient", clip.getCoefficient());
       maker.result(Role::Scalar, "gradient_norm", clip.getNorm());
       coefficient = clip.getCoefficient();

@@ -60,3 +60,27 @@ command.executable "host" {
     }
   }
 }
+
+// -----
+
+command.executable "host" {
+  command.rank 0 {
+    command.arena "activations" class(4) bytes(128)
+    command.program 0 stage(0) {
+      // expected-error@+1 {{of which one is neither i64, f64, a text nor a list of i64}}
+      command.launch "gelu" version(1) block(0) [#command.slice<0, -1, 0, tensor<16xf32>>, #command.slice<0, -1, 64, tensor<16xf32>>] {approximate = true} workspace(0, 0)
+    }
+  }
+}
+
+// -----
+
+command.executable "host" {
+  command.rank 0 {
+    command.arena "activations" class(4) bytes(128)
+    command.program 0 stage(0) {
+      // expected-error@+1 {{has 0 settings, but "gelu" takes 1}}
+      command.launch "gelu" version(1) block(0) [#command.slice<0, -1, 0, tensor<16xf32>>, #command.slice<0, -1, 64, tensor<16xf32>>] {} workspace(0, 0)
+    }
+  }
+}
