@@ -53,18 +53,16 @@ void GeluOp::buildInputGradients(GradientBuilder &gradients) {
   }
 }
 
-// The loss is the end of the chain: its own gradient is the seed, and the mean over rows is part of the
-// scale.
+// The loss is the end of the chain: its own gradient is the seed. The kernel divides it by the rows that
+// count.
 void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getLogits())) {
     return;
   }
-  auto rows = cast<RankedTensorType>(getLogits().getType()).getDimSize(0);
-  double scale = gradients.lossSeed() / static_cast<double>(rows);
-  gradients.setGradient(getLogits(),
-                        SoftmaxCrossEntropyGradOp::create(gradients.builder, getLoc(), getLogits().getType(),
-                                                          getLogits(), getLabels(), getLogSumExp(),
-                                                          gradients.builder.getF64FloatAttr(scale)));
+  gradients.setGradient(getLogits(), SoftmaxCrossEntropyGradOp::create(
+                                         gradients.builder, getLoc(), getLogits().getType(), getLogits(),
+                                         getLabels(), getLogSumExp(), getCount(),
+                                         gradients.builder.getF64FloatAttr(gradients.lossSeed())));
 }
 
 void MseLossOp::buildInputGradients(GradientBuilder &gradients) {

@@ -34,7 +34,7 @@ STAGEWRIGHT_INFER(SoftmaxCrossEntropyOp) {
     return failure();
   }
   Type f32 = Float32Type::get(context);
-  types.assign({vectorOf(1, f32), vectorOf(typeOf(operands, 0).getDimSize(0), f32)});
+  types.assign({vectorOf(1, f32), vectorOf(typeOf(operands, 0).getDimSize(0), f32), vectorOf(1, f32)});
   return success();
 }
 

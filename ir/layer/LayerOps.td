@@ -160,9 +160,9 @@ def Layer_GeluOp : Layer_ActivationOp<"gelu"> {
 def Layer_SoftmaxCrossEntropyOp : Layer_KernelOp<"softmax_cross_entropy",
     [DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<Layer_Cost>,
      DeclareOpInterfaceMethods<Layer_Differentiable>]> {
-  let summary = "Mean over the valid rows of -log softmax(logits)[label], and each row's log-sum-exp";
+  let summary = "Mean over the valid rows of -log softmax(logits)[label], each row's log-sum-exp, how many rows count";
   let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows);
-  let results = (outs FloatTensor:$loss, FloatTensor:$log_sum_exp);
+  let results = (outs FloatTensor:$loss, FloatTensor:$log_sum_exp, FloatTensor:$count);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
@@ -253,8 +253,9 @@ def Layer_GeluGradOp : Layer_KernelOp<"gelu_grad", [SameOperandsAndResultType]> 
 }
 
 def Layer_SoftmaxCrossEntropyGradOp : Layer_KernelOp<"softmax_cross_entropy_grad"> {
-  let summary = "(softmax(logits) - onehot(labels)) * scale";
-  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, FloatTensor:$log_sum_exp, F64Attr:$scale);
+  let summary = "(softmax(logits) - onehot(labels)) * scale / count";
+  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, FloatTensor:$log_sum_exp, FloatTensor:$count,
+                       F64Attr:$scale);
   let results = (outs FloatTensor:$dlogits);
   let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

@@ -191,9 +191,10 @@ LogicalResult BiasGradOp::verify() {
 LogicalResult SoftmaxCrossEntropyGradOp::verify() {
   if (getDlogits().getType() != getLogits().getType() || !isMatrix(getLogits()) ||
       elementCount(getLabels()) != tensorOf(getLogits()).getDimSize(0) ||
-      elementCount(getLogSumExp()) != tensorOf(getLogits()).getDimSize(0)) {
+      elementCount(getLogSumExp()) != tensorOf(getLogits()).getDimSize(0) || elementCount(getCount()) != 1) {
     return emitOpError(
-        "needs logits and gradient [rows, classes], and one label and one log-sum-exp per row");
+        "needs logits and gradient [rows, classes], one label and one log-sum-exp per row, and "
+        "one count");
   }
   return success();
 }

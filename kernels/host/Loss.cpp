@@ -42,52 +42,71 @@ struct CrossEntropyRow {
 };
 
 /// A NaN in the row, or nothing but -infinity, gives NaNs, as in PyTorch. So does a label that is not a
-/// column.
-CrossEntropyRow crossEntropyRow(const float *row, std::int64_t columns, std::int32_t label) {
+/// column. `smoothing`: this share of the target is spread over all columns.
+template <typename T>
+CrossEntropyRow crossEntropyRow(const T *row, std::int64_t columns, std::int32_t label, float smoothing) {
   const float most = largestOf(row, columns);
-  Vec16 sum{};
+  Vec16 sum{}, distances{};
   eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
-    sum = sum + fill(exp(read(row + i, lanes) - most), Vec16{}, lanes);
+    const Vec16 distance = read(row + i, lanes) - most;
+    sum = sum + fill(exp(distance), Vec16{}, lanes);
+    distances = distances + fill(distance, Vec16{}, lanes);
   });
   const float logSum = log(splat(sumLanes(sum)))[0];
   const bool known = label >= 0 && label < columns;
-  return {known ? logSum - (row[label] - most) : __builtin_nanf(""), most + logSum};
+  float distance = known ? readOne(row + label) - most : __builtin_nanf("");
+  if (smoothing != 0.0f)
+    distance = (1.0f - smoothing) * distance + smoothing * (sumLanes(distances) / float(columns));
+  return {logSum - distance, most + logSum};
 }
 
+template <typename T>
 void softmaxCrossEntropy(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
-  const float *const logits = static_cast<const float *>(operands[0]);
+  const T *const logits = static_cast<const T *>(operands[0]);
   const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
-  float *const loss = static_cast<float *>(operands[3]), *const logSumExp = static_cast<float *>(operands[4]);
-  float *const losses = static_cast<float *>(workspace);
-  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
+  float *const logSumExp = static_cast<float *>(operands[4]), *const losses = static_cast<float *>(workspace);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), ignored = call.integers[0];
+  const float smoothing = float(call.reals[1]);
   runRows(runner, rows, columns, [&](std::int64_t row) {
-    const CrossEntropyRow result = crossEntropyRow(logits + row * columns, columns, labels[row]);
+    const CrossEntropyRow result = crossEntropyRow(logits + row * columns, columns, labels[row], smoothing);
     losses[row] = result.loss;
     logSumExp[row] = result.logSumExp;
   });
-  const std::int64_t valid = validRows(operands[2], rows);
+  // At most `rows` samples, of up to `rows` rows each: no overflow.
+  const std::int64_t valid = least(rows, validRows(operands[2], rows) * least(rows, call.integers[2]));
   double sum = 0;
+  std::int64_t count = 0;
   for (std::int64_t row = 0; row < valid; ++row)
-    sum += double(losses[row]);
-  *loss = valid == 0 ? 0.0f : float(sum / double(valid));
+    if (labels[row] != ignored) {
+      sum += double(losses[row]);
+      ++count;
+    }
+  *static_cast<float *>(operands[3]) = count == 0 ? 0.0f : float(sum / double(count));
+  *static_cast<float *>(operands[5]) = float(count);
 }
 
+template <typename T>
 void softmaxCrossEntropyGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
-  const float *const logits = static_cast<const float *>(operands[0]);
+  const T *const logits = static_cast<const T *>(operands[0]);
   const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
   const float *const logSumExp = static_cast<const float *>(operands[2]);
-  float *const dlogits = static_cast<float *>(operands[3]);
-  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
-  const float scale = float(call.reals[0]);
+  T *const dlogits = static_cast<T *>(operands[4]);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), ignored = call.integers[1];
+  const float count = *static_cast<const float *>(operands[3]);
+  const float scale = count > 0.0f ? float(call.reals[0] / double(count)) : 0.0f;
+  const float smoothing = float(call.reals[2]), ofEach = float(call.reals[2] / double(columns));
   runRows(runner, rows, columns, [&](std::int64_t row) {
     const std::int32_t label = labels[row];
-    const bool known = label >= 0 && label < columns;
+    const bool known = label >= 0 && label < columns, skip = label == ignored;
     const float subtrahend = known ? logSumExp[row] : __builtin_nanf("");
     eachVector({row * columns, (row + 1) * columns}, [&](std::int64_t i, auto lanes) {
       const std::int64_t lane = row * columns + label - i; // of the label
-      const Vec16 one =
-          kLaneNumbers == std::int32_t(lane < 0 || lane > kLanes ? -1 : lane) ? splat(1.0f) : Vec16{};
-      write(dlogits + i, (exp(read(logits + i, lanes) - subtrahend) - one) * scale, lanes);
+      const Vec16 target =
+          (kLaneNumbers == std::int32_t(lane < 0 || lane > kLanes ? -1 : lane) ? splat(1.0f - smoothing)
+                                                                               : Vec16{}) +
+          ofEach;
+      const Vec16 gradient = (exp(read(logits + i, lanes) - subtrahend) - target) * scale;
+      write(dlogits + i, skip ? Vec16{} : gradient, lanes);
     });
   });
 }
@@ -204,14 +223,15 @@ void meanLoss(const Call &call, void *const *operands, void *, TileRunner &) {
   *static_cast<double *>(operands[1]) = sum / double(call.elements(0));
 }
 
-const HostKernel kKernels[] = {{"softmax_cross_entropy", 1, softmaxCrossEntropy},
-                               {"softmax_cross_entropy_grad", 1, softmaxCrossEntropyGrad},
-                               STAGEWRIGHT_FOR_ELEMENTS("mse_loss", 1, mseLoss),
-                               STAGEWRIGHT_FOR_ELEMENTS("mse_loss_grad", 1, mseLossGrad),
-                               STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits", 1, bceWithLogits),
-                               STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits_grad", 1, bceWithLogitsGrad),
-                               STAGEWRIGHT_FOR_ELEMENTS("count_correct", 1, countCorrect),
-                               {"mean_loss", 1, meanLoss}};
+const HostKernel kKernels[] = {
+    STAGEWRIGHT_FOR_ELEMENTS("softmax_cross_entropy", 1, softmaxCrossEntropy),
+    STAGEWRIGHT_FOR_ELEMENTS("softmax_cross_entropy_grad", 1, softmaxCrossEntropyGrad),
+    STAGEWRIGHT_FOR_ELEMENTS("mse_loss", 1, mseLoss),
+    STAGEWRIGHT_FOR_ELEMENTS("mse_loss_grad", 1, mseLossGrad),
+    STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits", 1, bceWithLogits),
+    STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits_grad", 1, bceWithLogitsGrad),
+    STAGEWRIGHT_FOR_ELEMENTS("count_correct", 1, countCorrect),
+    {"mean_loss", 1, meanLoss}};
 
 } // namespace
 

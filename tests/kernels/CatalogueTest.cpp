@@ -76,7 +76,7 @@ TEST(Catalogue, ShapesThatFit) {
       {"relu", {{}, {}}},
       {"gelu_grad", {{2, 3, 4}, {2, 3, 4}, {2, 3, 4}}},
       {"copy", {{16, 28, 28}, {16, 784}}},
-      {"softmax_cross_entropy", {{16, 10}, {16}, {1}, {1}, {16}}},
+      {"softmax_cross_entropy", {{16, 10}, {16}, {1}, {1}, {16}, {1}}},
       {"mse_loss", {{4, 2, 3}, {4, 2, 3}, {1}, {1}}},
       {"mse_loss", {{4}, {4}, {1}, {1}}},
       {"gradient_norm_partials", {{16385}, {2}}},

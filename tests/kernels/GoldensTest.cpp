@@ -27,6 +27,12 @@ struct ActivationGolden {
   std::vector<double> result, gradient;
 };
 
+struct CrossEntropyGolden {
+  std::vector<catalogue::Attribute> attributes;
+  double loss;
+  std::vector<double> gradient;
+};
+
 #include "Goldens.inc"
 
 /// An operand that holds `values`.
@@ -112,12 +118,17 @@ TEST(Goldens, BinaryCrossEntropyFollowsTorch) {
 }
 
 TEST(Goldens, CrossEntropyFollowsTorch) {
-  const std::vector<Shape> forward = {{3, 4}, {3}, {1}, {1}, {3}}, backward = {{3, 4}, {3}, {3}, {3, 4}};
-  const auto out = run("softmax_cross_entropy", {}, {kLogits, kLabels, {3}, {0}, {0, 0, 0}}, forward);
-  EXPECT_NEAR(out[3].at(0), kCrossEntropy, 2e-7);
-  const auto grad = run("softmax_cross_entropy_grad", {{"scale", 1.0 / 3}},
-                        {kLogits, kLabels, out[4].values(), std::vector<double>(12)}, backward);
-  expectClose(grad[3].values(), kLogitsGrad, 1e-6, "softmax_cross_entropy_grad");
+  const std::vector<Shape> forward = {{3, 4}, {3}, {1}, {1}, {3}, {1}},
+                           backward = {{3, 4}, {3}, {3}, {1}, {3, 4}};
+  for (const CrossEntropyGolden &golden : kCrossEntropies) {
+    const auto out = run("softmax_cross_entropy", golden.attributes,
+                         {kLogits, kLabels, {3}, {0}, {0, 0, 0}, {0}}, forward);
+    EXPECT_NEAR(out[3].at(0), golden.loss, 3e-7 * golden.loss);
+    const auto grad =
+        run("softmax_cross_entropy_grad", golden.attributes,
+            {kLogits, kLabels, out[4].values(), out[5].values(), std::vector<double>(12)}, backward);
+    expectClose(grad[4].values(), golden.gradient, 1e-6, "softmax_cross_entropy_grad");
+  }
 }
 
 } // namespace

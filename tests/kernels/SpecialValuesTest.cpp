@@ -68,7 +68,7 @@ TEST_P(SpecialValues, CrossEntropyOfExtremeRows) {
   const std::vector<double> logits = {1,     kNaN, 2, kInf,  0,     0, -kInf, -kInf,
                                       -kInf, 1e30, 0, -1e30, -kInf, 5, 5};
   const auto out =
-      run(caseOf("softmax_cross_entropy", {{5, 3}, {5}, {1}, {1}, {5}}, {logits, {0, 0, 0, 0, 1}, {5}}));
+      run(caseOf("softmax_cross_entropy", {{5, 3}, {5}, {1}, {1}, {5}, {1}}, {logits, {0, 0, 0, 0, 1}, {5}}));
   const std::vector<double> sums = out[4].values();
   EXPECT_TRUE(std::isnan(sums[0]) && std::isnan(sums[1]) && std::isnan(sums[2]));
   EXPECT_EQ(float(sums[3]), 1e30f);
@@ -78,18 +78,18 @@ TEST_P(SpecialValues, CrossEntropyOfExtremeRows) {
 
 TEST_P(SpecialValues, CrossEntropyOfLargeLogitsKeepsItsDigits) {
   const auto out =
-      run(caseOf("softmax_cross_entropy", {{1, 2}, {1}, {1}, {1}, {1}}, {{10000, 9999}, {0}, {1}}));
+      run(caseOf("softmax_cross_entropy", {{1, 2}, {1}, {1}, {1}, {1}, {1}}, {{10000, 9999}, {0}, {1}}));
   EXPECT_NEAR(out[3].at(0), std::log1p(std::exp(-1.0)), 1e-7);
 }
 
 TEST_P(SpecialValues, ALabelThatIsNoColumnGivesNaN) {
   for (double label : {-1.0, 3.0, 2147483647.0, -2147483648.0}) {
-    const auto forward = run(
-        caseOf("softmax_cross_entropy", {{2, 3}, {2}, {1}, {1}, {2}}, {{1, 2, 3, 4, 5, 6}, {0, label}, {2}}));
+    const auto forward = run(caseOf("softmax_cross_entropy", {{2, 3}, {2}, {1}, {1}, {2}, {1}},
+                                    {{1, 2, 3, 4, 5, 6}, {0, label}, {2}}));
     EXPECT_TRUE(std::isnan(forward[3].at(0)));
     EXPECT_NEAR(forward[4].at(1), 6.40760596, 1e-5);
-    const auto grad = run(caseOf("softmax_cross_entropy_grad", {{2, 3}, {2}, {2}, {2, 3}},
-                                 {{1, 2, 3, 4, 5, 6}, {0, label}, {3.4, 6.4}}))[3];
+    const auto grad = run(caseOf("softmax_cross_entropy_grad", {{2, 3}, {2}, {2}, {1}, {2, 3}},
+                                 {{1, 2, 3, 4, 5, 6}, {0, label}, {3.4, 6.4}, {2}}))[4];
     for (int i = 0; i < 6; ++i)
       EXPECT_EQ(std::isnan(grad.at(i)), i >= 3);
     EXPECT_EQ(
@@ -101,9 +101,10 @@ TEST_P(SpecialValues, ALabelThatIsNoColumnGivesNaN) {
 TEST_P(SpecialValues, RowsBeyondTheValidOnesDoNotCount) {
   const std::vector<double> logits = {3, 0, 0, kNaN}, target = {1, 1, 1, 1};
   for (const auto &[valid, mean] : {std::pair{-5, 0.0}, {0, 0.0}, {1, std::log1p(std::exp(-3.0))}}) {
-    const auto out = run(
-        caseOf("softmax_cross_entropy", {{2, 2}, {2}, {1}, {1}, {2}}, {logits, {0, -7}, {double(valid)}}));
+    const auto out = run(caseOf("softmax_cross_entropy", {{2, 2}, {2}, {1}, {1}, {2}, {1}},
+                                {logits, {0, -7}, {double(valid)}}));
     EXPECT_NEAR(out[3].at(0), mean, 1e-6) << valid;
+    EXPECT_EQ(out[5].at(0), std::max(valid, 0));
     EXPECT_EQ(
         run(caseOf("count_correct", {{2, 2}, {2}, {1}, {1}}, {logits, {0, 1}, {double(valid)}}))[3].at(0),
         std::max(valid, 0));
@@ -114,6 +115,24 @@ TEST_P(SpecialValues, RowsBeyondTheValidOnesDoNotCount) {
   // More than there are: all of them.
   const auto all = run(caseOf("mse_loss", {{2, 2}, {2, 2}, {1}, {1}}, {target, {1, 1, 1, 3}, {2147483647}}));
   EXPECT_EQ(all[3].at(0), 1);
+}
+
+/// Not even their NaNs; and when no row counts, the loss and the gradient are zero.
+TEST_P(SpecialValues, IgnoredRowsDoNotCount) {
+  const std::vector<Shape> forward = {{2, 2}, {2}, {1}, {1}, {2}, {1}},
+                           backward = {{2, 2}, {2}, {2}, {1}, {2, 2}};
+  const std::vector<double> logits = {3, 0, 0, kNaN};
+  const auto one = run(caseOf("softmax_cross_entropy", forward, {logits, {0, -100}, {2}}));
+  EXPECT_NEAR(one[3].at(0), std::log1p(std::exp(-3.0)), 1e-6);
+  EXPECT_EQ(one[5].at(0), 1);
+  const auto grad = run(caseOf("softmax_cross_entropy_grad", backward,
+                               {logits, {0, -100}, one[4].values(), one[5].values()}))[4];
+  EXPECT_NEAR(grad.at(1), 1 / (1 + std::exp(3.0)), 1e-6);
+  EXPECT_EQ(grad.at(2), 0);
+  EXPECT_EQ(grad.at(3), 0);
+  const auto none = run(caseOf("softmax_cross_entropy", forward, {logits, {-100, -100}, {2}}));
+  EXPECT_EQ(none[3].at(0), 0);
+  EXPECT_EQ(none[5].at(0), 0);
 }
 
 TEST_P(SpecialValues, BinaryCrossEntropyOfANaNIsOne) {

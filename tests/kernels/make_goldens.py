@@ -82,10 +82,15 @@ print(f'const std::vector<double> kBceInputs = {row(x.tolist())}, kBceTargets = 
 print(f'const std::vector<double> kBceGrad = {row(x.grad.tolist())};')
 print(f'constexpr double kBce = {loss.item()!r};')
 
-logits = torch.tensor([[1.0, -2.0, 0.5, 3.0], [100.0, 99.0, -100.0, 0.0], [0.1, 0.2, 0.3, 0.4]], requires_grad=True)
-labels = torch.tensor([3, 1, 0])
-loss = F.cross_entropy(logits, labels)
-loss.backward()
-print(f'const std::vector<double> kLogits = {row(logits.flatten().tolist())}, kLabels = {row(labels.tolist())};')
-print(f'const std::vector<double> kLogitsGrad = {row(logits.grad.flatten().tolist())};')
-print(f'constexpr double kCrossEntropy = {loss.item()!r};')
+LOGITS = [[1.0, -2.0, 0.5, 3.0], [100.0, 99.0, -100.0, 0.0], [0.1, 0.2, 0.3, 0.4]]
+LABELS = [3, 1, 0]
+print(f'const std::vector<double> kLogits = {row(torch.tensor(LOGITS).flatten().tolist())}, kLabels = {row(LABELS)};')
+print('// attributes, loss, gradient')
+print('const CrossEntropyGolden kCrossEntropies[] = {')
+for options in ({}, {'label_smoothing': 0.1}, {'ignore_index': 1}, {'ignore_index': 0, 'label_smoothing': 0.25}):
+    logits = torch.tensor(LOGITS, requires_grad=True)
+    loss = F.cross_entropy(logits, torch.tensor(LABELS), **options)
+    loss.backward()
+    attributes = ', '.join((integer if k == 'ignore_index' else real)(k, v) for k, v in options.items())
+    print(f'    {{{{{attributes}}}, {loss.item()!r},\n     {row(logits.grad.flatten().tolist())}}},')
+print('};')

@@ -10,12 +10,12 @@
 // CHECK: layer.linear_weight_grad
 // CHECK: layer.bias_grad
 // CHECK: plan.function evaluate
-// Stage 1: the seed is 1 / (4 rows x 2 micro-batches); accuracy is counted in evaluation only.
+// Stage 1: the seed is 1 / 2 micro-batches; accuracy is counted in evaluation only.
 // CHECK: plan.stage 1
 // CHECK: plan.function forward
 // CHECK-NOT: layer.count_correct
 // CHECK: plan.function backward_input
-// CHECK: layer.softmax_cross_entropy_grad {{.*}} scale(1.250000e-01)
+// CHECK: layer.softmax_cross_entropy_grad {{.*}} scale(5.000000e-01)
 // CHECK: layer.linear_input_grad
 // CHECK: plan.return {{.*}} : tensor<4x5xf32>, tensor<4x3xf32>
 // CHECK: plan.function backward_weight([#plan.value<saved, "/loss/softmax_cross_entropy_grad">, #plan.value<receive, "relu">, #plan.value<accumulator, "fc2.weight">])

@@ -186,6 +186,7 @@ void StagePlanner::loss() {
   const int validRows = addValue("valid_rows", {1}, TaskKind::Forward, Inputs, DType::I32);
   binding(-1, validRows, {1});
   logSumExp = addValue("log_sum_exp", {m}, TaskKind::Forward);
+  lossRows = addValue("count", {1}, TaskKind::Forward);
   const int losses = addValue("losses", {1}, TaskKind::Forward, Scalars);
   const int correct = addValue("correct", {1}, TaskKind::Forward, Scalars, DType::I64);
   values[losses].place = plan.scalars.losses;
@@ -193,7 +194,7 @@ void StagePlanner::loss() {
   for (const ProgramKind program : {ProgramKind::Forward, ProgramKind::Evaluate}) {
     emit(program, "softmax_cross_entropy",
          {use(output, program), use(labels, program), use(validRows, program), use(losses, program),
-          use(logSumExp, program)});
+          use(logSumExp, program), use(lossRows, program)});
   }
   emit(ProgramKind::Evaluate, "count_correct",
        {use(output, ProgramKind::Evaluate), use(labels, ProgramKind::Evaluate),
@@ -212,8 +213,8 @@ void StagePlanner::backward() {
   if (lastStage()) {
     gradient = addValue("gradient of logits", {m, c.classes}, TaskKind::BackwardInput);
     emit(I, "softmax_cross_entropy_grad",
-         {use(output, I), use(labels, I), use(logSumExp, I), use(gradient, I)}, -1,
-         {{"scale", 1.0 / static_cast<double>(m * c.microBatches)}});
+         {use(output, I), use(labels, I), use(logSumExp, I), use(lossRows, I), use(gradient, I)}, -1,
+         {{"scale", 1.0 / static_cast<double>(c.microBatches)}});
   } else {
     gradient = addValue("gradient of output", values[output].shape, TaskKind::ReceiveBackward);
     transfer(TaskKind::ReceiveBackward, stage + 1, gradient);

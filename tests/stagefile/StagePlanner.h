@@ -101,7 +101,7 @@ private:
   std::uint64_t arenaBytes[Arenas] = {};
   // Values as they flow through the stage; -1: none.
   int blockInput[4] = {-1, -1, -1, -1};
-  int output = -1, labels = -1, logSumExp = -1;
+  int output = -1, labels = -1, logSumExp = -1, lossRows = -1;
 };
 
 } // namespace stagewright::stagefile

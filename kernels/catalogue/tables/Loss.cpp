@@ -4,16 +4,40 @@
 
 namespace stagewright::catalogue {
 
+namespace {
+
+Result<void> checkSmoothing(std::string_view kernel, std::span<const Attribute> attributes) {
+  const double smoothing = floatAttribute(*find(kernel, 1), attributes, "label_smoothing");
+  if (smoothing < 0 || smoothing > 1)
+    return userError("kernel " + std::string(kernel), "label_smoothing is not between 0 and 1");
+  return {};
+}
+
+Result<void> checkCrossEntropy(std::span<const Shape>, std::span<const Attribute> attributes) {
+  if (integerAttribute(*find("softmax_cross_entropy", 1), attributes, "rows_per_sample") < 1)
+    return userError("kernel softmax_cross_entropy", "rows_per_sample is not at least 1");
+  return checkSmoothing("softmax_cross_entropy", attributes);
+}
+
+Result<void> checkCrossEntropyGrad(std::span<const Shape>, std::span<const Attribute> attributes) {
+  return checkSmoothing("softmax_cross_entropy_grad", attributes);
+}
+
+} // namespace
+
 std::vector<Kernel> lossKernels() {
-  const AttributeRule scale{"scale", 1.0};
+  const AttributeRule scale{"scale", 1.0}, smoothing{"label_smoothing", 0.0};
+  const AttributeRule ignoreIndex{"ignore_index", std::int64_t(-100)};
   return {
       // Losses are means over the first `valid_rows` rows; 0 rows give 0. log_sum_exp has all rows.
-      entry<"softmax_cross_entropy",
-            "logits f32[M,C] R, labels i32[M] R, valid_rows i32[1] R, loss f32[1] W, "
-            "log_sum_exp f32[M] W">({}, {}, rowResults),
-      entry<"softmax_cross_entropy_grad",
-            "logits f32[M,C] R, labels i32[M] R, log_sum_exp f32[M] R, dlogits f32[M,C] W">({scale},
-                                                                                            {{0, 3}}),
+      // A sample has rows_per_sample rows (tokens). Rows whose label is ignore_index do not count; `count` is
+      // how many do, and the gradient is that of the mean over them, times scale.
+      entry<"softmax_cross_entropy", "logits T[M,C] R, labels i32[M] R, valid_rows i32[1] R, loss f32[1] W, "
+                                     "log_sum_exp f32[M] W, count f32[1] W">(
+          {ignoreIndex, smoothing, {"rows_per_sample", std::int64_t(1)}}, {}, rowResults, checkCrossEntropy),
+      entry<"softmax_cross_entropy_grad", "logits T[M,C] R, labels i32[M] R, log_sum_exp f32[M] R, "
+                                          "count f32[1] R, dlogits T[M,C] W">(
+          {scale, ignoreIndex, smoothing}, {{0, 4}}, nullptr, checkCrossEntropyGrad),
       entry<"mse_loss", "x T[M,X...] R, target f32[M,X...] R, valid_rows i32[1] R, loss f32[1] W">(
           {}, {}, granuleResults),
       entry<"mse_loss_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W">({scale}),

@@ -25,23 +25,40 @@ std::size_t labelIndex(const Values &v, std::int64_t row) {
   return std::size_t(row * v.size(0, 1) + std::int64_t(v[1][std::size_t(row)]));
 }
 
+/// Rows that count: those of the valid samples whose label is not ignored.
+bool counts(const Values &v, std::int64_t row) {
+  return row < std::int64_t(v.scalar(2)) * v.integer("rows_per_sample") &&
+         std::int64_t(v[1][std::size_t(row)]) != v.integer("ignore_index");
+}
+
+/// torch.nn.functional.cross_entropy: the target is (1 - smoothing) onehot(label) + smoothing / columns.
 void softmaxCrossEntropy(const Values &v) {
-  const std::int64_t valid = std::int64_t(v.scalar(2));
-  double sum = 0;
+  const std::int64_t columns = v.size(0, 1);
+  const double smoothing = v.real("label_smoothing");
+  double sum = 0, count = 0;
   for (std::int64_t row = 0; row < v.size(0, 0); ++row) {
-    v[4][std::size_t(row)] = logSumExp(v, row);
-    if (row < valid)
-      sum += v[4][std::size_t(row)] - v[0][labelIndex(v, row)];
+    const double logSum = v[4][std::size_t(row)] = logSumExp(v, row);
+    if (!counts(v, row))
+      continue;
+    const auto begin = v[0].begin() + row * columns;
+    sum += logSum - (1 - smoothing) * v[0][labelIndex(v, row)] -
+           smoothing * std::reduce(begin, begin + columns) / double(columns);
+    ++count;
   }
-  v[3][0] = valid ? sum / double(valid) : 0;
+  v[3][0] = count > 0 ? sum / count : 0;
+  v[5][0] = count;
 }
 
 void softmaxCrossEntropyGrad(const Values &v) {
   const std::int64_t columns = v.size(0, 1);
-  for (std::size_t i = 0; i < v[0].size(); ++i)
-    v[3][i] = std::exp(v[0][i] - v[2][i / std::size_t(columns)]) * v.real("scale");
-  for (std::int64_t row = 0; row < v.size(0, 0); ++row)
-    v[3][labelIndex(v, row)] -= v.real("scale");
+  const double smoothing = v.real("label_smoothing");
+  for (std::size_t i = 0; i < v[0].size(); ++i) {
+    const std::size_t row = i / std::size_t(columns);
+    const bool isLabel = labelIndex(v, std::int64_t(row)) == i;
+    const double target = (isLabel ? 1 - smoothing : 0) + smoothing / double(columns);
+    const bool ignored = std::int64_t(v[1][row]) == v.integer("ignore_index") || v.scalar(3) == 0;
+    v[4][i] = ignored ? 0 : (std::exp(v[0][i] - v[2][row]) - target) * v.real("scale") / v.scalar(3);
+  }
 }
 
 void bceWithLogits(const Values &v) {

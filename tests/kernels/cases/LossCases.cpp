@@ -1,25 +1,54 @@
 #include "CaseBuilding.h"
 
+#include <algorithm>
+
 namespace stagewright::kernels {
 
 namespace {
 
-Cases crossEntropyCases(std::string_view name) {
-  Cases out = rowCases(name, [](auto m, auto c) { return std::vector<Shape>{{m, c}, {m}, {1}, {1}, {m}}; });
-  for (KernelCase &one : out)
-    one.absolute = one.relative = 1e-6;
+/// Of each call a plain one, one with a smoothed target, and one that ignores about a third of the rows.
+Cases withVariants(const Cases &plain, const std::function<void(KernelCase &, int)> &change) {
+  Cases out;
+  for (int variant : {0, 1, 2})
+    for (KernelCase one : plain) {
+      if (variant == 1)
+        one.instance.attributes.push_back({"label_smoothing", 0.1});
+      if (variant == 2) {
+        one.instance.attributes.push_back({"ignore_index", std::int64_t(7)});
+        const std::int64_t columns = one.instance.shapes[0][1];
+        fill(one.operands[1], [columns] { return integer(0, 2) ? double(integer(0, columns - 1)) : 7.0; });
+      }
+      change(one, variant);
+      out.push_back(std::move(one));
+    }
   return out;
 }
 
+Cases crossEntropyCases(std::string_view name) {
+  const Cases plain = rowCases(name, [](auto m, auto c) {
+    return std::vector<Shape>{{m, c}, {m}, {1}, {1}, {m}, {1}};
+  });
+  return withVariants(plain, [](KernelCase &one, int variant) {
+    one.absolute = one.relative = 1e-6;
+    if (variant != 2)
+      return;
+    // Samples of two rows; too many for the call are all of them.
+    one.instance.attributes.push_back({"rows_per_sample", std::int64_t(2)});
+    one.operands[2].set(0, std::min(one.operands[2].at(0), double((one.operands[1].elements + 1) / 2)));
+  });
+}
+
 Cases crossEntropyGradCases(std::string_view name) {
-  Cases out = rowCases(name, [](auto m, auto c) { return std::vector<Shape>{{m, c}, {m}, {m}, {m, c}}; });
-  for (KernelCase &one : out) {
+  const Cases plain = rowCases(name, [](auto m, auto c) {
+    return std::vector<Shape>{{m, c}, {m}, {m}, {1}, {m, c}};
+  });
+  return withVariants(plain, [](KernelCase &one, int variant) {
     fill(one.operands[2], [] { return uniform(5, 7); });
-    one.instance.attributes = {{"scale", 0.0625}};
-    one.absolute = 1e-7;
+    one.operands[3].set(0, one.operands[1].elements == 33 ? 0.0 : double(integer(1, 100)));
+    one.instance.attributes.push_back({"scale", variant == 1 ? -3.5 : 0.0625});
+    one.absolute = variant == 1 ? 1e-6 : 1e-7;
     one.relative = 2e-6; // exp of a difference of up to 12
-  }
-  return out;
+  });
 }
 
 Cases mseCases(std::string_view name) {

@@ -12,13 +12,17 @@ TEST(Gradient, SoftmaxCrossEntropy) {
   const std::int64_t rows = 6, columns = 5;
   const Shape logits{rows, columns}, labels{rows};
   const Vector x = randomVector(rows * columns, -2, 2), label = {0, 4, 2, 2, 1, 3};
-  const auto run = [&](const Vector &at) {
-    return call("softmax_cross_entropy", {logits, labels, {1}, {1}, labels},
-                {at, label, {double(rows)}, {}, {}});
-  };
-  const Vector dx = call("softmax_cross_entropy_grad", {logits, labels, labels, logits},
-                         {x, label, run(x)[4], {}}, {{"scale", 1.0 / double(rows)}})[3];
-  expectGradient(dx, x, [&](const Vector &at) { return run(at)[3][0]; });
+  for (const std::vector<Attribute> &attributes :
+       {std::vector<Attribute>{}, {{"label_smoothing", 0.2}, {"ignore_index", std::int64_t(2)}}}) {
+    const auto run = [&](const Vector &at) {
+      return call("softmax_cross_entropy", {logits, labels, {1}, {1}, labels, {1}},
+                  {at, label, {double(rows)}, {}, {}, {}}, attributes);
+    };
+    const ReferenceOperands forward = run(x);
+    const Vector dx = call("softmax_cross_entropy_grad", {logits, labels, labels, {1}, logits},
+                           {x, label, forward[4], forward[5], {}}, attributes)[4];
+    expectGradient(dx, x, [&](const Vector &at) { return run(at)[3][0]; });
+  }
 }
 
 TEST(Gradient, BinaryCrossEntropy) {
