@@ -13,7 +13,12 @@ static Result<Value> crossEntropy(LayerContext &loss) {
                          "end the layers with a Linear to the number of classes; give the label shape [] and "
                          "dtype i32");
   }
-  return loss.make<layer::SoftmaxCrossEntropyOp>(loss.inputs[0], loss.inputs[1], loss.inputs[2]).getLoss();
+  constexpr int64_t kIgnoreIndex = -100, kRowsPerSample = 1; // PyTorch's default
+  const llvm::APFloat smoothing(0.0);
+  return loss
+      .make<layer::SoftmaxCrossEntropyOp>(loss.inputs[0], loss.inputs[1], loss.inputs[2], kIgnoreIndex,
+                                          smoothing, kRowsPerSample)
+      .getLoss();
 }
 
 static Result<Value> meanSquaredError(LayerContext &loss) {

@@ -59,10 +59,11 @@ void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getLogits())) {
     return;
   }
-  gradients.setGradient(getLogits(), SoftmaxCrossEntropyGradOp::create(
-                                         gradients.builder, getLoc(), getLogits().getType(), getLogits(),
-                                         getLabels(), getLogSumExp(), getCount(),
-                                         gradients.builder.getF64FloatAttr(gradients.lossSeed())));
+  gradients.setGradient(
+      getLogits(), SoftmaxCrossEntropyGradOp::create(gradients.builder, getLoc(), getLogits().getType(),
+                                                     getLogits(), getLabels(), getLogSumExp(), getCount(),
+                                                     gradients.builder.getF64FloatAttr(gradients.lossSeed()),
+                                                     getIgnoreIndexAttr(), getLabelSmoothingAttr()));
 }
 
 void MseLossOp::buildInputGradients(GradientBuilder &gradients) {

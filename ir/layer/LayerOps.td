@@ -161,7 +161,9 @@ def Layer_SoftmaxCrossEntropyOp : Layer_KernelOp<"softmax_cross_entropy",
     [DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<Layer_Cost>,
      DeclareOpInterfaceMethods<Layer_Differentiable>]> {
   let summary = "Mean over the valid rows of -log softmax(logits)[label], each row's log-sum-exp, how many rows count";
-  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows);
+  let description = [{Rows whose label is `ignore_index` do not count. `rows_per_sample` rows belong to one sample.}];
+  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows, Int64Attr:$ignore_index,
+                       F64Attr:$label_smoothing, Int64Attr:$rows_per_sample);
   let results = (outs FloatTensor:$loss, FloatTensor:$log_sum_exp, FloatTensor:$count);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
@@ -255,7 +257,7 @@ def Layer_GeluGradOp : Layer_KernelOp<"gelu_grad", [SameOperandsAndResultType]> 
 def Layer_SoftmaxCrossEntropyGradOp : Layer_KernelOp<"softmax_cross_entropy_grad"> {
   let summary = "(softmax(logits) - onehot(labels)) * scale / count";
   let arguments = (ins FloatTensor:$logits, IntTensor:$labels, FloatTensor:$log_sum_exp, FloatTensor:$count,
-                       F64Attr:$scale);
+                       F64Attr:$scale, Int64Attr:$ignore_index, F64Attr:$label_smoothing);
   let results = (outs FloatTensor:$dlogits);
   let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

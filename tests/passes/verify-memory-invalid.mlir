@@ -33,9 +33,9 @@
 // CASE15: error: needs one layer.loss
 // RUN: sed '/plan.mesh/d' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE16
 // CASE16: error: needs one plan.mesh
-// RUN: sed 's/offsets \[0, 64\]/offsets [0]/' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE50
-// CASE50: error: gives 1 offsets for 2 local buffers
-// RUN: sed 's/offsets \[0, 64\]/offsets [0, 0]/' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE51
+// RUN: sed 's/offsets \[0, 64, 128\]/offsets [0]/' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE50
+// CASE50: error: gives 1 offsets for 3 local buffers
+// RUN: sed 's/offsets \[0, 64, 128\]/offsets [0, 0, 128]/' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE51
 // CASE51: error: has buffers outside their arena or over each other
-// RUN: sed 's/offsets \[0, 64\]/offsets [0, 640]/' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE52
+// RUN: sed 's/offsets \[0, 64, 128\]/offsets [0, 640, 128]/' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE52
 // CASE52: error: has buffers outside their arena or over each other
