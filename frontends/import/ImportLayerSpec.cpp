@@ -30,7 +30,11 @@ public:
       return declared.takeError();
     }
     for (const LayerSpec &layer : spec.layers) {
-      if (Result<void> built = importBlock(layer, {values.lookup(layer.inputs.front())}, false); !built) {
+      SmallVector<Value> read;
+      for (const std::string &name : layer.inputs) {
+        read.push_back(values.lookup(name));
+      }
+      if (Result<void> built = importBlock(layer, read, false); !built) {
         return built.takeError();
       }
     }
@@ -108,10 +112,6 @@ private:
 
   /// One layer, or the loss, as a block that reads these values.
   Result<void> importBlock(const LayerSpec &layer, SmallVector<Value> inputs, bool isLoss) {
-    LayerImporter import = layerImporters().lookup(layer.type);
-    if (!import) {
-      return bugError(layer.position.text(), "layer type " + layer.type + " is listed but not imported");
-    }
     const std::string name = isLoss ? kLossBlock : layer.name;
     // The location by which later passes know the block.
     Location location = NameLoc::get(builder.getStringAttr(name), at(layer.position));
@@ -122,9 +122,9 @@ private:
     }
     builder.setInsertionPointToEnd(inner.get());
     LayerContext context(builder, model, layer, isLoss, location, inner->getArguments());
-    Result<Value> value = import(context);
-    if (!value || context.failure()) {
-      return value ? *context.failure() : value.takeError();
+    Result<Value> value = importLayer(context, layer.type);
+    if (!value) {
+      return value.takeError();
     }
     ArrayRef<int64_t> shape = cast<RankedTensorType>((*value).getType()).getShape();
     if (std::string reason = beyondLimits(shape); !reason.empty()) {

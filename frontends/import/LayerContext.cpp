@@ -28,12 +28,29 @@ std::string beyondLimits(ArrayRef<int64_t> shape) {
 }
 
 Error LayerContext::mismatch(const std::string &what, std::string advice) const {
-  std::string who = isLoss ? "the loss " + spec.type : "layer " + spec.name + " (" + spec.type + ")";
+  std::string who = isLoss ? "the loss " + spec.type : "layer " + path + " (" + spec.type + ")";
   return userError(placeOf(spec.position, who), who + " " + what, std::move(advice));
 }
 
+Value LayerContext::reshape(Value x, ArrayRef<int64_t> shape) {
+  auto type = cast<RankedTensorType>(x.getType());
+  if (type.getShape() == shape) {
+    return x;
+  }
+  return make<layer::ReshapeOp>(RankedTensorType::get(shape, type.getElementType()), x);
+}
+
+Value LayerContext::asRows(Value x, unsigned dimensions) {
+  ArrayRef<int64_t> shape = shapeOf(x);
+  int64_t columns = 1;
+  for (int64_t size : shape.take_back(dimensions)) {
+    columns *= size;
+  }
+  return reshape(x, {layer::elementCount(x) / columns, columns});
+}
+
 Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializer initializer) {
-  std::string fullName = spec.name + "." + name.str();
+  std::string fullName = path + "." + name.str();
   RankedTensorType type = f32(shape);
   std::string reason = beyondLimits(shape);
   if (!error && !reason.empty()) {
@@ -49,7 +66,7 @@ Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializ
   {
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(model);
-    make<layer::ParameterOp>(builder.getStringAttr(fullName), builder.getStringAttr(spec.name),
+    make<layer::ParameterOp>(builder.getStringAttr(fullName), builder.getStringAttr(block),
                              TypeAttr::get(type), builder.getStringAttr(initializer.kind),
                              builder.getF64FloatAttr(initializer.bound),
                              builder.getF64FloatAttr(initializer.value));

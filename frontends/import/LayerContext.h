@@ -33,11 +33,17 @@ public:
   /// a loss reads the last layer, the label and the count of valid rows.
   LayerContext(mlir::OpBuilder &builder, layer::ModelOp model, const LayerSpec &spec, bool isLoss,
                mlir::Location location, mlir::ValueRange inputs)
-      : builder(builder), location(location), inputs(inputs), model(model), spec(spec), isLoss(isLoss) {}
+      : builder(builder), location(location), inputs(inputs), isLoss(isLoss), model(model), spec(spec),
+        block(spec.name), path(spec.name) {}
+  /// A layer of a Sequential.
+  LayerContext(const LayerContext &outer, const LayerSpec &spec, mlir::ValueRange inputs)
+      : builder(outer.builder), location(outer.location), inputs(inputs), isLoss(false), model(outer.model),
+        spec(spec), block(outer.block), path(outer.path + "." + spec.name) {}
 
   mlir::OpBuilder &builder;
   const mlir::Location location;
   const llvm::SmallVector<mlir::Value> inputs;
+  const bool isLoss;
 
   /// An argument of the type's entry in layerTypes(): bool, int64_t, double, std::string or a list of
   /// int64_t.
@@ -46,7 +52,10 @@ public:
     return std::get<T>(spec.arguments.at(name).value);
   }
 
-  /// Declares the parameter "LAYER.name" (fp32) and reads it.
+  /// Of a Sequential.
+  const std::vector<LayerSpec> &layers() const { return spec.layers; }
+
+  /// Declares the parameter "LAYER.name" (fp32) and reads it; in a Sequential "SEQUENTIAL.LAYER.name".
   mlir::Value parameter(llvm::StringRef name, llvm::ArrayRef<std::int64_t> shape, Initializer initializer);
 
   template <typename Op, typename... Arguments>
@@ -57,6 +66,14 @@ public:
   mlir::RankedTensorType inputType(unsigned index = 0) const {
     return mlir::cast<mlir::RankedTensorType>(inputs[index].getType());
   }
+  /// x under another shape of as many elements.
+  mlir::Value reshape(mlir::Value x, llvm::ArrayRef<std::int64_t> shape);
+  /// x as a matrix whose columns are its last `dimensions` dimensions.
+  mlir::Value asRows(mlir::Value x, unsigned dimensions = 1);
+  static llvm::ArrayRef<std::int64_t> shapeOf(mlir::Value x) {
+    return mlir::cast<mlir::RankedTensorType>(x.getType()).getShape();
+  }
+
   mlir::RankedTensorType f32(llvm::ArrayRef<std::int64_t> shape) {
     return mlir::RankedTensorType::get(shape, builder.getF32Type());
   }
@@ -70,7 +87,7 @@ public:
 private:
   layer::ModelOp model;
   const LayerSpec &spec;
-  const bool isLoss;
+  const std::string block, path; ///< the LayerSpec of the list, and the names down to this layer
   std::optional<Error> error;
 };
 

@@ -16,9 +16,16 @@ using LayerImporters = llvm::StringMap<LayerImporter>;
 /// One entry per entry of layerTypes(); a test compares the two.
 const LayerImporters &layerImporters();
 
+/// Builds a layer of this type and returns its value.
+Result<mlir::Value> importLayer(LayerContext &layer, llvm::StringRef type);
+
 // One per family, each in the file of its name.
 void addLinear(LayerImporters &table);
 void addActivation(LayerImporters &table);
+void addArithmetic(LayerImporters &table);
+void addConvolution(LayerImporters &table);
+void addTransformer(LayerImporters &table);
+void addSequential(LayerImporters &table);
 void addShape(LayerImporters &table);
 void addLoss(LayerImporters &table);
 

@@ -28,7 +28,107 @@ static Result<Value> flatten(LayerContext &layer) {
   return layer.make<layer::ReshapeOp>(layer.f32(shape), layer.inputs[0]).getY();
 }
 
+/// torch.Tensor.reshape of a sample: the batch stays, one size may be -1.
+static Result<Value> reshape(LayerContext &layer) {
+  ArrayRef<int64_t> sizes = layer.inputType().getShape();
+  SmallVector<int64_t> shape = {sizes[0]};
+  llvm::append_range(shape, layer.argument<std::vector<int64_t>>("shape"));
+  int64_t known = 1, *open = nullptr;
+  bool isWrong = false;
+  for (int64_t &size : shape) {
+    if (size == -1) {
+      isWrong |= open != nullptr;
+      open = &size;
+    } else {
+      isWrong |= size == 0 || __builtin_mul_overflow(known, size, &known);
+    }
+  }
+  int64_t elements = layer::elementCount(layer.inputs[0]);
+  if (isWrong || known <= 0 || (open ? elements % known != 0 : elements != known)) {
+    return layer.mismatch("cannot give " + shapeText(sizes) + " the shape " +
+                              shapeText(layer.argument<std::vector<int64_t>>("shape")) + " per sample",
+                          "name the sizes of one sample, at most one of them -1");
+  }
+  if (open) {
+    *open = elements / known;
+  }
+  return layer.reshape(layer.inputs[0], shape);
+}
+
+static Result<Value> permute(LayerContext &layer) {
+  ArrayRef<int64_t> sizes = layer.inputType().getShape();
+  const auto &dims = layer.argument<std::vector<int64_t>>("dims");
+  SmallVector<int64_t> shape, sorted(dims.begin(), dims.end());
+  llvm::sort(sorted);
+  bool isPermutation = dims.size() == sizes.size();
+  for (size_t i = 0; isPermutation && i < dims.size(); ++i) {
+    isPermutation = sorted[i] == static_cast<int64_t>(i);
+  }
+  if (!isPermutation || dims[0] != 0) {
+    return layer.mismatch("cannot order the dimensions of " + shapeText(sizes) + " as " + shapeText(dims),
+                          "name every dimension once, the batch (0) first");
+  }
+  for (int64_t dim : dims) {
+    shape.push_back(sizes[dim]);
+  }
+  return layer.make<layer::PermuteOp>(layer.f32(shape), layer.inputs[0], ArrayRef<int64_t>(dims)).getY();
+}
+
+static Result<Value> concat(LayerContext &layer) {
+  int64_t rank = layer.inputType().getRank(), dim = layer.argument<int64_t>("dim");
+  dim = dim < 0 ? dim + rank : dim;
+  if (dim < 1 || dim >= rank) {
+    return layer.mismatch("cannot join along dimension " + std::to_string(layer.argument<int64_t>("dim")) +
+                              " of " + shapeText(layer.inputType().getShape()),
+                          "use a dimension between 1 and " + std::to_string(rank - 1));
+  }
+  Value joined = layer.inputs[0];
+  for (Value next : ArrayRef(layer.inputs).drop_front()) {
+    SmallVector<int64_t> shape(LayerContext::shapeOf(joined)), other(LayerContext::shapeOf(next));
+    bool fits = other.size() == shape.size();
+    for (size_t i = 0; fits && i < shape.size(); ++i) {
+      fits = static_cast<int64_t>(i) == dim || shape[i] == other[i];
+    }
+    if (!fits) {
+      return layer.mismatch("joins " + shapeText(shape) + " and " + shapeText(other) + " along dimension " +
+                                std::to_string(dim),
+                            "all other sizes must be equal");
+    }
+    shape[dim] += other[dim];
+    joined = layer.make<layer::ConcatOp>(layer.f32(shape), joined, next, dim);
+  }
+  return joined;
+}
+
+static Result<Value> mean(LayerContext &layer) {
+  ArrayRef<int64_t> sizes = layer.inputType().getShape();
+  auto rank = static_cast<int64_t>(sizes.size());
+  SmallVector<int64_t> ones(sizes), kept;
+  int64_t count = 1;
+  for (int64_t dim : layer.argument<std::vector<int64_t>>("dim")) {
+    int64_t at = dim < 0 ? dim + rank : dim;
+    if (at < 1 || at >= rank) {
+      return layer.mismatch("has no dimension " + std::to_string(dim) + " to average in " + shapeText(sizes),
+                            "use dimensions between 1 and " + std::to_string(rank - 1));
+    }
+    count *= ones[at];
+    ones[at] = 1;
+  }
+  for (int64_t i = 0; i < rank; ++i) {
+    if (layer.argument<bool>("keepdim") || ones[i] == sizes[i]) {
+      kept.push_back(ones[i]);
+    }
+  }
+  Value sum = layer.make<layer::ReduceSumOp>(layer.f32(ones), layer.inputs[0],
+                                             layer.builder.getF64FloatAttr(1 / static_cast<double>(count)));
+  return layer.reshape(sum, kept);
+}
+
 void addShape(LayerImporters &table) {
+  table["Reshape"] = reshape;
+  table["Permute"] = permute;
+  table["Concat"] = concat;
+  table["Mean"] = mean;
   table["Flatten"] = flatten;
 }
 

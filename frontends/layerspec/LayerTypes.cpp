@@ -35,12 +35,92 @@ static std::vector<LayerType> activationTypes() {
   return {
       {.name = "ReLU", .arguments = {flag("inplace", false)}},
       {.name = "Tanh"},
+      {.name = "Sigmoid"},
+      {.name = "SiLU", .arguments = {flag("inplace", false)}},
+      {.name = "SwiGLU", .fewestInputs = 2, .mostInputs = 2},
       {.name = "GELU",
        .arguments = {{.name = "approximate", .defaultValue = std::string("none"), .choices = "none|tanh"}}}};
 }
 
+static ArgumentType list(std::string_view name, std::vector<std::int64_t> defaultValue, std::int64_t minimum,
+                         std::size_t shortest, std::size_t longest) {
+  return {.name = name,
+          .defaultValue = std::move(defaultValue),
+          .minimum = minimum,
+          .shortest = shortest,
+          .longest = longest};
+}
+static ArgumentType requiredList(std::string_view name, std::int64_t minimum, std::size_t shortest,
+                                 std::size_t longest) {
+  ArgumentType argument = list(name, {}, minimum, shortest, longest);
+  argument.isRequired = true;
+  return argument;
+}
+static ArgumentType number(std::string_view name, double defaultValue, double lowest, double highest) {
+  return {.name = name, .defaultValue = defaultValue, .lowest = lowest, .highest = highest};
+}
+
+/// Flatten as torch.nn has it; Reshape, Permute, Concat and Mean as the functions of torch.
 static std::vector<LayerType> shapeTypes() {
-  return {{.name = "Flatten", .arguments = {integer("start_dim", 1), integer("end_dim", -1)}}};
+  return {{.name = "Flatten", .arguments = {integer("start_dim", 1), integer("end_dim", -1)}},
+          {.name = "Reshape", .arguments = {requiredList("shape", -1, 1, 7)}},
+          {.name = "Permute", .arguments = {requiredList("dims", 0, 1, 8)}},
+          {.name = "Concat", .arguments = {integer("dim", 1)}, .fewestInputs = 2, .mostInputs = 8},
+          {.name = "Mean", .arguments = {requiredList("dim", -8, 1, 7), flag("keepdim", false)}}};
+}
+
+/// Elementwise arithmetic with broadcasting.
+static std::vector<LayerType> arithmeticTypes() {
+  std::vector<LayerType> types;
+  for (std::string_view name : {"Add", "Subtract", "Multiply", "Divide"})
+    types.push_back({.name = name, .fewestInputs = 2, .mostInputs = 2});
+  return types;
+}
+
+static std::vector<LayerType> convolutionTypes() {
+  const ArgumentType zeros{.name = "padding_mode",
+                           .defaultValue = std::string("zeros"),
+                           .choices = "zeros|reflect|replicate|circular",
+                           .defaultOnly = "this version pads with zeros",
+                           .instead = "use \"zeros\""};
+  ArgumentType ceil = flag("ceil_mode", false), indices = flag("return_indices", false);
+  ceil.defaultOnly = "this version rounds sizes down";
+  ceil.instead = "remove it, or pad the input";
+  indices.defaultOnly = "a layer has one result";
+  indices.instead = "remove it";
+  // 0 stands for the kernel's size.
+  const ArgumentType poolStride = list("stride", {0, 0}, 0, 2, 2), padding = list("padding", {0, 0}, 0, 2, 2);
+  return {{.name = "Conv2d",
+           .arguments = {required("in_channels"), required("out_channels"),
+                         requiredList("kernel_size", 1, 2, 2), list("stride", {1, 1}, 1, 2, 2), padding,
+                         list("dilation", {1, 1}, 1, 2, 2), integer("groups", 1), flag("bias", true), zeros}},
+          {.name = "MaxPool2d",
+           .arguments = {requiredList("kernel_size", 1, 2, 2), poolStride, padding,
+                         list("dilation", {1, 1}, 1, 2, 2), indices, ceil}},
+          {.name = "AvgPool2d",
+           .arguments = {requiredList("kernel_size", 1, 2, 2), poolStride, padding, ceil,
+                         flag("count_include_pad", true), integer("divisor_override", 0)}},
+          {.name = "AdaptiveAvgPool2d", .arguments = {requiredList("output_size", 1, 2, 2)}}};
+}
+
+static std::vector<LayerType> transformerTypes() {
+  return {{.name = "LayerNorm",
+           .arguments = {requiredList("normalized_shape", 1, 1, 7), number("eps", 1e-5, 0, 1),
+                         flag("elementwise_affine", true), flag("bias", true)}},
+          {.name = "RMSNorm",
+           .arguments = {requiredList("normalized_shape", 1, 1, 7),
+                         number("eps", 1.1920928955078125e-07, 0, 1), flag("elementwise_affine", true)}},
+          {.name = "Softmax", .arguments = {integer("dim", -1)}},
+          {.name = "LearnedPositions", .arguments = {required("num_positions"), required("embedding_dim")}},
+          {.name = "ScaledDotProductAttention",
+           .arguments = {required("num_heads"), integer("num_key_value_heads", 0), flag("is_causal", false),
+                         number("scale", 0, 0, 1e6), number("rotary_base", 0, 0, 1e9)},
+           .fewestInputs = 1,
+           .mostInputs = 3}};
+}
+
+static std::vector<LayerType> sequentialTypes() {
+  return {{.name = kSequential, .fewestInputs = 1, .mostInputs = 8}};
 }
 
 static std::vector<LayerType> lossTypes() {
@@ -74,7 +154,8 @@ static std::vector<LayerType> lossTypes() {
 const std::vector<LayerType> &layerTypes() {
   static const std::vector<LayerType> kTypes = [] {
     std::vector<LayerType> all;
-    for (const auto &family : {linearTypes(), activationTypes(), shapeTypes(), lossTypes()})
+    for (const auto &family : {linearTypes(), activationTypes(), arithmeticTypes(), shapeTypes(),
+                               convolutionTypes(), transformerTypes(), sequentialTypes(), lossTypes()})
       all.insert(all.end(), family.begin(), family.end());
     return all;
   }();

@@ -41,7 +41,14 @@ struct LayerType {
   std::string_view labelType; ///< of a loss: dtype of the label input
   std::vector<ArgumentType> arguments;
   std::vector<NullArgument> nullArguments;
+  /// How many tensors it reads.
+  std::size_t fewestInputs = 1, mostInputs = 1;
 };
+
+/// The type that holds a list of layers, torch.nn.Sequential with residual connections.
+inline constexpr std::string_view kSequential = "Sequential";
+/// Its largest `repeat`.
+inline constexpr std::int64_t kMostCopies = 10000;
 
 const std::vector<LayerType> &layerTypes();
 /// Null if this version does not have it.

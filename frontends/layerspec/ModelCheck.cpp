@@ -160,17 +160,64 @@ Result<void> checkLayerTypes(const std::vector<std::pair<std::string, SourcePosi
 }
 
 void ModelCheck::checkLayer(const LayerSpec &layer) {
-  const LayerType &type = *findLayerType(layer.type);
-  checkArguments(layer, type);
-  if (layer.inputs.empty())
-    fail(layer.position, ofLayer(layer), layer.type + " reads nothing", "name its input");
+  checkEntry(layer);
   for (std::size_t i = 0; i < layer.inputs.size(); ++i)
     checkLayerInput(layer, i);
-  if (layer.inputs.size() > 1)
-    fail(layer.partPosition("inputs/1"), ofLayer(layer),
-         layer.type + " reads one tensor, but \"inputs\" names " + std::to_string(layer.inputs.size()),
-         "keep one of them");
   declare(layer.name, layer);
+}
+
+void ModelCheck::checkEntry(const LayerSpec &layer) {
+  const LayerType &type = *findLayerType(layer.type);
+  checkArguments(layer, type);
+  const std::size_t count = layer.inputs.size();
+  const auto number = [](std::size_t n) { return n == 1 ? "one tensor" : std::to_string(n) + " tensors"; };
+  if (count < type.fewestInputs)
+    fail(layer.position, ofLayer(layer),
+         layer.type + " reads " + number(type.fewestInputs) + ", but \"inputs\" names " +
+             std::to_string(count),
+         "name what it reads");
+  if (count > type.mostInputs)
+    fail(layer.partPosition("inputs/" + std::to_string(type.mostInputs)), ofLayer(layer),
+         layer.type + " reads " + number(type.mostInputs) + ", but \"inputs\" names " + std::to_string(count),
+         type.mostInputs == 1 ? "keep one of them" : "keep " + std::to_string(type.mostInputs) + " of them");
+  if (layer.type == kSequential)
+    checkInner(layer);
+  else if (!layer.layers.empty())
+    fail(layer.position, ofLayer(layer), layer.type + " holds no layers", "use Sequential");
+}
+
+void ModelCheck::checkInner(const LayerSpec &sequential) {
+  if (sequential.layers.empty())
+    return fail(sequential.position, ofLayer(sequential), "a Sequential holds at least one layer", "add one");
+  std::set<std::string, std::less<>> known, unread;
+  for (std::size_t i = 0; i < sequential.inputs.size(); ++i)
+    known.insert(i == 0 ? "input" : "input:" + std::to_string(i));
+  for (const LayerSpec &layer : sequential.layers) {
+    checkName(layer.name, layer);
+    checkEntry(layer);
+    for (std::size_t i = 0; i < layer.inputs.size(); ++i) {
+      const std::string &name = layer.inputs[i];
+      unread.erase(name);
+      if (known.contains(name))
+        continue;
+      const std::vector<std::string_view> names(known.begin(), known.end());
+      fail(layer.partPosition("inputs/" + std::to_string(i)), ofLayer(layer),
+           "no earlier layer of " + sequential.name + " is named " + json::inQuotes(name),
+           "did you mean " + json::inQuotes(json::nearestName(name, names)) + "? \"input\" is what " +
+               sequential.name + " reads");
+    }
+    if (!known.insert(layer.name).second)
+      fail(layer.partPosition("name"), ofLayer(layer),
+           "the name " + json::inQuotes(layer.name) + " occurs twice in " + sequential.name,
+           "give every layer of a Sequential a name of its own");
+    unread.insert(layer.name);
+  }
+  unread.erase(sequential.layers.back().name);
+  for (const LayerSpec &layer : sequential.layers)
+    if (unread.contains(layer.name))
+      fail(layer.position, ofLayer(layer),
+           "no layer of " + sequential.name + " reads " + json::inQuotes(layer.name),
+           "name it in the \"inputs\" of a later layer, or remove it");
 }
 
 void ModelCheck::checkArguments(const LayerSpec &layer, const LayerType &type) {
@@ -253,6 +300,15 @@ void ModelCheck::checkMetrics() {
          "remove it or use CrossEntropyLoss");
 }
 
+/// Types of the layers and of the layers in them, with their places.
+static void listTypes(const std::vector<LayerSpec> &layers,
+                      std::vector<std::pair<std::string, SourcePosition>> &types) {
+  for (const LayerSpec &layer : layers) {
+    types.emplace_back(layer.type, layer.partPosition("type"));
+    listTypes(layer.layers, types);
+  }
+}
+
 Result<void> ModelCheck::run() {
   checkName(model.name, model);
   for (const InputSpec &input : model.inputs)
@@ -263,8 +319,7 @@ Result<void> ModelCheck::run() {
   if (error)
     return *error;
   std::vector<std::pair<std::string, SourcePosition>> types;
-  for (const LayerSpec &layer : model.layers)
-    types.emplace_back(layer.type, layer.partPosition("type"));
+  listTypes(model.layers, types);
   if (Result<void> known = checkLayerTypes(types); !known)
     return known;
   for (const LayerSpec &layer : model.layers) {

@@ -33,6 +33,10 @@ private:
   void checkShape(const InputSpec &input);
   void checkRoles();
   void checkLayer(const LayerSpec &layer);
+  /// What does not depend on the names around the layer: arguments, how many tensors it reads.
+  void checkEntry(const LayerSpec &layer);
+  /// The layers of a Sequential, which see each other and "input".
+  void checkInner(const LayerSpec &sequential);
   void checkArguments(const LayerSpec &layer, const LayerType &type);
   void checkLayerInput(const LayerSpec &layer, std::size_t index);
   void checkLoss();

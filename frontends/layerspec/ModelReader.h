@@ -36,8 +36,12 @@ private:
   void readInput(const Value &value);
   void readShape(const Value &shape, InputSpec &input);
   void readLayers(const std::vector<Value> &values);
-  void readLayer(const Value &value, std::size_t index);
-  void readLayerInputs(const Value &value, LayerSpec &layer);
+  /// Appends what one entry of a list stands for: a layer, or a repeated Sequential's copies. Without
+  /// "inputs" it reads the layer before it; the first one reads `first`.
+  void readLayer(const Value &value, const std::string &first, std::vector<LayerSpec> &list);
+  void readLayerInputs(const Value &value, const std::string &before, LayerSpec &layer);
+  void readSequential(const Value &value, LayerSpec &layer);
+  void appendCopies(LayerSpec layer, const Value &repeat, std::vector<LayerSpec> &list);
   void readArguments(const Value &value, const LayerType &type, std::map<std::string, Argument> &arguments);
   void readLoss(const Value &value);
   void readMetrics(const Value &object);
@@ -48,6 +52,8 @@ private:
   const json::Document &document;
   ModelSpec spec;
   std::optional<Error> error;
+  static constexpr int kDeepest = 16;
+  int depth = 0; ///< of Sequentials
 };
 
 } // namespace stagewright

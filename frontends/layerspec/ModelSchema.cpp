@@ -51,23 +51,40 @@ static Json inputSchema(const Json &name, bool isLabel) {
 
 std::string modelSchema() {
   const Json name{{"type", "string"}, {"pattern", "^[^/\\u0000-\\u001f\\u007f]+$"}};
-  const Json inputs{{"description", "names of earlier layers or feature inputs; absent = the layer before"},
-                    {"type", "array"},
-                    {"items", {{"type", "string"}}},
-                    {"minItems", 1},
-                    {"maxItems", 1}};
+  const auto inputs = [](const LayerType &type) {
+    return Json{{"description", "names of earlier layers or feature inputs; absent = the layer before"},
+                {"type", "array"},
+                {"items", {{"type", "string"}}},
+                {"minItems", type.fewestInputs},
+                {"maxItems", type.mostInputs}};
+  };
+  const Json list{{"type", "array"}, {"minItems", 1}, {"items", {{"$ref", "#/$defs/layer"}}}};
   Json layers = Json::array(), losses = Json::array();
   for (const LayerType &type : layerTypes()) {
     if (type.isLoss)
       losses.push_back(typeSchema(type, Json::object()));
     else
-      layers.push_back(typeSchema(type, {{"name", name}, {"inputs", inputs}}));
+      layers.push_back(typeSchema(type, {{"name", name}, {"inputs", inputs(type)}}));
+  }
+  for (Json &layer : layers) {
+    if (findLayerType(layer["title"].get<std::string>())->fewestInputs > 1)
+      layer["required"].push_back("inputs");
+    if (layer["title"] == kSequential) {
+      layer["properties"]["layers"] = list;
+      layer["properties"]["repeat"] = {
+          {"description", "so many copies, NAME.0, NAME.1, ..., one after the other"},
+          {"type", "integer"},
+          {"minimum", 1},
+          {"maximum", kMostCopies}};
+      layer["required"].push_back("layers");
+    }
   }
   Json inputTypes = Json::array({inputSchema(name, false), inputSchema(name, true)});
   Json metric{{"const", "accuracy"}};
   Json schema{{"$schema", "https://json-schema.org/draft/2020-12/schema"},
               {"title", "Stagewright model"},
               {"description", "A model as a list of torch.nn layers. Generated."},
+              {"$defs", {{"layer", {{"anyOf", layers}}}}},
               {"type", "object"},
               {"required", {"name", "inputs", "layers", "loss"}},
               {"additionalProperties", false},
@@ -75,7 +92,7 @@ std::string modelSchema() {
                {{"$schema", Json::object()},
                 {"name", name},
                 {"inputs", {{"type", "array"}, {"minItems", 1}, {"items", {{"anyOf", inputTypes}}}}},
-                {"layers", {{"type", "array"}, {"minItems", 1}, {"items", {{"anyOf", layers}}}}},
+                {"layers", list},
                 {"loss", {{"anyOf", losses}}},
                 {"metrics", {{"type", "array"}, {"items", metric}, {"maxItems", 1}}}}}};
   return schema.dump(2) + "\n";

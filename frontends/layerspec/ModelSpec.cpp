@@ -6,13 +6,14 @@
 #include "frontends/layerspec/ModelReader.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace stagewright {
 
 using json::Value;
 
 /// Keys that the language of model files reserves and that this version does not read.
-static constexpr std::string_view kLaterKeys[] = {"tied", "forward", "repeat"};
+static constexpr std::string_view kLaterKeys[] = {"tied", "forward"};
 
 void ModelReader::fail(json::Position position, std::string what, std::string advice) {
   if (!error)
@@ -137,18 +138,31 @@ void ModelReader::readShape(const Value &shape, InputSpec &input) {
   }
 }
 
-void ModelReader::readLayers(const std::vector<Value> &values) {
-  std::vector<std::pair<std::string, SourcePosition>> types;
-  for (const Value &value : values)
+/// Types of the layers and of the layers in them, with their places.
+static void listTypes(const std::vector<Value> &values,
+                      const std::function<SourcePosition(json::Position)> &at,
+                      std::vector<std::pair<std::string, SourcePosition>> &types) {
+  for (const Value &value : values) {
     if (const Value *type = value.find("type"); type && type->kind == Value::Kind::String)
-      types.emplace_back(type->string, source(type->position));
-  if (Result<void> known = checkLayerTypes(types); !known)
-    error = known.takeError();
-  for (std::size_t index = 0; index < values.size() && !error; ++index)
-    readLayer(values[index], index);
+      types.emplace_back(type->string, at(type->position));
+    if (const Value *inner = value.find("layers"); inner && inner->kind == Value::Kind::Array)
+      listTypes(inner->items, at, types);
+  }
 }
 
-void ModelReader::readLayer(const Value &value, std::size_t index) {
+void ModelReader::readLayers(const std::vector<Value> &values) {
+  std::vector<std::pair<std::string, SourcePosition>> types;
+  listTypes(
+      values, [this](json::Position position) { return source(position); }, types);
+  if (Result<void> known = checkLayerTypes(types); !known)
+    error = known.takeError();
+  const InputSpec *feature = firstInput("feature");
+  for (const Value &value : values)
+    if (!error)
+      readLayer(value, feature ? feature->name : "", spec.layers);
+}
+
+void ModelReader::readLayer(const Value &value, const std::string &first, std::vector<LayerSpec> &list) {
   if (!isObject(value, "a layer"))
     return;
   LayerSpec layer;
@@ -157,20 +171,53 @@ void ModelReader::readLayer(const Value &value, std::size_t index) {
   if (error)
     return;
   const LayerType *type = findLayerType(layer.type);
-  checkKeys(value, layer.type, {"type", "name", "inputs"}, type);
+  const bool isSequential = layer.type == kSequential;
+  if (isSequential)
+    checkKeys(value, layer.type, {"type", "name", "inputs", "layers", "repeat"}, type);
+  else
+    checkKeys(value, layer.type, {"type", "name", "inputs"}, type);
   layer.position = source(value.position);
-  layer.name = value.find("name") ? namedPart(value, "name", layer) : std::to_string(index);
-  readLayerInputs(value, layer);
+  layer.name = value.find("name") ? namedPart(value, "name", layer) : std::to_string(list.size());
+  readLayerInputs(value, list.empty() ? first : list.back().name, layer);
   readArguments(value, *type, layer.arguments);
-  spec.layers.push_back(std::move(layer));
+  if (isSequential)
+    readSequential(value, layer);
+  if (error)
+    return;
+  if (const Value *repeat = value.find("repeat"))
+    return appendCopies(std::move(layer), *repeat, list);
+  list.push_back(std::move(layer));
 }
 
-void ModelReader::readLayerInputs(const Value &value, LayerSpec &layer) {
+void ModelReader::readSequential(const Value &value, LayerSpec &layer) {
+  if (++depth > kDeepest)
+    return fail(value.position, "layers are nested more than " + std::to_string(kDeepest) + " deep",
+                "put them into one list");
+  const std::vector<Value> *inner = listOf(value, "layers", "this Sequential");
+  for (std::size_t i = 0; inner && i < inner->size() && !error; ++i)
+    readLayer((*inner)[i], "input", layer.layers);
+  --depth;
+}
+
+/// "h" repeated three times is h.0, h.1, h.2, each reading the one before.
+void ModelReader::appendCopies(LayerSpec layer, const Value &repeat, std::vector<LayerSpec> &list) {
+  if (repeat.kind != Value::Kind::Integer || repeat.integer < 1 || repeat.integer > kMostCopies)
+    return fail(repeat.position,
+                "\"repeat\" must be an integer from 1 to " + std::to_string(kMostCopies) + ", not " +
+                    json::shown(repeat),
+                "say how often the layers follow each other");
+  const std::string name = layer.name;
+  for (std::int64_t i = 0; i < repeat.integer; ++i) {
+    layer.name = name + "." + std::to_string(i);
+    list.push_back(layer);
+    layer.inputs = {layer.name};
+  }
+}
+
+void ModelReader::readLayerInputs(const Value &value, const std::string &before, LayerSpec &layer) {
   if (!value.find("inputs")) {
-    if (!spec.layers.empty())
-      layer.inputs = {spec.layers.back().name};
-    else if (const InputSpec *feature = firstInput("feature"))
-      layer.inputs = {feature->name};
+    if (!before.empty())
+      layer.inputs = {before};
     return;
   }
   const std::vector<Value> *inputs = listOf(value, "inputs", "this layer");

@@ -52,6 +52,9 @@ struct LayerSpec : EntryPosition {
   std::string name;
   std::vector<std::string> inputs; ///< names of earlier layers or of features
   std::map<std::string, Argument> arguments;
+  /// Of a Sequential: what it is made of. They read each other by name, and "input", "input:1", ... what the
+  /// Sequential reads; the last one is its result. Their parameters are named SEQUENTIAL.LAYER.weight.
+  std::vector<LayerSpec> layers;
 };
 
 struct ModelSpec : EntryPosition {

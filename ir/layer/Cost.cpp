@@ -36,6 +36,24 @@ double TanhOp::flops() {
 double TanhOp::gradientFlops() {
   return 3 * elementsOf(getX());
 }
+double SigmoidOp::flops() {
+  return 20 * elementsOf(getX());
+}
+double SigmoidOp::gradientFlops() {
+  return 3 * elementsOf(getX());
+}
+double SiluOp::flops() {
+  return 21 * elementsOf(getX());
+}
+double SiluOp::gradientFlops() {
+  return 25 * elementsOf(getX());
+}
+double SwigluOp::flops() {
+  return 22 * elementsOf(getUp());
+}
+double SwigluOp::gradientFlops() {
+  return 27 * elementsOf(getUp());
+}
 double GeluOp::flops() {
   return 25 * elementsOf(getX());
 }

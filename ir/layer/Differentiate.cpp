@@ -6,15 +6,24 @@ using namespace mlir;
 
 namespace stagewright::layer {
 
+void GradientBuilder::addGradient(Value value, Value gradient) {
+  if (Value sum = accumulator(value)) {
+    setAccumulator(value, AccumulateOp::create(builder, gradient.getLoc(), sum.getType(), gradient, sum));
+    return;
+  }
+  Value &total = gradients[value];
+  total = total ? AddOp::create(builder, gradient.getLoc(), total, gradient) : gradient;
+}
+
 void ReshapeOp::buildInputGradients(GradientBuilder &gradients) {
   if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
-    gradients.setGradient(getX(), ReshapeOp::create(gradients.builder, getLoc(), getX().getType(), g));
+    gradients.addGradient(getX(), ReshapeOp::create(gradients.builder, getLoc(), getX().getType(), g));
   }
 }
 
 void LinearOp::buildInputGradients(GradientBuilder &gradients) {
   if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
-    gradients.setGradient(
+    gradients.addGradient(
         getX(), LinearInputGradOp::create(gradients.builder, getLoc(), getX().getType(), g, getWeight()));
   }
 }
@@ -36,19 +45,42 @@ void LinearOp::buildParameterGradients(GradientBuilder &gradients) {
 
 void ReluOp::buildInputGradients(GradientBuilder &gradients) {
   if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
-    gradients.setGradient(getX(), ReluGradOp::create(gradients.builder, getLoc(), g, getY()));
+    gradients.addGradient(getX(), ReluGradOp::create(gradients.builder, getLoc(), g, getY()));
   }
 }
 
 void TanhOp::buildInputGradients(GradientBuilder &gradients) {
   if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
-    gradients.setGradient(getX(), TanhGradOp::create(gradients.builder, getLoc(), g, getY()));
+    gradients.addGradient(getX(), TanhGradOp::create(gradients.builder, getLoc(), g, getY()));
   }
+}
+
+void SigmoidOp::buildInputGradients(GradientBuilder &gradients) {
+  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+    gradients.addGradient(getX(), SigmoidGradOp::create(gradients.builder, getLoc(), g, getY()));
+  }
+}
+
+void SiluOp::buildInputGradients(GradientBuilder &gradients) {
+  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+    gradients.addGradient(getX(), SiluGradOp::create(gradients.builder, getLoc(), g, getX()));
+  }
+}
+
+void SwigluOp::buildInputGradients(GradientBuilder &gradients) {
+  Value g = gradients.gradient(getY());
+  if (!g || (!gradients.isNeeded(getGate()) && !gradients.isNeeded(getUp()))) {
+    return;
+  }
+  auto both = SwigluGradOp::create(gradients.builder, getLoc(), TypeRange{g.getType(), g.getType()}, g,
+                                   getGate(), getUp());
+  gradients.addGradient(getUp(), both.getDup());
+  gradients.addGradient(getGate(), both.getDgate());
 }
 
 void GeluOp::buildInputGradients(GradientBuilder &gradients) {
   if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
-    gradients.setGradient(getX(),
+    gradients.addGradient(getX(),
                           GeluGradOp::create(gradients.builder, getLoc(), g, getX(), getApproximateAttr()));
   }
 }
@@ -59,7 +91,7 @@ void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getLogits())) {
     return;
   }
-  gradients.setGradient(
+  gradients.addGradient(
       getLogits(), SoftmaxCrossEntropyGradOp::create(gradients.builder, getLoc(), getLogits().getType(),
                                                      getLogits(), getLabels(), getLogSumExp(), getCount(),
                                                      gradients.builder.getF64FloatAttr(gradients.lossSeed()),
@@ -71,7 +103,7 @@ void MseLossOp::buildInputGradients(GradientBuilder &gradients) {
     return;
   }
   double scale = 2.0 * gradients.lossSeed() / static_cast<double>(elementCount(getX()));
-  gradients.setGradient(getX(), MseLossGradOp::create(gradients.builder, getLoc(), getX().getType(), getX(),
+  gradients.addGradient(getX(), MseLossGradOp::create(gradients.builder, getLoc(), getX().getType(), getX(),
                                                       getTarget(), gradients.builder.getF64FloatAttr(scale)));
 }
 

@@ -27,8 +27,11 @@ public:
 
   /// The gradient of a forward value; null when no use of the value gave one.
   mlir::Value gradient(mlir::Value value) const { return gradients.lookup(value); }
-  /// Every value has one use in this version (import refuses others), so a gradient is set, never summed.
-  void setGradient(mlir::Value value, mlir::Value gradient) { gradients[value] = gradient; }
+  /// Adds what one use of the value gives. Uses come from the last to the first, so a value with three uses
+  /// gets
+  /// ((g3 + g2) + g1): a stage that receives g3 + g2 from its successor goes on in the same order, whatever
+  /// the cuts. A parameter that an op reads like any other tensor has the gradient added to its accumulator.
+  void addGradient(mlir::Value value, mlir::Value gradient);
 
   /// The current sum of the gradient of a parameter's value; null for a value that is not a trainable
   /// parameter.

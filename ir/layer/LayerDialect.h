@@ -4,6 +4,7 @@
 
 #include "ir/Limits.h"
 #include "ir/layer/GradientBuilder.h"
+#include "ir/layer/KernelRules.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinOps.h"

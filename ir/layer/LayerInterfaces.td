@@ -6,23 +6,38 @@ include "mlir/IR/OpBase.td"
 
 def Layer_Kernel : OpInterface<"Kernel"> {
   let cppNamespace = "::stagewright::layer";
-  let description = [{Which catalogue entry computes this op, and with which operands.}];
+  let description = [{
+    Which catalogue entry computes this op. Its operands, results and attributes are the entry's, in the entry's order
+    and by its names, and are verified against it.
+  }];
+  let verify = [{ return ::stagewright::layer::verifyKernel($_op); }];
   let methods = [
     InterfaceMethod<"Name of the catalogue entry.", "::llvm::StringRef", "kernelName", (ins), [{}], [{
       return $_op->getName().stripDialect();
     }]>,
     InterfaceMethod<"Version of the catalogue entry.", "int64_t", "kernelVersion", (ins), [{}], [{ return 1; }]>,
-    InterfaceMethod<[{Values in the order of the catalogue's operands: by default the operands, then the results that
-      are not tied to an operand. Null where an optional operand is absent.}],
+    InterfaceMethod<[{Values in the order of the catalogue's operands: what the entry reads or updates are the op's
+      operands in order, what it only writes are its results. Absent optional operands are left out.}],
       "::llvm::SmallVector<::mlir::Value>", "kernelOperands", (ins), [{}], [{
-        ::llvm::SmallVector<::mlir::Value> values($_op->getOperands());
-        for (::mlir::OpResult result : $_op->getResults())
-          if ($_op.tiedOperand(result.getResultNumber()) < 0)
-            values.push_back(result);
-        return values;
+        return ::stagewright::layer::kernelOperands($_op);
       }]>,
     InterfaceMethod<"Index of the operand that this result overwrites, or -1.", "int", "tiedOperand",
-      (ins "unsigned":$result), [{}], [{ return -1; }]>
+      (ins "unsigned":$result), [{}], [{ return ::stagewright::layer::tiedOperand($_op, result); }]>
+  ];
+}
+
+def Layer_PackedOperand : OpInterface<"PackedOperand"> {
+  let cppNamespace = "::stagewright::layer";
+  let description = [{
+    Rules are built on a plain weight; the kernel reads a packed copy, which prepare-weights has made once per step.
+  }];
+  let methods = [
+    InterfaceMethod<"The operand that is packed.", "::mlir::OpOperand &", "packedOperand">,
+    InterfaceMethod<"Ends the packed copy's name, after the parameter's: one name for one layout.", "::llvm::StringRef",
+      "packedSuffix">,
+    InterfaceMethod<"Packs the plain weight for this op.", "::mlir::Value", "buildPack",
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$location, "::mlir::Value":$weight)>,
+    InterfaceMethod<"Whether the operand is packed already.", "bool", "isPacked">
   ];
 }
 

@@ -30,18 +30,20 @@ class Layer_Op<string mnemonic, list<Trait> traits = []> : Op<Layer_Dialect, mne
 class Layer_KernelOp<string mnemonic, list<Trait> traits = []>
     : Layer_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Layer_Kernel>], traits)>;
 
-/// The same for ops that differ from the interface's defaults.
-class Layer_OwnKernelOp<string mnemonic, list<string> methods, list<Trait> traits = []>
-    : Layer_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Layer_Kernel, methods>], traits)>;
+/// The same for ops whose weight prepare-weights packs.
+class Layer_PackedKernelOp<string mnemonic, list<Trait> traits = []>
+    : Layer_KernelOp<mnemonic, !listconcat([DeclareOpInterfaceMethods<Layer_PackedOperand>], traits)>;
 
 class TensorWithinLimits<list<Type> types>
     : RankedTensorOf<types, [HasStaticShapePred, CPred<"::stagewright::isWithinLimits($_self)">],
                      "statically shaped tensor within the catalogue's limits">;
 def FloatTensor : TensorWithinLimits<[F32]>;
+/// The element type of activations: T of the catalogue.
+def ElementTensor : TensorWithinLimits<[F32, F16, BF16]>;
 def DoubleTensor : TensorWithinLimits<[F64]>;
 def IntTensor : TensorWithinLimits<[I32]>;
 def CountTensor : TensorWithinLimits<[I64]>;
-def AnyStaticTensor : TensorWithinLimits<[F32, F64, I32, I64]>;
+def AnyStaticTensor : TensorWithinLimits<[F32, F16, BF16, F64, I32, I64]>;
 
 // ---- Declarations ------------------------------------------------------------------------------------------------
 
@@ -120,14 +122,14 @@ def Layer_ParameterValueOp : Layer_Op<"parameter_value", [Pure, DeclareOpInterfa
 
 def Layer_ReshapeOp : Layer_Op<"reshape", [Pure, DeclareOpInterfaceMethods<Layer_View>,
     DeclareOpInterfaceMethods<Layer_Differentiable>]> {
-  let summary = "The same elements under another shape (Flatten)";
-  let arguments = (ins FloatTensor:$x);
-  let results = (outs FloatTensor:$y);
+  let summary = "The same elements under another shape";
+  let arguments = (ins AnyStaticTensor:$x);
+  let results = (outs AnyStaticTensor:$y);
   let assemblyFormat = "$x `:` type($x) `->` type($y) attr-dict";
   let hasVerifier = 1;
 }
 
-def Layer_LinearOp : Layer_OwnKernelOp<"linear", ["kernelOperands"],
+def Layer_LinearOp : Layer_PackedKernelOp<"linear",
     [DeclareOpInterfaceMethods<Layer_Cost>,
      DeclareOpInterfaceMethods<Layer_Differentiable, ["buildParameterGradients"]>]> {
   let summary = "y = x W^T + b";
@@ -135,8 +137,8 @@ def Layer_LinearOp : Layer_OwnKernelOp<"linear", ["kernelOperands"],
     x [M, K], bias [N], y [M, N]. The weight is [N, K], or the one-dimensional result of `pack_linear_forward`; the kernel
     wants the packed one.
   }];
-  let arguments = (ins FloatTensor:$x, FloatTensor:$weight, Optional<FloatTensor>:$bias);
-  let results = (outs FloatTensor:$y);
+  let arguments = (ins ElementTensor:$x, FloatTensor:$weight, Optional<FloatTensor>:$bias);
+  let results = (outs ElementTensor:$y);
   let assemblyFormat = [{ $x `,` $weight (`bias` $bias^ `:` type($bias))? `:` type($x) `,` type($weight) `->` type($y)
                           attr-dict }];
   let hasVerifier = 1;
@@ -144,17 +146,18 @@ def Layer_LinearOp : Layer_OwnKernelOp<"linear", ["kernelOperands"],
 
 class Layer_ActivationOp<string mnemonic> : Layer_KernelOp<mnemonic, [SameOperandsAndResultType,
     DeclareOpInterfaceMethods<Layer_Cost>, DeclareOpInterfaceMethods<Layer_Differentiable>]> {
-  let arguments = (ins FloatTensor:$x);
-  let results = (outs FloatTensor:$y);
+  let arguments = (ins ElementTensor:$x);
+  let results = (outs ElementTensor:$y);
   let assemblyFormat = "$x `:` type($x) attr-dict";
 }
 def Layer_ReluOp : Layer_ActivationOp<"relu"> { let summary = "max(x, 0)"; }
 def Layer_TanhOp : Layer_ActivationOp<"tanh"> { let summary = "Hyperbolic tangent"; }
+def Layer_SiluOp : Layer_ActivationOp<"silu"> { let summary = "x sigmoid(x)"; }
+def Layer_SigmoidOp : Layer_ActivationOp<"sigmoid"> { let summary = "1 / (1 + exp(-x))"; }
 def Layer_GeluOp : Layer_ActivationOp<"gelu"> {
   let summary = "GELU, exact (\"none\") or by tanh (\"tanh\")";
-  let arguments = (ins FloatTensor:$x, StrAttr:$approximate);
+  let arguments = (ins ElementTensor:$x, StrAttr:$approximate);
   let assemblyFormat = "$x `approximate` `(` $approximate `)` `:` type($x) attr-dict";
-  let hasVerifier = 1;
 }
 
 def Layer_SoftmaxCrossEntropyOp : Layer_KernelOp<"softmax_cross_entropy",
@@ -166,7 +169,6 @@ def Layer_SoftmaxCrossEntropyOp : Layer_KernelOp<"softmax_cross_entropy",
                        F64Attr:$label_smoothing, Int64Attr:$rows_per_sample);
   let results = (outs FloatTensor:$loss, FloatTensor:$log_sum_exp, FloatTensor:$count);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
-  let hasVerifier = 1;
 }
 
 def Layer_MseLossOp : Layer_KernelOp<"mse_loss",
@@ -176,7 +178,6 @@ def Layer_MseLossOp : Layer_KernelOp<"mse_loss",
   let arguments = (ins FloatTensor:$x, FloatTensor:$target, IntTensor:$valid_rows);
   let results = (outs FloatTensor:$loss);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
-  let hasVerifier = 1;
 }
 
 def Layer_CountCorrectOp : Layer_KernelOp<"count_correct", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
@@ -184,13 +185,12 @@ def Layer_CountCorrectOp : Layer_KernelOp<"count_correct", [DeclareOpInterfaceMe
   let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows);
   let results = (outs CountTensor:$correct);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
-  let hasVerifier = 1;
 }
 
 def Layer_CopyOp : Layer_KernelOp<"copy", [SameOperandsAndResultType]> {
   let summary = "The same values in memory of their own";
-  let arguments = (ins FloatTensor:$x);
-  let results = (outs FloatTensor:$y);
+  let arguments = (ins ElementTensor:$x);
+  let results = (outs ElementTensor:$y);
   let assemblyFormat = "$x `:` type($x) attr-dict";
 }
 
@@ -211,46 +211,63 @@ def Layer_PackLinearInputGradOp : Layer_PackOp<"pack_linear_input_grad"> {
 
 // ---- Gradient ops ------------------------------------------------------------------------------------------------
 
-def Layer_LinearInputGradOp : Layer_KernelOp<"linear_input_grad"> {
+def Layer_LinearInputGradOp : Layer_PackedKernelOp<"linear_input_grad"> {
   let summary = "dx = g W";
   let description = [{The weight is [N, K], or the result of `pack_linear_input_grad`; the kernel wants the latter.}];
-  let arguments = (ins FloatTensor:$g, FloatTensor:$weight);
-  let results = (outs FloatTensor:$dx);
+  let arguments = (ins ElementTensor:$g, FloatTensor:$weight);
+  let results = (outs ElementTensor:$dx);
   let assemblyFormat = "$g `,` $weight `:` type($g) `,` type($weight) `->` type($dx) attr-dict";
   let hasVerifier = 1;
 }
 
 /// Adds to an accumulator in place: the result is the accumulator.
-class Layer_AccumulateOp<string mnemonic> : Layer_OwnKernelOp<mnemonic, ["tiedOperand"],
-    [AllTypesMatch<["accumulator", "sum"]>]> {
+class Layer_AccumulatingOp<string mnemonic> : Layer_KernelOp<mnemonic, [AllTypesMatch<["accumulator", "sum"]>]> {
   let results = (outs FloatTensor:$sum);
 }
-def Layer_LinearWeightGradOp : Layer_AccumulateOp<"linear_weight_grad"> {
+def Layer_LinearWeightGradOp : Layer_AccumulatingOp<"linear_weight_grad"> {
   let summary = "accumulator += g^T x";
-  let arguments = (ins FloatTensor:$g, FloatTensor:$x, FloatTensor:$accumulator);
+  let arguments = (ins ElementTensor:$g, ElementTensor:$x, FloatTensor:$accumulator);
   let assemblyFormat = [{ $g `,` $x `into` $accumulator `:` type($g) `,` type($x) `into` type($accumulator)
                           attr-dict }];
-  let hasVerifier = 1;
 }
-def Layer_BiasGradOp : Layer_AccumulateOp<"bias_grad"> {
+def Layer_BiasGradOp : Layer_AccumulatingOp<"bias_grad"> {
   let summary = "accumulator += column sums of g";
-  let arguments = (ins FloatTensor:$g, FloatTensor:$accumulator);
+  let arguments = (ins ElementTensor:$g, FloatTensor:$accumulator);
   let assemblyFormat = "$g `into` $accumulator `:` type($g) `into` type($accumulator) attr-dict";
-  let hasVerifier = 1;
 }
 
 /// g and the forward op's output (or input) of the same type.
 class Layer_ActivationGradOp<string mnemonic> : Layer_KernelOp<mnemonic, [SameOperandsAndResultType]> {
-  let arguments = (ins FloatTensor:$g, FloatTensor:$y);
-  let results = (outs FloatTensor:$dx);
+  let arguments = (ins ElementTensor:$g, ElementTensor:$y);
+  let results = (outs ElementTensor:$dx);
   let assemblyFormat = "$g `,` $y `:` type($g) attr-dict";
 }
 def Layer_ReluGradOp : Layer_ActivationGradOp<"relu_grad"> { let summary = "g where y > 0, else 0"; }
 def Layer_TanhGradOp : Layer_ActivationGradOp<"tanh_grad"> { let summary = "g (1 - y^2)"; }
+def Layer_SigmoidGradOp : Layer_ActivationGradOp<"sigmoid_grad"> { let summary = "g y (1 - y)"; }
+def Layer_SiluGradOp : Layer_KernelOp<"silu_grad", [SameOperandsAndResultType]> {
+  let summary = "g silu'(x)";
+  let arguments = (ins ElementTensor:$g, ElementTensor:$x);
+  let results = (outs ElementTensor:$dx);
+  let assemblyFormat = "$g `,` $x `:` type($g) attr-dict";
+}
+def Layer_SwigluOp : Layer_KernelOp<"swiglu", [SameOperandsAndResultType, DeclareOpInterfaceMethods<Layer_Cost>,
+    DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let summary = "silu(gate) up";
+  let arguments = (ins ElementTensor:$gate, ElementTensor:$up);
+  let results = (outs ElementTensor:$y);
+  let assemblyFormat = "$gate `,` $up `:` type($gate) attr-dict";
+}
+def Layer_SwigluGradOp : Layer_KernelOp<"swiglu_grad"> {
+  let summary = "Gradients of swiglu's gate and up";
+  let arguments = (ins ElementTensor:$g, ElementTensor:$gate, ElementTensor:$up);
+  let results = (outs ElementTensor:$dgate, ElementTensor:$dup);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
 def Layer_GeluGradOp : Layer_KernelOp<"gelu_grad", [SameOperandsAndResultType]> {
   let summary = "g gelu'(x)";
-  let arguments = (ins FloatTensor:$g, FloatTensor:$x, StrAttr:$approximate);
-  let results = (outs FloatTensor:$dx);
+  let arguments = (ins ElementTensor:$g, ElementTensor:$x, StrAttr:$approximate);
+  let results = (outs ElementTensor:$dx);
   let assemblyFormat = "$g `,` $x `approximate` `(` $approximate `)` `:` type($g) attr-dict";
 }
 
@@ -260,14 +277,12 @@ def Layer_SoftmaxCrossEntropyGradOp : Layer_KernelOp<"softmax_cross_entropy_grad
                        F64Attr:$scale, Int64Attr:$ignore_index, F64Attr:$label_smoothing);
   let results = (outs FloatTensor:$dlogits);
   let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
-  let hasVerifier = 1;
 }
 def Layer_MseLossGradOp : Layer_KernelOp<"mse_loss_grad"> {
   let summary = "(x - target) * scale";
   let arguments = (ins FloatTensor:$x, FloatTensor:$target, F64Attr:$scale);
   let results = (outs FloatTensor:$dx);
   let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
-  let hasVerifier = 1;
 }
 
 // ---- End of the step ---------------------------------------------------------------------------------------------
@@ -293,16 +308,15 @@ def Layer_ClipCoefficientOp : Layer_KernelOp<"clip_coefficient"> {
   let assemblyFormat = [{ $partials `max_norm` `(` $max_norm `)` attr-dict `:` type($partials) `->`
                           type($coefficient) `,` type($norm) }];
 }
-def Layer_SgdOp : Layer_OwnKernelOp<"sgd", ["tiedOperand"]> {
+def Layer_SgdOp : Layer_KernelOp<"sgd"> {
   let summary = "torch.optim.SGD on one parameter, in place; the gradient is zero afterwards";
   let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
                        FloatTensor:$coefficient, IntTensor:$step, Optional<FloatTensor>:$momentum_buffer,
                        F64Attr:$momentum, F64Attr:$dampening, Int64Attr:$nesterov, F64Attr:$weight_decay);
   let results = (outs Variadic<FloatTensor>:$updated);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
-  let hasVerifier = 1;
 }
-def Layer_AdamOp : Layer_OwnKernelOp<"adam", ["tiedOperand"]> {
+def Layer_AdamOp : Layer_KernelOp<"adam"> {
   let summary = "torch.optim.Adam or AdamW on one parameter, in place; the gradient is zero afterwards";
   let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
                        FloatTensor:$coefficient, DoubleTensor:$bias_corrections, FloatTensor:$exp_avg,
@@ -310,7 +324,12 @@ def Layer_AdamOp : Layer_OwnKernelOp<"adam", ["tiedOperand"]> {
                        F64Attr:$weight_decay, Int64Attr:$decoupled);
   let results = (outs Variadic<FloatTensor>:$updated);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
-  let hasVerifier = 1;
 }
+
+// ---- Families ----------------------------------------------------------------------------------------------------
+
+include "layer/ArithmeticOps.td"
+include "layer/ConvolutionOps.td"
+include "layer/TransformerOps.td"
 
 #endif

@@ -38,18 +38,6 @@ LogicalResult verifyWeight(Operation *op, Value weight, int64_t n, int64_t k, in
   return success();
 }
 
-LogicalResult verifyRows(Operation *op, Value matrix, Value labels, Value validRows) {
-  if (!isMatrix(matrix) || tensorOf(labels).getRank() != 1 ||
-      tensorOf(labels).getDimSize(0) != tensorOf(matrix).getDimSize(0)) {
-    return op->emitOpError("needs logits [rows, classes] and one label per row, but has logits ")
-           << shapeText(matrix) << " and labels " << shapeText(labels);
-  }
-  if (tensorOf(validRows).getNumElements() != 1) {
-    return op->emitOpError("needs one count of valid rows");
-  }
-  return success();
-}
-
 } // namespace
 
 LogicalResult ParameterOp::verify() {
@@ -134,32 +122,6 @@ LogicalResult LinearOp::verify() {
   return verifyWeight(*this, getWeight(), n, k, k, n);
 }
 
-LogicalResult GeluOp::verify() {
-  if (getApproximate() != "none" && getApproximate() != "tanh") {
-    return emitOpError("has approximate \"") << getApproximate() << "\" (known: none, tanh)";
-  }
-  return success();
-}
-
-LogicalResult SoftmaxCrossEntropyOp::verify() {
-  return verifyRows(*this, getLogits(), getLabels(), getValidRows());
-}
-
-LogicalResult CountCorrectOp::verify() {
-  return verifyRows(*this, getLogits(), getLabels(), getValidRows());
-}
-
-LogicalResult MseLossOp::verify() {
-  if (getX().getType() != getTarget().getType() || tensorOf(getX()).getRank() < 1) {
-    return emitOpError("needs a target of the input's shape, but has input ")
-           << shapeText(getX()) << " and target " << shapeText(getTarget());
-  }
-  if (elementCount(getValidRows()) != 1) {
-    return emitOpError("needs one count of valid rows");
-  }
-  return success();
-}
-
 LogicalResult LinearInputGradOp::verify() {
   if (!isMatrix(getG()) || !isMatrix(getDx()) ||
       tensorOf(getG()).getDimSize(0) != tensorOf(getDx()).getDimSize(0)) {
@@ -167,59 +129,6 @@ LogicalResult LinearInputGradOp::verify() {
   }
   int64_t n = tensorOf(getG()).getDimSize(1), k = tensorOf(getDx()).getDimSize(1);
   return verifyWeight(*this, getWeight(), n, k, n, k);
-}
-
-LogicalResult LinearWeightGradOp::verify() {
-  if (!isMatrix(getG()) || !isMatrix(getX()) || !isMatrix(getAccumulator()) ||
-      tensorOf(getG()).getDimSize(0) != tensorOf(getX()).getDimSize(0) ||
-      tensorOf(getAccumulator()).getDimSize(0) != tensorOf(getG()).getDimSize(1) ||
-      tensorOf(getAccumulator()).getDimSize(1) != tensorOf(getX()).getDimSize(1)) {
-    return emitOpError("needs g [rows, n], x [rows, k] and an accumulator [n, k], but has ")
-           << shapeText(getG()) << ", " << shapeText(getX()) << " and " << shapeText(getAccumulator());
-  }
-  return success();
-}
-
-LogicalResult BiasGradOp::verify() {
-  if (!isMatrix(getG()) || tensorOf(getAccumulator()).getRank() != 1 ||
-      tensorOf(getAccumulator()).getDimSize(0) != tensorOf(getG()).getDimSize(1)) {
-    return emitOpError("needs g [rows, n] and an accumulator [n]");
-  }
-  return success();
-}
-
-LogicalResult SoftmaxCrossEntropyGradOp::verify() {
-  if (getDlogits().getType() != getLogits().getType() || !isMatrix(getLogits()) ||
-      elementCount(getLabels()) != tensorOf(getLogits()).getDimSize(0) ||
-      elementCount(getLogSumExp()) != tensorOf(getLogits()).getDimSize(0) || elementCount(getCount()) != 1) {
-    return emitOpError(
-        "needs logits and gradient [rows, classes], one label and one log-sum-exp per row, and "
-        "one count");
-  }
-  return success();
-}
-
-LogicalResult MseLossGradOp::verify() {
-  if (getX().getType() != getTarget().getType() || getX().getType() != getDx().getType()) {
-    return emitOpError("needs input, target and gradient of one shape");
-  }
-  return success();
-}
-
-LogicalResult SgdOp::verify() {
-  size_t wanted = getMomentumBuffer() ? 3 : 2;
-  if (getUpdated().size() != wanted) {
-    return emitOpError("updates ") << wanted << " values in place, but has " << getUpdated().size()
-                                   << " results";
-  }
-  return success();
-}
-
-LogicalResult AdamOp::verify() {
-  if (getUpdated().size() != 4) {
-    return emitOpError("updates 4 values in place, but has ") << getUpdated().size() << " results";
-  }
-  return success();
 }
 
 } // namespace stagewright::layer

@@ -19,8 +19,9 @@ void gradientNormPartials(const Call &call, void *const *operands, void *, TileR
   });
 }
 
-/// torch.nn.utils.clip_grad_norm_: min(1, max_norm / (norm + 1e-6)); a NaN stays. `skip`: NaN, which skips
-/// the step, when the norm is not finite.
+/// torch.nn.utils.clip_grad_norm_: min(1, max_norm / (norm + 1e-6)). When the norm is not finite: with `skip`
+/// NaN, which skips the step; without it 1 of a NaN and 0 of an infinity, so that the NaNs reach the weights
+/// and the run ends with an error.
 void clipCoefficient(const Call &call, void *const *operands, void *, TileRunner &) {
   const double *const partials = static_cast<const double *>(operands[0]);
   double sum = 0;
@@ -28,9 +29,9 @@ void clipCoefficient(const Call &call, void *const *operands, void *, TileRunner
     sum += partials[i];
   const double norm = __builtin_sqrt(sum), coefficient = call.reals[0] / (norm + 1e-6);
   const bool skip = call.integers[1] != 0 && !(norm <= __DBL_MAX__);
-  *static_cast<float *>(operands[1]) = skip                ? __builtin_nanf("")
-                                       : coefficient > 1.0 ? 1.0f
-                                                           : float(coefficient);
+  *static_cast<float *>(operands[1]) = skip                 ? __builtin_nanf("")
+                                       : coefficient <= 1.0 ? float(coefficient)
+                                                            : 1.0f; // also of a NaN
   *static_cast<double *>(operands[2]) = norm;
 }
 

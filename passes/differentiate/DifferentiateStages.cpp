@@ -17,6 +17,11 @@ namespace {
 using plan::FunctionKind;
 using plan::Role;
 
+/// Integers have no gradient.
+bool isReal(Value value) {
+  return isa<FloatType>(cast<RankedTensorType>(value.getType()).getElementType());
+}
+
 /// Appends the gradient of one stage's `model` function to its body, and remembers which op belongs to which
 /// slice.
 class JointGraph {
@@ -43,8 +48,8 @@ public:
     auto yield = cast<plan::ReturnOp>(block.getTerminator());
     for (auto [name, value] :
          llvm::zip(model.getOutputs().getAsRange<plan::ValueAttr>(), yield.getValues())) {
-      if (name.getRole() == Role::Send) {
-        gradients.setGradient(value, argument(Role::ReceiveGradient, name.getName(), value.getType()));
+      if (name.getRole() == Role::Send && isReal(value)) {
+        gradients.addGradient(value, argument(Role::ReceiveGradient, name.getName(), value.getType()));
       }
     }
     for (Operation *op : llvm::reverse(forward)) {
@@ -77,16 +82,16 @@ private:
 
   /// A gradient is of use to values that depend on a parameter of this stage or on an earlier stage.
   void markNeeded() {
-    llvm::DenseSet<Value> sources(parameters.begin(), parameters.end());
+    llvm::for_each(parameters, [&](Value parameter) { gradients.markNeeded(parameter); });
     for (Value input : inputs) {
-      if (names[input].getRole() == Role::Receive) {
+      if (names[input].getRole() == Role::Receive && isReal(input)) {
         gradients.markNeeded(input);
       }
     }
     for (Operation *op : forward) {
-      if (llvm::any_of(op->getOperands(),
-                       [&](Value v) { return sources.contains(v) || gradients.isNeeded(v); })) {
-        llvm::for_each(op->getResults(), [&](Value result) { gradients.markNeeded(result); });
+      if (llvm::any_of(op->getOperands(), [&](Value v) { return gradients.isNeeded(v); })) {
+        llvm::for_each(llvm::make_filter_range(op->getResults(), isReal),
+                       [&](Value result) { gradients.markNeeded(result); });
       }
     }
   }
@@ -98,7 +103,8 @@ private:
     for (Operation *op = before ? before->getNextNode() : &block.front(); op != block.getTerminator();
          op = op->getNextNode()) {
       op->setLoc(madeBy("differentiate-stages", op->getLoc()));
-      slice.push_back(op);
+      // A sum into an accumulator belongs to the weight gradients, whichever rule made it.
+      (isa<layer::AccumulateOp>(op) ? weightSlice : slice).push_back(op);
     }
   }
 };
@@ -121,7 +127,7 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed) {
     }
   }
   for (Value input : graph.inputs) {
-    if (graph.names[input].getRole() != Role::Receive) {
+    if (graph.names[input].getRole() != Role::Receive || !isReal(input)) {
       continue;
     }
     Value gradient = graph.gradients.gradient(input);

@@ -29,21 +29,20 @@ public:
     builder.setInsertionPoint(yield);
   }
 
-  /// Name and type of the derived value that `Pack` makes of this parameter.
-  template <typename Pack>
-  std::pair<plan::ValueAttr, Type> derive(plan::ValueAttr parameter, Type type, StringRef suffix,
-                                          Location location) {
-    auto name =
-        plan::ValueAttr::get(builder.getContext(), Role::Derived, (parameter.getName() + suffix).str());
+  /// Name and type of the packed copy of this parameter that `user` reads.
+  std::pair<plan::ValueAttr, Type> derive(plan::ValueAttr parameter, layer::PackedOperand user) {
+    auto name = plan::ValueAttr::get(builder.getContext(), Role::Derived,
+                                     (parameter.getName() + user.packedSuffix()).str());
     Type &known = derived[name];
     if (!known) {
+      Location location = madeBy("prepare-weights", user->getLoc());
       Value &weight = weights[parameter];
       if (!weight) {
-        weight = body->addArgument(type, location);
+        weight = body->addArgument(user.packedOperand().get().getType(), user->getLoc());
         append(parameter, /*result=*/false);
       }
-      auto packed = Pack::create(builder, madeBy("prepare-weights", location), weight, "f32");
-      yield->insertOperands(yield->getNumOperands(), packed->getResults());
+      Value packed = user.buildPack(builder, location, weight);
+      yield->insertOperands(yield->getNumOperands(), packed);
       append(name, /*result=*/true);
       known = packed.getType();
     }
@@ -81,19 +80,13 @@ void usePackedWeights(plan::FunctionOp function, Preparation &preparation) {
     weight.set(argument);
   };
   for (Operation &op : body) {
-    auto parameterOf = [&](Value weight) {
-      return cast<plan::ValueAttr>(names[cast<BlockArgument>(weight).getArgNumber()]);
-    };
-    if (auto linear = dyn_cast<layer::LinearOp>(op)) {
-      Value weight = linear.getWeight();
-      replace(linear.getWeightMutable(), preparation.derive<layer::PackLinearForwardOp>(
-                                             parameterOf(weight), weight.getType(), "/forward", op.getLoc()));
-    } else if (auto gradient = dyn_cast<layer::LinearInputGradOp>(op)) {
-      Value weight = gradient.getWeight();
-      replace(gradient.getWeightMutable(),
-              preparation.derive<layer::PackLinearInputGradOp>(parameterOf(weight), weight.getType(),
-                                                               "/input_grad", op.getLoc()));
+    auto user = dyn_cast<layer::PackedOperand>(op);
+    if (!user || user.isPacked()) {
+      continue;
     }
+    OpOperand &weight = user.packedOperand();
+    auto argument = cast<BlockArgument>(weight.get());
+    replace(weight, preparation.derive(cast<plan::ValueAttr>(names[argument.getArgNumber()]), user));
   }
   // Parameters that only matrix products read are no longer arguments.
   for (unsigned i = body.getNumArguments(); i-- > 0;) {

@@ -53,9 +53,8 @@ LogicalResult differentiateHolds(ModuleOp module) {
       return failure();
     }
   }
-  WalkResult walked = module.walk([](Operation *op) {
-    Value weight = isa<layer::LinearOp, layer::LinearInputGradOp>(op) ? op->getOperand(1) : Value();
-    if (weight && cast<RankedTensorType>(weight.getType()).getRank() != 1) {
+  WalkResult walked = module.walk([](layer::PackedOperand op) {
+    if (!op.isPacked()) {
       op->emitError("has a weight that is not packed; run prepare-weights");
       return WalkResult::interrupt();
     }

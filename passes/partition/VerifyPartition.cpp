@@ -105,13 +105,13 @@ LogicalResult modelFunctionsHold(ModuleOp module) {
   if (failed(checkChain(module, FunctionKind::Model))) {
     return failure();
   }
-  WalkResult walked = module.walk([](layer::LinearOp op) {
-    auto weight = dyn_cast<BlockArgument>(op.getWeight());
+  WalkResult walked = module.walk([](layer::PackedOperand op) {
+    auto weight = dyn_cast<BlockArgument>(op.packedOperand().get());
     auto function =
         weight ? dyn_cast<plan::FunctionOp>(weight.getOwner()->getParentOp()) : plan::FunctionOp();
     if (!function ||
         cast<plan::ValueAttr>(function.getInputs()[weight.getArgNumber()]).getRole() != Role::Parameter) {
-      op.emitError("has a weight that is no parameter of its stage");
+      op->emitError("has a weight that is no parameter of its stage");
       return WalkResult::interrupt();
     }
     return WalkResult::advance();

@@ -19,6 +19,8 @@ class Goldens(ProgramTest):
     """One model's goldens. Subclasses name the folder."""
 
     name = None
+    # Parameters (or parts of them) whose gradient is zero but for rounding: Adam makes full steps of that noise.
+    without_gradient = ()
 
     @classmethod
     def setUpClass(cls):
@@ -49,6 +51,8 @@ class Goldens(ProgramTest):
         """Sum and norm of every parameter after the last update, against the fp64 run."""
         self.assertEqual(sorted(weights), sorted(case["final_fp64"]))
         for name, want in case["final_fp64"].items():
+            if name in self.without_gradient:
+                continue
             values = weights[name].values()
             norm = math.sqrt(math.fsum(value * value for value in values))
             self.assertLess(abs(norm - want["norm"]), 1e-5 * want["norm"], f"norm of {name}")

@@ -38,6 +38,8 @@ CASES = {
         configuration(),
         ["--stages", "3"],
     ),
+    "convolution": (GOLDENS / "convolution" / "model.json", configuration(), ["--stages", "3", "--partition", "uniform"]),
+    "transformer": (GOLDENS / "transformer" / "model.json", configuration(), ["--stages", "4", "--partition", "uniform"]),
     "regression": (GOLDENS / "regression" / "model.json", configuration(gradient_clipping=0.0), ["--schedule", "gpipe"]),
 }
 

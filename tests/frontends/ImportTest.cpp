@@ -97,9 +97,14 @@ TEST_F(Import, WhatDoesNotFitIsRefusedWithPlaceAndAdvice) {
   refused(model, "4:1", {"cannot flatten dimensions 2 to -1", "start_dim first"});
   model.layers = "\n{\"type\": \"Flatten\", \"start_dim\": 0}";
   refused(model, "4:1", {"batch dimension", "start_dim to 1"});
-  model.shape = "[2, 4]";
+  model.shape = "[]";
   model.layers = "\n" + kLinear;
-  refused(model, "4:1", {"needs an input [batch, 4]", "Flatten"});
+  refused(model, "4:1", {"needs an input [batch, ..., 4]", "last dimension"});
+  model.shape = "[4]";
+  model.layers =
+      "\n{\"type\": \"Add\", \"inputs\": [\"x\", \"x\"]},\n{\"type\": \"Conv2d\", \"in_channels\": 1, "
+      "\"out_channels\": 1, \"kernel_size\": 2}";
+  refused(model, "5:1", {"[batch, channels, height, width]", "[4, 4]"});
   model.shape = "[4, 4]";
   model.layers = "\n{\"type\": \"Flatten\", \"start_dim\": 1, \"end_dim\": 1},\n{\"type\": \"Tanh\"}";
   refused(model, "3:11", {"no parameters"});

@@ -136,7 +136,8 @@ TEST(ModelSpec, CheckNeedsNoFile) {
   refused([](ModelSpec &m) { m.layers[1].type = "MSELoss"; }, "layers", "a loss, not a layer");
   refused([](ModelSpec &m) { m.layers[1].name = "a/b"; }, "\"a/b\"", "a slash");
   refused([](ModelSpec &m) { m.layers[1].inputs = {"relu"}; }, "layer \"fc1\"", "no earlier layer");
-  refused([](ModelSpec &m) { m.layers[1].inputs = {}; }, "layer \"fc1\"", "reads nothing");
+  refused([](ModelSpec &m) { m.layers[1].inputs = {}; }, "layer \"fc1\"",
+          "Linear reads one tensor, but \"inputs\" names 0");
   refused([](ModelSpec &m) { m.layers.clear(); }, read->partPosition("layers").text(), "no layers");
   refused([](ModelSpec &m) { m.loss.inputs = {}; }, read->loss.position.text(),
           "the last layer and the label");

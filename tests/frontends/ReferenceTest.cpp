@@ -171,7 +171,7 @@ TEST(Reference, ModelSchemaAgreesWithTheReader) {
                                     {"x"},   json::object()};
   int accepted = 0;
   for (const LayerType &type : layerTypes()) {
-    std::vector<std::string> names{"type", "name", "inputs", "unknown"};
+    std::vector<std::string> names{"type", "name", "inputs", "unknown", "repeat"};
     for (const ArgumentType &argument : type.arguments)
       names.emplace_back(argument.name);
     for (const NullArgument &argument : type.nullArguments)
@@ -182,6 +182,10 @@ TEST(Reference, ModelSchemaAgreesWithTheReader) {
         for (const ArgumentType &argument : type.arguments)
           if (argument.isRequired)
             layer[std::string(argument.name)] = 1;
+        if (type.fewestInputs > 1)
+          layer["inputs"] = json(std::vector<std::string>(type.fewestInputs, "x"));
+        if (type.name == kSequential)
+          layer["layers"] = json::array({{{"type", "Tanh"}}});
         layer[name] = value;
         std::string label = type.isLoss ? std::string(type.labelType) : "i32";
         json model = {{"name", "m"},

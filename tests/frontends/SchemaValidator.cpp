@@ -15,7 +15,11 @@ static bool hasType(const json &value, const std::string &type) {
          (type == "array" && value.is_array()) || (type == "object" && value.is_object());
 }
 
-static std::string members(const json &schema, const json &value, const std::string &path) {
+/// `root`: the whole schema, in which references are looked up.
+static std::string violation(const json &root, const json &schema, const json &value,
+                             const std::string &path);
+
+static std::string members(const json &root, const json &schema, const json &value, const std::string &path) {
   for (auto &[key, member] : value.items()) {
     const json &properties = schema.at("properties");
     if (!properties.contains(key)) {
@@ -23,18 +27,24 @@ static std::string members(const json &schema, const json &value, const std::str
         return path + "/" + key + ": unknown";
       continue;
     }
-    if (std::string inner = violation(properties[key], member, path + "/" + key); !inner.empty())
+    if (std::string inner = violation(root, properties[key], member, path + "/" + key); !inner.empty())
       return inner;
   }
   return "";
 }
 
-std::string violation(const json &schema, const json &value, const std::string &path) {
+static std::string violation(const json &root, const json &schema, const json &value,
+                             const std::string &path) {
   for (auto &[keyword, rule] : schema.items()) {
     bool holds = true;
     if (keyword == "$schema" || keyword == "title" || keyword == "description" || keyword == "default" ||
-        keyword == "additionalProperties") {
+        keyword == "additionalProperties" || keyword == "$defs") {
       continue;
+    } else if (keyword == "$ref") {
+      const std::string pointer = rule.get<std::string>().substr(1); // behind the #
+      if (std::string inner = violation(root, root.at(json::json_pointer(pointer)), value, path);
+          !inner.empty())
+        return inner;
     } else if (keyword == "type") {
       holds = false;
       for (const json &type : rule.is_array() ? rule : json::array({rule}))
@@ -44,10 +54,10 @@ std::string violation(const json &schema, const json &value, const std::string &
     } else if (keyword == "const") {
       holds = value == rule;
     } else if (keyword == "not") {
-      holds = !violation(rule, value).empty();
+      holds = !violation(root, rule, value, "").empty();
     } else if (keyword == "anyOf") {
       holds = std::any_of(rule.begin(), rule.end(),
-                          [&](const json &one) { return violation(one, value).empty(); });
+                          [&](const json &one) { return violation(root, one, value, "").empty(); });
     } else if (keyword == "minimum") {
       holds = !value.is_number() || value.get<double>() >= rule.get<double>();
     } else if (keyword == "exclusiveMinimum") {
@@ -68,10 +78,11 @@ std::string violation(const json &schema, const json &value, const std::string &
         holds = holds && (!value.is_object() || value.contains(name));
     } else if (keyword == "items") {
       for (std::size_t i = 0; value.is_array() && i < value.size(); ++i)
-        if (std::string inner = violation(rule, value[i], path + "/" + std::to_string(i)); !inner.empty())
+        if (std::string inner = violation(root, rule, value[i], path + "/" + std::to_string(i));
+            !inner.empty())
           return inner;
     } else if (keyword == "properties") {
-      if (std::string inner = value.is_object() ? members(schema, value, path) : ""; !inner.empty())
+      if (std::string inner = value.is_object() ? members(root, schema, value, path) : ""; !inner.empty())
         return inner;
     } else {
       return path + ": the schema uses the keyword " + keyword + ", which this validator does not know";
@@ -80,6 +91,10 @@ std::string violation(const json &schema, const json &value, const std::string &
       return path + ": " + keyword + " " + rule.dump() + " does not hold for " + value.dump();
   }
   return "";
+}
+
+std::string violation(const json &schema, const json &value, const std::string &path) {
+  return violation(schema, schema, value, path);
 }
 
 } // namespace stagewright

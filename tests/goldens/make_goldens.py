@@ -9,7 +9,6 @@ fp32 and once in fp64. All runs start from the same fp32 weights and read the sa
 the rounding error of training in fp32. The loss of a step is the mean over its micro-batches of the micro-batch means.
 """
 import argparse
-import collections
 import gzip
 import json
 import math
@@ -71,13 +70,108 @@ def strip_comments(text):
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("//"))
 
 
+class Function(nn.Module):
+    """A layer without parameters that torch.nn has no class for."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
+class LearnedPositions(nn.Module):
+    def __init__(self, num_positions, embedding_dim):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(num_positions, embedding_dim))
+
+    def forward(self, x):
+        return x + self.weight[: x.shape[1]]
+
+
+def rotate(x, base):
+    """Llama's rotary positions of x [batch, heads, length, size]."""
+    size = x.shape[-1]
+    frequency = base ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
+    angle = torch.arange(x.shape[2], dtype=torch.float64)[:, None] * frequency
+    cos, sin = (torch.cat([f(angle)] * 2, -1).to(x.dtype) for f in (torch.cos, torch.sin))
+    return x * cos + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sin
+
+
+def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=0, rotary_base=0):
+    groups = num_key_value_heads or num_heads
+    if len(inputs) == 1:
+        size = inputs[0].shape[-1] // (num_heads + 2 * groups)
+        inputs = inputs[0].split([num_heads * size, groups * size, groups * size], -1)
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x, heads in zip(inputs, (num_heads, groups, groups)))
+    if rotary_base:
+        q, k = rotate(q, rotary_base), rotate(k, rotary_base)
+    k, v = (x.repeat_interleave(num_heads // groups, 1) for x in (k, v))
+    y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=scale or None)
+    return y.transpose(1, 2).flatten(2)
+
+
+FUNCTIONS = {
+    "Add": torch.add,
+    "Subtract": torch.sub,
+    "Multiply": torch.mul,
+    "Divide": torch.div,
+    "SwiGLU": lambda gate, up: nn.functional.silu(gate) * up,
+    "Concat": lambda *inputs, dim=1: torch.cat(inputs, dim),
+    "Mean": lambda x, dim, keepdim=False: x.mean(dim, keepdim),
+    "Reshape": lambda x, shape: x.reshape(len(x), *shape),
+    "Permute": lambda x, dims: x.permute(dims),
+    "ScaledDotProductAttention": attention,
+}
+
+
 def build_layer(layer):
-    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs")}
-    return getattr(nn, layer["type"])(**arguments)
+    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs", "repeat")}
+    kind = layer["type"]
+    if kind == "Sequential":
+        return Graph(arguments["layers"], "input")
+    if kind in FUNCTIONS:
+        return Function(lambda *inputs: FUNCTIONS[kind](*inputs, **arguments))
+    if kind == "LearnedPositions":
+        return LearnedPositions(**arguments)
+    return getattr(nn, kind)(**arguments)
+
+
+class Graph(nn.Module):
+    """A list of layers that read each other by name."""
+
+    def __init__(self, layers, first):
+        super().__init__()
+        self.first, self.entries, previous = first, [], first
+        for layer in layers:
+            copies = range(layer["repeat"]) if "repeat" in layer else [None]
+            for copy in copies:
+                name = layer["name"] if copy is None else f"{layer['name']}.{copy}"
+                reads = layer.get("inputs", [previous]) if not copy else [previous]
+                self.entries.append((name, build_layer(layer), reads))
+                previous = name
+        self.held = nn.ModuleList(module for _, module, _ in self.entries)
+
+    def forward(self, *inputs):
+        values = {self.first if i == 0 else f"{self.first}:{i}": x for i, x in enumerate(inputs)}
+        for name, module, reads in self.entries:
+            values[name] = module(*(values[read] for read in reads))
+        return values[self.entries[-1][0]]
+
+    def state(self):
+        """Parameters by the names that Stagewright gives them."""
+        named = {}
+        for name, module, _ in self.entries:
+            inner = module.state() if isinstance(module, Graph) else dict(module.named_parameters())
+            named.update((f"{name}.{key}", value) for key, value in inner.items())
+        return named
+
+    def load(self, weights):
+        with torch.no_grad():
+            for name, value in self.state().items():
+                value.copy_(weights[name])
 
 
 def build_model(spec):
-    return nn.Sequential(collections.OrderedDict((layer["name"], build_layer(layer)) for layer in spec["layers"]))
+    return Graph(spec["layers"], spec["inputs"][0]["name"])
 
 
 def build_optimizer(config, parameters):
@@ -97,7 +191,7 @@ class Training:
 
     def __init__(self, spec, config, weights, dtype):
         self.model = build_model(spec)
-        self.model.load_state_dict(weights)
+        self.model.load(weights)
         self.model.to(dtype)
         self.loss_layer = build_layer(spec["loss"])
         self.optimizer = build_optimizer(config, self.model.parameters())
@@ -119,12 +213,16 @@ class Training:
 
     def distance_from_kinks(self, features):
         """Per sample, the smallest absolute value that enters a ReLU."""
-        distance, x = torch.full((len(features),), math.inf, dtype=self.dtype), features.to(self.dtype)
+        distance = torch.full((len(features),), math.inf, dtype=self.dtype)
+
+        def look(_, inputs):
+            torch.minimum(distance, inputs[0].abs().flatten(1).min(1).values, out=distance)
+
+        hooks = [m.register_forward_pre_hook(look) for m in self.model.modules() if isinstance(m, nn.ReLU)]
         with torch.no_grad():
-            for layer in self.model:
-                if isinstance(layer, nn.ReLU):
-                    distance = torch.minimum(distance, x.abs().flatten(1).min(1).values)
-                x = layer(x)
+            self.model(features.to(self.dtype))
+        for hook in hooks:
+            hook.remove()
         return distance
 
 
@@ -132,7 +230,7 @@ def train(spec, config, weights, features, labels, order, dtype):
     run = Training(spec, config, weights, dtype)
     for index in order.split(run.rows * run.count):
         run.step(features[index], labels[index])
-    return run.losses, run.norms, {name: value.detach().double() for name, value in run.model.state_dict().items()}
+    return run.losses, run.norms, {name: value.detach().double() for name, value in run.model.state().items()}
 
 
 def choose_order(spec, cases, weights, features, labels, generator):
@@ -225,6 +323,14 @@ SETS = {
         count=2,
         clip=1.0,
     ),
+    # Convolutions (groups, stride, dilation, padding), three kinds of pooling and a connection past two layers.
+    "convolution": dict(
+        data=FASHION, files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), make=None, rows=3, count=2, clip=1.0
+    ),
+    # An image as 28 rows: blocks of GPT-2's form, then grouped heads with rotary positions and SwiGLU, as Llama's.
+    "transformer": dict(
+        data=FASHION, files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), make=None, rows=3, count=2, clip=1.0
+    ),
 }
 
 
@@ -241,7 +347,7 @@ def make_set(name):
     features = as_feature(sources[0], spec["inputs"][0])
     labels = sources[1].long() if spec["inputs"][1]["dtype"] == "i32" else sources[1]
 
-    weights = {key: value.clone() for key, value in build_model(spec).state_dict().items()}
+    weights = {key: value.detach().clone() for key, value in build_model(spec).state().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")
     configs = sgd_and_adam(entry["rows"], entry["count"], entry["clip"])
     order = choose_order(spec, configs, weights, features, labels, generator)

@@ -150,7 +150,8 @@ TEST_P(SpecialValues, TheFirstNaNIsTheLargest) {
 
 TEST_P(SpecialValues, ClippingOfStrangeNorms) {
   const auto nan = run(caseOf("clip_coefficient", {{2}, {1}, {1}}, {{1, kNaN}}));
-  EXPECT_TRUE(std::isnan(nan[1].at(0)) && std::isnan(nan[2].at(0)));
+  EXPECT_EQ(nan[1].at(0), 1);
+  EXPECT_TRUE(std::isnan(nan[2].at(0)));
   const auto inf = run(caseOf("clip_coefficient", {{2}, {1}, {1}}, {{1, kInf}}));
   EXPECT_EQ(inf[1].at(0), 0);
   const auto zero = run(caseOf("clip_coefficient", {{2}, {1}, {1}}, {{0, 0}}));

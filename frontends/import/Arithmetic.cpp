@@ -1,0 +1,46 @@
+// Elementwise arithmetic on two tensors, broadcast as NumPy does.
+#include "frontends/import/LayerImporters.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+/// The shape to which both broadcast, or nothing.
+static std::optional<SmallVector<int64_t>> broadcast(ArrayRef<int64_t> a, ArrayRef<int64_t> b) {
+  size_t rank = std::max(a.size(), b.size());
+  SmallVector<int64_t> shape(rank);
+  for (size_t i = 0; i < rank; ++i) { // from the last dimension
+    int64_t x = i < a.size() ? a[a.size() - 1 - i] : 1, y = i < b.size() ? b[b.size() - 1 - i] : 1;
+    if (x != y && x != 1 && y != 1) {
+      return std::nullopt;
+    }
+    shape[rank - 1 - i] = std::max(x, y);
+  }
+  return shape;
+}
+
+template <typename Op>
+static Result<Value> binary(LayerContext &layer) {
+  ArrayRef<int64_t> a = layer.inputType(0).getShape(), b = layer.inputType(1).getShape();
+  std::optional<SmallVector<int64_t>> shape = broadcast(a, b);
+  if (!shape || (*shape)[0] != a[0] || a[0] != b[0]) {
+    return layer.mismatch("reads " + shapeText(a) + " and " + shapeText(b) + ", which do not broadcast",
+                          "from the last dimension on, sizes must be equal or 1, and the batch the same");
+  }
+  Value operands[2] = {layer.inputs[0], layer.inputs[1]};
+  for (Value &operand : operands) {
+    if (LayerContext::shapeOf(operand) != ArrayRef<int64_t>(*shape)) {
+      operand = layer.make<layer::ExpandOp>(layer.f32(*shape), operand, layer.builder.getF64FloatAttr(1));
+    }
+  }
+  return layer.make<Op>(operands[0], operands[1]).getY();
+}
+
+void addArithmetic(LayerImporters &table) {
+  table["Add"] = binary<layer::AddOp>;
+  table["Subtract"] = binary<layer::SubtractOp>;
+  table["Multiply"] = binary<layer::MultiplyOp>;
+  table["Divide"] = binary<layer::DivideOp>;
+}
+
+} // namespace stagewright

@@ -1,0 +1,170 @@
+// Layers of transformers: normalisation over the last dimensions, positions, attention.
+#include "frontends/import/LayerImporters.h"
+
+using namespace mlir;
+
+namespace stagewright {
+namespace {
+
+using Sizes = std::vector<int64_t>;
+
+/// The input's rows to normalise, or why it has none of that shape.
+Result<Value> normalizedRows(LayerContext &layer) {
+  ArrayRef<int64_t> x = layer.inputType().getShape();
+  ArrayRef<int64_t> wanted = layer.argument<Sizes>("normalized_shape");
+  if (x.size() <= wanted.size() || x.take_back(wanted.size()) != wanted) {
+    return layer.mismatch("has normalized_shape " + shapeText(wanted) + ", but its input has shape " +
+                              shapeText(x),
+                          "give the input's last dimensions");
+  }
+  return layer.asRows(layer.inputs[0], wanted.size());
+}
+
+/// A parameter of the normalised shape, as the kernels read it.
+Value affine(LayerContext &layer, StringRef name, double value) {
+  Value parameter =
+      layer.parameter(name, layer.argument<Sizes>("normalized_shape"), Initializer::constant(value));
+  return layer.reshape(parameter, {layer::elementCount(parameter)});
+}
+
+Result<Value> layerNorm(LayerContext &layer) {
+  Result<Value> rows = normalizedRows(layer);
+  if (!rows) {
+    return rows;
+  }
+  if (layer.argument<Sizes>("normalized_shape").size() > 1 && layer.argument<bool>("elementwise_affine")) {
+    return layer.mismatch("has weights of several dimensions",
+                          "normalise over the last dimension, or put a Flatten before");
+  }
+  bool hasWeight = layer.argument<bool>("elementwise_affine"),
+       hasBias = hasWeight && layer.argument<bool>("bias");
+  Value weight = hasWeight ? affine(layer, "weight", 1) : Value(),
+        bias = hasBias ? affine(layer, "bias", 0) : Value();
+  RankedTensorType statistic = layer.f32({LayerContext::shapeOf(*rows)[0]});
+  auto op =
+      layer.make<layer::LayerNormOp>(TypeRange{(*rows).getType(), statistic, statistic}, *rows, weight, bias,
+                                     layer.builder.getF64FloatAttr(layer.argument<double>("eps")));
+  return layer.reshape(op.getY(), layer.inputType().getShape());
+}
+
+Result<Value> rmsNorm(LayerContext &layer) {
+  Result<Value> rows = normalizedRows(layer);
+  if (!rows) {
+    return rows;
+  }
+  if (layer.argument<Sizes>("normalized_shape").size() > 1 && layer.argument<bool>("elementwise_affine")) {
+    return layer.mismatch("has weights of several dimensions",
+                          "normalise over the last dimension, or put a Flatten before");
+  }
+  Value weight = layer.argument<bool>("elementwise_affine") ? affine(layer, "weight", 1) : Value();
+  auto op = layer.make<layer::RmsNormOp>(
+      TypeRange{(*rows).getType(), layer.f32({LayerContext::shapeOf(*rows)[0]})}, *rows, weight,
+      layer.builder.getF64FloatAttr(layer.argument<double>("eps")));
+  return layer.reshape(op.getY(), layer.inputType().getShape());
+}
+
+Result<Value> softmax(LayerContext &layer) {
+  int64_t rank = layer.inputType().getRank(), dim = layer.argument<int64_t>("dim");
+  if (dim != -1 && dim != rank - 1) {
+    return layer.mismatch("is over dimension " + std::to_string(dim) + " of " +
+                              shapeText(layer.inputType().getShape()),
+                          "use the last dimension (-1), with a Permute before it");
+  }
+  Value y = layer.make<layer::SoftmaxOp>(layer.asRows(layer.inputs[0]));
+  return layer.reshape(y, layer.inputType().getShape());
+}
+
+/// x [batch, S, D] plus the first S rows of a table.
+Result<Value> learnedPositions(LayerContext &layer) {
+  ArrayRef<int64_t> x = layer.inputType().getShape();
+  int64_t rows = layer.argument<int64_t>("num_positions"), columns = layer.argument<int64_t>("embedding_dim");
+  if (x.size() != 3 || x[1] > rows || x[2] != columns) {
+    return layer.mismatch("needs an input [batch, up to " + std::to_string(rows) + ", " +
+                              std::to_string(columns) + "], but gets " + shapeText(x),
+                          "set num_positions and embedding_dim to fit");
+  }
+  Value table = layer.parameter("weight", {rows, columns}, Initializer::normal(1));
+  if (x[1] != rows) {
+    table = layer.make<layer::SliceOp>(layer.f32({x[1], columns}), table, ArrayRef<int64_t>{0, 0});
+  }
+  Value positions = layer.make<layer::ExpandOp>(layer.f32(x), table, layer.builder.getF64FloatAttr(1));
+  return layer.make<layer::AddOp>(layer.inputs[0], positions).getY();
+}
+
+/// Part `index` of the last dimension of x [B, S, ...], from `start` on, as [B, S, heads, size].
+Value heads(LayerContext &layer, Value x, int64_t start, int64_t heads, int64_t size) {
+  ArrayRef<int64_t> shape = LayerContext::shapeOf(x);
+  int64_t batch = shape[0], length = shape[1];
+  if (shape[2] != heads * size) {
+    x = layer.make<layer::SliceOp>(layer.f32({batch, length, heads * size}), x,
+                                   ArrayRef<int64_t>{0, 0, start});
+  }
+  return layer.reshape(x, {batch, length, heads, size});
+}
+
+Value rotated(LayerContext &layer, Value x, Value table) {
+  return layer.make<layer::RotaryOp>(x.getType(), x, table, 0, 0);
+}
+
+/// One input holds queries, keys and values side by side in its last dimension; three hold one each.
+Result<Value> attention(LayerContext &layer) {
+  int64_t queryHeads = layer.argument<int64_t>("num_heads"),
+          given = layer.argument<int64_t>("num_key_value_heads");
+  int64_t keyHeads = given == 0 ? queryHeads : given;
+  ArrayRef<int64_t> first = layer.inputType().getShape();
+  bool isPacked = layer.inputs.size() == 1;
+  int64_t parts = isPacked ? queryHeads + 2 * keyHeads : queryHeads;
+  if (layer.inputs.size() == 2 || first.size() != 3 || first[2] % parts != 0 || keyHeads < 0 ||
+      queryHeads % std::max<int64_t>(keyHeads, 1) != 0) {
+    return layer.mismatch(
+        "cannot split " + shapeText(first) + " into " + std::to_string(queryHeads) +
+            " heads of queries and " + std::to_string(keyHeads) + " of keys and values",
+        "read one tensor [batch, length, (num_heads + 2 num_key_value_heads) size], or three: queries, "
+        "keys and values [batch, length, heads size]");
+  }
+  int64_t size = first[2] / parts, width = queryHeads * size, keyWidth = keyHeads * size;
+  Value sources[3] = {layer.inputs[0], layer.inputs[isPacked ? 0 : 1], layer.inputs[isPacked ? 0 : 2]};
+  for (Value source : ArrayRef(sources).drop_front()) {
+    ArrayRef<int64_t> shape = LayerContext::shapeOf(source);
+    if (!isPacked && (shape.size() != 3 || shape[0] != first[0] || shape[2] != keyWidth ||
+                      shape != LayerContext::shapeOf(sources[1]))) {
+      return layer.mismatch("reads keys or values of shape " + shapeText(shape),
+                            "give them the shape [batch, length, " + std::to_string(keyWidth) + "]");
+    }
+  }
+  bool isCausal = layer.argument<bool>("is_causal");
+  if (isCausal && LayerContext::shapeOf(sources[1])[1] != first[1]) {
+    return layer.mismatch("is causal, but has more or fewer keys than queries", "give both one length");
+  }
+  Value q = heads(layer, sources[0], 0, queryHeads, size);
+  Value k = heads(layer, sources[1], isPacked ? width : 0, keyHeads, size);
+  Value v = heads(layer, sources[2], isPacked ? width + keyWidth : 0, keyHeads, size);
+  if (double base = layer.argument<double>("rotary_base"); base > 0) {
+    if (size % 2 != 0 || LayerContext::shapeOf(sources[1])[1] != first[1]) {
+      return layer.mismatch("has rotary positions on heads of size " + std::to_string(size) +
+                                " and keys of another length",
+                            "use an even size, and as many keys as queries");
+    }
+    Value table =
+        layer.make<layer::RotaryTableOp>(layer.f32({first[1], size}), layer.builder.getF64FloatAttr(base));
+    q = rotated(layer, q, table);
+    k = rotated(layer, k, table);
+  }
+  RankedTensorType sums = layer.f32({first[0], queryHeads, first[1]});
+  auto op = layer.make<layer::AttentionOp>(TypeRange{q.getType(), sums}, q, k, v, Value(),
+                                           layer.builder.getI64IntegerAttr(isCausal ? 1 : 0),
+                                           layer.builder.getF64FloatAttr(layer.argument<double>("scale")));
+  return layer.reshape(op.getY(), {first[0], first[1], width});
+}
+
+} // namespace
+
+void addTransformer(LayerImporters &table) {
+  table["LayerNorm"] = layerNorm;
+  table["RMSNorm"] = rmsNorm;
+  table["Softmax"] = softmax;
+  table["LearnedPositions"] = learnedPositions;
+  table["ScaledDotProductAttention"] = attention;
+}
+
+} // namespace stagewright

@@ -1,0 +1,75 @@
+// Which weights are packed, and for what.
+#include "ir/layer/LayerDialect.h"
+
+#include "catalogue/Catalogue.h"
+
+using namespace mlir;
+
+namespace stagewright::layer {
+namespace {
+
+int64_t rankOf(Value value) {
+  return cast<RankedTensorType>(value.getType()).getRank();
+}
+
+RankedTensorType packedConv2dType(Value weight) {
+  return RankedTensorType::get({catalogue::packedConv2dElements(shapeOf(weight.getType()))},
+                               cast<RankedTensorType>(weight.getType()).getElementType());
+}
+
+} // namespace
+
+OpOperand &LinearOp::packedOperand() {
+  return getWeightMutable();
+}
+StringRef LinearOp::packedSuffix() {
+  return "/forward";
+}
+bool LinearOp::isPacked() {
+  return rankOf(getWeight()) == 1;
+}
+Value LinearOp::buildPack(OpBuilder &builder, Location location, Value weight) {
+  return PackLinearForwardOp::create(builder, location, weight, "f32");
+}
+
+OpOperand &LinearInputGradOp::packedOperand() {
+  return getWeightMutable();
+}
+StringRef LinearInputGradOp::packedSuffix() {
+  return "/input_grad";
+}
+bool LinearInputGradOp::isPacked() {
+  return rankOf(getWeight()) == 1;
+}
+Value LinearInputGradOp::buildPack(OpBuilder &builder, Location location, Value weight) {
+  return PackLinearInputGradOp::create(builder, location, weight, "f32");
+}
+
+OpOperand &Conv2dOp::packedOperand() {
+  return getWeightMutable();
+}
+StringRef Conv2dOp::packedSuffix() {
+  return "/forward";
+}
+bool Conv2dOp::isPacked() {
+  return rankOf(getWeight()) == 1;
+}
+Value Conv2dOp::buildPack(OpBuilder &builder, Location location, Value weight) {
+  return PackConv2dForwardOp::create(builder, location, packedConv2dType(weight), weight, getGroups(), "f32");
+}
+
+OpOperand &Conv2dInputGradOp::packedOperand() {
+  return getWeightMutable();
+}
+StringRef Conv2dInputGradOp::packedSuffix() {
+  return "/input_grad";
+}
+bool Conv2dInputGradOp::isPacked() {
+  return rankOf(getWeight()) == 1;
+}
+Value Conv2dInputGradOp::buildPack(OpBuilder &builder, Location location, Value weight) {
+  return PackConv2dInputGradOp::create(builder, location, packedConv2dType(weight), weight, getGroups(),
+                                       "f32");
+}
+
+} // namespace stagewright::layer
