@@ -22,12 +22,19 @@ static std::optional<SmallVector<int64_t>> broadcast(ArrayRef<int64_t> a, ArrayR
 template <typename Op>
 static Result<Value> binary(LayerContext &layer) {
   ArrayRef<int64_t> a = layer.inputType(0).getShape(), b = layer.inputType(1).getShape();
-  std::optional<SmallVector<int64_t>> shape = broadcast(a, b);
-  if (!shape || (*shape)[0] != a[0] || a[0] != b[0]) {
-    return layer.mismatch("reads " + shapeText(a) + " and " + shapeText(b) + ", which do not broadcast",
-                          "from the last dimension on, sizes must be equal or 1, and the batch the same");
-  }
   Value operands[2] = {layer.inputs[0], layer.inputs[1]};
+  size_t rank = std::max(a.size(), b.size());
+  for (Value &operand : operands) { // the batch stays the batch: ones go behind it
+    SmallVector<int64_t> shape(LayerContext::shapeOf(operand));
+    shape.insert(shape.begin() + 1, rank - shape.size(), 1);
+    operand = layer.reshape(operand, shape);
+  }
+  std::optional<SmallVector<int64_t>> shape =
+      broadcast(LayerContext::shapeOf(operands[0]), LayerContext::shapeOf(operands[1]));
+  if (!shape || a[0] != b[0]) {
+    return layer.mismatch("reads " + shapeText(a) + " and " + shapeText(b) + ", which do not broadcast",
+                          "of one sample, from the last dimension on, sizes must be equal or 1");
+  }
   for (Value &operand : operands) {
     if (LayerContext::shapeOf(operand) != ArrayRef<int64_t>(*shape)) {
       operand = layer.make<layer::ExpandOp>(layer.f32(*shape), operand, layer.builder.getF64FloatAttr(1));

@@ -110,6 +110,21 @@ private:
     return {};
   }
 
+  /// Sizes that fit each other may still be more than a kernel takes.
+  std::optional<Error> checkKernels(Block &block, const LayerContext &layer) {
+    std::string reason;
+    ScopedDiagnosticHandler handler(builder.getContext(), [&](Diagnostic &diagnostic) {
+      reason = diagnostic.str();
+      return success();
+    });
+    for (Operation &op : block) {
+      if (isa<layer::Kernel>(op) && failed(layer::verifyKernel(&op))) {
+        return layer.mismatch("cannot be computed: " + reason, "choose other sizes");
+      }
+    }
+    return std::nullopt;
+  }
+
   /// One layer, or the loss, as a block that reads these values.
   Result<void> importBlock(const LayerSpec &layer, SmallVector<Value> inputs, bool isLoss) {
     const std::string name = isLoss ? kLossBlock : layer.name;
@@ -121,15 +136,13 @@ private:
       inner->addArgument(input.getType(), location);
     }
     builder.setInsertionPointToEnd(inner.get());
-    LayerContext context(builder, model, layer, isLoss, location, inner->getArguments());
+    LayerContext context(builder, model, parameterNames, layer, isLoss, location, inner->getArguments());
     Result<Value> value = importLayer(context, layer.type);
     if (!value) {
       return value.takeError();
     }
-    ArrayRef<int64_t> shape = cast<RankedTensorType>((*value).getType()).getShape();
-    if (std::string reason = beyondLimits(shape); !reason.empty()) {
-      return context.mismatch("makes " + shapeText(shape) + ", which " + reason,
-                              "make the layer or train_micro_batch_size_per_gpu smaller");
+    if (std::optional<Error> refused = checkKernels(*inner, context)) {
+      return *refused;
     }
     SmallVector<Value> results = {*value};
     if (isLoss && spec.accuracy) {
@@ -157,6 +170,7 @@ private:
   Block *body = nullptr;
   Value rows;                    ///< the count of valid rows
   llvm::StringMap<Value> values; ///< of inputs and layers, by name
+  llvm::StringSet<> parameterNames;
 };
 
 } // namespace

@@ -58,8 +58,7 @@ Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializ
         mismatch("has the parameter " + name.str() + " of shape " + shapeText(shape) + ", which " + reason,
                  "make the layer smaller");
   }
-  auto module = cast<ModuleOp>(model->getParentOp());
-  if (!error && module.lookupSymbol(fullName)) {
+  if (!parameterNames.insert(fullName).second && !error) {
     error = mismatch("has the parameter " + fullName + ", which an earlier layer has too",
                      "give one of the two layers another name");
   }

@@ -6,6 +6,7 @@
 #include "ir/layer/LayerDialect.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringSet.h"
 
 #include <optional>
 
@@ -31,14 +32,15 @@ class LayerContext {
 public:
   /// Parameters are declared before `model`. The values that the layer reads are in the order of its inputs;
   /// a loss reads the last layer, the label and the count of valid rows.
-  LayerContext(mlir::OpBuilder &builder, layer::ModelOp model, const LayerSpec &spec, bool isLoss,
-               mlir::Location location, mlir::ValueRange inputs)
-      : builder(builder), location(location), inputs(inputs), isLoss(isLoss), model(model), spec(spec),
-        block(spec.name), path(spec.name) {}
+  LayerContext(mlir::OpBuilder &builder, layer::ModelOp model, llvm::StringSet<> &parameterNames,
+               const LayerSpec &spec, bool isLoss, mlir::Location location, mlir::ValueRange inputs)
+      : builder(builder), location(location), inputs(inputs), isLoss(isLoss), model(model),
+        parameterNames(parameterNames), spec(spec), block(spec.name), path(spec.name) {}
   /// A layer of a Sequential.
   LayerContext(const LayerContext &outer, const LayerSpec &spec, mlir::ValueRange inputs)
       : builder(outer.builder), location(outer.location), inputs(inputs), isLoss(false), model(outer.model),
-        spec(spec), block(outer.block), path(outer.path + "." + spec.name) {}
+        parameterNames(outer.parameterNames), spec(spec), block(outer.block),
+        path(outer.path + "." + spec.name) {}
 
   mlir::OpBuilder &builder;
   const mlir::Location location;
@@ -86,6 +88,7 @@ public:
 
 private:
   layer::ModelOp model;
+  llvm::StringSet<> &parameterNames; ///< so far, of the whole model
   const LayerSpec &spec;
   const std::string block, path; ///< the LayerSpec of the list, and the names down to this layer
   std::optional<Error> error;

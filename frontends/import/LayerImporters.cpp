@@ -25,6 +25,13 @@ Result<mlir::Value> importLayer(LayerContext &layer, llvm::StringRef type) {
   if (value && layer.failure()) {
     return *layer.failure();
   }
+  if (!value) {
+    return value;
+  }
+  if (std::string reason = beyondLimits(LayerContext::shapeOf(*value)); !reason.empty()) {
+    return layer.mismatch("makes " + shapeText(LayerContext::shapeOf(*value)) + ", which " + reason,
+                          "make the layer or train_micro_batch_size_per_gpu smaller");
+  }
   return value;
 }
 

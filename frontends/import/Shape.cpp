@@ -52,7 +52,8 @@ static Result<Value> reshape(LayerContext &layer) {
   if (open) {
     *open = elements / known;
   }
-  return layer.reshape(layer.inputs[0], shape);
+  // A value of its own also where the shape stays: its gradients are added at its place under every cut.
+  return layer.make<layer::ReshapeOp>(layer.f32(shape), layer.inputs[0]).getY();
 }
 
 static Result<Value> permute(LayerContext &layer) {
@@ -104,6 +105,7 @@ static Result<Value> mean(LayerContext &layer) {
   ArrayRef<int64_t> sizes = layer.inputType().getShape();
   auto rank = static_cast<int64_t>(sizes.size());
   SmallVector<int64_t> ones(sizes), kept;
+  SmallVector<bool> averaged(sizes.size(), false);
   int64_t count = 1;
   for (int64_t dim : layer.argument<std::vector<int64_t>>("dim")) {
     int64_t at = dim < 0 ? dim + rank : dim;
@@ -113,9 +115,10 @@ static Result<Value> mean(LayerContext &layer) {
     }
     count *= ones[at];
     ones[at] = 1;
+    averaged[at] = true;
   }
   for (int64_t i = 0; i < rank; ++i) {
-    if (layer.argument<bool>("keepdim") || ones[i] == sizes[i]) {
+    if (layer.argument<bool>("keepdim") || !averaged[i]) {
       kept.push_back(ones[i]);
     }
   }

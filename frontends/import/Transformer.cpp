@@ -65,7 +65,7 @@ Result<Value> rmsNorm(LayerContext &layer) {
 
 Result<Value> softmax(LayerContext &layer) {
   int64_t rank = layer.inputType().getRank(), dim = layer.argument<int64_t>("dim");
-  if (dim != -1 && dim != rank - 1) {
+  if (rank < 2 || (dim != -1 && dim != rank - 1)) {
     return layer.mismatch("is over dimension " + std::to_string(dim) + " of " +
                               shapeText(layer.inputType().getShape()),
                           "use the last dimension (-1), with a Permute before it");
@@ -114,8 +114,7 @@ Result<Value> attention(LayerContext &layer) {
   ArrayRef<int64_t> first = layer.inputType().getShape();
   bool isPacked = layer.inputs.size() == 1;
   int64_t parts = isPacked ? queryHeads + 2 * keyHeads : queryHeads;
-  if (layer.inputs.size() == 2 || first.size() != 3 || first[2] % parts != 0 || keyHeads < 0 ||
-      queryHeads % std::max<int64_t>(keyHeads, 1) != 0) {
+  if (layer.inputs.size() == 2 || first.size() != 3 || first[2] % parts != 0 || queryHeads % keyHeads != 0) {
     return layer.mismatch(
         "cannot split " + shapeText(first) + " into " + std::to_string(queryHeads) +
             " heads of queries and " + std::to_string(keyHeads) + " of keys and values",

@@ -42,11 +42,15 @@ static std::vector<LayerType> activationTypes() {
        .arguments = {{.name = "approximate", .defaultValue = std::string("none"), .choices = "none|tanh"}}}};
 }
 
+/// Of a window, a dimension's number or a size in a list.
+constexpr std::int64_t kLargestSize = std::int64_t(1) << 24;
+
 static ArgumentType list(std::string_view name, std::vector<std::int64_t> defaultValue, std::int64_t minimum,
                          std::size_t shortest, std::size_t longest) {
   return {.name = name,
           .defaultValue = std::move(defaultValue),
           .minimum = minimum,
+          .maximum = kLargestSize,
           .shortest = shortest,
           .longest = longest};
 }
@@ -104,6 +108,8 @@ static std::vector<LayerType> convolutionTypes() {
 }
 
 static std::vector<LayerType> transformerTypes() {
+  ArgumentType heads = integer("num_key_value_heads", 0);
+  heads.minimum = 0;
   return {{.name = "LayerNorm",
            .arguments = {requiredList("normalized_shape", 1, 1, 7), number("eps", 1e-5, 0, 1),
                          flag("elementwise_affine", true), flag("bias", true)}},
@@ -113,8 +119,8 @@ static std::vector<LayerType> transformerTypes() {
           {.name = "Softmax", .arguments = {integer("dim", -1)}},
           {.name = "LearnedPositions", .arguments = {required("num_positions"), required("embedding_dim")}},
           {.name = "ScaledDotProductAttention",
-           .arguments = {required("num_heads"), integer("num_key_value_heads", 0), flag("is_causal", false),
-                         number("scale", 0, 0, 1e6), number("rotary_base", 0, 0, 1e9)},
+           .arguments = {required("num_heads"), heads, flag("is_causal", false), number("scale", 0, 0, 1e6),
+                         number("rotary_base", 0, 0, 1e9)},
            .fewestInputs = 1,
            .mostInputs = 3}};
 }

@@ -47,8 +47,8 @@ struct LayerType {
 
 /// The type that holds a list of layers, torch.nn.Sequential with residual connections.
 inline constexpr std::string_view kSequential = "Sequential";
-/// Its largest `repeat`.
-inline constexpr std::int64_t kMostCopies = 10000;
+/// Its largest `repeat`, and the most layers that all repetitions of a model may make.
+inline constexpr std::int64_t kMostCopies = 100000;
 
 const std::vector<LayerType> &layerTypes();
 /// Null if this version does not have it.

@@ -190,8 +190,10 @@ void ModelCheck::checkInner(const LayerSpec &sequential) {
   if (sequential.layers.empty())
     return fail(sequential.position, ofLayer(sequential), "a Sequential holds at least one layer", "add one");
   std::set<std::string, std::less<>> known, unread;
+  const auto inputName = [](std::size_t i) { return i == 0 ? "input" : "input:" + std::to_string(i); };
   for (std::size_t i = 0; i < sequential.inputs.size(); ++i)
-    known.insert(i == 0 ? "input" : "input:" + std::to_string(i));
+    known.insert(inputName(i));
+  unread = known;
   for (const LayerSpec &layer : sequential.layers) {
     checkName(layer.name, layer);
     checkEntry(layer);
@@ -213,6 +215,11 @@ void ModelCheck::checkInner(const LayerSpec &sequential) {
     unread.insert(layer.name);
   }
   unread.erase(sequential.layers.back().name);
+  for (std::size_t i = 0; i < sequential.inputs.size(); ++i)
+    if (unread.contains(inputName(i)))
+      fail(sequential.partPosition("inputs/" + std::to_string(i)), ofLayer(sequential),
+           "no layer of " + sequential.name + " reads " + json::inQuotes(inputName(i)),
+           "name it in the \"inputs\" of a layer, or let " + sequential.name + " read less");
   for (const LayerSpec &layer : sequential.layers)
     if (unread.contains(layer.name))
       fail(layer.position, ofLayer(layer),

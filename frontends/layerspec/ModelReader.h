@@ -38,7 +38,8 @@ private:
   void readLayers(const std::vector<Value> &values);
   /// Appends what one entry of a list stands for: a layer, or a repeated Sequential's copies. Without
   /// "inputs" it reads the layer before it; the first one reads `first`.
-  void readLayer(const Value &value, const std::string &first, std::vector<LayerSpec> &list);
+  void readLayer(const Value &value, std::size_t index, const std::string &first,
+                 std::vector<LayerSpec> &list);
   void readLayerInputs(const Value &value, const std::string &before, LayerSpec &layer);
   void readSequential(const Value &value, LayerSpec &layer);
   void appendCopies(LayerSpec layer, const Value &repeat, std::vector<LayerSpec> &list);
@@ -53,7 +54,8 @@ private:
   ModelSpec spec;
   std::optional<Error> error;
   static constexpr int kDeepest = 16;
-  int depth = 0; ///< of Sequentials
+  int depth = 0;          ///< of Sequentials
+  std::size_t copied = 0; ///< layers that repetitions have made
 };
 
 } // namespace stagewright

@@ -157,12 +157,12 @@ void ModelReader::readLayers(const std::vector<Value> &values) {
   if (Result<void> known = checkLayerTypes(types); !known)
     error = known.takeError();
   const InputSpec *feature = firstInput("feature");
-  for (const Value &value : values)
-    if (!error)
-      readLayer(value, feature ? feature->name : "", spec.layers);
+  for (std::size_t i = 0; i < values.size() && !error; ++i)
+    readLayer(values[i], i, feature ? feature->name : "", spec.layers);
 }
 
-void ModelReader::readLayer(const Value &value, const std::string &first, std::vector<LayerSpec> &list) {
+void ModelReader::readLayer(const Value &value, std::size_t index, const std::string &first,
+                            std::vector<LayerSpec> &list) {
   if (!isObject(value, "a layer"))
     return;
   LayerSpec layer;
@@ -177,7 +177,7 @@ void ModelReader::readLayer(const Value &value, const std::string &first, std::v
   else
     checkKeys(value, layer.type, {"type", "name", "inputs"}, type);
   layer.position = source(value.position);
-  layer.name = value.find("name") ? namedPart(value, "name", layer) : std::to_string(list.size());
+  layer.name = value.find("name") ? namedPart(value, "name", layer) : std::to_string(index);
   readLayerInputs(value, list.empty() ? first : list.back().name, layer);
   readArguments(value, *type, layer.arguments);
   if (isSequential)
@@ -195,8 +195,15 @@ void ModelReader::readSequential(const Value &value, LayerSpec &layer) {
                 "put them into one list");
   const std::vector<Value> *inner = listOf(value, "layers", "this Sequential");
   for (std::size_t i = 0; inner && i < inner->size() && !error; ++i)
-    readLayer((*inner)[i], "input", layer.layers);
+    readLayer((*inner)[i], i, "input", layer.layers);
   --depth;
+}
+
+static std::size_t layersIn(const LayerSpec &layer) {
+  std::size_t count = layer.layers.size();
+  for (const LayerSpec &inner : layer.layers)
+    count += layersIn(inner);
+  return count;
 }
 
 /// "h" repeated three times is h.0, h.1, h.2, each reading the one before.
@@ -206,6 +213,10 @@ void ModelReader::appendCopies(LayerSpec layer, const Value &repeat, std::vector
                 "\"repeat\" must be an integer from 1 to " + std::to_string(kMostCopies) + ", not " +
                     json::shown(repeat),
                 "say how often the layers follow each other");
+  copied += std::size_t(repeat.integer) * (1 + layersIn(layer));
+  if (copied > kMostCopies)
+    return fail(repeat.position, "repetitions make more than " + std::to_string(kMostCopies) + " layers",
+                "repeat less");
   const std::string name = layer.name;
   for (std::int64_t i = 0; i < repeat.integer; ++i) {
     layer.name = name + "." + std::to_string(i);

@@ -3,7 +3,7 @@ that values cross past whole stages."""
 import json
 import unittest
 
-from program import FASHION_DATA, GOLDENS, ProgramTest
+from program import FASHION_DATA, GOLDENS, ProgramTest, configuration
 from test_losses import Goldens
 
 # stages or cuts, schedule, threads, ranks, instruction set
@@ -73,6 +73,39 @@ class OneResult(ProgramTest):
 
     def test_transformer(self):
         self.check("transformer")
+
+    def test_one_value_by_two_names(self):
+        """A Reshape to the same shape: the uses of both names add in one order, whether they are cut apart or not."""
+
+        def linear(name, before, after, **more):
+            return {"type": "Linear", "name": name, "in_features": before, "out_features": after, **more}
+
+        model = {
+            "name": "names",
+            "inputs": [
+                {"name": "image", "role": "feature", "dtype": "f32", "shape": [784], "scale": 0.004},
+                {"name": "label", "role": "label", "dtype": "i32", "shape": []},
+            ],
+            "layers": [
+                linear("fc", 784, 24),
+                {"type": "Reshape", "name": "same", "shape": [24]},
+                {"type": "GELU", "name": "a", "inputs": ["fc"]},
+                {"type": "Tanh", "name": "b", "inputs": ["same"]},
+                {"type": "SiLU", "name": "c", "inputs": ["fc"]},
+                {"type": "Add", "name": "ab", "inputs": ["a", "b"]},
+                {"type": "Add", "name": "abc", "inputs": ["ab", "c"]},
+                linear("head", 24, 10),
+            ],
+            "loss": {"type": "CrossEntropyLoss"},
+        }
+        config = configuration(gradient_clipping=0.0)
+        path, hashes = self.write("names.json", model), set()
+        for cuts in ("1", "2", "3", "4"):
+            stage = self.compile(
+                config, "--stages", 2, "--partition", f"explicit:{cuts}", model=path, name=f"cut{cuts}.stage"
+            )
+            hashes.add(self.train(stage, "--steps", 20, data=FASHION_DATA)["weights_sha256"])
+        self.assertEqual(len(hashes), 1)
 
 
 if __name__ == "__main__":

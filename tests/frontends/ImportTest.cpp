@@ -105,6 +105,23 @@ TEST_F(Import, WhatDoesNotFitIsRefusedWithPlaceAndAdvice) {
       "\n{\"type\": \"Add\", \"inputs\": [\"x\", \"x\"]},\n{\"type\": \"Conv2d\", \"in_channels\": 1, "
       "\"out_channels\": 1, \"kernel_size\": 2}";
   refused(model, "5:1", {"[batch, channels, height, width]", "[4, 4]"});
+  model.shape = "[3, 600]";
+  const std::string attention =
+      "{\"type\": \"ScaledDotProductAttention\", \"num_heads\": 1, \"inputs\": [\"x\", \"x\", \"x\"]";
+  model.layers = "\n" + attention + "}";
+  refused(model, "4:1", {"cannot be computed", "512"});
+  model.shape = "[2, 3, 600]";
+  model.layers = "\n{\"type\": \"Mean\", \"dim\": [1, 2]},\n{\"type\": \"Linear\", \"in_features\": 5, "
+                 "\"out_features\": 2}";
+  refused(model, "5:1", {"in_features 5", "[4, 600]"});
+  model.shape = "[1, 4]";
+  model.layers =
+      "\n{\"type\": \"Mean\", \"dim\": 1},\n{\"type\": \"Linear\", \"in_features\": 5, \"out_features\": 2}";
+  refused(model, "5:1", {"in_features 5", "[4, 4]"}); // the dimension of size 1 is gone too
+  model.shape = "[4, 4]";
+  model.layers = "\n{\"type\": \"Flatten\"},\n{\"type\": \"Add\", \"inputs\": [\"0\", \"x\"]}";
+  refused(model, "5:1",
+          {"[4, 16] and [4, 4, 4]", "do not broadcast"}); // never a batch with another dimension
   model.shape = "[4, 4]";
   model.layers = "\n{\"type\": \"Flatten\", \"start_dim\": 1, \"end_dim\": 1},\n{\"type\": \"Tanh\"}";
   refused(model, "3:11", {"no parameters"});
@@ -133,11 +150,12 @@ TEST_F(Import, OneParameterNameForTwoLayersIsRefused) {
   LayerSpec layer;
   layer.name = "a";
   layer.type = "Composite";
-  LayerContext first(builder, op, layer, false, builder.getUnknownLoc(), {});
+  llvm::StringSet<> names;
+  LayerContext first(builder, op, names, layer, false, builder.getUnknownLoc(), {});
   first.parameter("out.weight", {2}, Initializer::constant(0));
   EXPECT_FALSE(first.failure());
   layer.name = "a.out";
-  LayerContext second(builder, op, layer, false, builder.getUnknownLoc(), {});
+  LayerContext second(builder, op, names, layer, false, builder.getUnknownLoc(), {});
   second.parameter("weight", {2}, Initializer::constant(0));
   ASSERT_TRUE(second.failure());
   EXPECT_NE(second.failure()->text().find("a.out.weight, which an earlier layer has too"), std::string::npos);

@@ -149,6 +149,19 @@ TEST(ModelErrors, Layers) {
            "{\"type\": \"Tanh\"},\n{\"type\": \"Conv3d\"},\n{\"type\": \"Liner\"},\n{\"type\": \"Conv3d\"}"),
        "6:10",
        {"\"Conv3d\" (2 layers)", "\"Liner\" (1 layer)", "to \"Liner\" is Linear"}},
+      {withLayers(
+           "{\"type\": \"Sequential\", \"layers\": [\n{\"type\": \"Tanh\", \"inputs\": [\"inputs\"]}]}"),
+       "6:29",
+       {"no earlier layer of 0", "did you mean \"input\""}},
+      {withLayers("{\"type\": \"Tanh\"},\n{\"type\": \"Sequential\", \"inputs\": [\"x\", \"0\"], \"layers\": "
+                  "[{\"type\": \"Tanh\"}]}"),
+       "6:40",
+       {"\"input:1\""}},
+      {withLayers("{\"type\": \"Sequential\", \"repeat\": 50000, \"layers\": [{\"type\": \"Tanh\"}, "
+                  "{\"type\": \"Tanh\"}]}"),
+       "5:34",
+       {"more than 100000 layers"}},
+      {withLayers("{\"type\": \"Tanh\"},\n{\"type\": \"Add\"}"), "6:1", {"Add reads 2 tensors", "names 1"}},
       {withLayers("{\"type\": \"Tanh\", \"foo\": 1},\n{\"type\": \"Conv3d\"}"),
        "6:10",
        {"Conv3d"}}, // types come first
