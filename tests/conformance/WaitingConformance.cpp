@@ -14,6 +14,8 @@ using namespace stagewright::runtime;
 namespace {
 
 class WaitingCost : public Conformance {};
+/// What depends on how busy the machine is.
+class WaitingTimes : public Conformance {};
 
 void sleepMilliseconds(int count) {
   std::this_thread::sleep_for(std::chrono::milliseconds(count));
@@ -68,7 +70,7 @@ TEST_P(WaitingCost, IdleWaitingUsesLessThanATenthOfACore) {
   }
 }
 
-TEST_P(WaitingCost, AMessageWakesASleepingRankSoon) {
+TEST_P(WaitingTimes, AMessageWakesASleepingRankSoon) {
   run([](Communicator &self) {
     if (self.size() < 2 || self.rank() > 1) {
       return;
@@ -98,7 +100,7 @@ TEST_P(WaitingCost, AMessageWakesASleepingRankSoon) {
   });
 }
 
-TEST_P(WaitingCost, ALargeMessageFlowsAlthoughItsSenderSlept) {
+TEST_P(WaitingTimes, ALargeMessageFlowsAlthoughItsSenderSlept) {
   run([](Communicator &self) {
     if (self.size() < 2 || self.rank() > 1) {
       return;
@@ -201,5 +203,6 @@ TEST_P(WaitingCost, ASteadyLoopAllocatesNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, WaitingCost, testing::ValuesIn(rankCounts()));
+INSTANTIATE_TEST_SUITE_P(Ranks, WaitingTimes, testing::ValuesIn(rankCounts()));
 
 } // namespace
