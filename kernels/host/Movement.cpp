@@ -44,11 +44,11 @@ STAGEWRIGHT_INLINE void storeBits(float *to, Vec16 value, std::int64_t count) {
 }
 template <typename Half>
 STAGEWRIGHT_INLINE Vec16 loadBits(const Half *from, std::int64_t count) {
-  return Vec16(__builtin_convertvector(loadFirst(reinterpret_cast<const Half16 *>(from), count), Unsigned16));
+  return Vec16(__builtin_convertvector(loadFirstHalves(from, count), Unsigned16));
 }
 template <typename Half>
 STAGEWRIGHT_INLINE void storeBits(Half *to, Vec16 value, std::int64_t count) {
-  storeFirst(reinterpret_cast<Half16 *>(to), __builtin_convertvector(Unsigned16(value), Half16), count);
+  storeFirstHalves(to, __builtin_convertvector(Unsigned16(value), Half16), count);
 }
 
 /// Elements of one piece of a transposition: rows and columns of y.

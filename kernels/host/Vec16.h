@@ -68,7 +68,7 @@ struct BF16 {
 using Half16 = std::uint16_t __attribute__((vector_size(32)));
 using Unsigned16 = std::uint32_t __attribute__((vector_size(64)));
 
-STAGEWRIGHT_INLINE Half16 loadFirst(const Half16 *from, std::int64_t count) {
+STAGEWRIGHT_INLINE Half16 loadFirstHalves(const void *from, std::int64_t count) {
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
   return Half16(_mm256_maskz_loadu_epi16(__mmask16((1u << count) - 1), from));
 #else
@@ -77,7 +77,7 @@ STAGEWRIGHT_INLINE Half16 loadFirst(const Half16 *from, std::int64_t count) {
   return out;
 #endif
 }
-STAGEWRIGHT_INLINE void storeFirst(Half16 *to, Half16 value, std::int64_t count) {
+STAGEWRIGHT_INLINE void storeFirstHalves(void *to, Half16 value, std::int64_t count) {
 #if defined(__AVX512BW__) && defined(__AVX512VL__)
   _mm256_mask_storeu_epi16(to, __mmask16((1u << count) - 1), __m256i(value));
 #else
@@ -127,10 +127,10 @@ STAGEWRIGHT_INLINE Vec16 load(const BF16 *from) {
   return fromBF16(loadAs<Half16>(from));
 }
 STAGEWRIGHT_INLINE Vec16 loadFirst(const F16 *from, std::int64_t count) {
-  return fromF16(loadFirst(reinterpret_cast<const Half16 *>(from), count));
+  return fromF16(loadFirstHalves(from, count));
 }
 STAGEWRIGHT_INLINE Vec16 loadFirst(const BF16 *from, std::int64_t count) {
-  return fromBF16(loadFirst(reinterpret_cast<const Half16 *>(from), count));
+  return fromBF16(loadFirstHalves(from, count));
 }
 STAGEWRIGHT_INLINE void store(F16 *to, Vec16 value) {
   const Half16 half = toF16(value);
@@ -141,10 +141,10 @@ STAGEWRIGHT_INLINE void store(BF16 *to, Vec16 value) {
   __builtin_memcpy(to, &half, sizeof(half));
 }
 STAGEWRIGHT_INLINE void storeFirst(F16 *to, Vec16 value, std::int64_t count) {
-  storeFirst(reinterpret_cast<Half16 *>(to), toF16(value), count);
+  storeFirstHalves(to, toF16(value), count);
 }
 STAGEWRIGHT_INLINE void storeFirst(BF16 *to, Vec16 value, std::int64_t count) {
-  storeFirst(reinterpret_cast<Half16 *>(to), toBF16(value), count);
+  storeFirstHalves(to, toBF16(value), count);
 }
 
 STAGEWRIGHT_INLINE Vec16 splat(float v) {
