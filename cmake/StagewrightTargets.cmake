@@ -75,7 +75,7 @@ endfunction()
 
 # stagewright_test(name SOURCES ... DEPENDS ... [LABELS ...] [TIMEOUT seconds] [TIMES])
 #   A GoogleTest program registered with CTest as one test. With TIMES, what it says about durations (suites whose name
-#   ends in "Times") is a test of its own, NAME_times, which runs alone and not under sanitizers.
+#   ends in "Times") is a test of its own, NAME_times, which is long, runs alone and not under sanitizers.
 function(stagewright_test name)
   cmake_parse_arguments(arg "TIMES" "TIMEOUT" "SOURCES;DEPENDS;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
@@ -94,7 +94,7 @@ function(stagewright_test name)
     set_tests_properties(${tests} PROPERTIES LABELS "${arg_LABELS}")
   endif()
   if(arg_TIMES)
-    set_tests_properties(${name}_times PROPERTIES LABELS "${arg_LABELS};measured")
+    set_tests_properties(${name}_times PROPERTIES LABELS "${arg_LABELS};measured;long")
   endif()
   if(arg_TIMEOUT)
     set_tests_properties(${tests} PROPERTIES TIMEOUT ${arg_TIMEOUT})

@@ -17,24 +17,22 @@ Result<Value> normalizedRows(LayerContext &layer) {
                               shapeText(x),
                           "give the input's last dimensions");
   }
+  if (wanted.size() > 1 && layer.argument<bool>("elementwise_affine")) {
+    return layer.mismatch("has weights of several dimensions",
+                          "normalise over the last dimension, or put a Flatten before");
+  }
   return layer.asRows(layer.inputs[0], wanted.size());
 }
 
-/// A parameter of the normalised shape, as the kernels read it.
+/// A parameter of the normalised shape, which has one dimension.
 Value affine(LayerContext &layer, StringRef name, double value) {
-  Value parameter =
-      layer.parameter(name, layer.argument<Sizes>("normalized_shape"), Initializer::constant(value));
-  return layer.reshape(parameter, {layer::elementCount(parameter)});
+  return layer.parameter(name, layer.argument<Sizes>("normalized_shape"), Initializer::constant(value));
 }
 
 Result<Value> layerNorm(LayerContext &layer) {
   Result<Value> rows = normalizedRows(layer);
   if (!rows) {
     return rows;
-  }
-  if (layer.argument<Sizes>("normalized_shape").size() > 1 && layer.argument<bool>("elementwise_affine")) {
-    return layer.mismatch("has weights of several dimensions",
-                          "normalise over the last dimension, or put a Flatten before");
   }
   bool hasWeight = layer.argument<bool>("elementwise_affine"),
        hasBias = hasWeight && layer.argument<bool>("bias");
@@ -51,10 +49,6 @@ Result<Value> rmsNorm(LayerContext &layer) {
   Result<Value> rows = normalizedRows(layer);
   if (!rows) {
     return rows;
-  }
-  if (layer.argument<Sizes>("normalized_shape").size() > 1 && layer.argument<bool>("elementwise_affine")) {
-    return layer.mismatch("has weights of several dimensions",
-                          "normalise over the last dimension, or put a Flatten before");
   }
   Value weight = layer.argument<bool>("elementwise_affine") ? affine(layer, "weight", 1) : Value();
   auto op = layer.make<layer::RmsNormOp>(

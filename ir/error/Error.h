@@ -19,6 +19,15 @@ enum class ErrorKind : int {
   Interrupted = 130 ///< Ctrl-C or SIGTERM
 };
 
+/// Of the errors of several ranks: true if `a` is nearer to the cause, as a wrong input is than what follows
+/// from it in the other ranks.
+inline bool explainsMore(ErrorKind a, ErrorKind b) {
+  const auto weight = [](ErrorKind kind) {
+    return kind == ErrorKind::Interrupted ? 0 : kind == ErrorKind::Rank ? 1 : 2;
+  };
+  return weight(a) > weight(b);
+}
+
 /// What is wrong, where, and what to do about it.
 struct Error {
   ErrorKind kind = ErrorKind::Bug;

@@ -6,15 +6,6 @@ using namespace mlir;
 namespace stagewright::layer {
 namespace {
 
-double elementsOf(Value value) {
-  return static_cast<double>(elementCount(value));
-}
-
-/// The gradient of an op's result when its operand `x` needs one, else null.
-Value gradientFor(GradientBuilder &gradients, Value y, Value x) {
-  return gradients.isNeeded(x) ? gradients.gradient(y) : Value();
-}
-
 /// factor x.
 Value scaled(GradientBuilder &gradients, Location location, Value x, double factor) {
   OpBuilder &b = gradients.builder;
@@ -26,24 +17,24 @@ Value scaled(GradientBuilder &gradients, Location location, Value x, double fact
 // Operands from the last to the first: the order in which gradients are added.
 void AddOp::buildInputGradients(GradientBuilder &gradients) {
   for (Value operand : {getB(), getA()}) {
-    if (Value g = gradientFor(gradients, getY(), operand)) {
+    if (Value g = gradients.gradientFor(getY(), operand)) {
       gradients.addGradient(operand, g);
     }
   }
 }
 
 void SubtractOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getB())) {
+  if (Value g = gradients.gradientFor(getY(), getB())) {
     gradients.addGradient(getB(), scaled(gradients, getLoc(), g, -1));
   }
-  if (Value g = gradientFor(gradients, getY(), getA())) {
+  if (Value g = gradients.gradientFor(getY(), getA())) {
     gradients.addGradient(getA(), g);
   }
 }
 
 void MultiplyOp::buildInputGradients(GradientBuilder &gradients) {
   for (auto [operand, other] : {std::pair(getB(), getA()), std::pair(getA(), getB())}) {
-    if (Value g = gradientFor(gradients, getY(), operand)) {
+    if (Value g = gradients.gradientFor(getY(), operand)) {
       gradients.addGradient(operand, MultiplyOp::create(gradients.builder, getLoc(), g, other));
     }
   }
@@ -66,27 +57,27 @@ void DivideOp::buildInputGradients(GradientBuilder &gradients) {
 }
 
 void ScaleOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), scaled(gradients, getLoc(), g, getFactor().convertToDouble()));
   }
 }
 
 void ExpandOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(
         getX(), ReduceSumOp::create(gradients.builder, getLoc(), getX().getType(), g, getScaleAttr()));
   }
 }
 
 void ReduceSumOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(),
                           ExpandOp::create(gradients.builder, getLoc(), getX().getType(), g, getScaleAttr()));
   }
 }
 
 void PermuteOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     SmallVector<int64_t> inverse(getDims().size());
     for (auto [to, from] : llvm::enumerate(getDims())) {
       inverse[from] = static_cast<int64_t>(to);
@@ -97,7 +88,7 @@ void PermuteOp::buildInputGradients(GradientBuilder &gradients) {
 }
 
 void SliceOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(),
                           SliceGradOp::create(gradients.builder, getLoc(), getX().getType(), g, getStarts()));
   }
@@ -106,7 +97,7 @@ void SliceOp::buildInputGradients(GradientBuilder &gradients) {
 void ConcatOp::buildInputGradients(GradientBuilder &gradients) {
   auto a = cast<RankedTensorType>(getA().getType());
   for (Value operand : {getB(), getA()}) {
-    if (Value g = gradientFor(gradients, getY(), operand)) {
+    if (Value g = gradients.gradientFor(getY(), operand)) {
       SmallVector<int64_t> starts(a.getRank(), 0);
       starts[getDim()] = operand == getB() ? a.getDimSize(getDim()) : 0;
       gradients.addGradient(operand,
@@ -117,11 +108,11 @@ void ConcatOp::buildInputGradients(GradientBuilder &gradients) {
 
 // y = a b:    da = g b^T,   db = a^T g.
 void MatmulOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getB())) {
+  if (Value g = gradients.gradientFor(getY(), getB())) {
     gradients.addGradient(getB(),
                           MatmulTnOp::create(gradients.builder, getLoc(), getB().getType(), getA(), g));
   }
-  if (Value g = gradientFor(gradients, getY(), getA())) {
+  if (Value g = gradients.gradientFor(getY(), getA())) {
     gradients.addGradient(getA(),
                           MatmulNtOp::create(gradients.builder, getLoc(), getA().getType(), g, getB()));
   }
@@ -129,21 +120,21 @@ void MatmulOp::buildInputGradients(GradientBuilder &gradients) {
 
 // y = a b^T:  da = g b,     db = g^T a.
 void MatmulNtOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getB())) {
+  if (Value g = gradients.gradientFor(getY(), getB())) {
     gradients.addGradient(getB(),
                           MatmulTnOp::create(gradients.builder, getLoc(), getB().getType(), g, getA()));
   }
-  if (Value g = gradientFor(gradients, getY(), getA())) {
+  if (Value g = gradients.gradientFor(getY(), getA())) {
     gradients.addGradient(getA(), MatmulOp::create(gradients.builder, getLoc(), getA().getType(), g, getB()));
   }
 }
 
 // y = a^T b:  da = b g^T,   db = a g.
 void MatmulTnOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradientFor(gradients, getY(), getB())) {
+  if (Value g = gradients.gradientFor(getY(), getB())) {
     gradients.addGradient(getB(), MatmulOp::create(gradients.builder, getLoc(), getB().getType(), getA(), g));
   }
-  if (Value g = gradientFor(gradients, getY(), getA())) {
+  if (Value g = gradients.gradientFor(getY(), getA())) {
     gradients.addGradient(getA(),
                           MatmulNtOp::create(gradients.builder, getLoc(), getA().getType(), getB(), g));
   }

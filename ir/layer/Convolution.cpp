@@ -6,10 +6,6 @@ using namespace mlir;
 namespace stagewright::layer {
 namespace {
 
-double elementsOf(Value value) {
-  return static_cast<double>(elementCount(value));
-}
-
 /// [N, C, H, W] as [N, C, H W].
 Value planes(OpBuilder &builder, Location location, Value x) {
   auto type = cast<RankedTensorType>(x.getType());
@@ -22,7 +18,7 @@ Value planes(OpBuilder &builder, Location location, Value x) {
 } // namespace
 
 void Conv2dOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), Conv2dInputGradOp::create(gradients.builder, getLoc(), getX().getType(), g,
                                                             getWeight(), getKernel(), getStride(),
                                                             getPadding(), getDilation(), getGroups()));
@@ -47,14 +43,14 @@ void Conv2dOp::buildParameterGradients(GradientBuilder &gradients) {
 }
 
 void MaxPool2dOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(
         getX(), MaxPool2dGradOp::create(gradients.builder, getLoc(), getX().getType(), g, getIndex()));
   }
 }
 
 void AvgPool2dOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), AvgPool2dGradOp::create(gradients.builder, getLoc(), getX().getType(), g,
                                                           getKernel(), getStride(), getPadding(),
                                                           getCountIncludePad(), getDivisorOverride()));
@@ -62,7 +58,7 @@ void AvgPool2dOp::buildInputGradients(GradientBuilder &gradients) {
 }
 
 void AdaptiveAvgPool2dOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(),
                           AdaptiveAvgPool2dGradOp::create(gradients.builder, getLoc(), getX().getType(), g));
   }

@@ -5,14 +5,6 @@
 using namespace mlir;
 
 namespace stagewright::layer {
-namespace {
-
-double elementsOf(Value value) {
-  return static_cast<double>(elementCount(value));
-}
-
-} // namespace
-
 double LinearOp::flops() {
   double multiplyAdds =
       elementsOf(getY()) * static_cast<double>(cast<RankedTensorType>(getX().getType()).getDimSize(1));

@@ -16,13 +16,13 @@ void GradientBuilder::addGradient(Value value, Value gradient) {
 }
 
 void ReshapeOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), ReshapeOp::create(gradients.builder, getLoc(), getX().getType(), g));
   }
 }
 
 void LinearOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(
         getX(), LinearInputGradOp::create(gradients.builder, getLoc(), getX().getType(), g, getWeight()));
   }
@@ -44,25 +44,25 @@ void LinearOp::buildParameterGradients(GradientBuilder &gradients) {
 }
 
 void ReluOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), ReluGradOp::create(gradients.builder, getLoc(), g, getY()));
   }
 }
 
 void TanhOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), TanhGradOp::create(gradients.builder, getLoc(), g, getY()));
   }
 }
 
 void SigmoidOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), SigmoidGradOp::create(gradients.builder, getLoc(), g, getY()));
   }
 }
 
 void SiluOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), SiluGradOp::create(gradients.builder, getLoc(), g, getX()));
   }
 }
@@ -79,7 +79,7 @@ void SwigluOp::buildInputGradients(GradientBuilder &gradients) {
 }
 
 void GeluOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(),
                           GeluGradOp::create(gradients.builder, getLoc(), g, getX(), getApproximateAttr()));
   }

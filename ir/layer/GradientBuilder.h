@@ -27,6 +27,10 @@ public:
 
   /// The gradient of a forward value; null when no use of the value gave one.
   mlir::Value gradient(mlir::Value value) const { return gradients.lookup(value); }
+  /// The gradient of an op's result y when its operand x needs one, else null.
+  mlir::Value gradientFor(mlir::Value y, mlir::Value x) const {
+    return isNeeded(x) ? gradient(y) : mlir::Value();
+  }
   /// Adds what one use of the value gives. Uses come from the last to the first, so a value with three uses
   /// gets
   /// ((g3 + g2) + g1): a stage that receives g3 + g2 from its successor goes on in the same order, whatever

@@ -12,9 +12,10 @@ const catalogue::Kernel *kernelOf(Operation *op) {
   return kernel ? catalogue::find(kernel.kernelName(), static_cast<int>(kernel.kernelVersion())) : nullptr;
 }
 
-//   batch_norm(x R, y W, mean W, variance W, weight R?):  op operands x, weight   op results y, mean,
-//   variance adam(param RW, grad RW, learning_rate R, ...):        op operands all         op results param,
-//   grad, ...
+// clang-format off
+//   batch_norm(x R, y W, mean W, variance W, weight R?):  op operands x, weight   op results y, mean, variance
+//   adam(param RW, grad RW, learning_rate R, ...):        op operands all         op results param, grad, ...
+// clang-format on
 SmallVector<Value> kernelOperands(Operation *op) {
   SmallVector<Value> values;
   const catalogue::Kernel *entry = kernelOf(op);

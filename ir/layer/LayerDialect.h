@@ -31,6 +31,10 @@ mlir::Value memoryRoot(mlir::Value value);
 
 /// Elements of a value of static tensor type.
 int64_t elementCount(mlir::Value value);
+/// The same as a factor of a cost.
+inline double elementsOf(mlir::Value value) {
+  return static_cast<double>(elementCount(value));
+}
 
 /// Shape of a value as the catalogue writes it.
 std::vector<int64_t> shapeOf(mlir::Type type);

@@ -6,10 +6,6 @@ using namespace mlir;
 namespace stagewright::layer {
 namespace {
 
-double elementsOf(Value value) {
-  return static_cast<double>(elementCount(value));
-}
-
 void addBiasGradient(GradientBuilder &gradients, Location location, Value bias, Value g) {
   if (Value sum = bias ? gradients.accumulator(bias) : Value()) {
     gradients.setAccumulator(bias, BiasGradOp::create(gradients.builder, location, sum.getType(), g, sum));
@@ -19,7 +15,7 @@ void addBiasGradient(GradientBuilder &gradients, Location location, Value bias, 
 } // namespace
 
 void LayerNormOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), LayerNormGradOp::create(gradients.builder, getLoc(), getX().getType(), g,
                                                           getX(), getMean(), getRstd(), getWeight()));
   }
@@ -39,7 +35,7 @@ void LayerNormOp::buildParameterGradients(GradientBuilder &gradients) {
 }
 
 void RmsNormOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), RmsNormGradOp::create(gradients.builder, getLoc(), getX().getType(), g,
                                                         getX(), getRstd(), getWeight()));
   }
@@ -55,7 +51,7 @@ void RmsNormOp::buildParameterGradients(GradientBuilder &gradients) {
 }
 
 void SoftmaxOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), SoftmaxGradOp::create(gradients.builder, getLoc(), g.getType(), g, getY()));
   }
 }
@@ -72,7 +68,7 @@ void EmbeddingOp::buildParameterGradients(GradientBuilder &gradients) {
 
 // A rotation's gradient is the rotation back.
 void RotaryOp::buildInputGradients(GradientBuilder &gradients) {
-  if (Value g = gradients.gradient(getY()); g && gradients.isNeeded(getX())) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), RotaryOp::create(gradients.builder, getLoc(), g.getType(), g, getTable(),
                                                    1 - getInverse(), getInterleaved()));
   }

@@ -1,40 +1,16 @@
 // Family loss: losses over rows, their gradients, and the count of correct rows. A row is computed by itself;
 // results of rows (or granules) lie in the workspace and are added in order by the calling thread.
 #include "kernels/host/Math16.h"
-#include "kernels/host/Tiles.h"
+#include "kernels/host/Rows.h"
 
 namespace stagewright::kernels::STAGEWRIGHT_ISA {
 
 namespace {
 
-constexpr float kInfinity = __builtin_inff();
-
-/// Calls body(row) for each row.
-template <typename Body>
-STAGEWRIGHT_INLINE void runRows(TileRunner &runner, std::int64_t rows, std::int64_t columns,
-                                const Body &body) {
-  const std::int64_t tiles = least(rows, elementTiles(rows * columns));
-  runTiles(runner, tiles, [&](std::int64_t index, int) {
-    const Range range = part(rows, tiles, index);
-    for (std::int64_t row = range.begin; row < range.end; ++row)
-      body(row);
-  });
-}
-
 /// valid_rows, at least 0 and at most `rows`.
 std::int64_t validRows(const void *operand, std::int64_t rows) {
   const std::int64_t valid = *static_cast<const std::int32_t *>(operand);
   return valid < 0 ? 0 : least(valid, rows);
-}
-
-/// The largest number of a row; NaNs do not count.
-template <typename T>
-STAGEWRIGHT_INLINE float largestOf(const T *row, std::int64_t columns) {
-  Vec16 most = splat(-kInfinity);
-  eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
-    most = larger(fill(read(row + i, lanes), splat(-kInfinity), lanes), most);
-  });
-  return largestLane(most);
 }
 
 struct CrossEntropyRow {
@@ -45,7 +21,7 @@ struct CrossEntropyRow {
 /// column. `smoothing`: this share of the target is spread over all columns.
 template <typename T>
 CrossEntropyRow crossEntropyRow(const T *row, std::int64_t columns, std::int32_t label, float smoothing) {
-  const float most = largestOf(row, columns);
+  const float most = largestOfRow(row, columns);
   Vec16 sum{}, distances{};
   eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
     const Vec16 distance = read(row + i, lanes) - most;
@@ -67,7 +43,7 @@ void softmaxCrossEntropy(const Call &call, void *const *operands, void *workspac
   float *const logSumExp = static_cast<float *>(operands[4]), *const losses = static_cast<float *>(workspace);
   const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), ignored = call.integers[0];
   const float smoothing = float(call.reals[1]);
-  runRows(runner, rows, columns, [&](std::int64_t row) {
+  runRows(runner, rows, columns, [&](std::int64_t row, int) {
     const CrossEntropyRow result = crossEntropyRow(logits + row * columns, columns, labels[row], smoothing);
     losses[row] = result.loss;
     logSumExp[row] = result.logSumExp;
@@ -95,7 +71,7 @@ void softmaxCrossEntropyGrad(const Call &call, void *const *operands, void *, Ti
   const float count = *static_cast<const float *>(operands[3]);
   const float scale = count > 0.0f ? float(call.reals[0] / double(count)) : 0.0f;
   const float smoothing = float(call.reals[2]), ofEach = float(call.reals[2] / double(columns));
-  runRows(runner, rows, columns, [&](std::int64_t row) {
+  runRows(runner, rows, columns, [&](std::int64_t row, int) {
     const std::int32_t label = labels[row];
     const bool known = label >= 0 && label < columns, skip = label == ignored;
     const float subtrahend = known ? logSumExp[row] : __builtin_nanf("");
@@ -189,7 +165,7 @@ bool isFirstLargest(const T *row, std::int64_t columns, std::int32_t label) {
   bool anyNaN = false;
   for (int lane = 0; lane < kLanes; ++lane)
     anyNaN |= strange[lane] != 0;
-  const float most = largestOf(row, columns);
+  const float most = largestOfRow(row, columns);
   const auto isTop = [=](std::int64_t column) {
     const float x = readOne(row + column);
     return anyNaN ? x != x : x == most;
@@ -206,7 +182,7 @@ void countCorrect(const Call &call, void *const *operands, void *workspace, Tile
   const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
   std::int32_t *const correct = static_cast<std::int32_t *>(workspace);
   const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), valid = validRows(operands[2], rows);
-  runRows(runner, rows, columns, [&](std::int64_t row) {
+  runRows(runner, rows, columns, [&](std::int64_t row, int) {
     correct[row] = row < valid && isFirstLargest(logits + row * columns, columns, labels[row]);
   });
   std::int64_t sum = 0;

@@ -90,9 +90,6 @@ private:
       SmallVector<Attribute> slices;
       std::vector<catalogue::Shape> shapes;
       for (Value operand : kernel.kernelOperands()) {
-        if (!operand) {
-          continue; // absent optional operands are the last ones
-        }
         auto type = cast<RankedTensorType>(operand.getType());
         plan::ValueAttr name = buffers.named(operand);
         slices.push_back(name ? slice(stage, name, type)
@@ -100,8 +97,7 @@ private:
                                                         local.getOffsets()[buffers.local(operand)], type));
         shapes.push_back(layer::shapeOf(type));
       }
-      const catalogue::Kernel *entry =
-          catalogue::find(kernel.kernelName(), static_cast<int>(kernel.kernelVersion()));
+      const catalogue::Kernel *entry = layer::kernelOf(&op);
       if (!entry) {
         return op.emitOpError("has the kernel \"")
                << kernel.kernelName() << "\", which the catalogue does not have";

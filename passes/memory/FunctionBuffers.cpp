@@ -64,13 +64,11 @@ FunctionBuffers::FunctionBuffers(plan::FunctionOp function) {
 /// relu(linear(x)): where the kernel may overwrite its input and nobody reads that input again, both are one
 /// buffer. The input, made earlier, moves into the output's memory.
 void FunctionBuffers::shareInPlace(Operation *op, const llvm::DenseMap<Value, int64_t> &lastUse, int64_t at) {
-  auto kernel = dyn_cast<layer::Kernel>(op);
-  const catalogue::Kernel *entry =
-      kernel ? catalogue::find(kernel.kernelName(), static_cast<int>(kernel.kernelVersion())) : nullptr;
+  const catalogue::Kernel *entry = layer::kernelOf(op);
   if (!entry) {
     return;
   }
-  SmallVector<Value> operands = kernel.kernelOperands();
+  SmallVector<Value> operands = layer::kernelOperands(op);
   for (catalogue::InPlacePair pair : entry->inPlace) {
     if (pair.input >= static_cast<int>(operands.size()) || pair.output >= static_cast<int>(operands.size())) {
       continue;

@@ -84,15 +84,11 @@ void RankMemory::placeLocals(int64_t stage, plan::FunctionOp function) {
   int64_t total = 0, workspace = 0;
   std::vector<int64_t> offsets = stagewright::placeLocals(buffers.locals(), total);
   for (Operation &op : function.getBody().front()) {
-    auto kernel = dyn_cast<layer::Kernel>(op);
-    const catalogue::Kernel *entry =
-        kernel ? catalogue::find(kernel.kernelName(), static_cast<int>(kernel.kernelVersion())) : nullptr;
+    const catalogue::Kernel *entry = layer::kernelOf(&op);
     if (entry && entry->workspaceBytes) {
       std::vector<catalogue::Shape> shapes;
-      for (Value operand : kernel.kernelOperands()) {
-        if (operand) {
-          shapes.push_back(layer::shapeOf(operand.getType()));
-        }
+      for (Value operand : layer::kernelOperands(&op)) {
+        shapes.push_back(layer::shapeOf(operand.getType()));
       }
       workspace = std::max(workspace, static_cast<int64_t>(entry->workspaceBytes(shapes, target)));
     }

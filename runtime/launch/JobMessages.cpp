@@ -10,13 +10,11 @@ namespace stagewright::runtime {
 
 // mpirun (orte_show_help) puts each announcement between two lines of this many dashes.
 static constexpr std::size_t kRuleLength = 74;
-// A record is one line: mark, kind, rank, then place, what and advice, each behind a separator.
-static constexpr char kRecordMark = '\x1e';
+// A record is one line: kind, rank, place, what and advice, with a separator between.
 static constexpr char kSeparator = '\x1f';
 
 std::string errorRecord(const Error &error, int rank) {
-  std::string record(1, kRecordMark);
-  record += std::to_string(static_cast<int>(error.kind)) + kSeparator + std::to_string(rank);
+  std::string record = std::to_string(static_cast<int>(error.kind)) + kSeparator + std::to_string(rank);
   for (std::string text : {error.place, error.what, error.advice}) {
     std::replace_if(
         text.begin(), text.end(), [](char c) { return c == '\n' || c == kSeparator; }, ' ');
@@ -29,18 +27,6 @@ static bool isRule(std::string_view line) {
   return line.size() == kRuleLength && line.find_first_not_of('-') == std::string_view::npos;
 }
 
-/// How much an error explains: a cause more than what follows from it in the other ranks.
-static int weight(ErrorKind kind) {
-  switch (kind) {
-  case ErrorKind::Interrupted:
-    return 0;
-  case ErrorKind::Rank:
-    return 1;
-  default:
-    return 2;
-  }
-}
-
 std::string JobMessages::take(std::string_view piece) {
   std::string shown;
   for (char c : piece) {
@@ -50,10 +36,8 @@ std::string JobMessages::take(std::string_view piece) {
       pending.clear();
     }
   }
-  // An unfinished line is shown at once unless it may turn out to be a rule or a record.
-  bool undecided = inAnnouncement || pending.find_first_not_of('-') == std::string::npos ||
-                   pending.find(kRecordMark) != std::string::npos;
-  if (!undecided) {
+  // An unfinished line is shown at once unless it may turn out to be a rule.
+  if (!inAnnouncement && pending.find_first_not_of('-') != std::string::npos) {
     shown += pending;
     pending.clear();
   }
@@ -70,16 +54,19 @@ std::string JobMessages::finish() {
 }
 
 void JobMessages::takeLine(std::string_view line, std::string &shown) {
-  std::size_t mark = line.find(kRecordMark);
-  if (mark != std::string_view::npos) {
-    shown += line.substr(0, mark); // the end of a line that was not finished when the record came
-    takeRecord(line.substr(mark + 1));
-  } else if (isRule(line)) {
+  if (isRule(line)) {
     inAnnouncement = !inAnnouncement;
   } else if (inAnnouncement) {
     announcements.append(line) += '\n';
   } else {
     shown.append(line) += '\n';
+  }
+}
+
+void JobMessages::takeRecords(std::string_view records) {
+  for (std::size_t end = 0; (end = records.find('\n')) != std::string_view::npos;) {
+    takeRecord(records.substr(0, end));
+    records.remove_prefix(end + 1);
   }
 }
 
@@ -94,7 +81,7 @@ void JobMessages::takeRecord(std::string_view record) {
   std::from_chars(fields[0].data(), fields[0].data() + fields[0].size(), kind);
   Error error{static_cast<ErrorKind>(kind), std::string(fields[2]), std::string(fields[3]),
               std::string(fields[4])};
-  if (!reported || weight(error.kind) > weight(reported->kind)) {
+  if (!reported || explainsMore(error.kind, reported->kind)) {
     reported = std::move(error);
   }
 }

@@ -1,5 +1,5 @@
-// What comes out of mpirun's stderr: text of the ranks, errors that ranks report, and mpirun's own
-// announcements.
+// What a job of mpirun says: text of the ranks and mpirun's own announcements, both from its stderr, and the
+// errors that ranks report, from the launcher's memory.
 #ifndef STAGEWRIGHT_RUNTIME_LAUNCH_JOBMESSAGES_H
 #define STAGEWRIGHT_RUNTIME_LAUNCH_JOBMESSAGES_H
 
@@ -11,17 +11,19 @@
 
 namespace stagewright::runtime {
 
-/// The line in which a rank hands an error to its launcher; parsed by JobMessages.
+/// The line in which a rank hands an error to its launcher.
 std::string errorRecord(const Error &error, int rank);
 
-/// Takes the stream in pieces of any size and sorts it.
 class JobMessages {
 public:
-  /// Returns the part of the text seen so far that is to be shown to the user: text of the ranks, as early as
-  /// it can be told from the rest (a progress bar has no newline).
+  /// Takes a piece, of any size, of mpirun's stderr. Returns the part of the text seen so far that is to be
+  /// shown to the user: text of the ranks, as early as it can be told from the rest (a progress bar has no
+  /// newline).
   std::string take(std::string_view piece);
   /// What is left at the end of the stream.
   std::string finish();
+  /// Lines of errorRecord; what stands behind the last newline is not a record.
+  void takeRecords(std::string_view records);
 
   /// The error that explains how the job ended, given mpirun's exit code; none if all went well.
   std::optional<Error> verdict(int exitCode) const;

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -23,6 +24,9 @@ namespace stagewright::runtime {
 
 // Set for the ranks by the launcher: "1" if its stderr is a terminal, else "0".
 static constexpr const char *kLauncherVariable = "STAGEWRIGHT_LAUNCHER";
+// Path of the launcher's memory for error records. Not mpirun's stderr: at the end of a job that fails,
+// mpirun drops what it has not forwarded yet.
+static constexpr const char *kRecordsVariable = "STAGEWRIGHT_ERROR_RECORDS";
 static constexpr std::chrono::seconds kGrace{8};
 
 static bool writeAll(int file, std::string_view text) {
@@ -55,7 +59,14 @@ bool launcherHasTerminal() {
 }
 
 bool reportError(const Error &error) {
-  return std::getenv(kLauncherVariable) && writeAll(STDERR_FILENO, errorRecord(error, processRank()));
+  const char *path = std::getenv(kRecordsVariable);
+  const int file = path ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+  if (file < 0) {
+    return false;
+  }
+  const bool written = writeAll(file, errorRecord(error, processRank()));
+  close(file);
+  return written;
 }
 
 namespace {
@@ -64,7 +75,7 @@ namespace {
 class Job {
 public:
   ~Job() {
-    for (int file : {stderrRead, signals}) {
+    for (int file : {stderrRead, signals, records}) {
       if (file >= 0) {
         close(file);
       }
@@ -80,9 +91,10 @@ public:
 private:
   void takeSignals();
   bool passOutput(); ///< false at the end of the stream
+  void takeRecords();
 
   JobFolders folders;
-  int stderrRead = -1, signals = -1;
+  int stderrRead = -1, signals = -1, records = -1;
   pid_t child = -1;
   sigset_t oldMask;
   bool masked = false;
@@ -103,12 +115,14 @@ std::vector<std::string> mpirunArguments(const LaunchRequest &request) {
 }
 
 /// The environment with what the ranks need. What the user has set for Open MPI stays as it is.
-std::vector<std::string> rankEnvironment(const JobFolders &folders) {
+std::vector<std::string> rankEnvironment(const JobFolders &folders, int records) {
   std::vector<std::string> variables = folders.variables();
   for (char **variable = environ; *variable; ++variable) {
     variables.emplace_back(*variable);
   }
   variables.push_back(std::string(kLauncherVariable) + (isatty(STDERR_FILENO) ? "=1" : "=0"));
+  variables.push_back(std::string(kRecordsVariable) + "=/proc/" + std::to_string(getpid()) + "/fd/" +
+                      std::to_string(records));
   return variables;
 }
 
@@ -124,10 +138,11 @@ std::vector<char *> pointers(std::vector<std::string> &strings) {
 Result<void> Job::start(const LaunchRequest &request) {
   int output[2], failure[2];
   const auto noDescriptor = [](int reason) {
-    return environmentError("mpirun", std::string("no pipe to it: ") + std::strerror(reason),
+    return environmentError("mpirun", std::string("no channel to it: ") + std::strerror(reason),
                             "raise the limit on open files (ulimit -n)");
   };
-  if (pipe2(output, O_CLOEXEC) != 0) {
+  records = memfd_create("stagewright-errors", MFD_CLOEXEC);
+  if (records < 0 || pipe2(output, O_CLOEXEC) != 0) {
     return noDescriptor(errno);
   }
   stderrRead = output[0];
@@ -136,7 +151,8 @@ Result<void> Job::start(const LaunchRequest &request) {
     close(output[1]);
     return noDescriptor(reason);
   }
-  std::vector<std::string> arguments = mpirunArguments(request), variables = rankEnvironment(folders);
+  std::vector<std::string> arguments = mpirunArguments(request),
+                           variables = rankEnvironment(folders, records);
   std::vector<char *> argumentPointers = pointers(arguments), variablePointers = pointers(variables);
 
   sigset_t mask;
@@ -219,6 +235,16 @@ bool Job::passOutput() {
   return size > 0;
 }
 
+void Job::takeRecords() {
+  std::string text;
+  std::array<char, 4096> buffer;
+  for (ssize_t size;
+       (size = pread(records, buffer.data(), buffer.size(), static_cast<off_t>(text.size()))) > 0;) {
+    text.append(buffer.data(), static_cast<std::size_t>(size));
+  }
+  messages.takeRecords(text);
+}
+
 Result<void> Job::wait() {
   bool open = true;
   while (open || !status) {
@@ -241,6 +267,7 @@ Result<void> Job::wait() {
                          strsignal(WTERMSIG(*status)) + ")",
                      "the ranks ended with it and nothing was written");
   }
+  takeRecords();
   if (std::optional<Error> error = messages.verdict(WEXITSTATUS(*status))) {
     return *std::move(error);
   }

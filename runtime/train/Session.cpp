@@ -224,18 +224,43 @@ Result<void> Session::agree(Result<void> own) {
   if (!process) {
     return own;
   }
-  std::vector<double> failed(static_cast<std::size_t>(process->size()), 0);
-  failed[process->rank()] = own ? 0 : 1;
-  if (auto ok = process->allReduce(failed.data(), failed.size(), Element::F64); !ok) {
+  std::vector<double> kinds(static_cast<std::size_t>(process->size()), 0); // ErrorKind; 0: none
+  if (!own) {
+    kinds[process->rank()] = static_cast<int>(own.error().kind);
+  }
+  if (auto ok = process->allReduce(kinds.data(), kinds.size(), Element::F64); !ok) {
     return ok;
   }
-  for (std::size_t rank = 0; own && rank < failed.size(); ++rank) {
-    if (failed[rank] != 0) {
-      return rankError("rank " + std::to_string(rank), "the rank has stopped with an error",
-                       "see its message");
+  const auto kindOf = [&](std::size_t rank) { return static_cast<ErrorKind>(kinds[rank]); };
+  std::size_t cause = kinds.size();
+  for (std::size_t rank = 0; rank < kinds.size(); ++rank) {
+    if (kinds[rank] != 0 && (cause == kinds.size() || explainsMore(kindOf(rank), kindOf(cause)))) {
+      cause = rank;
     }
   }
-  return own;
+  if (cause == kinds.size()) {
+    return {};
+  }
+  // Every rank returns it, because the first one to end with an error has the others killed.
+  Error error{kindOf(cause), "", "", ""};
+  if (static_cast<int>(cause) == process->rank()) {
+    error = own.takeError();
+  }
+  for (std::string *text : {&error.place, &error.what, &error.advice}) {
+    if (auto ok = broadcastText(*text, static_cast<int>(cause)); !ok) {
+      return ok;
+    }
+  }
+  return error;
+}
+
+Result<void> Session::broadcastText(std::string &text, int root) {
+  std::uint64_t size = text.size();
+  if (auto ok = process->broadcast(&size, sizeof size, root); !ok || size == 0) {
+    return ok;
+  }
+  text.resize(size);
+  return process->broadcast(text.data(), size, root);
 }
 
 /// Called by a rank's thread or by the watchdog.

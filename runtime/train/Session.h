@@ -47,7 +47,8 @@ public:
   /// Sums over the processes of the job. Called by all.
   Result<double> sumOverProcesses(double value);
 
-  /// All processes learn whether one failed: `own`, or an error that names the rank. Called by all.
+  /// All processes learn whether one failed, and return the same error: of several the cause, not its
+  /// consequence, of the lowest rank. Called by all.
   Result<void> agree(Result<void> own);
   /// The same; an interrupt is an error as well.
   Result<void> agreeToGoOn(Result<void> own);
@@ -75,6 +76,7 @@ private:
   Communicator &communicator(int rank) { return process ? *process : group->communicator(rank); }
   void runRank(int rank, const std::function<Result<void>(Executor &)> &body);
   Result<void> checkInterrupt() const;
+  Result<void> broadcastText(std::string &text, int root);
 
   // In the order of construction; destroyed the other way round.
   std::unique_ptr<MpiSession> mpi;       ///< processes

@@ -88,7 +88,7 @@ class ControlC(Interruption):
         self.check("threads", 3, 4, 1.0, "--trace", self.trace)
 
     def test_processes(self):
-        self.check("processes", 4, 3, 2.5)
+        self.check("processes", 4, 2, 2.5)
 
     def test_terminate(self):
         self.check("threads", 5, 1, 1.0, number=signal.SIGTERM)
@@ -161,7 +161,7 @@ class Ranks(Interruption):
         self.assertFalse(self.weights.exists(), text)
 
     def check_stopped(self, victim):
-        running = self.start("processes", "--watchdog", 2)
+        running = self.start("processes", "--watchdog", 1)
         ranks = self.wait_until_training(running, 3)
         os.kill(ranks[victim], signal.SIGSTOP)
         begin = time.monotonic()
@@ -170,13 +170,10 @@ class Ranks(Interruption):
         text = f"ended {taken:.2f} s after rank {victim} was stopped\n{done}"
         print(text.splitlines()[0])
         self.assertEqual(done.code, 4, text)
-        self.assertLess(taken, 9, text)  # twice the watchdog's patience, and the end of the job
+        self.assertLess(taken, 7, text)  # twice the watchdog's patience, and the end of the job
         self.assertIn(f"rank {victim}", done.err, text)
         self.check_nothing_left(running, text)
         self.assertFalse(self.weights.exists(), text)
-
-    def test_killed(self):
-        self.check_killed(1)
 
     def test_stopped(self):
         self.check_stopped(1)
@@ -184,7 +181,7 @@ class Ranks(Interruption):
 
 class RanksMore(Ranks):
     def test_killed(self):
-        for victim in (0, 2):
+        for victim in (0, 1, 2):
             with self.subTest(rank=victim):
                 self.check_killed(victim)
 

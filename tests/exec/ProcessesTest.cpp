@@ -169,13 +169,13 @@ TEST(Processes, AStoppedRankIsNamed) {
 TEST(Processes, ASlowRankDoesNotEndTheRun) {
   // Ranks wait for the slow one several times longer than the watchdog's patience, while it moves.
   for (const char *fault : {"slow:0", "slow:1", "callback:0"}) {
-    Job job{.stage = options(classifier({0, 2, 4}, "1f1b", 3), "slow").stage};
+    Job job{.stage = options(classifier({0, 2, 4}, "1f1b", 2), "slow").stage};
     job.ranks = 2;
-    job.steps = 2;
+    job.steps = 1;
     job.fault = fault;
     const Outcome outcome = job.run();
     EXPECT_TRUE(outcome.launched) << fault << ": " << outcome.launched.error().text();
-    EXPECT_EQ(outcome.losses, 2u);
+    EXPECT_EQ(outcome.losses, 1u);
   }
 }
 

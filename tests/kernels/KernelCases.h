@@ -48,6 +48,11 @@ struct KernelCase {
   std::string text() const; ///< "linear [16,784] ..."
 };
 
+/// A call with the first elements of its operands given, the others zero.
+KernelCase caseOf(const char *kernel, std::vector<catalogue::Shape> shapes,
+                  const std::vector<std::vector<double>> &contents,
+                  std::vector<catalogue::Attribute> attributes = {});
+
 /// Empty when the table has no entry for the kernel.
 std::vector<KernelCase> casesOf(std::string_view kernel);
 

@@ -17,19 +17,6 @@ using catalogue::Shape;
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
 
-KernelCase caseOf(const char *kernel, std::vector<Shape> shapes,
-                  const std::vector<std::vector<double>> &contents,
-                  std::vector<catalogue::Attribute> attributes = {}) {
-  KernelCase out{{catalogue::find(kernel, 1), std::move(shapes), std::move(attributes)}, {}, 0, 0};
-  for (std::size_t i = 0; i < out.instance.shapes.size(); ++i) {
-    out.operands.emplace_back(out.instance.kernel->operands[i].dtype,
-                              catalogue::elements(out.instance.shapes[i]));
-    for (std::size_t k = 0; i < contents.size() && k < contents[i].size(); ++k)
-      out.operands[i].set(std::int64_t(k), contents[i][k]);
-  }
-  return out;
-}
-
 class SpecialValues : public testing::TestWithParam<Isa> {
 protected:
   SpecialValues() { setFlushToZero(); }

@@ -21,15 +21,12 @@ std::string feed(JobMessages &messages, const std::string &text, std::size_t pie
 }
 
 TEST(JobMessages, SortsTheStreamWhateverThePieces) {
-  std::string record = errorRecord(userError("x.json:3:4", "unknown key 'a'", "did you mean 'b'"), 0);
-  std::string text =
-      "step 1\n" + kRule + "\nPrimary job terminated\n" + kRule + "\nstep 2\n---\n" + record + "\r 50%";
+  std::string text = "step 1\n" + kRule + "\nPrimary job terminated\n" + kRule + "\nstep 2\n---\n\r 50%";
   for (std::size_t pieceSize = 1; pieceSize <= text.size(); ++pieceSize) {
     JobMessages messages;
     ASSERT_EQ(feed(messages, text, pieceSize), "step 1\nstep 2\n---\n\r 50%") << pieceSize;
     ASSERT_TRUE(messages.verdict(2));
-    EXPECT_EQ(messages.verdict(2)->kind, ErrorKind::User);
-    EXPECT_EQ(messages.verdict(2)->text(), "x.json:3:4: unknown key 'a'; did you mean 'b'");
+    EXPECT_NE(messages.verdict(2)->text().find("Primary job terminated"), std::string::npos);
   }
 }
 
@@ -39,15 +36,19 @@ TEST(JobMessages, ShowsAnUnfinishedLineAtOnce) {
   EXPECT_EQ(messages.take("\r 20%"), "\r 20%");
 }
 
-TEST(JobMessages, ARecordBehindAnUnfinishedLineIsNotShown) {
+TEST(JobMessages, ARecordKeepsEveryPartOfTheError) {
   JobMessages messages;
-  EXPECT_EQ(messages.take("\r 10%") + messages.take(errorRecord(userError("p", "w"), 1)), "\r 10%");
-  EXPECT_EQ(messages.verdict(2)->text(), "p: w");
+  const std::string record = errorRecord(userError("x.json:3:4", "unknown key 'a'", "did you\nmean 'b'"), 0);
+  messages.takeRecords(record + "4"); // a rank that was killed while it wrote
+  ASSERT_TRUE(messages.verdict(2));
+  EXPECT_EQ(messages.verdict(2)->kind, ErrorKind::User);
+  EXPECT_EQ(messages.verdict(2)->text(), "x.json:3:4: unknown key 'a'; did you mean 'b'");
 }
 
 TEST(JobMessages, AKilledRankIsNamedAndWinsOverWhatItsPeersSay) {
   JobMessages messages;
-  EXPECT_EQ(feed(messages, errorRecord(rankError("rank 3", "is gone"), 0) + kKilled, 7), "");
+  messages.takeRecords(errorRecord(rankError("rank 3", "is gone"), 0));
+  EXPECT_EQ(feed(messages, kKilled, 7), "");
   std::optional<Error> verdict = messages.verdict(137);
   ASSERT_TRUE(verdict);
   EXPECT_EQ(verdict->kind, ErrorKind::Rank);
@@ -60,7 +61,7 @@ TEST(JobMessages, ACauseWeighsMoreThanItsConsequence) {
     JobMessages messages;
     std::string cause = errorRecord(environmentError("/data", "no space"), 1);
     std::string consequence = errorRecord(rankError("rank 1", "is gone"), 0);
-    feed(messages, causeFirst ? cause + consequence : consequence + cause, 1000);
+    messages.takeRecords(causeFirst ? cause + consequence : consequence + cause);
     EXPECT_EQ(messages.verdict(3)->text(), "/data: no space");
     EXPECT_EQ(messages.verdict(3)->kind, ErrorKind::Environment);
   }

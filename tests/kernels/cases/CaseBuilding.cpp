@@ -7,7 +7,8 @@ std::mt19937_64 &engine() {
   return state;
 }
 double uniform(double low, double high) {
-  return std::uniform_real_distribution<double>(low, high)(engine());
+  // std::uniform_real_distribution takes a logarithm per number.
+  return low + (high - low) * std::ldexp(double(engine()() >> 11), -53);
 }
 std::int64_t integer(std::int64_t low, std::int64_t high) {
   return std::uniform_int_distribution<std::int64_t>(low, high)(engine());
