@@ -146,8 +146,7 @@ private:
     }
     SmallVector<Value> results = {*value};
     if (isLoss && spec.accuracy) {
-      results.push_back(
-          context.make<layer::CountCorrectOp>(context.inputs[0], context.inputs[1], context.inputs[2]));
+      results.push_back(countCorrect(context));
     }
     layer::YieldOp::create(builder, location, results);
     builder.setInsertionPointToEnd(body);

@@ -72,6 +72,7 @@ public:
   mlir::Value reshape(mlir::Value x, llvm::ArrayRef<std::int64_t> shape);
   /// x as a matrix whose columns are its last `dimensions` dimensions.
   mlir::Value asRows(mlir::Value x, unsigned dimensions = 1);
+  mlir::Value asVector(mlir::Value x) { return reshape(x, {layer::elementCount(x)}); }
   static llvm::ArrayRef<std::int64_t> shapeOf(mlir::Value x) {
     return mlir::cast<mlir::RankedTensorType>(x.getType()).getShape();
   }

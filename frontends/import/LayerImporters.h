@@ -19,6 +19,9 @@ const LayerImporters &layerImporters();
 /// Builds a layer of this type and returns its value.
 Result<mlir::Value> importLayer(LayerContext &layer, llvm::StringRef type);
 
+/// Of a loss of classes, its metric "accuracy": how many labels the largest logit names.
+mlir::Value countCorrect(LayerContext &loss);
+
 // One per family, each in the file of its name.
 void addLinear(LayerImporters &table);
 void addActivation(LayerImporters &table);

@@ -5,19 +5,30 @@ using namespace mlir;
 
 namespace stagewright {
 
+/// Of labels [batch, ...].
+static int64_t rowsPerSample(RankedTensorType labels) {
+  return labels.getNumElements() / labels.getDimSize(0);
+}
+
+Value countCorrect(LayerContext &loss) {
+  return loss.make<layer::CountCorrectOp>(loss.asRows(loss.inputs[0]), loss.asVector(loss.inputs[1]),
+                                          loss.inputs[2], rowsPerSample(loss.inputType(1)));
+}
+
 static Result<Value> crossEntropy(LayerContext &loss) {
   RankedTensorType logits = loss.inputType(0), labels = loss.inputType(1);
-  if (logits.getRank() != 2 || labels.getRank() != 1) {
-    return loss.mismatch("needs logits [batch, classes] and one class index per sample, but gets " +
-                             shapeText(logits.getShape()) + " and " + shapeText(labels.getShape()),
-                         "end the layers with a Linear to the number of classes; give the label shape [] and "
-                         "dtype i32");
+  if (logits.getRank() < 2 || logits.getShape().drop_back() != labels.getShape()) {
+    return loss.mismatch(
+        "needs logits [batch, ..., classes] and a class index for each row of them, but gets " +
+            shapeText(logits.getShape()) + " and " + shapeText(labels.getShape()),
+        "end the layers with a Linear to the number of classes; give the label dtype i32 and shape [], or "
+        "[length] where each token has a class");
   }
-  constexpr int64_t kIgnoreIndex = -100, kRowsPerSample = 1; // PyTorch's default
+  constexpr int64_t kIgnoreIndex = -100; // PyTorch's default
   const llvm::APFloat smoothing(0.0);
   return loss
-      .make<layer::SoftmaxCrossEntropyOp>(loss.inputs[0], loss.inputs[1], loss.inputs[2], kIgnoreIndex,
-                                          smoothing, kRowsPerSample)
+      .make<layer::SoftmaxCrossEntropyOp>(loss.asRows(loss.inputs[0]), loss.asVector(loss.inputs[1]),
+                                          loss.inputs[2], kIgnoreIndex, smoothing, rowsPerSample(labels))
       .getLoss();
 }
 

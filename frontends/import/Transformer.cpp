@@ -8,6 +8,8 @@ namespace {
 
 using Sizes = std::vector<int64_t>;
 
+constexpr int64_t kNoPadding = -1;
+
 /// The input's rows to normalise, or why it has none of that shape.
 Result<Value> normalizedRows(LayerContext &layer) {
   ArrayRef<int64_t> x = layer.inputType().getShape();
@@ -85,6 +87,23 @@ Result<Value> learnedPositions(LayerContext &layer) {
   return layer.make<layer::AddOp>(layer.inputs[0], positions).getY();
 }
 
+/// Tokens of any shape; a row of the table for each.
+Result<Value> embedding(LayerContext &layer) {
+  int64_t rows = layer.argument<int64_t>("num_embeddings"),
+          columns = layer.argument<int64_t>("embedding_dim");
+  SmallVector<int64_t> shape(layer.inputType().getShape());
+  int64_t tokens = layer::elementCount(layer.inputs[0]);
+  shape.push_back(columns);
+  if (std::string reason = beyondLimits(shape); !reason.empty()) {
+    return layer.mismatch("makes " + shapeText(shape) + ", which " + reason,
+                          "make the layer or train_micro_batch_size_per_gpu smaller");
+  }
+  Value weight = layer.parameter("weight", {rows, columns}, Initializer::normal(1));
+  Value y = layer.make<layer::EmbeddingOp>(layer.f32({tokens, columns}),
+                                           layer.reshape(layer.inputs[0], {tokens}), weight, kNoPadding);
+  return layer.reshape(y, shape);
+}
+
 /// Part `index` of the last dimension of x [B, S, ...], from `start` on, as [B, S, heads, size].
 Value heads(LayerContext &layer, Value x, int64_t start, int64_t heads, int64_t size) {
   ArrayRef<int64_t> shape = LayerContext::shapeOf(x);
@@ -157,6 +176,7 @@ void addTransformer(LayerImporters &table) {
   table["RMSNorm"] = rmsNorm;
   table["Softmax"] = softmax;
   table["LearnedPositions"] = learnedPositions;
+  table["Embedding"] = embedding;
   table["ScaledDotProductAttention"] = attention;
 }
 

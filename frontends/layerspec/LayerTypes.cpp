@@ -21,14 +21,15 @@ static ArgumentType meanReduction() {
           .instead = "use \"mean\" and scale the learning rate instead"};
 }
 
+static std::vector<NullArgument> placement() {
+  return {{"device", "the plan decides where a layer runs", "remove it"},
+          {"dtype", "this version computes in fp32 alone", "remove it"}};
+}
+
 static std::vector<LayerType> linearTypes() {
-  const std::vector<NullArgument> placement{
-      {"device", "the plan decides where a layer runs", "remove it"},
-      {"dtype", "this version computes in fp32 alone", "remove it"},
-  };
   return {{.name = "Linear",
            .arguments = {required("in_features"), required("out_features"), flag("bias", true)},
-           .nullArguments = placement}};
+           .nullArguments = placement()}};
 }
 
 static std::vector<LayerType> activationTypes() {
@@ -125,8 +126,22 @@ static std::vector<LayerType> transformerTypes() {
            .mostInputs = 3}};
 }
 
+static std::vector<LayerType> embeddingTypes() {
+  std::vector<NullArgument> nulls = placement();
+  nulls.push_back({"padding_idx", "this version trains every row", "remove it"});
+  nulls.push_back({"max_norm", "the forward pass changes no weights", "remove it"});
+  ArgumentType byFrequency = flag("scale_grad_by_freq", false), sparse = flag("sparse", false);
+  byFrequency.defaultOnly = "this version adds the gradients of a token's uses";
+  sparse.defaultOnly = "gradients are dense";
+  byFrequency.instead = sparse.instead = "remove it";
+  return {{.name = "Embedding",
+           .arguments = {required("num_embeddings"), required("embedding_dim"), byFrequency, sparse},
+           .nullArguments = nulls,
+           .inputType = "i32"}};
+}
+
 static std::vector<LayerType> sequentialTypes() {
-  return {{.name = kSequential, .fewestInputs = 1, .mostInputs = 8}};
+  return {{.name = kSequential, .fewestInputs = 1, .mostInputs = 8, .inputType = ""}};
 }
 
 static std::vector<LayerType> lossTypes() {
@@ -160,8 +175,9 @@ static std::vector<LayerType> lossTypes() {
 const std::vector<LayerType> &layerTypes() {
   static const std::vector<LayerType> kTypes = [] {
     std::vector<LayerType> all;
-    for (const auto &family : {linearTypes(), activationTypes(), arithmeticTypes(), shapeTypes(),
-                               convolutionTypes(), transformerTypes(), sequentialTypes(), lossTypes()})
+    for (const auto &family :
+         {linearTypes(), activationTypes(), arithmeticTypes(), shapeTypes(), convolutionTypes(),
+          transformerTypes(), embeddingTypes(), sequentialTypes(), lossTypes()})
       all.insert(all.end(), family.begin(), family.end());
     return all;
   }();

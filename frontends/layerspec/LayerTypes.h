@@ -43,6 +43,7 @@ struct LayerType {
   std::vector<NullArgument> nullArguments;
   /// How many tensors it reads.
   std::size_t fewestInputs = 1, mostInputs = 1;
+  std::string_view inputType = "f32"; ///< dtype of what it reads; empty: what its own layers read
 };
 
 /// The type that holds a list of layers, torch.nn.Sequential with residual connections.

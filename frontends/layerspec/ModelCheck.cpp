@@ -59,10 +59,10 @@ void ModelCheck::checkInput(const InputSpec &input) {
     return fail(input.partPosition("role"), entry,
                 "the role must be \"feature\" or \"label\", not " + json::inQuotes(input.role),
                 "a feature is read by the first layer, a label by the loss");
-  if (input.dtype != "f32" && (input.dtype != "i32" || input.role != "label"))
+  if (input.dtype != "f32" && input.dtype != "i32")
     return fail(input.partPosition("dtype"), entry,
                 "the dtype of a " + input.role + " cannot be " + json::inQuotes(input.dtype),
-                "use \"f32\", or \"i32\" for a label of classes; sources of bytes are converted to \"f32\"");
+                "use \"f32\", to which sources of bytes are converted, or \"i32\" for tokens and classes");
   checkShape(input);
   for (double number : {input.scale, input.mean, input.deviation})
     if (!std::isfinite(number))
@@ -71,8 +71,10 @@ void ModelCheck::checkInput(const InputSpec &input) {
     fail(input.partPosition("deviation"), entry, "the deviation must be above 0",
          "give the standard deviation of the training samples, or remove it");
   bool isPlain = input.scale == 1 && input.mean == 0 && input.deviation == 1;
-  if (input.role == "label" && !isPlain)
-    fail(input.position, entry, "scale, mean and deviation belong to a feature, and this is a label",
+  if ((input.role == "label" || input.dtype == "i32") && !isPlain)
+    fail(input.position, entry,
+         std::string("scale, mean and deviation belong to a feature of dtype \"f32\", and ") +
+             (input.role == "label" ? "this is a label" : "these are tokens"),
          "remove them");
 }
 

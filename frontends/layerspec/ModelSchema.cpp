@@ -29,7 +29,7 @@ static Json typeSchema(const LayerType &type, const Json &common) {
 static Json inputSchema(const Json &name, bool isLabel) {
   Json properties{{"name", name},
                   {"role", {{"const", isLabel ? "label" : "feature"}}},
-                  {"dtype", {{"enum", isLabel ? Json{"i32", "f32"} : Json::array({"f32"})}}},
+                  {"dtype", {{"enum", isLabel ? Json{"i32", "f32"} : Json{"f32", "i32"}}}},
                   {"shape",
                    {{"description", "of one sample"},
                     {"type", "array"},

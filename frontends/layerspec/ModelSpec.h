@@ -40,7 +40,7 @@ struct Argument {
 struct InputSpec : EntryPosition {
   std::string name;
   std::string role;  ///< "feature" or "label"
-  std::string dtype; ///< "f32" (features; u8 sources are converted), "i32" (class labels)
+  std::string dtype; ///< "f32" (u8 sources of features are converted), "i32" (tokens, class labels)
   std::vector<std::int64_t> shape;
   /// A u8 source value v becomes (v * scale - mean) / deviation.
   double scale = 1, mean = 0, deviation = 1;

@@ -181,8 +181,9 @@ def Layer_MseLossOp : Layer_KernelOp<"mse_loss",
 }
 
 def Layer_CountCorrectOp : Layer_KernelOp<"count_correct", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
-  let summary = "Number of valid rows whose largest logit is the label's";
-  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows);
+  let summary = "Number of rows of valid samples whose largest logit is the label's";
+  let description = [{`rows_per_sample` rows belong to one sample.}];
+  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows, Int64Attr:$rows_per_sample);
   let results = (outs CountTensor:$correct);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }

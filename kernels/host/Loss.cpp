@@ -7,10 +7,11 @@ namespace stagewright::kernels::STAGEWRIGHT_ISA {
 
 namespace {
 
-/// valid_rows, at least 0 and at most `rows`.
-std::int64_t validRows(const void *operand, std::int64_t rows) {
+/// valid_rows, at least 0 and at most `rows`; times the rows of a sample.
+std::int64_t validRows(const void *operand, std::int64_t rows, std::int64_t rowsPerSample = 1) {
   const std::int64_t valid = *static_cast<const std::int32_t *>(operand);
-  return valid < 0 ? 0 : least(valid, rows);
+  // At most `rows` samples, of up to `rows` rows each: no overflow.
+  return valid < 0 ? 0 : least(rows, least(valid, rows) * least(rows, rowsPerSample));
 }
 
 struct CrossEntropyRow {
@@ -48,8 +49,7 @@ void softmaxCrossEntropy(const Call &call, void *const *operands, void *workspac
     losses[row] = result.loss;
     logSumExp[row] = result.logSumExp;
   });
-  // At most `rows` samples, of up to `rows` rows each: no overflow.
-  const std::int64_t valid = least(rows, validRows(operands[2], rows) * least(rows, call.integers[2]));
+  const std::int64_t valid = validRows(operands[2], rows, call.integers[2]);
   double sum = 0;
   std::int64_t count = 0;
   for (std::int64_t row = 0; row < valid; ++row)
@@ -181,7 +181,8 @@ void countCorrect(const Call &call, void *const *operands, void *workspace, Tile
   const T *const logits = static_cast<const T *>(operands[0]);
   const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
   std::int32_t *const correct = static_cast<std::int32_t *>(workspace);
-  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), valid = validRows(operands[2], rows);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
+  const std::int64_t valid = validRows(operands[2], rows, call.integers[0]);
   runRows(runner, rows, columns, [&](std::int64_t row, int) {
     correct[row] = row < valid && isFirstLargest(logits + row * columns, columns, labels[row]);
   });

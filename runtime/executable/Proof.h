@@ -24,7 +24,7 @@ struct Proof {
   const executable::Executable &file;
   const executable::Variant *variant = nullptr;
   schedule::Schedule train, evaluate;
-  std::vector<std::int64_t> classLimits; ///< per model input
+  std::vector<std::int64_t> classLimits; ///< per model input: i32 values lie in [0, limit); 0: no limit
 
   Error fail(const std::string &field, std::string what,
              std::string advice = "compile the model again") const {

@@ -64,9 +64,8 @@ static Result<void> verifyInputs(const Proof &proof) {
     if (role != "feature" && role != "label") {
       return proof.fail(at + ".role", "unknown role \"" + role + "\"");
     }
-    if (input.dtype() != executable::DType::F32 &&
-        !(role == "label" && input.dtype() == executable::DType::I32)) {
-      return proof.fail(at + ".dtype", "features are f32, labels are i32 or f32");
+    if (input.dtype() != executable::DType::F32 && input.dtype() != executable::DType::I32) {
+      return proof.fail(at + ".dtype", "inputs are f32 or i32");
     }
     if (!bytesOf(input.dtype(), input.sample_shape())) {
       return proof.fail(at + ".sample_shape", "impossible shape " + shapeText(input.sample_shape()));

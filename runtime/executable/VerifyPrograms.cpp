@@ -35,6 +35,7 @@ private:
                        catalogue::Access access, const std::string &field) const;
   Result<void> aliasing(const executable::Command &command, const std::string &field) const;
   Result<void> filledByInput(const executable::Command &command, std::size_t index, const std::string &field);
+  std::int64_t sizeOf(std::string_view operand, std::size_t dimension) const;
   Result<void> workspace(const executable::Command &command, const std::string &field) const;
 
   bool overlapsPool(const Placed &fixed) const;
@@ -250,13 +251,13 @@ Result<void> RankPrograms::aliasing(const executable::Command &, const std::stri
   return {};
 }
 
-/// Class labels and row counts are indices and limits: only the data source, which checks them, may write
-/// them.
+/// Tokens, class labels and row counts are indices and limits: only the data source, which checks them, may
+/// write them. A token numbers a row of a table, a label a column of logits.
 Result<void> RankPrograms::filledByInput(const executable::Command &, std::size_t index,
                                          const std::string &field) {
   const std::string_view name = kernel->operands[index].name;
-  const bool labels = name == "labels", rows = name == "valid_rows";
-  if (!labels && !rows) {
+  const bool labels = name == "labels", tokens = name == "ids", rows = name == "valid_rows";
+  if (!labels && !tokens && !rows) {
     return {};
   }
   for (const executable::InputBinding *binding : *plan.inputs()) {
@@ -267,22 +268,29 @@ Result<void> RankPrograms::filledByInput(const executable::Command &, std::size_
                                                           executable::DType::I32)) {
       continue;
     }
-    if (labels) {
+    if (!rows) {
       const std::uint64_t filled = *elementsOf(binding->shape());
-      const auto logits =
-          std::find_if(kernel->operands.begin(), kernel->operands.end(),
-                       [](const catalogue::OperandRule &rule) { return rule.name == "logits"; });
-      if (filled != static_cast<std::uint64_t>(catalogue::elements(shapes[index])) ||
-          logits == kernel->operands.end()) {
+      const std::int64_t classes =
+          labels ? sizeOf("logits", 1) : sizeOf(kernel->name == "embedding" ? "weight" : "acc", 0);
+      if (filled != static_cast<std::uint64_t>(catalogue::elements(shapes[index])) || classes == 0) {
         return proof.fail(field, "the input and the operand differ in size");
       }
-      const std::int64_t classes = shapes[logits - kernel->operands.begin()].back();
       std::int64_t &limit = proof.classLimits[binding->input()];
       limit = limit ? std::min(limit, classes) : classes;
     }
     return {};
   }
   return proof.fail(field, "operand \"" + std::string(name) + "\" is not a model input");
+}
+
+/// Of the operand of this name; 0 where there is none.
+std::int64_t RankPrograms::sizeOf(std::string_view operand, std::size_t dimension) const {
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    if (kernel->operands[i].name == operand && dimension < shapes[i].size()) {
+      return shapes[i][dimension];
+    }
+  }
+  return 0;
 }
 
 Result<void> RankPrograms::workspace(const executable::Command &command, const std::string &field) const {

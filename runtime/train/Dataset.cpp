@@ -30,7 +30,8 @@ std::size_t sampleElements(const executable::ModelInput &input) {
 bool isLabel(const executable::ModelInput &input) {
   return input.role()->str() == "label";
 }
-bool isClassLabel(const executable::ModelInput &input) {
+/// Tokens or class labels.
+bool isInteger(const executable::ModelInput &input) {
   return input.dtype() == executable::DType::I32;
 }
 
@@ -82,8 +83,9 @@ std::vector<std::byte> convert(const std::vector<std::byte> &values) {
   return result;
 }
 
-/// Class labels as i32, each in [0, limit) when there is a limit.
-Result<std::vector<std::byte>> convertLabels(IdxFile file, std::int64_t limit, const std::string &path) {
+/// Tokens or class labels as i32, each in [0, limit) when there is a limit.
+Result<std::vector<std::byte>> convertIntegers(IdxFile file, const executable::ModelInput &input,
+                                               std::int64_t limit, const std::string &path) {
   std::vector<std::byte> labels;
   switch (file.header.type) {
   case IdxType::U8:
@@ -99,7 +101,9 @@ Result<std::vector<std::byte>> convertLabels(IdxFile file, std::int64_t limit, c
     labels = std::move(file.values);
     break;
   default:
-    return userError(path, std::string("class labels are integers, the file holds ") + name(file.header.type),
+    return userError(path,
+                     std::string(isLabel(input) ? "class labels" : "tokens") +
+                         " are integers, the file holds " + name(file.header.type),
                      "convert the file");
   }
   const std::size_t perSample = labels.size() / 4 / file.header.sizes[0];
@@ -107,9 +111,17 @@ Result<std::vector<std::byte>> convertLabels(IdxFile file, std::int64_t limit, c
     const auto value = valueAt<std::int32_t>(labels, i);
     if (value < 0 || (limit > 0 && value >= limit)) {
       const std::string range = limit > 0 ? "[0, " + std::to_string(limit) + ")" : "0 and above";
-      return userError(path + " at sample " + std::to_string(i / perSample),
-                       "label " + std::to_string(value) + " is not a class of this model (" + range + ")",
-                       "use a data set with the classes that the model was made for");
+      const std::string place = path + " at sample " + std::to_string(i / perSample),
+                        number = std::to_string(value),
+                        position = ", position " + std::to_string(i % perSample);
+      if (isLabel(input)) {
+        return userError(place + (perSample == 1 ? "" : position),
+                         "label " + number + " is not a class of this model (" + range + ")",
+                         "use a data set with the classes that the model was made for");
+      }
+      return userError(place + position,
+                       "token " + number + " is not in the vocabulary of this model (" + range + ")",
+                       "use a data set with the vocabulary that the model was made for (num_embeddings)");
     }
   }
   return labels;
@@ -191,8 +203,8 @@ Result<Dataset> Dataset::loadFolder(const Executable &executable, const std::str
     if (!needed) {
       continue;
     }
-    if (isClassLabel(input)) {
-      auto labels = convertLabels(std::move(file), executable.classLimits()[i], *path);
+    if (isInteger(input)) {
+      auto labels = convertIntegers(std::move(file), input, executable.classLimits()[i], *path);
       if (!labels) {
         return labels.takeError();
       }
@@ -232,7 +244,7 @@ Dataset Dataset::synthesize(const Executable &executable, Split split, const std
     const RandomStream stream(recipe.seed(), std::string("synthetic data, ") +
                                                  (split == Split::Train ? "train, " : "test, ") +
                                                  input.name()->str());
-    if (isClassLabel(input)) {
+    if (isInteger(input)) {
       const std::int64_t limit = executable.classLimits()[i];
       const auto classes = static_cast<std::uint32_t>(
           limit ? std::min<std::int64_t>(limit, std::numeric_limits<std::int32_t>::max()) : 10);

@@ -21,13 +21,14 @@ public:
   /// Reads the inputs `wanted` (indices into the file's inputs) of `executable`; of the others only the
   /// headers, so that every rank sees a data set that does not fit.
   ///
-  /// `source` is "synthetic" (features: normal values; labels: uniform; a function of the recipe's seed; 8
-  /// steps long) or a folder of IDX files, plain or .gz, named as for MNIST: "train" or "t10k", then
+  /// `source` is "synthetic" (f32 features: normal values; tokens and classes: uniform; a function of the
+  /// recipe's seed; 8 steps long) or a folder of IDX files, plain or .gz, named as for MNIST: "train" or
+  /// "t10k", then
   /// "-images-" for the feature and
   /// "-labels-" for the label (or "-NAME-" for an input called NAME), then "idx<d>-<type>". Sizes must agree
   /// in the number of values per sample. Feature values: u8 (converted as stage.fbs says, in fp64 and rounded
-  /// once) or f32, f64 (taken as they are). Class labels: any integer type. Errors: User, naming file and
-  /// byte or sample.
+  /// once) or f32, f64 (taken as they are). Tokens and class labels: any integer type. Errors: User, naming
+  /// file and byte or sample.
   static Result<Dataset> load(const Executable &executable, const std::string &source, Split split,
                               const std::vector<int> &wanted);
 

@@ -377,6 +377,19 @@ Result<void> evaluateRank(Executor &executor, const Session &session, Evaluation
 
 } // namespace
 
+/// A token each for a language model, else one.
+static double labelsPerSample(const executable::Executable &file) {
+  double count = 1;
+  for (const executable::ModelInput *input : *file.inputs()) {
+    if (input->role()->str() == "label" && input->sample_shape()) {
+      for (const std::int64_t size : *input->sample_shape()) {
+        count *= static_cast<double>(size);
+      }
+    }
+  }
+  return count;
+}
+
 Result<EvaluationSummary> evaluate(const EvaluateOptions &options) {
   const auto evaluation = std::make_shared<Evaluation>();
   evaluation->options = options;
@@ -401,7 +414,8 @@ Result<EvaluationSummary> evaluate(const EvaluateOptions &options) {
   summary.samples = session.dataset->samples();
   summary.loss = evaluation->loss / static_cast<double>(summary.samples);
   if (session.executable.file().accuracy()) {
-    summary.accuracy = static_cast<double>(evaluation->correct) / static_cast<double>(summary.samples);
+    summary.accuracy = static_cast<double>(evaluation->correct) /
+                       (static_cast<double>(summary.samples) * labelsPerSample(session.executable.file()));
   }
   summary.weightsSha256 = ending->hashes.weights;
   summary.samplesPerSecond =

@@ -96,7 +96,7 @@ struct EvaluationSummary {
   int rank = 0;
   std::uint64_t samples = 0;
   double loss = 0;                ///< mean over all samples
-  std::optional<double> accuracy; ///< when the file counts correct rows
+  std::optional<double> accuracy; ///< share of right labels, when the file counts them
   std::string weightsSha256;
   double samplesPerSecond = 0;
   std::uint64_t plannedBytes = 0, allocatedBytes = 0;

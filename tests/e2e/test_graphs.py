@@ -1,4 +1,4 @@
-"""Models that are no chains (tests/goldens/convolution and transformer): PyTorch's losses, and one set of bits for cuts
+"""Models that are no chains (tests/goldens/convolution, transformer and gpt): PyTorch's losses, and one set of bits for cuts
 that values cross past whole stages."""
 import json
 import unittest
@@ -51,8 +51,19 @@ class Transformer(GraphGoldens):
         self.check_every_adam()
 
 
+class Gpt(GraphGoldens):
+    name = "gpt"
+    without_gradient = ("h.0.qkv.bias", "h.1.qkv.bias")
+
+    def test_sgd(self):
+        self.check_every_sgd()
+
+    def test_adam(self):
+        self.check_every_adam()
+
+
 class OneResult(ProgramTest):
-    def check(self, name):
+    def check(self, name, data=FASHION_DATA):
         goldens = GOLDENS / name
         config = json.loads((goldens / "goldens.json").read_text())["cases"]["adam_clipped"]["config"]
         config = {**config, "gradient_accumulation_steps": 4, "steps_per_print": 0}
@@ -65,7 +76,7 @@ class OneResult(ProgramTest):
                 stage,
                 *("--init", goldens / "weights.safetensors", "--steps", 20),
                 *("--threads", threads, "--ranks", ranks, "--isa", isa),
-                data=FASHION_DATA,
+                data=data,
             )
             self.assertEqual(result["planned_bytes"], result["allocated_bytes"])
             self.assertEqual(result["allocations_after_warmup"], 0)
@@ -77,6 +88,9 @@ class OneResult(ProgramTest):
 
     def test_transformer(self):
         self.check("transformer")
+
+    def test_gpt(self):
+        self.check("gpt", data=GOLDENS / "gpt")
 
     def test_one_value_by_two_names(self):
         """A Reshape to the same shape: the uses of both names add in one order, whether they are cut apart or not."""

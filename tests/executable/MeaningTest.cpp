@@ -75,7 +75,7 @@ const std::vector<Mistake> &mistakes() {
       // Model
       {"InputName", [](ExecutableT &f) { f.inputs[1]->name = "image"; }, "inputs[1].name", "image"},
       {"InputRole", [](ExecutableT &f) { f.inputs[1]->role = "mask"; }, "inputs[1].role", "mask"},
-      {"InputType", [](ExecutableT &f) { f.inputs[0]->dtype = executable::DType::I32; }, "inputs[0].dtype", "f32"},
+      {"InputType", [](ExecutableT &f) { f.inputs[0]->dtype = executable::DType::I64; }, "inputs[0].dtype", "f32"},
       {"InputShape", [](ExecutableT &f) { f.inputs[0]->sample_shape[1] = 0; }, "inputs[0].sample_shape", "[1, 0, 7]"},
       {"InputShapeOverflow", [](ExecutableT &f) { f.inputs[0]->sample_shape = {1 << 30, 1 << 30, 1 << 30}; },
        "inputs[0].sample_shape", "impossible"},
@@ -271,6 +271,21 @@ const std::vector<Mistake> &mistakes() {
        "ranks[1].programs[1].commands[2].operands[1]", "not a model input"},
       {"RowsFromElsewhere", [](ExecutableT &f) { rank(f, 1).inputs[1]->offset = 4; },
        "ranks[1].programs[1].commands[2].operands[2]", "not a model input"},
+      {"TokensFromElsewhere", // the count of rows as a token
+       [](ExecutableT &f) {
+         auto &loss = *program(f, 1, kForward).commands[2];
+         auto embedding = std::make_unique<executable::CommandT>();
+         embedding->kernel = static_cast<std::uint16_t>(f.kernels.size());
+         f.kernels.push_back(std::make_unique<executable::KernelRefT>());
+         f.kernels.back()->name = "embedding";
+         f.kernels.back()->version = 1;
+         for (int operand : {2, 3, 3}) {
+           embedding->operands.push_back(std::make_unique<executable::OperandT>(*loss.operands[operand]));
+         }
+         embedding->operands[1]->shape = embedding->operands[2]->shape = {1, 1};
+         program(f, 1, kForward).commands.push_back(std::move(embedding));
+       },
+       "ranks[1].programs[1].commands[3].operands[0]", "\"ids\" is not a model input"},
       {"AttributeName",
        [](ExecutableT &f) { program(f, 1, kUpdate).commands[0]->attributes[0]->name = "limit"; },
        "ranks[1].programs[5].commands[0]", "limit"},

@@ -20,16 +20,17 @@ namespace {
 const std::string kLinear = R"({"type": "Linear", "in_features": 4, "out_features": 3})";
 
 struct Model {
-  std::string name = "m", shape = "[4]", layers = kLinear, input = "x";
+  std::string name = "m", shape = "[4]", layers = kLinear, input = "x", dtype = "f32", labels = "[]";
   std::string config = R"({"train_batch_size": 8, "gradient_accumulation_steps": 2})";
 };
 
 /// Line 2 holds the inputs, line 3 the layers, one a line.
 std::string modelText(const Model &model) {
   return "{\"name\": \"" + model.name + "\",\n\"inputs\": [{\"name\": \"" + model.input +
-         "\", \"role\": \"feature\", \"dtype\": \"f32\", \"shape\": " + model.shape +
-         "}, {\"name\": \"y\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": []}],\n\"layers\": [" +
-         model.layers + "],\n\"loss\": {\"type\": \"CrossEntropyLoss\"}, \"metrics\": [\"accuracy\"]}";
+         "\", \"role\": \"feature\", \"dtype\": \"" + model.dtype + "\", \"shape\": " + model.shape +
+         "}, {\"name\": \"y\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": " + model.labels +
+         "}],\n\"layers\": [" + model.layers +
+         "],\n\"loss\": {\"type\": \"CrossEntropyLoss\"}, \"metrics\": [\"accuracy\"]}";
 }
 
 class Import : public testing::Test {
@@ -127,6 +128,29 @@ TEST_F(Import, WhatDoesNotFitIsRefusedWithPlaceAndAdvice) {
   refused(model, "3:11", {"no parameters"});
 }
 
+const std::string kEmbedding = R"({"type": "Embedding", "num_embeddings": 7, "embedding_dim": 3})";
+
+TEST_F(Import, TokensAreReadByEmbeddingsAlone) {
+  Model model;
+  model.layers = "\n" + kEmbedding;
+  refused(model, "4:1", {"layer 0 (Embedding)", "reads numbers (f32), but needs tokens", "i32"});
+  model.dtype = "i32";
+  model.layers = "\n" + kLinear;
+  refused(model, "4:1", {"reads tokens (i32)", "Embedding"});
+  model.layers = "\n{\"type\": \"Flatten\"},\n" + kEmbedding;
+  refused(model, "4:1", {"reads tokens (i32)"});
+  model.layers = "\n" + kEmbedding + ",\n" + kEmbedding;
+  refused(model, "5:1", {"needs tokens"});
+  model.layers = "\n" + kEmbedding;
+  refused(model, "5:9", {"the loss CrossEntropyLoss", "[4, 4, 3] and [4]", "[length]"});
+  model.labels = "[4]";
+  EXPECT_TRUE(import(modelText(model), model.config));
+  model.layers = "{\"type\": \"Sequential\", \"layers\": [" + kEmbedding + "]}";
+  EXPECT_TRUE(import(modelText(model), model.config));
+  model.shape = model.labels = "[]"; // one token a sample
+  EXPECT_TRUE(import(modelText(model), model.config));
+}
+
 TEST_F(Import, SizesStayWithinTheCataloguesLimits) {
   Model model;
   model.layers = "\n{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 2147483647},\n"
@@ -135,6 +159,11 @@ TEST_F(Import, SizesStayWithinTheCataloguesLimits) {
   model.layers = "\n{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 2147483647}";
   model.config = R"({"train_batch_size": 100000})";
   refused(model, "4:1", {"makes [100000, 2147483647]", "elements", "train_micro_batch_size_per_gpu smaller"});
+  model.dtype = "i32";
+  model.layers = "\n{\"type\": \"Embedding\", \"num_embeddings\": 1, \"embedding_dim\": 2147483647}";
+  refused(model, "4:1",
+          {"makes [100000, 4, 2147483647]", "elements", "train_micro_batch_size_per_gpu smaller"});
+  model.dtype = "f32";
   model.shape = "[2147483647]";
   model.layers = "\n{\"type\": \"Tanh\"}";
   refused(model, "2:12", {"a micro-batch of the input x", "elements", "smaller train_micro_batch"});

@@ -56,7 +56,9 @@ def read_idx(path):
 
 
 def as_feature(source, spec):
-    """What the model sees: u8 values normalised in fp64 and rounded once to fp32."""
+    """What the model sees: tokens, or u8 values normalised in fp64 and rounded once to fp32."""
+    if spec["dtype"] == "i32":
+        return source.long()
     if source.dtype == torch.uint8:
         wide = source.to(torch.float64)
         source = ((wide * spec.get("scale", 1.0) - spec.get("mean", 0.0)) / spec.get("deviation", 1.0)).to(torch.float32)
@@ -199,12 +201,20 @@ class Training:
         self.clip, self.dtype = config["gradient_clipping"] or math.inf, dtype
         self.losses, self.norms = [], []
 
+    def cast(self, values):
+        return values.to(self.dtype) if values.is_floating_point() else values
+
+    def loss(self, x, target):
+        """torch wants classes in dimension 1, the files have them last."""
+        y = self.model(x)
+        return self.loss_layer(y.movedim(-1, 1) if isinstance(self.loss_layer, nn.CrossEntropyLoss) else y, target)
+
     def step(self, features, labels):
         """One step on rows x count samples, in micro-batches."""
         self.optimizer.zero_grad()
         total = 0.0
-        for x, target in zip(features.to(self.dtype).split(self.rows), labels.split(self.rows), strict=True):
-            loss = self.loss_layer(self.model(x), target.to(self.dtype) if target.is_floating_point() else target)
+        for x, target in zip(features.split(self.rows), labels.split(self.rows), strict=True):
+            loss = self.loss(self.cast(x), self.cast(target))
             (loss / self.count).backward()
             total += loss.item()
         self.losses.append(total / self.count)
@@ -220,7 +230,7 @@ class Training:
 
         hooks = [m.register_forward_pre_hook(look) for m in self.model.modules() if isinstance(m, nn.ReLU)]
         with torch.no_grad():
-            self.model(features.to(self.dtype))
+            self.model(self.cast(features))
         for hook in hooks:
             hook.remove()
         return distance
@@ -300,6 +310,19 @@ def make_regression_data(folder, spec, generator):
     write_idx(folder / "train-labels-idx2-float", teacher_labels(rows, 3, generator).to(torch.float32))
 
 
+def make_gpt_data(folder, spec, generator):
+    """Synthetic text: 700 windows of 12 tokens, each the successor of the one before but for every fourth."""
+    (length,), vocabulary = spec["inputs"][0]["shape"], spec["layers"][0]["num_embeddings"]
+    text = [0]
+    successor = torch.randperm(vocabulary, generator=generator)
+    while len(text) <= 700 * length:
+        noise = torch.randint(0, vocabulary, (2,), generator=generator)
+        text.append(noise[0].item() if noise[1] % 4 == 0 else successor[text[-1]].item())
+    text = torch.tensor(text, dtype=torch.uint8)
+    write_idx(folder / "train-tokens-idx2-ubyte.gz", text[:-1].reshape(-1, length))
+    write_idx(folder / "train-next-idx2-ubyte.gz", text[1:].reshape(-1, length))
+
+
 SETS = {
     # 784-256-10 on Fashion-MNIST; model.json is that of models/fashion_mlp.
     "fashion_mlp": dict(
@@ -330,6 +353,15 @@ SETS = {
     # An image as 28 rows: blocks of GPT-2's form, then grouped heads with rotary positions and SwiGLU, as Llama's.
     "transformer": dict(
         data=FASHION, files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), make=None, rows=3, count=2, clip=1.0
+    ),
+    # Tokens, a class per token, positions, blocks of GPT-2's form, a head of its own.
+    "gpt": dict(
+        data=None,
+        files=("train-tokens-idx2-ubyte.gz", "train-next-idx2-ubyte.gz"),
+        make=make_gpt_data,
+        rows=3,
+        count=2,
+        clip=0.25,
     ),
 }
 

@@ -13,10 +13,20 @@ Result<void> checkSmoothing(std::string_view kernel, std::span<const Attribute> 
   return {};
 }
 
+Result<void> checkRowsPerSample(std::string_view kernel, std::span<const Attribute> attributes) {
+  if (integerAttribute(*find(kernel, 1), attributes, "rows_per_sample") < 1)
+    return userError("kernel " + std::string(kernel), "rows_per_sample is not at least 1");
+  return {};
+}
+
 Result<void> checkCrossEntropy(std::span<const Shape>, std::span<const Attribute> attributes) {
-  if (integerAttribute(*find("softmax_cross_entropy", 1), attributes, "rows_per_sample") < 1)
-    return userError("kernel softmax_cross_entropy", "rows_per_sample is not at least 1");
+  if (auto ok = checkRowsPerSample("softmax_cross_entropy", attributes); !ok)
+    return ok;
   return checkSmoothing("softmax_cross_entropy", attributes);
+}
+
+Result<void> checkCountCorrect(std::span<const Shape>, std::span<const Attribute> attributes) {
+  return checkRowsPerSample("count_correct", attributes);
 }
 
 Result<void> checkCrossEntropyGrad(std::span<const Shape>, std::span<const Attribute> attributes) {
@@ -28,13 +38,14 @@ Result<void> checkCrossEntropyGrad(std::span<const Shape>, std::span<const Attri
 std::vector<Kernel> lossKernels() {
   const AttributeRule scale{"scale", 1.0}, smoothing{"label_smoothing", 0.0};
   const AttributeRule ignoreIndex{"ignore_index", std::int64_t(-100)};
+  const AttributeRule rowsPerSample{"rows_per_sample", std::int64_t(1)};
   return {
-      // Losses are means over the first `valid_rows` rows; 0 rows give 0. log_sum_exp has all rows.
+      // Losses are means over the first `valid_rows` samples; 0 of them give 0. log_sum_exp has all rows.
       // A sample has rows_per_sample rows (tokens). Rows whose label is ignore_index do not count; `count` is
       // how many do, and the gradient is that of the mean over them, times scale.
       entry<"softmax_cross_entropy", "logits T[M,C] R, labels i32[M] R, valid_rows i32[1] R, loss f32[1] W, "
                                      "log_sum_exp f32[M] W, count f32[1] W">(
-          {ignoreIndex, smoothing, {"rows_per_sample", std::int64_t(1)}}, {}, rowResults, checkCrossEntropy),
+          {ignoreIndex, smoothing, rowsPerSample}, {}, rowResults, checkCrossEntropy),
       entry<"softmax_cross_entropy_grad", "logits T[M,C] R, labels i32[M] R, log_sum_exp f32[M] R, "
                                           "count f32[1] R, dlogits T[M,C] W">(
           {scale, ignoreIndex, smoothing}, {{0, 4}}, nullptr, checkCrossEntropyGrad),
@@ -45,7 +56,7 @@ std::vector<Kernel> lossKernels() {
           {}, {}, granuleResults),
       entry<"bce_with_logits_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W">({scale}),
       entry<"count_correct", "logits T[M,C] R, labels i32[M] R, valid_rows i32[1] R, correct i64[1] W">(
-          {}, {}, rowResults),
+          {rowsPerSample}, {}, rowResults, checkCountCorrect),
       entry<"mean_loss", "losses f32[M] R, mean f64[1] W">(),
   };
 }

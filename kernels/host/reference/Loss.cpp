@@ -79,7 +79,8 @@ void mseLoss(const Values &v) {
 
 void countCorrect(const Values &v) {
   v[3][0] = 0;
-  for (std::int64_t row = 0; row < std::int64_t(v.scalar(2)); ++row) {
+  const std::int64_t valid = std::int64_t(v.scalar(2)) * v.integer("rows_per_sample");
+  for (std::int64_t row = 0; row < std::min(valid, v.size(0, 0)); ++row) {
     const auto begin = v[0].begin() + row * v.size(0, 1), top = std::max_element(begin, begin + v.size(0, 1));
     v[3][0] += top - begin == std::int64_t(v[1][std::size_t(row)]);
   }

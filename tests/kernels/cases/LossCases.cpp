@@ -24,17 +24,20 @@ Cases withVariants(const Cases &plain, const std::function<void(KernelCase &, in
   return out;
 }
 
+/// Samples of two rows; too many for the call are all of them.
+void inSamplesOfTwo(KernelCase &one) {
+  one.instance.attributes.push_back({"rows_per_sample", std::int64_t(2)});
+  one.operands[2].set(0, std::min(one.operands[2].at(0), double((one.operands[1].elements + 1) / 2)));
+}
+
 Cases crossEntropyCases(std::string_view name) {
   const Cases plain = rowCases(name, [](auto m, auto c) {
     return std::vector<Shape>{{m, c}, {m}, {1}, {1}, {m}, {1}};
   });
   return withVariants(plain, [](KernelCase &one, int variant) {
     one.absolute = one.relative = 1e-6;
-    if (variant != 2)
-      return;
-    // Samples of two rows; too many for the call are all of them.
-    one.instance.attributes.push_back({"rows_per_sample", std::int64_t(2)});
-    one.operands[2].set(0, std::min(one.operands[2].at(0), double((one.operands[1].elements + 1) / 2)));
+    if (variant == 2)
+      inSamplesOfTwo(one);
   });
 }
 
@@ -94,6 +97,10 @@ Cases countCases(std::string_view name) {
   // Few different values: many ties, and many correct rows.
   for (KernelCase &one : out)
     fill(one.operands[0], [] { return double(integer(0, 2)); });
+  Cases pairs = out;
+  for (KernelCase &one : pairs)
+    inSamplesOfTwo(one);
+  out.insert(out.end(), pairs.begin(), pairs.end());
   return out;
 }
 

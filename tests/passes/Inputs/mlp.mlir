@@ -41,7 +41,7 @@ module {
     %4:2 = layer.block "/loss" "CrossEntropyLoss" loss(%3, %label, %rows) : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> (tensor<1xf32>, tensor<1xi64>) {
     ^bb0(%x: tensor<4x3xf32>, %t: tensor<4xi32>, %n: tensor<1xi32>):
       %l, %e, %r = layer.softmax_cross_entropy %x, %t, %n {ignore_index = -100 : i64, label_smoothing = 0.0 : f64, rows_per_sample = 1 : i64} : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> (tensor<1xf32>, tensor<4xf32>, tensor<1xf32>) loc("/loss")
-      %c = layer.count_correct %x, %t, %n : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> tensor<1xi64> loc("/loss")
+      %c = layer.count_correct %x, %t, %n {rows_per_sample = 1 : i64} : (tensor<4x3xf32>, tensor<4xi32>, tensor<1xi32>) -> tensor<1xi64> loc("/loss")
       layer.yield %l, %c : tensor<1xf32>, tensor<1xi64>
     } loc("/loss")
     layer.yield %4#0, %4#1 : tensor<1xf32>, tensor<1xi64>
