@@ -2,8 +2,7 @@
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_DATASET_H
 #define STAGEWRIGHT_RUNTIME_TRAIN_DATASET_H
 
-#include "error/Error.h"
-#include "runtime/executable/Executable.h"
+#include "runtime/train/DataSource.h"
 
 #include <array>
 #include <cstddef>
@@ -14,25 +13,20 @@
 
 namespace stagewright::runtime {
 
-enum class Split { Train, Test };
-
 class Dataset {
 public:
   /// Reads the inputs `wanted` (indices into the file's inputs) of `executable`; of the others only the
   /// headers, so that every rank sees a data set that does not fit.
   ///
   /// `source` is "synthetic" (f32 features: normal values; tokens and classes: uniform; a function of the
-  /// recipe's seed; 8 steps long) or a folder of IDX files, plain or .gz, named as for MNIST: "train" or
-  /// "t10k", then
-  /// "-images-" for the feature and
-  /// "-labels-" for the label (or "-NAME-" for an input called NAME), then "idx<d>-<type>". Sizes must agree
-  /// in the number of values per sample. Feature values: u8 (converted as stage.fbs says, in fp64 and rounded
-  /// once) or f32, f64 (taken as they are). Tokens and class labels: any integer type. Errors: User, naming
-  /// file and byte or sample.
+  /// recipe's seed; 8 steps long), or a folder or file of one of the formats of DataSource.h. Sizes must
+  /// agree in the number of values per sample. Feature values: u8 (converted as stage.fbs says, in fp64 and
+  /// rounded once) or f32, f64 (taken as they are). Tokens and class labels: any integer type, below the
+  /// limit that the model sets. Errors: User, naming file and byte or sample.
   static Result<Dataset> load(const Executable &executable, const std::string &source, Split split,
                               const std::vector<int> &wanted);
 
-  std::uint64_t samples() const { return sampleCount; }
+  std::uint64_t samples() const { return columns[0].source.samples; }
 
   /// Copies the samples, converted, one behind the other. `input` must be one of the wanted ones.
   void gather(int input, std::span<const std::uint32_t> samples, void *destination) const;
@@ -41,15 +35,13 @@ public:
 
 private:
   struct Column {
-    std::size_t elements = 0; ///< per sample
-    bool bytesAreU8 = false;  ///< convert through `table`; else 4-byte values as the model sees them
-    std::array<float, 256> table{};
-    std::vector<std::byte> values;
+    DataColumn source;
+    bool isInteger = false;         ///< i32 in the model, else f32
+    std::array<float, 256> table{}; ///< what the bytes of a feature become
   };
-  static Result<Dataset> loadFolder(const Executable &, const std::string &, Split, const std::vector<int> &);
+  Result<void> add(const Executable &executable, int index, DataColumn source, bool needed);
   static Dataset synthesize(const Executable &, Split, const std::vector<int> &);
 
-  std::uint64_t sampleCount = 0;
   std::vector<Column> columns; ///< indexed like the file's inputs
 };
 

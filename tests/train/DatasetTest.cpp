@@ -109,7 +109,7 @@ TEST(Dataset, Mistakes) {
   const Executable executable = classifier();
   const Folder folder;
   EXPECT_NE(failure(executable, folder.path("nowhere")).find(folder.path("nowhere")), std::string::npos);
-  EXPECT_NE(failure(executable, folder.path(".")).find("there is no file train-images-idx"),
+  EXPECT_NE(failure(executable, folder.path(".")).find("there is no training data: no file train-images-idx"),
             std::string::npos);
   const Images good = randomImages(1, {20, 5, 7}, 10);
   writeImages(folder, "train", good, false);

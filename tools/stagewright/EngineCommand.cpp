@@ -25,7 +25,7 @@ static void interrupt(int) {
 
 void addEngineOptions(CLI::App &command, runtime::EngineOptions &options, EngineFlags &flags) {
   command.add_option("FILE", options.stage, "the staged executable")->option_text("REQUIRED")->required();
-  command.add_option("--data", options.data, "folder of IDX files (plain or .gz), or synthetic")
+  command.add_option("--data", options.data, "folder or file of samples (docs/model.md, Data), or synthetic")
       ->option_text("DIR REQUIRED")
       ->required();
   command.add_option("--ranks", flags.ranks, "threads (default), or processes: one MPI process per rank")
