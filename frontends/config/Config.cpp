@@ -2,6 +2,7 @@
 
 #include "frontends/config/BatchTriangle.h"
 #include "frontends/config/Partition.h"
+#include "frontends/config/Scheduler.h"
 #include "frontends/config/Settings.h"
 #include "frontends/json/NearestName.h"
 #include "schedule/Schedule.h"
@@ -223,6 +224,10 @@ Result<Config> readConfig(const std::string &path, const ConfigOverrides &overri
     return ok.takeError();
   if (Result<void> ok = readOptimizer(settings, config.optimizer); !ok)
     return ok.takeError();
+  Result<SchedulerConfig> scheduler = readScheduler(settings, config.optimizer);
+  if (!scheduler)
+    return scheduler.takeError();
+  config.scheduler = std::move(*scheduler);
   readTraining(*document, settings, config);
   config.settings = settings.take();
   return config;

@@ -8,6 +8,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 namespace stagewright {
@@ -33,6 +36,24 @@ struct OptimizerConfig {
   double momentum = 0, dampening = 0; ///< SGD, as torch.optim.SGD
   bool nesterov = false;
   double weightDecay = 0;
+
+  bool hasBetas() const { return type != OptimizerType::SGD; }
+};
+
+/// A schedule of the learning rate, with every parameter of its type by DeepSpeed's name.
+struct SchedulerConfig {
+  using Value = std::variant<std::int64_t, double, std::string>; ///< counts and flags, rates, names
+
+  std::string type; ///< as DeepSpeed spells it; empty: the rate is constant
+  std::vector<std::pair<std::string, Value>> params;
+
+  /// Null if the type has no such parameter.
+  const Value *find(std::string_view name) const {
+    for (const auto &[key, value] : params)
+      if (key == name)
+        return &value;
+    return nullptr;
+  }
 };
 
 /// One effective value: JSON pointer, value as JSON text, "default" | "file" | "option" | "inferred".
@@ -51,6 +72,7 @@ struct Config {
                                            ///< "parameters", "explicit:2,3"
   std::string stagesPlace, partitionPlace; ///< where these were given: "file:line:column", or the option
   OptimizerConfig optimizer;
+  SchedulerConfig scheduler;
   double gradientClipping = 1.0; ///< 0 = off
   int stepsPerPrint = 10;        ///< 0 = never
   std::uint64_t seed = 1234;

@@ -9,8 +9,8 @@ const std::vector<ConfigKey> &configKeys() {
   static const std::vector<ConfigKey> kKeys = [] {
     std::vector<ConfigKey> all;
     for (std::span<const ConfigKey> part :
-         {keys::topLevelKeys(), keys::optimizerKeys(), keys::precisionKeys(), keys::zeroKeys(),
-          keys::outputKeys(), keys::featureKeys()})
+         {keys::topLevelKeys(), keys::optimizerKeys(), keys::schedulerKeys(), keys::precisionKeys(),
+          keys::zeroKeys(), keys::outputKeys(), keys::featureKeys()})
       all.insert(all.end(), part.begin(), part.end());
     return all;
   }();
@@ -119,7 +119,7 @@ std::string describe(const ConfigKey &key) {
     break;
   }
   return text + (rule.falseToo ? " or false" : "") + (rule.autoToo ? " or \"auto\"" : "") +
-         (rule.nullToo || key.defaultText == "null" ? " or null" : "");
+         (key.takesNull() ? " or null" : "");
 }
 
 const std::vector<std::string_view> &optimizerTypes() {
@@ -133,6 +133,31 @@ const std::vector<std::string_view> &refusedOptimizerTypes() {
       "MuAdam",     "MuAdamW", "MuSGD",     "FusedAdam", "CPUAdam",    "FusedLamb",   "ZenFlowCPUAdam",
       "CPUAdagrad", "CPULion", "FusedLion", "Adadelta",  "Adafactor",  "Adamax",      "ASGD",
       "LBFGS",      "NAdam",   "RAdam",     "RMSprop",   "Rprop",      "SparseAdam"};
+  return kTypes;
+}
+
+const std::vector<std::string_view> &schedulerTypes() {
+  static const std::vector<std::string_view> kTypes{"WarmupLR", "WarmupDecayLR", "WarmupCosineLR", "OneCycle",
+                                                    "LRRangeTest"};
+  return kTypes;
+}
+
+const std::vector<std::string_view> &refusedSchedulerTypes() {
+  static const std::vector<std::string_view> kTypes{"ChainedScheduler",
+                                                    "ConstantLR",
+                                                    "CosineAnnealingLR",
+                                                    "CosineAnnealingWarmRestarts",
+                                                    "CyclicLR",
+                                                    "ExponentialLR",
+                                                    "LambdaLR",
+                                                    "LinearLR",
+                                                    "MultiplicativeLR",
+                                                    "MultiStepLR",
+                                                    "OneCycleLR",
+                                                    "PolynomialLR",
+                                                    "ReduceLROnPlateau",
+                                                    "SequentialLR",
+                                                    "StepLR"};
   return kTypes;
 }
 

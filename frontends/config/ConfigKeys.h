@@ -41,6 +41,7 @@ struct ValueRule {
   bool nullToo = false;      ///< null is a value although it is not the default
   bool falseToo = false;     ///< `false` stands for a block that is switched off
   bool autoToo = false;      ///< "auto" stands for the default
+  bool required = false;     ///< the block, if there is one (of a type that has the key), must have it
 };
 
 struct ConfigKey {
@@ -52,11 +53,12 @@ struct ConfigKey {
       why; ///< what it does, or why it has no effect or is refused; may be empty for WithoutEffect
   std::string_view instead; ///< of OffOnly and Refused: what to do, an imperative sentence
   std::string_view off;     ///< of OffOnly: accepted JSON texts, "null|1"; empty = the default alone
-  std::string_view
-      optimizers; ///< of /optimizer/params/...: the types that have it, "Adam|AdamW"; empty = all
+  /// Of /optimizer/params/... and /scheduler/params/...: the types that have it, "Adam|AdamW"; empty = all.
+  std::string_view types;
 
   std::string_view name() const { return path.substr(path.rfind('/') + 1); }
   std::string_view parent() const { return path.substr(0, path.rfind('/')); }
+  bool takesNull() const { return rule.nullToo || (defaultText == "null" && !rule.required); }
   bool isBlock() const {
     return rule.type == ValueRule::Type::Block || rule.type == ValueRule::Type::OpenBlock;
   }
@@ -80,6 +82,9 @@ std::string describe(const ConfigKey &key);
 const std::vector<std::string_view> &optimizerTypes();
 /// Types of DeepSpeed and torch.optim that it refuses.
 const std::vector<std::string_view> &refusedOptimizerTypes();
+/// The same for schedules of the learning rate, DeepSpeed's and torch.optim.lr_scheduler's.
+const std::vector<std::string_view> &schedulerTypes();
+const std::vector<std::string_view> &refusedSchedulerTypes();
 
 /// Paths of the settings of a configuration that came from the file and have no effect, for the one notice
 /// about them.

@@ -26,7 +26,7 @@ static std::string treatmentText(const ConfigKey &key) {
                             instead = "; " + std::string(key.instead);
   switch (key.treatment) {
   case Treatment::Honoured: {
-    std::string types = json::joined(alternatives(key.optimizers));
+    std::string types = json::joined(alternatives(key.types));
     return "**honoured**" + because + (types.empty() ? "" : " (" + types + ")");
   }
   case Treatment::WithoutEffect:
@@ -46,7 +46,8 @@ static std::string treatmentText(const ConfigKey &key) {
 static void appendRows(std::string &out, const std::vector<const ConfigKey *> &rows) {
   out += "| key | value | default | treatment |\n|---|---|---|---|\n";
   for (const ConfigKey *key : rows)
-    out += "| " + code(key->path) + " | " + describe(*key) + " | " + code(key->defaultText) + " | " +
+    out += "| " + code(key->path) + " | " + describe(*key) + " | " +
+           (key->rule.required && key->defaultText == "null" ? "required" : code(key->defaultText)) + " | " +
            treatmentText(*key) + " |\n";
 }
 
@@ -73,6 +74,8 @@ std::string configTables() {
 static std::string stringPattern(const ConfigKey &key) {
   if (key.path == "/optimizer/type")
     return namePattern(optimizerTypes());
+  if (key.path == "/scheduler/type")
+    return namePattern(schedulerTypes());
   if (key.path == "/stagewright/schedule")
     return namePattern({schedule::scheduleKinds().begin(), schedule::scheduleKinds().end()});
   if (key.path == "/pipeline/partition" || key.path == "/stagewright/partition")
@@ -96,12 +99,13 @@ static Json blockSchema(std::string_view path, bool isOpen);
 static Json keySchema(const ConfigKey &key) {
   Json schema;
   schema["description"] = treatmentText(key);
-  bool takesNull = key.defaultText == "null" || key.rule.nullToo;
+  const bool takesNull = key.takesNull();
   if (key.treatment == Treatment::Refused) {
     schema[takesNull ? "type" : "not"] = takesNull ? Json("null") : Json::object();
     return schema;
   }
-  schema["default"] = Json::parse(key.defaultText);
+  if (takesNull || key.defaultText != "null")
+    schema["default"] = Json::parse(key.defaultText);
   bool takesAuto = key.rule.autoToo || acceptsAuto(key.path);
   if (key.treatment == Treatment::OffOnly) {
     for (std::string_view text : offTexts(key))
@@ -157,8 +161,9 @@ static Json keySchema(const ConfigKey &key) {
 
 static Json blockSchema(std::string_view path, bool isOpen) {
   Json schema{{"type", {"object"}}};
-  if (path == "/optimizer")
-    schema["required"] = {"type"};
+  for (const ConfigKey *key : configKeysBelow(path))
+    if (key->rule.required && key->types.empty())
+      schema["required"].push_back(key->name());
   schema["additionalProperties"] = isOpen;
   schema["properties"] = Json::object();
   for (const ConfigKey *key : configKeysBelow(path))

@@ -10,8 +10,9 @@
 
 namespace stagewright::keys {
 
-std::span<const ConfigKey> topLevelKeys();  ///< scalars, batch sizes, pipeline, stagewright
-std::span<const ConfigKey> optimizerKeys(); ///< optimizer and scheduler
+std::span<const ConfigKey> topLevelKeys(); ///< scalars, batch sizes, pipeline, stagewright
+std::span<const ConfigKey> optimizerKeys();
+std::span<const ConfigKey> schedulerKeys();
 std::span<const ConfigKey> precisionKeys(); ///< fp16, bf16, amp, data types
 std::span<const ConfigKey> zeroKeys();      ///< zero_optimization and aio
 std::span<const ConfigKey> outputKeys();    ///< profilers, monitors, checkpoints
@@ -43,8 +44,8 @@ constexpr ConfigKey openBlock(std::string_view path, std::string_view why = {}) 
   return {path, {.type = Type::OpenBlock}, "{}", Treatment::WithoutEffect, why};
 }
 constexpr ConfigKey honoured(std::string_view path, ValueRule rule, std::string_view defaultText,
-                             std::string_view why, std::string_view optimizers = {}) {
-  return {path, rule, defaultText, Treatment::Honoured, why, {}, {}, optimizers};
+                             std::string_view why, std::string_view types = {}) {
+  return {path, rule, defaultText, Treatment::Honoured, why, {}, {}, types};
 }
 constexpr ConfigKey ignored(std::string_view path, ValueRule rule, std::string_view defaultText,
                             std::string_view why = {}) {

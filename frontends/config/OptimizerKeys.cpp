@@ -9,12 +9,11 @@ static constexpr std::string_view kAdam = "Adam|AdamW";
 static constexpr std::string_view kOther = "it belongs to an optimizer that this version does not have";
 static constexpr std::string_view kRemove = "remove it";
 static constexpr std::string_view kImplementation = "it chooses between implementations of the same rule";
-static constexpr std::string_view kSchedule = "the learning rate is constant in this version";
-static constexpr std::string_view kConstant = "remove the block and set /optimizer/params/lr";
 
 static constexpr ConfigKey kTable[] = {
     block("/optimizer", "absent = Adam with its defaults"),
-    honoured("/optimizer/type", kText, "\"Adam\"", "SGD, Adam or AdamW, in any case; others are refused"),
+    honoured("/optimizer/type", {.type = Type::String, .required = true}, "\"Adam\"",
+             "SGD, Adam or AdamW, in any case; others are refused"),
     ignored("/optimizer/legacy_fusion", kFlag, "false", kImplementation),
     block("/optimizer/params"),
     honoured("/optimizer/params/lr", kNonNegative, "0.001", "learning rate"),
@@ -61,34 +60,6 @@ static constexpr ConfigKey kTable[] = {
     refused("/optimizer/params/factor_max", kNumber, "4.0", kOther, kRemove),
     refused("/optimizer/params/factor_min", kNumber, "0.5", kOther, kRemove),
     refused("/optimizer/params/factor_threshold", kNumber, "0.1", kOther, kRemove),
-
-    refused("/scheduler", {.type = Type::Block}, "null", kSchedule, kConstant),
-    refused("/scheduler/type", choice("WarmupLR|WarmupDecayLR|WarmupCosineLR|OneCycle|LRRangeTest"), "null",
-            kSchedule, kConstant),
-    refused("/scheduler/params", {.type = Type::Block}, "null", kSchedule, kConstant),
-    refused("/scheduler/params/warmup_min_lr", kNumber, "0", kSchedule, kConstant),
-    refused("/scheduler/params/warmup_max_lr", kNumber, "null", kSchedule, kConstant),
-    refused("/scheduler/params/warmup_num_steps", kPositive, "1000", kSchedule, kConstant),
-    refused("/scheduler/params/warmup_type", choice("log|linear"), "\"log\"", kSchedule, kConstant),
-    refused("/scheduler/params/total_num_steps", kPositive, "null", kSchedule, kConstant),
-    refused("/scheduler/params/warmup_min_ratio", kNumber, "0", kSchedule, kConstant),
-    refused("/scheduler/params/cos_min_ratio", kNumber, "0.0001", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_min_lr", kNumber, "null", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_max_lr", kNumber, "null", kSchedule, kConstant),
-    refused("/scheduler/params/decay_lr_rate", kNumber, "0", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_first_step_size", kPositive, "2000", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_second_step_size", kPositive, "null", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_first_stair_count", kCount, "0", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_second_stair_count", kCount, "null", kSchedule, kConstant),
-    refused("/scheduler/params/decay_step_size", kCount, "0", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_momentum", kFlag, "true", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_min_mom", kNumber, "0.8", kSchedule, kConstant),
-    refused("/scheduler/params/cycle_max_mom", kNumber, "0.9", kSchedule, kConstant),
-    refused("/scheduler/params/decay_mom_rate", kNumber, "0", kSchedule, kConstant),
-    refused("/scheduler/params/lr_range_test_min_lr", kNumber, "0.001", kSchedule, kConstant),
-    refused("/scheduler/params/lr_range_test_step_size", kPositive, "2000", kSchedule, kConstant),
-    refused("/scheduler/params/lr_range_test_step_rate", kNumber, "1.0", kSchedule, kConstant),
-    refused("/scheduler/params/lr_range_test_staircase", kFlag, "false", kSchedule, kConstant),
 };
 
 std::span<const ConfigKey> optimizerKeys() {

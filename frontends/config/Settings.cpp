@@ -59,19 +59,28 @@ static bool isOff(const ConfigKey &key, const Value &value) {
   return false;
 }
 
-bool Settings::fitsOptimizer(const ConfigKey &key) const {
-  return key.optimizers.empty() || !matchName(optimizer, alternatives(key.optimizers)).empty();
+/// The type that decides which keys there are at `path`.
+const std::string &Settings::typeFor(std::string_view path) const {
+  return path.starts_with("/scheduler") ? scheduler : optimizer;
+}
+
+bool Settings::fitsType(const ConfigKey &key) const {
+  return key.types.empty() || !matchName(typeFor(key.path), alternatives(key.types)).empty();
+}
+
+std::vector<const ConfigKey *> Settings::keysBelow(std::string_view block) const {
+  std::vector<const ConfigKey *> keys = configKeysBelow(block);
+  std::erase_if(keys, [this](const ConfigKey *key) { return !fitsType(*key); });
+  return keys;
 }
 
 Error Settings::unknownKey(std::string_view block, const json::Member &member) const {
   if (const ConfigKey *other = findConfigKey(std::string(block) + "/" + member.key);
       other && other->name() == member.key)
-    return document.error(member.position, optimizer + " has no parameter " + json::inQuotes(member.key),
-                          "remove it: it belongs to " + json::joined(alternatives(other->optimizers)));
+    return document.error(member.position, typeFor(block) + " has no parameter " + json::inQuotes(member.key),
+                          "remove it: it belongs to " + json::joined(alternatives(other->types)));
   std::vector<std::string_view> known, honoured;
-  for (const ConfigKey *key : configKeysBelow(block)) {
-    if (!fitsOptimizer(*key))
-      continue;
+  for (const ConfigKey *key : keysBelow(block)) {
     known.push_back(key->name());
     if (key->treatment == Treatment::Honoured)
       honoured.push_back(key->name());
@@ -83,7 +92,7 @@ Error Settings::unknownKey(std::string_view block, const json::Member &member) c
     if (key.name() == member.key && key.parent() != block &&
         (!elsewhere || key.treatment == Treatment::Honoured))
       elsewhere = &key;
-  if (elsewhere && fitsOptimizer(*elsewhere))
+  if (elsewhere && fitsType(*elsewhere))
     advice += " " + json::inQuotes(member.key) + " is a key of " +
               (elsewhere->parent().empty() ? "the top level." : std::string(elsewhere->parent()) + ".");
   if (!honoured.empty())
@@ -91,34 +100,39 @@ Error Settings::unknownKey(std::string_view block, const json::Member &member) c
   return document.error(member.position, "unknown key " + json::inQuotes(member.key) + " " + where, advice);
 }
 
-Result<void> Settings::checkOptimizer(const Value &block) {
+/// The type of an optimizer or a scheduler, which decides which parameters it may have.
+Result<void> Settings::checkType(std::string_view path, const Value &block) {
+  const bool isOptimizer = path == "/optimizer";
+  const std::vector<std::string_view> &types = isOptimizer ? optimizerTypes() : schedulerTypes();
+  const std::vector<std::string_view> &refusedTypes =
+      isOptimizer ? refusedOptimizerTypes() : refusedSchedulerTypes();
+  const std::string what(path.substr(1)), where(path), oneOf = "one of " + json::joined(types);
   const Value *type = block.find("type");
   if (!type)
-    return document.error(block.position, "/optimizer has no type",
-                          "add one of " + json::joined(optimizerTypes()));
+    return document.error(block.position, where + " has no type", "add " + oneOf);
   if (type->kind != Value::Kind::String)
-    return document.error(type->position, "/optimizer/type must be a string, not " + json::shown(*type),
-                          "use one of " + json::joined(optimizerTypes()));
-  if (std::string_view refused = matchName(type->string, refusedOptimizerTypes()); !refused.empty())
-    return document.error(type->position, "this version does not have the optimizer " + std::string(refused),
-                          "use one of " + json::joined(optimizerTypes()));
-  std::string_view known = matchName(type->string, optimizerTypes());
+    return document.error(type->position, where + "/type must be a string, not " + json::shown(*type),
+                          "use " + oneOf);
+  if (std::string_view refused = matchName(type->string, refusedTypes); !refused.empty())
+    return document.error(type->position,
+                          "this version does not have the " + what + " " + std::string(refused),
+                          "use " + oneOf);
+  std::string_view known = matchName(type->string, types);
   if (known.empty())
-    return document.error(type->position, "unknown optimizer " + json::inQuotes(type->string),
-                          "did you mean " +
-                              json::inQuotes(json::nearestName(type->string, optimizerTypes())) +
-                              "? This version has " + json::joined(optimizerTypes()));
-  optimizer = known;
+    return document.error(type->position, "unknown " + what + " " + json::inQuotes(type->string),
+                          "did you mean " + json::inQuotes(json::nearestName(type->string, types)) +
+                              "? This version has " + json::joined(types));
+  (isOptimizer ? optimizer : scheduler) = known;
   return {};
 }
 
 Result<void> Settings::checkBlock(std::string_view path, const Value &block, bool isOpen) {
-  if (path == "/optimizer")
-    if (Result<void> ok = checkOptimizer(block); !ok)
+  if (path == "/optimizer" || path == "/scheduler")
+    if (Result<void> ok = checkType(path, block); !ok)
       return ok;
   for (const json::Member &member : block.members) {
     const ConfigKey *key = findConfigKey(std::string(path) + "/" + member.key);
-    bool isKnown = key && key->name() == member.key && fitsOptimizer(*key); // a name with '/' is no path
+    bool isKnown = key && key->name() == member.key && fitsType(*key); // a name with '/' is no path
     if (!isKnown) {
       if (isOpen)
         continue;
@@ -127,6 +141,23 @@ Result<void> Settings::checkBlock(std::string_view path, const Value &block, boo
     if (Result<void> ok = checkMember(*key, member); !ok)
       return ok;
   }
+  if (Result<void> ok = checkRequired(path, &block, block.position); !ok)
+    return ok;
+  for (const ConfigKey *key : keysBelow(path))
+    if (!path.empty() && key->isBlock() && !block.find(key->name()))
+      if (Result<void> ok = checkRequired(key->path, nullptr, block.position); !ok)
+        return ok;
+  return {};
+}
+
+/// `block`: null where it is absent.
+Result<void> Settings::checkRequired(std::string_view path, const Value *block, json::Position place) const {
+  for (const ConfigKey *key : keysBelow(path))
+    if (key->rule.required && !(block && block->find(key->name())))
+      return document.error(place,
+                            std::string(path) + " lacks " + json::inQuotes(key->name()) +
+                                (key->types.empty() ? "" : ", which " + typeFor(path) + " needs"),
+                            "add " + json::inQuotes(key->name()) + ": " + std::string(key->why));
   return {};
 }
 
@@ -134,7 +165,7 @@ Result<void> Settings::checkMember(const ConfigKey &key, const json::Member &mem
   const Value &value = member.value;
   std::string path(key.path);
   bool isAuto = value.kind == Value::Kind::String && value.string == "auto";
-  if (value.kind == Value::Kind::Null && (key.defaultText == "null" || key.rule.nullToo)) {
+  if (value.kind == Value::Kind::Null && key.takesNull()) {
     if (key.treatment != Treatment::Honoured)
       record(key.path, "null", "file");
     return {};
@@ -160,7 +191,8 @@ Result<void> Settings::checkMember(const ConfigKey &key, const json::Member &mem
     return document.error(
         value.position, path + " must be " + describe(key) + ", not " + json::shown(value),
         isAuto ? "\"auto\" is filled in by Hugging Face's trainer: give a value, or remove the key"
-               : "the default is " + std::string(key.defaultText));
+        : key.rule.required ? "there is no default"
+                            : "the default is " + std::string(key.defaultText));
   if (key.treatment == Treatment::OffOnly && !isOff(key, value))
     return document.error(value.position,
                           path + " is " + json::shown(value) + ", but " + std::string(key.why),

@@ -27,6 +27,9 @@ public:
   double number(std::string_view path) { return value(path).number; }
   bool flag(std::string_view path) { return value(path).boolean; }
 
+  /// Keys of a block that the types in the file have.
+  std::vector<const ConfigKey *> keysBelow(std::string_view block) const;
+
   /// Sets an effective value; `value` is JSON text.
   void record(std::string_view path, std::string value, std::string_view origin);
   /// All effective values, sorted by path.
@@ -35,12 +38,14 @@ public:
 private:
   Result<void> checkBlock(std::string_view path, const json::Value &block, bool isOpen);
   Result<void> checkMember(const ConfigKey &key, const json::Member &member);
-  Result<void> checkOptimizer(const json::Value &block);
+  Result<void> checkRequired(std::string_view path, const json::Value *block, json::Position place) const;
+  Result<void> checkType(std::string_view path, const json::Value &block);
   Error unknownKey(std::string_view block, const json::Member &member) const;
-  bool fitsOptimizer(const ConfigKey &key) const;
+  const std::string &typeFor(std::string_view path) const;
+  bool fitsType(const ConfigKey &key) const;
 
   const json::Document &document;
-  std::string optimizer = "Adam"; ///< the type in the file, as DeepSpeed spells it
+  std::string optimizer = "Adam", scheduler; ///< the types in the file, as DeepSpeed spells them
   std::map<std::string, Setting, std::less<>> effective;
 };
 

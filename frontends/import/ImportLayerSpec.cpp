@@ -62,6 +62,7 @@ private:
     for (const Setting &setting : config.settings) {
       entries.push_back(builder.getStrArrayAttr({setting.path, setting.value, setting.origin}));
     }
+    const bool scheduled = !config.scheduler.type.empty();
     plan::SettingsOp::create(
         builder, location, builder.getStringAttr(spec.name), builder.getStringAttr(spec.sha256),
         builder.getI64IntegerAttr(config.stages), builder.getI64IntegerAttr(config.microBatches),
@@ -78,7 +79,23 @@ private:
         real(optimizer.weightDecay), builder.getBoolAttr(optimizer.decoupledDecay),
         builder.getBoolAttr(optimizer.biasCorrection), builder.getStrArrayAttr({"host"}),
         builder.getArrayAttr(entries), builder.getStringAttr(config.stagesPlace),
-        builder.getStringAttr(config.partitionPlace));
+        builder.getStringAttr(config.partitionPlace),
+        scheduled ? builder.getStringAttr(config.scheduler.type) : StringAttr(),
+        scheduled ? schedulerParams() : DictionaryAttr());
+  }
+
+  DictionaryAttr schedulerParams() {
+    NamedAttrList list;
+    for (const auto &[name, value] : config.scheduler.params) {
+      if (const auto *integer = std::get_if<int64_t>(&value)) {
+        list.append(name, builder.getI64IntegerAttr(*integer));
+      } else if (const auto *real = std::get_if<double>(&value)) {
+        list.append(name, builder.getF64FloatAttr(*real));
+      } else {
+        list.append(name, builder.getStringAttr(std::get<std::string>(value)));
+      }
+    }
+    return list.getDictionary(builder.getContext());
   }
 
   Value declare(const std::string &name, const std::string &role, RankedTensorType sample,

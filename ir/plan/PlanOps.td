@@ -86,7 +86,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
   let description = [{
     Everything that later phases read of the config file and the command line. `entries` is the printed form of the
     effective configuration: arrays of JSON pointer, value, origin. The places say where the number of stages and the
-    partition were given (`file:line:column`, or an option), for errors about them.
+    partition were given (`file:line:column`, or an option), for errors about them. `scheduler` is DeepSpeed's name of the
+    schedule of the learning rate, with all its parameters; without one the rate is constant.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -95,7 +96,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        F64Attr:$epsilon, F64Attr:$momentum, F64Attr:$dampening, BoolAttr:$nesterov,
                        F64Attr:$weight_decay, BoolAttr:$decoupled_decay, BoolAttr:$bias_correction,
                        StrArrayAttr:$targets, ArrayAttr:$entries, OptionalAttr<StrAttr>:$stages_place,
-                       OptionalAttr<StrAttr>:$partition_place);
+                       OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
+                       OptionalAttr<DictionaryAttr>:$scheduler_params);
   let assemblyFormat = "attr-dict";
   let hasVerifier = 1;
 }

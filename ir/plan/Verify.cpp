@@ -20,6 +20,10 @@ LogicalResult SettingsOp::verify() {
     return emitOpError(
         "needs positive sizes with train_batch_size = micro_batch_size x micro_batches x data_parallel");
   }
+  if (getScheduler().has_value() != getSchedulerParams().has_value() ||
+      (getSchedulerParams() && failed(command::catalogueAttributes(*getSchedulerParams())))) {
+    return emitOpError("needs a scheduler with parameters that are i64, f64 or text, or none");
+  }
   for (Attribute entry : getEntries()) {
     auto fields = dyn_cast<ArrayAttr>(entry);
     if (!fields || fields.size() != 3 ||

@@ -134,6 +134,16 @@ private:
     table->beta2 = settings.getBeta2().convertToDouble();
     table->bias_correction = settings.getBiasCorrection();
     table->shuffle = settings.getShuffle();
+    if (settings.getScheduler()) {
+      table->scheduler = std::make_unique<file::SchedulerT>();
+      table->scheduler->type = settings.getScheduler()->str();
+      std::vector<catalogue::Attribute> params =
+          *command::catalogueAttributes(*settings.getSchedulerParams());
+      for (const catalogue::Attribute &param : params) { // its verifier has seen that they are of these kinds
+        table->scheduler->params.push_back(attributeOf(param));
+      }
+      root.required_features |= file::kFeatureScheduler;
+    }
     root.recipe = std::move(table);
     for (ArrayAttr entry : settings.getEntries().getAsRange<ArrayAttr>()) {
       auto setting = std::make_unique<file::SettingT>();
@@ -206,6 +216,21 @@ private:
     return static_cast<uint16_t>(root.kernels.size() - 1);
   }
 
+  static Table<file::AttributeT> attributeOf(const catalogue::Attribute &attribute) {
+    auto entry = std::make_unique<file::AttributeT>();
+    entry->name = attribute.name;
+    if (const auto *integer = std::get_if<int64_t>(&attribute.value)) {
+      entry->integer = *integer;
+    } else if (const auto *real = std::get_if<double>(&attribute.value)) {
+      entry->real = *real;
+    } else if (const auto *integers = std::get_if<std::vector<int64_t>>(&attribute.value)) {
+      entry->integers = *integers;
+    } else {
+      entry->text = std::get<std::string>(attribute.value);
+    }
+    return entry;
+  }
+
   Table<file::CommandT> commandOf(command::LaunchOp launch) {
     auto table = std::make_unique<file::CommandT>();
     table->kernel = kernelIndex(launch.getKernel(), launch.getVersion());
@@ -215,18 +240,7 @@ private:
     // The launch's verifier has seen that there are no others.
     std::vector<catalogue::Attribute> attributes = *command::catalogueAttributes(launch.getSettings());
     for (const catalogue::Attribute &attribute : attributes) {
-      auto entry = std::make_unique<file::AttributeT>();
-      entry->name = attribute.name;
-      if (const auto *integer = std::get_if<int64_t>(&attribute.value)) {
-        entry->integer = *integer;
-      } else if (const auto *real = std::get_if<double>(&attribute.value)) {
-        entry->real = *real;
-      } else if (const auto *integers = std::get_if<std::vector<int64_t>>(&attribute.value)) {
-        entry->integers = *integers;
-      } else {
-        entry->text = std::get<std::string>(attribute.value);
-      }
-      table->attributes.push_back(std::move(entry));
+      table->attributes.push_back(attributeOf(attribute));
     }
     table->block = static_cast<int>(launch.getBlock());
     table->workspace = static_cast<uint64_t>(launch.getWorkspace());

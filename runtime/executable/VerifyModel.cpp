@@ -1,5 +1,6 @@
 // What the file says about the model and the training recipe.
 #include "runtime/executable/Proof.h"
+#include "runtime/train/LearningRate.h"
 
 #include <cmath>
 #include <set>
@@ -32,6 +33,9 @@ static Result<void> verifyRecipe(const Proof &proof) {
   }
   if (!std::isfinite(recipe.learning_rate()) || recipe.learning_rate() < 0) {
     return fail("learning_rate", "the learning rate must be a finite number of at least 0");
+  }
+  if (auto rate = LearningRate::create(recipe); !rate) {
+    return fail("scheduler", rate.error().what);
   }
   if (!std::isfinite(recipe.gradient_clipping()) || recipe.gradient_clipping() < 0) {
     return fail("gradient_clipping", "the limit must be a finite number of at least 0");

@@ -10,7 +10,8 @@ namespace stagewright::executable {
 /// What an older loader must not ignore is a bit of `required_features`.
 inline constexpr std::uint16_t kVersionMajor = 1;
 inline constexpr std::uint16_t kVersionMinor = 0;
-inline constexpr std::uint64_t kKnownFeatures = 0;
+inline constexpr std::uint64_t kFeatureScheduler = 1; ///< recipe.scheduler
+inline constexpr std::uint64_t kKnownFeatures = kFeatureScheduler;
 
 } // namespace stagewright::executable
 

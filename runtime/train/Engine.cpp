@@ -1,5 +1,6 @@
 #include "runtime/train/Engine.h"
 
+#include "runtime/train/LearningRate.h"
 #include "runtime/train/SampleOrder.h"
 #include "runtime/train/Session.h"
 
@@ -106,6 +107,7 @@ public:
   TrainingLoop(Executor &executor, const Session &session, Training &shared)
       : executor(executor), shared(shared), file(session.executable.file()), recipe(*file.recipe()),
         inputs(*session.dataset, *shared.order, recipe.micro_batch_size()),
+        rates(*LearningRate::create(recipe)), // which the loader has proved
         learningRate(static_cast<double *>(executor.scalar("learning_rate"))),
         stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),
         biasCorrections(static_cast<double *>(executor.scalar("bias_corrections"))),
@@ -139,7 +141,7 @@ public:
 
 private:
   void setScalars(std::uint64_t step) {
-    *learningRate = recipe.learning_rate();
+    *learningRate = rates.at(step);
     *stepCell = static_cast<std::int32_t>(std::min<std::uint64_t>(step, INT32_MAX));
     if (biasCorrections) {
       const bool corrects = recipe.bias_correction();
@@ -161,18 +163,16 @@ private:
       shared.warmAllocations = step <= 2 ? count : shared.warmAllocations;
     }
     if (shared.options.onStep) {
-      StepReport report{step,
-                        shared.steps,
-                        *loss,
-                        gradientNorm ? *gradientNorm : 0,
-                        recipe.learning_rate(),
-                        recipe.train_batch_size() / seconds(now - lastEnd),
+      StepReport report{step,          shared.steps,
+                        *loss,         gradientNorm ? *gradientNorm : 0,
+                        *learningRate, recipe.train_batch_size() / seconds(now - lastEnd),
                         nullptr};
       if (recipe.steps_per_print() > 0 && step % static_cast<unsigned>(recipe.steps_per_print()) == 0) {
         const double perStep = seconds(now - lastPrint) / recipe.steps_per_print();
-        std::snprintf(line, sizeof line, "steps: %llu loss: %.4f iter time (s): %.3f samples/sec: %.3f",
+        std::snprintf(line, sizeof line,
+                      "steps: %llu loss: %.4f iter time (s): %.3f samples/sec: %.3f lr: %g",
                       static_cast<unsigned long long>(step), *loss, perStep,
-                      recipe.train_batch_size() / perStep);
+                      recipe.train_batch_size() / perStep, *learningRate);
         report.line = line;
         lastPrint = now;
       }
@@ -195,6 +195,7 @@ private:
   const executable::Executable &file;
   const executable::Recipe &recipe;
   TrainingInputs inputs;
+  const LearningRate rates;
   double *learningRate;
   std::int32_t *stepCell;
   double *biasCorrections;

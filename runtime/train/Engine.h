@@ -49,10 +49,10 @@ struct StepReport {
   std::uint64_t step = 0, steps = 0; ///< step counts from 1
   double loss = 0;                   ///< mean over the step's samples
   double gradientNorm = 0;           ///< before clipping; 0 where the file does not compute it
-  double learningRate = 0;
-  double samplesPerSecond = 0; ///< of this step
-  /// Every steps_per_print steps: "steps: 10 loss: 2.3026 iter time (s): 0.001 samples/sec: 64000.000"; else
-  /// null.
+  double learningRate = 0;           ///< with which the step trained
+  double samplesPerSecond = 0;       ///< of this step
+  /// Every steps_per_print steps: "steps: 10 loss: 2.3026 iter time (s): 0.001 samples/sec: 64000.000 lr:
+  /// 0.001"; else null.
   const char *line = nullptr;
 };
 

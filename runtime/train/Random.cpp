@@ -1,5 +1,7 @@
 #include "runtime/train/Random.h"
 
+#include "runtime/train/Elementary.h"
+
 #include <cmath>
 
 namespace stagewright::runtime {
@@ -21,23 +23,6 @@ std::uint64_t hashName(std::string_view name) {
 
 random::PhiloxBlock RandomStream::block(std::uint64_t index) const {
   return random::philox({{low(index), high(index), low(hash), high(hash)}}, {{low(seed), high(seed)}});
-}
-
-/// Natural logarithm for x in (0, 1]: x = m 2^e with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1) / (m
-/// + 1)).
-static double logarithm(double x) {
-  int exponent = 0;
-  double m = std::frexp(x, &exponent); // exact
-  if (m < 0.70710678118654752440) {
-    m *= 2;
-    --exponent;
-  }
-  const double s = (m - 1) / (m + 1), z = s * s; // |s| < 0.172
-  double sum = 0;
-  for (int k = 21; k >= 1; k -= 2) {
-    sum = sum * z + 1.0 / k;
-  }
-  return exponent * 0.69314718055994530942 + 2 * s * sum;
 }
 
 template <std::size_t N>

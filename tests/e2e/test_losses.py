@@ -1,6 +1,7 @@
 """Losses and weights against PyTorch (tests/goldens): the same initial weights, the same order of samples, 100 steps."""
 import json
 import math
+import re
 import unittest
 
 import safetensors_file
@@ -18,7 +19,7 @@ def root_mean_square(values):
 class Goldens(ProgramTest):
     """One model's goldens. Subclasses name the folder."""
 
-    name = None
+    name, file = None, "goldens.json"
     # Parameters (or parts of them) whose gradient is zero but for rounding: Adam makes full steps of that noise.
     without_gradient = ()
 
@@ -26,7 +27,7 @@ class Goldens(ProgramTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.goldens = GOLDENS / cls.name
-        cls.facts = json.loads((cls.goldens / "goldens.json").read_text())
+        cls.facts = json.loads((cls.goldens / cls.file).read_text())
         cls.data = cls.goldens if cls.facts["data"] == "." else FASHION_DATA
 
     def run_case(self, name, *compile_options):
@@ -142,6 +143,33 @@ class Regression(Goldens):
         for name in ("adam", "adam_clipped", "adam_l2_clipped", "adamw_decay_clipped"):
             with self.subTest(name):
                 self.check_adam(name, "--stages", 3, "--schedule", "gpipe")
+
+
+class Recipes(Goldens):
+    """Schedules of the learning rate, on the model of Activations."""
+
+    name, file = "activations", "recipes.json"
+
+    def test_sgd(self):
+        for name in ("sgd_warmup_decay", "sgd_one_cycle"):
+            with self.subTest(name):
+                self.check_sgd(name, "--stages", 3)
+
+    def test_what_inspect_and_train_print(self):
+        config = self.facts["cases"]["sgd_warmup_decay"]["config"]
+        stage = self.compile({**config, "steps_per_print": 1}, model=SOURCE / self.facts["model"])
+        text = self.run_ok("inspect", stage).out
+        self.assertIn("WarmupDecayLR, total_num_steps 80, warmup_max_lr 0.1, warmup_min_lr 0.001, warmup_num_steps 10", text)
+        self.assertIn("1: 0.001, 2: 0.001, 10: 0.0802, 100: 0.001", text)  # step 10 has t = 8
+        report = json.loads(self.run_ok("inspect", stage, "--json").out)["recipe"]["scheduler"]
+        self.assertEqual(report, config["scheduler"])
+        done = self.run_ok("train", stage, "--data", self.data, "--steps", 4)
+        self.assertEqual(re.findall(r"lr: (\S+)$", done.err, re.M), ["0.001", "0.001", "0.0109", "0.0208"])
+
+    def test_adam(self):
+        for name in ("adam_warmup_cosine",):
+            with self.subTest(name):
+                self.check_adam(name, "--stages", 2, "--schedule", "gpipe")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,12 @@ const std::vector<Mistake> &mistakes() {
       {"Clipping", [](ExecutableT &f) { f.recipe->gradient_clipping = kInfinity; }, "recipe.gradient_clipping", "finite"},
       {"Beta", [](ExecutableT &f) { f.recipe->beta2 = 1; }, "recipe.beta1", "[0, 1)"},
       {"Optimizer", [](ExecutableT &f) { f.recipe->optimizer = "lion"; }, "recipe.optimizer", "lion"},
+      {"Scheduler",
+       [](ExecutableT &f) {
+         f.recipe->scheduler = std::make_unique<executable::SchedulerT>();
+         f.recipe->scheduler->type = "WarmupLR";
+       },
+       "recipe.scheduler", "warmup_num_steps"},
       {"StepsPerPrint", [](ExecutableT &f) { f.recipe->steps_per_print = -1; }, "recipe.steps_per_print", "0"},
       {"Contract", [](ExecutableT &f) { f.contract->global_batch = 8; }, "contract", "disagree"},
       // Model

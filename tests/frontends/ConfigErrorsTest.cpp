@@ -52,6 +52,50 @@ TEST(ConfigErrors, Keys) {
     expectRefused(input);
 }
 
+TEST(ConfigErrors, Schedulers) {
+  const std::string batch = "{\"train_batch_size\": 8, \"scheduler\":\n";
+  const std::vector<BadInput> cases = {
+      {batch + "{}}", "2:1", {"/scheduler has no type", "OneCycle"}},
+      {batch + "{\"type\": null}}", "2:10", {"must be a string"}},
+      {batch + "{\"type\": \"WarmUpLRs\"}}", "2:10", {"unknown scheduler", "did you mean \"WarmupLR\""}},
+      {batch + "{\"type\": \"WarmupLR\", \"parms\": {}}}", "2:22", {"did you mean \"params\""}},
+      {batch + "{\"type\": \"WarmupLR\", \"params\": {\"warmup_num_step\": 5}}}",
+       "2:33",
+       {"unknown key \"warmup_num_step\" in /scheduler/params", "did you mean \"warmup_num_steps\""}},
+      {batch + "{\"params\": {\"total_num_steps\": 5}, \"type\": \"warmuplr\"}}",
+       "2:13",
+       {"WarmupLR has no parameter \"total_num_steps\"", "belongs to WarmupDecayLR, WarmupCosineLR"}},
+      {batch + "{\"type\": \"WarmupLR\", \"params\": {\"warmup_num_steps\": 0}}}",
+       "2:53",
+       {"from 1 to", "not 0"}},
+      {batch + "{\"type\": \"WarmupLR\", \"params\": {\"warmup_type\": \"cosine\"}}}",
+       "2:48",
+       {"\"log\", \"linear\"", "cosine"}},
+      {batch + "{\"type\": \"WarmupLR\", \"params\": {\"warmup_max_lr\": -1}}}", "2:50", {">= 0", "-1"}},
+      {batch + "{\"type\": \"WarmupDecayLR\"}}",
+       "2:1",
+       {"/scheduler/params lacks \"total_num_steps\", which WarmupDecayLR needs"}},
+      {batch + "{\"type\": \"WarmupCosineLR\", \"params\": {\"warmup_type\": \"log\"}}}",
+       "2:38",
+       {"lacks \"total_num_steps\""}},
+      {batch + "{\"type\": \"WarmupCosineLR\", \"params\": {\"total_num_steps\": null}}}",
+       "2:58",
+       {"a whole number", "not null", "no default"}},
+      {batch + "{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0.1}}}",
+       "2:32",
+       {"lacks \"cycle_max_lr\""}},
+      {batch + "{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0.1, \"cycle_max_lr\": 1}}}",
+       "2:10",
+       {"betas of Adam", "cycle_momentum to false"}},
+      {batch + "{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0.1, \"cycle_max_lr\": 1,\n"
+               "\"cycle_momentum\": true}}}",
+       "3:19",
+       {"betas of Adam"}},
+  };
+  for (const BadInput &input : cases)
+    expectRefused(input);
+}
+
 /// A typo is not answered with a parameter that the optimizer would refuse as well.
 TEST(ConfigErrors, SuggestsParametersOfTheOwnOptimizerAlone) {
   TemporaryFile file("{\"optimizer\": {\"type\": \"SGD\", \"params\": {\"beta\": [0.9, 0.99]}}}");
@@ -173,9 +217,7 @@ TEST(ConfigErrors, FeaturesOfDeepSpeedThatAreRefused) {
       {"{\"zero_optimization\": {\"cpu_offload\": true}}", "1:39", {"offload"}},
       {"{\"zero_optimization\": {\"grad_hooks\": true}}", "1:24", {"rejects"}},
       {"{\"zero_optimization\": {\"zenflow\": {}}}", "1:24", {"refused"}},
-      {"{\"scheduler\": {\"type\": \"WarmupLR\"}}",
-       "1:2",
-       {"/scheduler is refused", "constant", "/optimizer/params/lr"}},
+      {"{\"scheduler\": {\"type\": \"StepLR\"}}", "1:24", {"the scheduler StepLR", "WarmupDecayLR"}},
       {"{\"pipeline\": {\"activation_checkpoint_interval\": 1}}", "1:49", {"activations"}},
       {"{\"expert_parallel\": {\"enabled\": true}}", "1:33", {"mixture-of-experts"}},
       {"{\"tensor_parallel\": {\"autotp_size\": 2}}", "1:37", {"tensor parallelism"}},
@@ -265,8 +307,11 @@ TEST(ConfigErrors, EveryKeyOfTheTableIsChecked) {
     // The key in its blocks, and /optimizer with a type that has the parameter.
     std::string text = "\"no such value\"";
     for (std::string_view path = key.path; !path.empty(); path = path.substr(0, path.rfind('/'))) {
-      std::string type = key.optimizers.starts_with("SGD") ? "SGD" : "Adam";
+      std::string type = key.types.starts_with("SGD") ? "SGD" : "Adam";
       if (path == "/optimizer" && key.path != "/optimizer" && key.path != "/optimizer/type")
+        text = "{\"type\": \"" + type + "\", " + text.substr(1);
+      type = key.types.empty() ? "WarmupLR" : alternatives(key.types).front();
+      if (path == "/scheduler" && key.path != "/scheduler" && key.path != "/scheduler/type")
         text = "{\"type\": \"" + type + "\", " + text.substr(1);
       text = "{\"" + std::string(path.substr(path.rfind('/') + 1)) + "\": " + text + "}";
     }
@@ -275,7 +320,8 @@ TEST(ConfigErrors, EveryKeyOfTheTableIsChecked) {
     ASSERT_FALSE(config) << text; // no batch size either
     EXPECT_EQ(config.error().text().find("unknown key"), std::string::npos) << text << config.error().text();
     bool takesAnyString = key.rule.type == ValueRule::Type::String && key.rule.choices.empty() &&
-                          key.treatment != Treatment::Refused && key.path != "/optimizer/type";
+                          key.treatment != Treatment::Refused && key.path != "/optimizer/type" &&
+                          key.path != "/scheduler/type";
     EXPECT_EQ(config.error().what.starts_with("neither train_batch_size"), takesAnyString)
         << text << config.error().text();
   }

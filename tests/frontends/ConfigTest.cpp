@@ -2,6 +2,7 @@
 
 #include "TemporaryFile.h"
 #include "frontends/config/ConfigKeys.h"
+#include "frontends/json/PositionedJson.h"
 #include "schedule/Schedule.h"
 
 #include <gtest/gtest.h>
@@ -155,6 +156,65 @@ TEST(Config, AdamDecaysAsDeepSpeedsDoes) {
            "\"bias_correction\": false, \"amsgrad\": false, \"fused\": true, \"max_grad_norm\": 0.0}}}");
   EXPECT_EQ(plain.optimizer.epsilon, 1e-6);
   EXPECT_FALSE(plain.optimizer.biasCorrection);
+}
+
+/// "name value" of every parameter, in order.
+static std::string paramsOf(const SchedulerConfig &scheduler) {
+  std::string out;
+  for (const auto &[name, value] : scheduler.params) {
+    const auto *integer = std::get_if<std::int64_t>(&value);
+    const auto *real = std::get_if<double>(&value);
+    out += (out.empty() ? "" : ", ") + name + " " +
+           (integer ? std::to_string(*integer)
+            : real  ? json::jsonText(*real)
+                    : std::get<std::string>(value));
+  }
+  return out;
+}
+
+TEST(Config, SchedulersHaveDeepSpeedsParametersAndDefaults) {
+  const struct {
+    const char *scheduler, *optimizer, *type, *params;
+  } rows[] = {
+      {"null", "SGD", "", ""},
+      {"{\"type\": \"warmuplr\"}", "SGD", "WarmupLR",
+       "warmup_min_lr 0.0, warmup_max_lr 0.25, warmup_num_steps 1000, warmup_type log"},
+      {"{\"type\": \"WarmupDecayLR\", \"params\": {\"total_num_steps\": 1e4, \"warmup_type\": \"Linear\",\n"
+       "\"warmup_max_lr\": null, \"warmup_num_steps\": 7}}",
+       "Adam", "WarmupDecayLR",
+       "warmup_min_lr 0.0, warmup_max_lr 0.001, warmup_num_steps 7, warmup_type linear, total_num_steps "
+       "10000"},
+      {"{\"type\": \"WarmupCosineLR\", \"params\": {\"total_num_steps\": 50}}", "AdamW", "WarmupCosineLR",
+       "warmup_num_steps 1000, warmup_type log, total_num_steps 50, warmup_min_ratio 0.0, cos_min_ratio "
+       "0.0001"},
+      {"{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0.5, \"cycle_max_lr\": 1,\n"
+       "\"cycle_first_step_size\": 30, \"cycle_first_stair_count\": 3}}",
+       "SGD", "OneCycle",
+       "cycle_min_lr 0.5, cycle_max_lr 1.0, decay_lr_rate 0.0, cycle_first_step_size 30, "
+       "cycle_second_step_size 30, cycle_first_stair_count 3, cycle_second_stair_count 3, decay_step_size 0"},
+      {"{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0, \"cycle_max_lr\": 1, \"cycle_momentum\": "
+       "false,\n"
+       "\"cycle_second_step_size\": 5, \"cycle_second_stair_count\": 2, \"cycle_min_mom\": 0.7}}",
+       "Adam", "OneCycle",
+       "cycle_min_lr 0.0, cycle_max_lr 1.0, decay_lr_rate 0.0, cycle_first_step_size 2000, "
+       "cycle_second_step_size 5, cycle_first_stair_count 0, cycle_second_stair_count 2, decay_step_size 0"},
+      {"{\"type\": \"LRRangeTest\"}", "Adam", "LRRangeTest",
+       "lr_range_test_min_lr 0.001, lr_range_test_step_size 2000, lr_range_test_step_rate 1.0, "
+       "lr_range_test_staircase 0"},
+  };
+  for (const auto &row : rows) {
+    Config config =
+        read("{\"train_batch_size\": 8, \"scheduler\": " + std::string(row.scheduler) +
+             ", \"optimizer\": {\"type\": \"" + row.optimizer + "\", \"params\": {\"lr\": 0.25}}}");
+    EXPECT_EQ(config.scheduler.type, row.type) << row.scheduler;
+    EXPECT_EQ(paramsOf(config.scheduler), row.params) << row.scheduler;
+  }
+  Settings settings = settingsOf(read("{\"train_batch_size\": 8, \"scheduler\": {\"type\": \"WarmupLR\",\n"
+                                      "\"params\": {\"warmup_num_steps\": 5}}}"));
+  EXPECT_EQ(settings["/scheduler/type"], "\"WarmupLR\" file");
+  EXPECT_EQ(settings["/scheduler/params/warmup_max_lr"], "0.001 inferred");
+  EXPECT_EQ(settings["/scheduler/params/warmup_num_steps"], "5 file");
+  EXPECT_EQ(settings["/scheduler/params/warmup_type"], "\"log\" default");
 }
 
 TEST(Config, MicroBatchesOptionKeepsTheGlobalBatch) {

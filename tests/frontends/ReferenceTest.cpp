@@ -107,6 +107,17 @@ TEST(Reference, EveryKeyOfDeepSpeedsPageIsInTheTable) {
     EXPECT_NE(findConfigKey("/" + std::string(name)), nullptr) << name;
 }
 
+/// A scheduler that has the parameter, with those that it needs.
+static json schedulerWith(const ConfigKey &key) {
+  const std::string type(key.types.empty() ? "WarmupLR" : alternatives(key.types).front());
+  json params = json::object();
+  if (type == "OneCycle")
+    params = {{"cycle_min_lr", 0.1}, {"cycle_max_lr", 1}, {"cycle_momentum", false}};
+  else if (alternatives(key.types).size() == 2 || type == "WarmupCosineLR")
+    params = {{"total_num_steps", 10}};
+  return {{"type", alternatives(key.types).size() == 2 ? "WarmupDecayLR" : type}, {"params", params}};
+}
+
 /// For every key and for values of every type: the schema accepts exactly what the reader accepts.
 TEST(Reference, ConfigSchemaAgreesWithTheReader) {
   const json rules = schema("config.schema.json");
@@ -128,6 +139,7 @@ TEST(Reference, ConfigSchemaAgreesWithTheReader) {
                                     "mean",
                                     "explicit:2",
                                     "Best",
+                                    "warmuplr",
                                     "x",
                                     "cpu",
                                     json::array(),
@@ -143,14 +155,17 @@ TEST(Reference, ConfigSchemaAgreesWithTheReader) {
       if (key.path == "/train_batch_size")
         config = {{"train_micro_batch_size_per_gpu", 1}};
       if (key.parent().starts_with("/optimizer"))
-        config["optimizer"] = {{"type", key.optimizers.starts_with("SGD") ? "SGD" : "Adam"}};
+        config["optimizer"] = {{"type", key.types.starts_with("SGD") ? "SGD" : "Adam"}};
+      if (key.path.starts_with("/scheduler/params"))
+        config["scheduler"] = schedulerWith(key);
       config[json::json_pointer(std::string(key.path))] = value;
       // What a schema does not say: rules between keys, and 5e8 for an integer.
+      bool cyclesMomentum = key.name() == "cycle_momentum" && value == true;
       bool isNesterovAlone = key.name() == "nesterov" && value == true;
       bool isSpelledAsFloat = key.rule.type == ValueRule::Type::Integer && value.is_number_float();
       bool isInexact = key.path == "/gradient_accumulation_steps" && value == 7;
       bool isInexactMicro = key.path == "/train_micro_batch_size_per_gpu" && value == 7;
-      if (isNesterovAlone || isSpelledAsFloat || isInexact || isInexactMicro)
+      if (cyclesMomentum || isNesterovAlone || isSpelledAsFloat || isInexact || isInexactMicro)
         continue;
       TemporaryFile file(config.dump());
       Result<Config> read = readConfig(file.path(), {});

@@ -2,11 +2,15 @@
 """Makes the golden losses in this folder with PyTorch.
 
     /path/to/python-with-torch make_goldens.py [SET ...]
+    /path/to/python-with-torch make_goldens.py recipes
 
 Each set is a folder: model.json, weights.safetensors (initial values), order.txt (one sample index per line), the data
 where it is not Fashion-MNIST, and goldens.json: for each case the configuration and the losses of 100 steps, once in
 fp32 and once in fp64. All runs start from the same fp32 weights and read the same fp32 inputs, so their differences are
 the rounding error of training in fp32. The loss of a step is the mean over its micro-batches of the micro-batch means.
+
+`recipes` writes activations/recipes.json: more cases from the weights and the order that are there, with schedules of the
+learning rate by DeepSpeed's formulas.
 """
 import argparse
 import gzip
@@ -188,6 +192,31 @@ def build_optimizer(config, parameters):
     )
 
 
+def scheduled_rate(config, t):
+    """The learning rate of DeepSpeed's schedules at last_batch_iteration t, which is -1 in the first step."""
+    base, scheduler = config["optimizer"]["params"]["lr"], config.get("scheduler")
+    if scheduler is None:
+        return base
+    kind, p = scheduler["type"], scheduler["params"]
+    if kind == "OneCycle":
+        low, high, first = p["cycle_min_lr"], p["cycle_max_lr"], p["cycle_first_step_size"]
+        cycle = first + p["cycle_second_step_size"]
+        if t >= cycle:
+            return low / (1 + p["decay_lr_rate"] * (t - cycle + 1) / p["decay_step_size"])
+        x, r = (t + 1) / cycle % 1, first / cycle
+        return low + (high - low) * (x / r if x <= r else (x - 1) / (r - 1))
+    steps, total = p["warmup_num_steps"], p["total_num_steps"]
+    rise = 0 if t < 0 else math.log(t + 1) / math.log(steps) if p["warmup_type"] == "log" else t / steps
+    if kind == "WarmupDecayLR":
+        low, high = p["warmup_min_lr"], p["warmup_max_lr"]
+        return low + (high - low) * (rise if t < steps else max(0, (total - t) / (total - steps)))
+    assert kind == "WarmupCosineLR", kind
+    if t < steps:
+        return 0 if t < 0 else base * (p["warmup_min_ratio"] + (1 - p["warmup_min_ratio"]) * rise)
+    cosine = math.cos(math.pi * min(1, (t - steps + 1) / (total - steps)))
+    return base * (p["cos_min_ratio"] + (1 - p["cos_min_ratio"]) * (1 + cosine) / 2)
+
+
 class Training:
     """A model and its optimizer, moved on step by step."""
 
@@ -196,7 +225,7 @@ class Training:
         self.model.load(weights)
         self.model.to(dtype)
         self.loss_layer = build_layer(spec["loss"])
-        self.optimizer = build_optimizer(config, self.model.parameters())
+        self.optimizer, self.config = build_optimizer(config, self.model.parameters()), config
         self.rows, self.count = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
         self.clip, self.dtype = config["gradient_clipping"] or math.inf, dtype
         self.losses, self.norms = [], []
@@ -211,6 +240,8 @@ class Training:
 
     def step(self, features, labels):
         """One step on rows x count samples, in micro-batches."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = scheduled_rate(self.config, len(self.losses) - 1)
         self.optimizer.zero_grad()
         total = 0.0
         for x, target in zip(features.split(self.rows), labels.split(self.rows), strict=True):
@@ -286,6 +317,21 @@ def sgd_and_adam(rows, count, clip):
         "adam_clipped": case("Adam", clip, lr=0.001),
         "adam_l2_clipped": case("Adam", clip, lr=0.001, weight_decay=0.05, adam_w_mode=False),
         "adamw_decay_clipped": case("AdamW", clip, lr=0.002, betas=[0.8, 0.95], eps=1e-7, weight_decay=0.1),
+    }
+
+
+def recipes(rows, count, clip):
+    def case(*arguments, scheduler=None, **params):
+        config = configuration(rows, count, *arguments, **params)
+        return config if scheduler is None else {**config, "scheduler": dict(type=scheduler[0], params=scheduler[1])}
+
+    linear = dict(warmup_min_lr=0.001, warmup_max_lr=0.1, warmup_num_steps=10, warmup_type="linear", total_num_steps=80)
+    cosine = dict(total_num_steps=90, warmup_min_ratio=0.1, warmup_num_steps=20, cos_min_ratio=0.05, warmup_type="log")
+    cycle = dict(cycle_min_lr=0.002, cycle_max_lr=0.08, cycle_first_step_size=20, cycle_second_step_size=30)
+    return {
+        "sgd_warmup_decay": case("SGD", clip, lr=0.05, momentum=0.5, scheduler=("WarmupDecayLR", linear)),
+        "sgd_one_cycle": case("SGD", 0.0, lr=0.05, scheduler=("OneCycle", {**cycle, "decay_lr_rate": 0.5, "decay_step_size": 5})),
+        "adam_warmup_cosine": case("Adam", clip, lr=0.004, weight_decay=0.1, scheduler=("WarmupCosineLR", cosine)),
     }
 
 
@@ -384,11 +430,29 @@ def make_set(name):
     configs = sgd_and_adam(entry["rows"], entry["count"], entry["clip"])
     order = choose_order(spec, configs, weights, features, labels, generator)
     (folder / "order.txt").write_text("".join(f"{index}\n" for index in order.tolist()))
+    left_out = f"samples that bring the input of a ReLU within {KINK} of zero in a case's fp64 run"
+    write_goldens(folder / "goldens.json", name, spec, model_path, data if entry["data"] else None, configs,
+                  (weights, features, labels, order), left_out_of_the_order=left_out)
 
+
+def make_recipes():
+    """Cases of the set `activations`, whose layers are smooth, so that the order suits every case."""
+    entry, folder = SETS["activations"], FOLDER / "activations"
+    spec = json.loads(strip_comments((folder / "model.json").read_text()))
+    sources = [read_idx(folder / file) for file in entry["files"]]
+    weights = safetensors.torch.load_file(folder / "weights.safetensors")
+    order = torch.tensor([int(line) for line in (folder / "order.txt").read_text().split()])
+    configs = recipes(entry["rows"], entry["count"], entry["clip"])
+    inputs = (weights, as_feature(sources[0], spec["inputs"][0]), sources[1].long(), order)
+    write_goldens(folder / "recipes.json", "recipes", spec, folder / "model.json", None, configs, inputs)
+
+
+def write_goldens(path, name, spec, model_path, data, configs, inputs, **facts):
+    """Trains every case in both precisions."""
     cases = {}
     for case, config in configs.items():
-        fp32, norms, _ = train(spec, config, weights, features, labels, order, torch.float32)
-        fp64, norms64, final = train(spec, config, weights, features, labels, order, torch.float64)
+        fp32, norms, _ = train(spec, config, *inputs, torch.float32)
+        fp64, norms64, final = train(spec, config, *inputs, torch.float64)
         clip = config["gradient_clipping"]
         cases[case] = {
             "config": config,
@@ -409,13 +473,13 @@ def make_set(name):
         "threads": torch.get_num_threads(),
         "seed": SEED,
         "steps": STEPS,
-        "left_out_of_the_order": f"samples that bring the input of a ReLU within {KINK} of zero in a case's fp64 run",
+        **facts,
         "model": str(model_path.relative_to(FOLDER.parents[1])),
-        "data": str(data) if entry["data"] else ".",
+        "data": str(data) if data else ".",
         "loss_of_a_step": "mean over micro-batches of the micro-batch means, before the update",
         "cases": cases,
     }
-    (folder / "goldens.json").write_text(dump(text) + "\n")
+    path.write_text(dump(text) + "\n")
 
 
 def dump(value, indent=""):
@@ -429,13 +493,13 @@ def dump(value, indent=""):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"one of {', '.join(SETS)} (default: all)")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"one of {', '.join(SETS)}, recipes (default: all)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for name in arguments.sets or SETS:
-        if name not in SETS:
-            sys.exit(f"make_goldens.py: no set named {name!r}; the sets are {', '.join(SETS)}")
-        make_set(name)
+    for name in arguments.sets or [*SETS, "recipes"]:
+        if name not in SETS and name != "recipes":
+            sys.exit(f"make_goldens.py: no set named {name!r}; the sets are {', '.join(SETS)} and recipes")
+        make_recipes() if name == "recipes" else make_set(name)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ TYPES = {
     "boolean": lambda v: isinstance(v, bool),
     "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
     "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
+    "null": lambda v: v is None,
 }
 NOTES = {"$schema", "$defs", "$id", "title", "description"}
 
@@ -22,8 +23,11 @@ def errors(value, schema, root=None, path=""):
         elif keyword == "$ref":
             found += errors(value, root["$defs"][wanted.removeprefix("#/$defs/")], root, path)
         elif keyword == "type":
-            if not TYPES[wanted](value):
-                return [f"{path}: {value!r} is no {wanted}"]
+            kinds = wanted if isinstance(wanted, list) else [wanted]
+            if not any(TYPES[kind](value) for kind in kinds):
+                return [f"{path}: {value!r} is no {' or '.join(kinds)}"]
+            if value is None:  # the other rules are for values
+                return found
         elif keyword == "enum":
             found += [] if value in wanted else [f"{path}: {value!r} is none of {wanted}"]
         elif keyword == "minimum":

@@ -106,7 +106,7 @@ class Output(Command):
                 self.assertRegex(done.stdout, r"\Asteps 25, loss [\d.]+, \d+ samples/s\n")
                 # The line of DeepSpeed's pipeline engine, every steps_per_print = 10 steps.
                 lines = re.findall(
-                    r"^steps: (\d+) loss: (\d+\.\d+) iter time \(s\): \d+\.\d+ samples/sec: \d+\.\d+$", done.stderr, re.M
+                    r"^steps: (\d+) loss: (\d+\.\d+) iter time \(s\): \d+\.\d+ samples/sec: \d+\.\d+ lr: 0\.01$", done.stderr, re.M
                 )
                 self.assertEqual([int(step) for step, _ in lines], [10, 20])
                 self.assertEqual(len(done.stderr.splitlines()), 2, done.stderr)

@@ -237,14 +237,15 @@ TEST(Engine, PrintsDeepSpeedsLine) {
   ASSERT_EQ(lines.size(), 2u);
   for (int i = 0; i < 2; ++i) {
     unsigned steps = 0;
-    double loss = 0, time = 0, speed = 0;
-    ASSERT_EQ(std::sscanf(lines[i].c_str(), "steps: %u loss: %lf iter time (s): %lf samples/sec: %lf", &steps,
-                          &loss, &time, &speed),
-              4)
+    double loss = 0, time = 0, speed = 0, rate = 0;
+    ASSERT_EQ(std::sscanf(lines[i].c_str(), "steps: %u loss: %lf iter time (s): %lf samples/sec: %lf lr: %lf",
+                          &steps, &loss, &time, &speed, &rate),
+              5)
         << lines[i];
     EXPECT_EQ(steps, 4u * (i + 1));
     EXPECT_NEAR(loss, losses[steps - 1], 6e-5);
     EXPECT_GT(speed, 0);
+    EXPECT_EQ(rate, 0.01);
   }
 }
 

@@ -6,6 +6,7 @@
 #include "TimelineSvg.h"
 
 #include "files/WholeFile.h"
+#include "runtime/train/LearningRate.h"
 #include "schedule/Schedule.h"
 
 #include <algorithm>
@@ -35,6 +36,32 @@ std::uint64_t elements(const executable::Parameter &parameter) {
   return count;
 }
 
+/// "WarmupLR, warmup_max_lr 0.1, ...".
+std::string schedulerText(const executable::Scheduler &scheduler) {
+  std::string text = scheduler.type()->str();
+  for (const executable::Attribute *param : *scheduler.params()) {
+    char value[64];
+    std::snprintf(value, sizeof value, "%g", param->real() ? *param->real() : 0.0);
+    text += ", " + param->name()->str() + " " +
+            (param->text()      ? param->text()->str()
+             : param->integer() ? std::to_string(*param->integer())
+                                : value);
+  }
+  return text;
+}
+
+/// The rates of some steps: "1: 0, 2: 0, 10: 0.001, ...".
+std::string ratesText(const runtime::LearningRate &rate) {
+  std::string text;
+  for (std::uint64_t step : {1, 2, 10, 100, 1000, 10000, 100000}) {
+    char entry[64];
+    std::snprintf(entry, sizeof entry, "%s%llu: %g", text.empty() ? "" : ", ",
+                  static_cast<unsigned long long>(step), rate.at(step));
+    text += entry;
+  }
+  return text;
+}
+
 std::string summaryText(const runtime::Executable &plan) {
   const executable::Executable &file = plan.file();
   const executable::Recipe &recipe = *file.recipe();
@@ -53,6 +80,10 @@ std::string summaryText(const runtime::Executable &plan) {
   std::snprintf(optimizer, sizeof optimizer, "%s, learning rate %g, gradient clipping %g",
                 recipe.optimizer()->c_str(), recipe.learning_rate(), recipe.gradient_clipping());
   table.addRow({"optimizer", optimizer});
+  if (recipe.scheduler()) {
+    table.addRow({"learning rate", schedulerText(*recipe.scheduler())});
+    table.addRow({"rates of steps", ratesText(*runtime::LearningRate::create(recipe))}); // the loader's proof
+  }
   table.addRow({"result contract", contract.device_family()->str() + ", global batch " +
                                        std::to_string(contract.global_batch()) + ", " +
                                        std::to_string(contract.micro_batches()) +

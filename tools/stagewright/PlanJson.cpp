@@ -39,6 +39,24 @@ static Json modelJson(const executable::Executable &file) {
           {"inputs", inputs}};
 }
 
+static Json schedulerJson(const executable::Scheduler *scheduler) {
+  if (!scheduler) {
+    return nullptr;
+  }
+  Json params = Json::object();
+  for (const executable::Attribute *param : *scheduler->params()) {
+    Json &value = params[text(param->name())];
+    if (param->text()) {
+      value = text(param->text());
+    } else if (param->integer()) {
+      value = *param->integer();
+    } else {
+      value = *param->real(); // the loader has seen that it is one of the three
+    }
+  }
+  return {{"type", text(scheduler->type())}, {"params", params}};
+}
+
 static Json recipeJson(const executable::Recipe &recipe) {
   return {{"train_batch_size", recipe.train_batch_size()},
           {"micro_batch_size", recipe.micro_batch_size()},
@@ -49,7 +67,8 @@ static Json recipeJson(const executable::Recipe &recipe) {
           {"gradient_clipping", recipe.gradient_clipping()},
           {"steps_per_print", recipe.steps_per_print()},
           {"optimizer", text(recipe.optimizer())},
-          {"learning_rate", recipe.learning_rate()}};
+          {"learning_rate", recipe.learning_rate()},
+          {"scheduler", schedulerJson(recipe.scheduler())}};
 }
 
 static Json blocksJson(const executable::Executable &file) {

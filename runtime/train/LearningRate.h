@@ -1,0 +1,85 @@
+// The learning rate of every step: a constant, or one of the schedules of DeepSpeed's lr_schedules.
+#ifndef STAGEWRIGHT_RUNTIME_TRAIN_LEARNINGRATE_H
+#define STAGEWRIGHT_RUNTIME_TRAIN_LEARNINGRATE_H
+
+#include "error/Error.h"
+#include "schema/stage_generated.h"
+
+#include <cstdint>
+#include <variant>
+
+namespace stagewright::runtime {
+
+namespace schedules {
+
+// t is DeepSpeed's last_batch_iteration: -1 before the first step.
+
+struct Constant {
+  double rate;
+  double at(double) const { return rate; }
+};
+
+/// From 0 to 1 within `steps` steps.
+struct Rise {
+  double steps;
+  bool isLinear; ///< else as the logarithm
+  double at(double t) const;
+};
+
+struct WarmupLR {
+  Rise rise;
+  double minimum, maximum;
+  double at(double t) const;
+};
+
+/// Back to `minimum` until `total`, linearly.
+struct WarmupDecayLR {
+  Rise rise;
+  double minimum, maximum, total;
+  double at(double t) const;
+};
+
+/// Ratios are of the optimizer's rate `base`.
+struct WarmupCosineLR {
+  Rise rise;
+  double base, firstRatio, lastRatio, total;
+  double at(double t) const;
+};
+
+/// Up in `first` steps, down in `second`, then 1 / (1 + decay x steps). Stairs 0: smoothly.
+struct OneCycle {
+  double minimum, maximum, first, second, firstStairs, secondStairs, decay, decaySteps;
+  double at(double t) const;
+};
+
+struct LRRangeTest {
+  double minimum, stepSize, stepRate;
+  bool staircase;
+  double at(double t) const;
+};
+
+} // namespace schedules
+
+/// A function of the step alone, so that a resumed run computes the same.
+class LearningRate {
+public:
+  /// Error: an unknown schedule, or parameters that are not exactly its own; `what` says which.
+  static Result<LearningRate> create(const executable::Recipe &recipe);
+
+  /// Of a step, from 1. DeepSpeed's schedules move on behind each step, beginning at t = -1, so that step n
+  /// trains with the rate of t = n - 2: a warm-up begins with its lowest rate twice.
+  double at(std::uint64_t step) const {
+    return std::visit([&](const auto &rule) { return rule.at(static_cast<double>(step) - 2); }, schedule);
+  }
+
+private:
+  using Schedule = std::variant<schedules::Constant, schedules::WarmupLR, schedules::WarmupDecayLR,
+                                schedules::WarmupCosineLR, schedules::OneCycle, schedules::LRRangeTest>;
+  explicit LearningRate(Schedule schedule) : schedule(schedule) {}
+
+  Schedule schedule;
+};
+
+} // namespace stagewright::runtime
+
+#endif
