@@ -25,16 +25,19 @@ def VerifyImport : VerifyPass<"verify-import"> {
 // ---- precision ---------------------------------------------------------------------------------------------------
 
 def AssignPrecision : StagewrightPass<"assign-precision"> {
-  let summary = "Chooses compute type, master type and the factor on the loss";
+  let summary = "Gives activations the compute type";
   let description = [{
-    *Requires:* an imported model. *Ensures:* one `plan.precision`. In fp32 the model stays as it is.
+    *Requires:* an imported model. *Ensures:* one `plan.precision`; whatever a kernel's entry calls T has the compute type,
+    with casts where a value of another type is read (model inputs, parameters that are no weight of a product or norm).
+    In fp32 the model stays as it is.
 
-        (model) ~~> plan.precision compute(f32) master(f32) loss_scale(1.0)  (model)
+        %y = layer.relu %x : tensor<16x256xf32>
+          ~~> %c = layer.cast_to %x : tensor<16x256xf32> -> tensor<16x256xbf16>   %y = layer.relu %c : tensor<16x256xbf16>
   }];
 }
 
 def VerifyPrecision : VerifyPass<"verify-precision"> {
-  let summary = "Checks that there is one plan.precision and that every parameter has its master type";
+  let summary = "Checks that there is one plan.precision, that every parameter has its master type and every T its compute type";
 }
 
 // ---- search ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ constexpr unsigned kMany = ~0u;
 ArrayRef<Presence> presences() {
   static const Presence kTable[] = {
       {plan::SettingsOp::getOperationName(), Phase::Import, Phase::Lower, 1, 1},
+      {plan::LossScaleOp::getOperationName(), Phase::Import, Phase::Lower, 0, 1},
       {layer::LossOp::getOperationName(), Phase::Import, Phase::Lower, 1, 1},
       {layer::InputOp::getOperationName(), Phase::Import, Phase::Lower, 1, kMany},
       {layer::ParameterOp::getOperationName(), Phase::Import, Phase::Lower, 1, kMany},

@@ -7,6 +7,8 @@
 #include "frontends/json/NearestName.h"
 #include "schedule/Schedule.h"
 
+#include <cmath>
+
 namespace stagewright {
 
 static constexpr std::string_view kTrain = "/train_batch_size";
@@ -193,6 +195,41 @@ static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer
   return {};
 }
 
+static Result<void> readPrecision(Settings &settings, Config &config) {
+  bool half = settings.flag("/fp16/enabled");
+  std::string_view brain = settings.flag("/bf16/enabled")       ? "/bf16/enabled"
+                           : settings.flag("/bfloat16/enabled") ? "/bfloat16/enabled"
+                                                                : "";
+  if (half && !brain.empty())
+    return userError(settings.place(brain), "fp16 and bf16 are both enabled", "enable one of them");
+  config.precision = half ? "fp16" : brain.empty() ? "fp32" : "bf16";
+  if (!half) {
+    for (const ConfigKey *key : configKeysBelow("/fp16"))
+      if (key->treatment == Treatment::Honoured && settings.given(key->path))
+        (void)settings.value(key->path); // listed, though nothing asks for it
+    return {};
+  }
+  LossScaleConfig scale;
+  double fixed = settings.number("/fp16/loss_scale");
+  scale.dynamic = fixed == 0;
+  scale.initial = scale.dynamic ? std::exp2(settings.number("/fp16/initial_scale_power")) : fixed;
+  scale.window = settings.value("/fp16/loss_scale_window").integer;
+  scale.consecutiveHysteresis = settings.flag("/fp16/consecutive_hysteresis");
+  scale.minimum = settings.number("/fp16/min_loss_scale");
+  if (scale.minimum == 0)
+    return userError(settings.place("/fp16/min_loss_scale"), "/fp16/min_loss_scale must be above 0",
+                     "remove it: the default is 1");
+  // DeepSpeed's optimizers without ZeRO neither wait before they halve the scale nor end at the minimum.
+  scale.endsAtMinimum = settings.number("/zero_optimization/stage") > 0;
+  scale.hysteresis = static_cast<int>(settings.value("/fp16/hysteresis").integer);
+  if (!scale.endsAtMinimum) {
+    scale.hysteresis = 1;
+    settings.record("/fp16/hysteresis", "1", "inferred");
+  }
+  config.lossScale = scale;
+  return {};
+}
+
 static void readTraining(const json::Document &document, Settings &settings, Config &config) {
   config.gradientClipping = settings.number("/gradient_clipping");
   config.seed = settings.value("/seed").natural;
@@ -228,6 +265,8 @@ Result<Config> readConfig(const std::string &path, const ConfigOverrides &overri
   if (!scheduler)
     return scheduler.takeError();
   config.scheduler = std::move(*scheduler);
+  if (Result<void> ok = readPrecision(settings, config); !ok)
+    return ok.takeError();
   readTraining(*document, settings, config);
   config.settings = settings.take();
   return config;

@@ -56,6 +56,17 @@ struct SchedulerConfig {
   }
 };
 
+/// The factor on the loss of fp16; see runtime/train/LossScale.h.
+struct LossScaleConfig {
+  double initial = 65536;
+  bool dynamic = true;
+  std::int64_t window = 1000;
+  int hysteresis = 2;
+  bool consecutiveHysteresis = false;
+  double minimum = 1;
+  bool endsAtMinimum = false;
+};
+
 /// One effective value: JSON pointer, value as JSON text, "default" | "file" | "option" | "inferred".
 struct Setting {
   std::string path, value, origin;
@@ -73,8 +84,10 @@ struct Config {
   std::string stagesPlace, partitionPlace; ///< where these were given: "file:line:column", or the option
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
-  double gradientClipping = 1.0; ///< 0 = off
-  int stepsPerPrint = 10;        ///< 0 = never
+  std::string precision = "fp32";           ///< or "fp16", "bf16"
+  std::optional<LossScaleConfig> lossScale; ///< of fp16
+  double gradientClipping = 1.0;            ///< 0 = off
+  int stepsPerPrint = 10;                   ///< 0 = never
   std::uint64_t seed = 1234;
   bool shuffle = true;           ///< /stagewright/shuffle
   std::vector<Setting> settings; ///< the effective configuration, sorted by path

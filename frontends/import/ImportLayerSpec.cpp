@@ -77,11 +77,19 @@ private:
         real(optimizer.learningRate), real(optimizer.beta1), real(optimizer.beta2), real(optimizer.epsilon),
         real(optimizer.momentum), real(optimizer.dampening), builder.getBoolAttr(optimizer.nesterov),
         real(optimizer.weightDecay), builder.getBoolAttr(optimizer.decoupledDecay),
-        builder.getBoolAttr(optimizer.biasCorrection), builder.getStrArrayAttr({"host"}),
+        builder.getBoolAttr(optimizer.biasCorrection), builder.getStringAttr(config.precision),
+        builder.getStrArrayAttr({"host"}),
         builder.getArrayAttr(entries), builder.getStringAttr(config.stagesPlace),
         builder.getStringAttr(config.partitionPlace),
         scheduled ? builder.getStringAttr(config.scheduler.type) : StringAttr(),
         scheduled ? schedulerParams() : DictionaryAttr());
+    if (const auto &scale = config.lossScale) {
+      plan::LossScaleOp::create(builder, location, real(scale->initial), builder.getBoolAttr(scale->dynamic),
+                                builder.getI64IntegerAttr(scale->window),
+                                builder.getI64IntegerAttr(scale->hysteresis),
+                                builder.getBoolAttr(scale->consecutiveHysteresis), real(scale->minimum),
+                                builder.getBoolAttr(scale->endsAtMinimum));
+    }
   }
 
   DictionaryAttr schedulerParams() {

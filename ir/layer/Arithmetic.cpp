@@ -62,6 +62,21 @@ void ScaleOp::buildInputGradients(GradientBuilder &gradients) {
   }
 }
 
+// An accumulator takes a gradient of any type.
+void CastToOp::buildInputGradients(GradientBuilder &gradients) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
+    bool isSum = static_cast<bool>(gradients.accumulator(getX()));
+    gradients.addGradient(
+        getX(), isSum ? g : Value(CastFromOp::create(gradients.builder, getLoc(), getX().getType(), g)));
+  }
+}
+
+void CastFromOp::buildInputGradients(GradientBuilder &gradients) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
+    gradients.addGradient(getX(), CastToOp::create(gradients.builder, getLoc(), getX().getType(), g));
+  }
+}
+
 void ExpandOp::buildInputGradients(GradientBuilder &gradients) {
   if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(
@@ -151,6 +166,8 @@ void MatmulTnOp::buildInputGradients(GradientBuilder &gradients) {
 STAGEWRIGHT_ELEMENT_COST(AddOp)
 STAGEWRIGHT_ELEMENT_COST(SubtractOp)
 STAGEWRIGHT_ELEMENT_COST(ScaleOp)
+STAGEWRIGHT_ELEMENT_COST(CastToOp)
+STAGEWRIGHT_ELEMENT_COST(CastFromOp)
 STAGEWRIGHT_ELEMENT_COST(ExpandOp)
 STAGEWRIGHT_ELEMENT_COST(PermuteOp)
 STAGEWRIGHT_ELEMENT_COST(SliceOp)

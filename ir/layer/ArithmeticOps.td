@@ -23,6 +23,15 @@ def Layer_ScaleOp : Layer_KernelOp<"scale", [SameOperandsAndResultType, DeclareO
   let assemblyFormat = "$x `:` type($x) attr-dict";
 }
 
+class Layer_CastOp<string mnemonic, Type from, Type to> : Layer_KernelOp<mnemonic, [SameOperandsAndResultShape,
+    DeclareOpInterfaceMethods<Layer_Cost>, DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let arguments = (ins from:$x);
+  let results = (outs to:$y);
+  let assemblyFormat = "$x `:` type($x) `->` type($y) attr-dict";
+}
+def Layer_CastToOp : Layer_CastOp<"cast_to", FloatTensor, ElementTensor> { let summary = "x rounded to the result's type"; }
+def Layer_CastFromOp : Layer_CastOp<"cast_from", ElementTensor, FloatTensor> { let summary = "x as fp32"; }
+
 /// Ops whose result's shape is part of the op.
 class Layer_ShapedOp<string mnemonic, list<Trait> traits = []> : Layer_KernelOp<mnemonic, traits> {
   let results = (outs ElementTensor:$y);

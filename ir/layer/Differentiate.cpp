@@ -91,11 +91,11 @@ void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getLogits())) {
     return;
   }
-  gradients.addGradient(
-      getLogits(), SoftmaxCrossEntropyGradOp::create(gradients.builder, getLoc(), getLogits().getType(),
-                                                     getLogits(), getLabels(), getLogSumExp(), getCount(),
-                                                     gradients.builder.getF64FloatAttr(gradients.lossSeed()),
-                                                     getIgnoreIndexAttr(), getLabelSmoothingAttr()));
+  gradients.addGradient(getLogits(), SoftmaxCrossEntropyGradOp::create(
+                                         gradients.builder, getLoc(), getLogits().getType(), getLogits(),
+                                         getLabels(), getLogSumExp(), getCount(), gradients.lossScale(),
+                                         gradients.builder.getF64FloatAttr(gradients.lossSeed()),
+                                         getIgnoreIndexAttr(), getLabelSmoothingAttr()));
 }
 
 void MseLossOp::buildInputGradients(GradientBuilder &gradients) {
@@ -104,7 +104,8 @@ void MseLossOp::buildInputGradients(GradientBuilder &gradients) {
   }
   double scale = 2.0 * gradients.lossSeed() / static_cast<double>(elementCount(getX()));
   gradients.addGradient(getX(), MseLossGradOp::create(gradients.builder, getLoc(), getX().getType(), getX(),
-                                                      getTarget(), gradients.builder.getF64FloatAttr(scale)));
+                                                      getTarget(), gradients.lossScale(),
+                                                      gradients.builder.getF64FloatAttr(scale)));
 }
 
 } // namespace stagewright::layer

@@ -15,11 +15,14 @@ namespace stagewright::layer {
 class GradientBuilder {
 public:
   GradientBuilder(mlir::OpBuilder &builder, double lossSeed) : builder(builder), seed(lossSeed) {}
+  void setLossScale(mlir::Value value) { scale = value; }
 
   mlir::OpBuilder &builder;
 
-  /// d(step loss)/d(micro-batch loss): 1 / micro-batches, times the loss scale.
+  /// d(step loss)/d(micro-batch loss) without the loss scale: 1 / micro-batches.
   double lossSeed() const { return seed; }
+  /// f32[1] by which the gradient of the loss is multiplied; null where losses are not scaled.
+  mlir::Value lossScale() const { return scale; }
 
   /// True when the gradient of this value is of use: it depends on a parameter or on an earlier stage.
   bool isNeeded(mlir::Value value) const { return needed.contains(value); }
@@ -44,6 +47,7 @@ public:
 
 private:
   double seed;
+  mlir::Value scale;
   llvm::DenseSet<mlir::Value> needed;
   llvm::DenseMap<mlir::Value, mlir::Value> gradients, accumulators;
 };

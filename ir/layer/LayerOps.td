@@ -165,7 +165,7 @@ def Layer_SoftmaxCrossEntropyOp : Layer_KernelOp<"softmax_cross_entropy",
      DeclareOpInterfaceMethods<Layer_Differentiable>]> {
   let summary = "Mean over the valid rows of -log softmax(logits)[label], each row's log-sum-exp, how many rows count";
   let description = [{Rows whose label is `ignore_index` do not count. `rows_per_sample` rows belong to one sample.}];
-  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows, Int64Attr:$ignore_index,
+  let arguments = (ins ElementTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows, Int64Attr:$ignore_index,
                        F64Attr:$label_smoothing, Int64Attr:$rows_per_sample);
   let results = (outs FloatTensor:$loss, FloatTensor:$log_sum_exp, FloatTensor:$count);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
@@ -175,7 +175,7 @@ def Layer_MseLossOp : Layer_KernelOp<"mse_loss",
     [DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<Layer_Cost>,
      DeclareOpInterfaceMethods<Layer_Differentiable>]> {
   let summary = "Mean over the valid rows and all columns of (x - target)^2";
-  let arguments = (ins FloatTensor:$x, FloatTensor:$target, IntTensor:$valid_rows);
+  let arguments = (ins ElementTensor:$x, FloatTensor:$target, IntTensor:$valid_rows);
   let results = (outs FloatTensor:$loss);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
@@ -183,7 +183,7 @@ def Layer_MseLossOp : Layer_KernelOp<"mse_loss",
 def Layer_CountCorrectOp : Layer_KernelOp<"count_correct", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
   let summary = "Number of rows of valid samples whose largest logit is the label's";
   let description = [{`rows_per_sample` rows belong to one sample.}];
-  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows, Int64Attr:$rows_per_sample);
+  let arguments = (ins ElementTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows, Int64Attr:$rows_per_sample);
   let results = (outs CountTensor:$correct);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
@@ -273,16 +273,17 @@ def Layer_GeluGradOp : Layer_KernelOp<"gelu_grad", [SameOperandsAndResultType]> 
 }
 
 def Layer_SoftmaxCrossEntropyGradOp : Layer_KernelOp<"softmax_cross_entropy_grad"> {
-  let summary = "(softmax(logits) - onehot(labels)) * scale / count";
-  let arguments = (ins FloatTensor:$logits, IntTensor:$labels, FloatTensor:$log_sum_exp, FloatTensor:$count,
-                       F64Attr:$scale, Int64Attr:$ignore_index, F64Attr:$label_smoothing);
-  let results = (outs FloatTensor:$dlogits);
+  let summary = "(softmax(logits) - onehot(labels)) * scale / count, times the loss scale";
+  let arguments = (ins ElementTensor:$logits, IntTensor:$labels, FloatTensor:$log_sum_exp, FloatTensor:$count,
+                       Optional<FloatTensor>:$loss_scale, F64Attr:$scale, Int64Attr:$ignore_index,
+                       F64Attr:$label_smoothing);
+  let results = (outs ElementTensor:$dlogits);
   let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
 }
 def Layer_MseLossGradOp : Layer_KernelOp<"mse_loss_grad"> {
-  let summary = "(x - target) * scale";
-  let arguments = (ins FloatTensor:$x, FloatTensor:$target, F64Attr:$scale);
-  let results = (outs FloatTensor:$dx);
+  let summary = "(x - target) * scale, times the loss scale";
+  let arguments = (ins ElementTensor:$x, FloatTensor:$target, Optional<FloatTensor>:$loss_scale, F64Attr:$scale);
+  let results = (outs ElementTensor:$dx);
   let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
 }
 
@@ -302,12 +303,14 @@ def Layer_MeanLossOp : Layer_KernelOp<"mean_loss"> {
   let assemblyFormat = "$losses attr-dict `:` type($losses) `->` type($mean)";
 }
 def Layer_ClipCoefficientOp : Layer_KernelOp<"clip_coefficient"> {
-  let summary = "Global norm from all partials, and min(1, max_norm / (norm + 1e-6))";
-  let description = [{`skip` 1: a norm that is not finite gives a coefficient that is not a number, which skips the step.}];
-  let arguments = (ins DoubleTensor:$partials, F64Attr:$max_norm, Int64Attr:$skip);
+  let summary = "Global norm from all partials, and min(1, max_norm / (norm + 1e-6)), both of gradients without loss scale";
+  let description = [{
+    `max_norm` 0 does not clip. `skip` 1: a norm that is not finite gives a coefficient that is not a number, which skips
+    the step.
+  }];
+  let arguments = (ins DoubleTensor:$partials, Optional<FloatTensor>:$loss_scale, F64Attr:$max_norm, Int64Attr:$skip);
   let results = (outs FloatTensor:$coefficient, DoubleTensor:$norm);
-  let assemblyFormat = [{ $partials `max_norm` `(` $max_norm `)` attr-dict `:` type($partials) `->`
-                          type($coefficient) `,` type($norm) }];
+  let assemblyFormat = "operands `max_norm` `(` $max_norm `)` attr-dict `:` functional-type(operands, results)";
 }
 def Layer_SgdOp : Layer_KernelOp<"sgd"> {
   let summary = "torch.optim.SGD on one parameter, in place; the gradient is zero afterwards";

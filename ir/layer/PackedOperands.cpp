@@ -12,6 +12,12 @@ int64_t rankOf(Value value) {
   return cast<RankedTensorType>(value.getType()).getRank();
 }
 
+/// The elements that a product over x computes with.
+StringRef roundOf(Value x) {
+  Type element = cast<RankedTensorType>(x.getType()).getElementType();
+  return element.isF16() ? "f16" : element.isBF16() ? "bf16" : "f32";
+}
+
 RankedTensorType packedConv2dType(Value weight) {
   return RankedTensorType::get({catalogue::packedConv2dElements(shapeOf(weight.getType()))},
                                cast<RankedTensorType>(weight.getType()).getElementType());
@@ -29,7 +35,7 @@ bool LinearOp::isPacked() {
   return rankOf(getWeight()) == 1;
 }
 Value LinearOp::buildPack(OpBuilder &builder, Location location, Value weight) {
-  return PackLinearForwardOp::create(builder, location, weight, "f32");
+  return PackLinearForwardOp::create(builder, location, weight, roundOf(getX()));
 }
 
 OpOperand &LinearInputGradOp::packedOperand() {
@@ -42,7 +48,7 @@ bool LinearInputGradOp::isPacked() {
   return rankOf(getWeight()) == 1;
 }
 Value LinearInputGradOp::buildPack(OpBuilder &builder, Location location, Value weight) {
-  return PackLinearInputGradOp::create(builder, location, weight, "f32");
+  return PackLinearInputGradOp::create(builder, location, weight, roundOf(getG()));
 }
 
 OpOperand &Conv2dOp::packedOperand() {
@@ -55,7 +61,8 @@ bool Conv2dOp::isPacked() {
   return rankOf(getWeight()) == 1;
 }
 Value Conv2dOp::buildPack(OpBuilder &builder, Location location, Value weight) {
-  return PackConv2dForwardOp::create(builder, location, packedConv2dType(weight), weight, getGroups(), "f32");
+  return PackConv2dForwardOp::create(builder, location, packedConv2dType(weight), weight, getGroups(),
+                                     roundOf(getX()));
 }
 
 OpOperand &Conv2dInputGradOp::packedOperand() {
@@ -69,7 +76,7 @@ bool Conv2dInputGradOp::isPacked() {
 }
 Value Conv2dInputGradOp::buildPack(OpBuilder &builder, Location location, Value weight) {
   return PackConv2dInputGradOp::create(builder, location, packedConv2dType(weight), weight, getGroups(),
-                                       "f32");
+                                       roundOf(getG()));
 }
 
 } // namespace stagewright::layer

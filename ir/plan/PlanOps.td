@@ -95,7 +95,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        BoolAttr:$shuffle, StrAttr:$optimizer, F64Attr:$learning_rate, F64Attr:$beta1, F64Attr:$beta2,
                        F64Attr:$epsilon, F64Attr:$momentum, F64Attr:$dampening, BoolAttr:$nesterov,
                        F64Attr:$weight_decay, BoolAttr:$decoupled_decay, BoolAttr:$bias_correction,
-                       StrArrayAttr:$targets, ArrayAttr:$entries, OptionalAttr<StrAttr>:$stages_place,
+                       DefaultValuedStrAttr<StrAttr, "fp32">:$precision, StrArrayAttr:$targets, ArrayAttr:$entries,
+                       OptionalAttr<StrAttr>:$stages_place,
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
                        OptionalAttr<DictionaryAttr>:$scheduler_params);
   let assemblyFormat = "attr-dict";
@@ -103,9 +104,23 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
 }
 
 def Plan_PrecisionOp : Plan_Op<"precision"> {
-  let summary = "Compute type, type of the master weights, and the factor on the loss";
-  let arguments = (ins TypeAttr:$compute, TypeAttr:$master, F64Attr:$loss_scale);
-  let assemblyFormat = "`compute` `(` $compute `)` `master` `(` $master `)` `loss_scale` `(` $loss_scale `)` attr-dict";
+  let summary = "Type of activations and their gradients, and type of the master weights";
+  let arguments = (ins TypeAttr:$compute, TypeAttr:$master);
+  let assemblyFormat = "`compute` `(` $compute `)` `master` `(` $master `)` attr-dict";
+}
+
+def Plan_LossScaleOp : Plan_Op<"loss_scale"> {
+  let summary = "How the factor on the loss changes from step to step";
+  let description = [{
+    Of precision fp16. The factor is the scalar "loss_scale", which the runtime writes before each step: it begins at
+    `initial`, and where it is `dynamic` an overflow halves it, at the `hysteresis`-th one first, and `window` steps
+    without one double it. `minimum` is its least value; `ends_at_minimum`: an overflow there ends the run. Rules and names
+    are DeepSpeed's.
+  }];
+  let arguments = (ins F64Attr:$initial, BoolAttr:$dynamic, Int64Attr:$window, Int64Attr:$hysteresis,
+                       BoolAttr:$consecutive_hysteresis, F64Attr:$minimum, BoolAttr:$ends_at_minimum);
+  let assemblyFormat = "attr-dict";
+  let hasVerifier = 1;
 }
 
 def Plan_BlockOp : Plan_Op<"block"> {

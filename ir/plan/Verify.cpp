@@ -24,12 +24,23 @@ LogicalResult SettingsOp::verify() {
       (getSchedulerParams() && failed(command::catalogueAttributes(*getSchedulerParams())))) {
     return emitOpError("needs a scheduler with parameters that are i64, f64 or text, or none");
   }
+  if (getPrecision() != "fp32" && getPrecision() != "fp16" && getPrecision() != "bf16") {
+    return emitOpError("needs the precision fp32, fp16 or bf16");
+  }
   for (Attribute entry : getEntries()) {
     auto fields = dyn_cast<ArrayAttr>(entry);
     if (!fields || fields.size() != 3 ||
         !llvm::all_of(fields, [](Attribute a) { return isa<StringAttr>(a); })) {
       return emitOpError("needs entries of three strings: pointer, value, origin");
     }
+  }
+  return success();
+}
+
+LogicalResult LossScaleOp::verify() {
+  auto positive = [](const APFloat &value) { return value.isFinite() && value.convertToDouble() > 0; };
+  if (!positive(getInitial()) || !positive(getMinimum()) || getWindow() < 1 || getHysteresis() < 1) {
+    return emitOpError("needs scales, a window and a hysteresis above zero");
   }
   return success();
 }

@@ -14,6 +14,11 @@ std::int64_t validRows(const void *operand, std::int64_t rows, std::int64_t rows
   return valid < 0 ? 0 : least(rows, least(valid, rows) * least(rows, rowsPerSample));
 }
 
+/// scale / divisor, times the loss scale where there is one.
+float gradientScale(double scale, double divisor, const float *lossScale) {
+  return float(scale / divisor * (lossScale ? double(*lossScale) : 1.0));
+}
+
 struct CrossEntropyRow {
   float loss, logSumExp;
 };
@@ -69,7 +74,8 @@ void softmaxCrossEntropyGrad(const Call &call, void *const *operands, void *, Ti
   T *const dlogits = static_cast<T *>(operands[4]);
   const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), ignored = call.integers[1];
   const float count = *static_cast<const float *>(operands[3]);
-  const float scale = count > 0.0f ? float(call.reals[0] / double(count)) : 0.0f;
+  const float *const lossScale = optionalOperand<float>(call, operands, 5);
+  const float scale = count > 0.0f ? gradientScale(call.reals[0], double(count), lossScale) : 0.0f;
   const float smoothing = float(call.reals[2]), ofEach = float(call.reals[2] / double(columns));
   runRows(runner, rows, columns, [&](std::int64_t row, int) {
     const std::int32_t label = labels[row];
@@ -115,7 +121,7 @@ STAGEWRIGHT_INLINE void meanGrad(const Call &call, void *const *operands, TileRu
   const T *const x = static_cast<const T *>(operands[0]);
   const float *const target = static_cast<const float *>(operands[1]);
   T *const dx = static_cast<T *>(operands[2]);
-  const float scale = float(call.reals[0]);
+  const float scale = gradientScale(call.reals[0], 1.0, optionalOperand<float>(call, operands, 3));
   runElements(runner, call.elements(0), [&](Range range) {
     eachVector(range, [&](std::int64_t i, auto lanes) {
       write(dx + i, f(read(x + i, lanes), read(target + i, lanes)) * scale, lanes);

@@ -27,11 +27,12 @@ void clipCoefficient(const Call &call, void *const *operands, void *, TileRunner
   double sum = 0;
   for (std::int64_t i = 0; i < call.elements(0); ++i)
     sum += partials[i];
-  const double norm = __builtin_sqrt(sum), coefficient = call.reals[0] / (norm + 1e-6);
+  const double scale = call.operands[3].present ? double(*static_cast<const float *>(operands[3])) : 1.0;
+  const double norm = __builtin_sqrt(sum) / scale, maxNorm = call.reals[0];
+  const double clipped = maxNorm == 0.0 ? 1.0 : maxNorm / (norm + 1e-6);
   const bool skip = call.integers[1] != 0 && !(norm <= __DBL_MAX__);
-  *static_cast<float *>(operands[1]) = skip                 ? __builtin_nanf("")
-                                       : coefficient <= 1.0 ? float(coefficient)
-                                                            : 1.0f; // also of a NaN
+  *static_cast<float *>(operands[1]) =
+      skip ? __builtin_nanf("") : float((clipped <= 1.0 ? clipped : 1.0) / scale); // 1 also of a NaN
   *static_cast<double *>(operands[2]) = norm;
 }
 

@@ -26,7 +26,7 @@ bool isReal(Value value) {
 /// slice.
 class JointGraph {
 public:
-  JointGraph(plan::FunctionOp model, double lossSeed)
+  JointGraph(plan::FunctionOp model, double lossSeed, bool scalesLoss)
       : model(model), block(model.getBody().front()), builder(block.getTerminator()),
         gradients(builder, lossSeed) {
     for (Operation &op : block.without_terminator()) {
@@ -36,6 +36,10 @@ public:
          llvm::zip(model.getInputs().getAsRange<plan::ValueAttr>(), block.getArguments())) {
       names[argument] = name;
       (name.getRole() == Role::Parameter ? parameters : inputs).push_back(argument);
+    }
+    if (scalesLoss) {
+      gradients.setLossScale(
+          this->argument(Role::Scalar, "loss_scale", RankedTensorType::get({1}, builder.getF32Type())));
     }
   }
 
@@ -109,9 +113,9 @@ private:
   }
 };
 
-LogicalResult differentiate(plan::StageOp stage, double lossSeed) {
+LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLoss) {
   plan::FunctionOp model = plan::findFunction(stage, FunctionKind::Model);
-  JointGraph graph(model, lossSeed);
+  JointGraph graph(model, lossSeed, scalesLoss);
   if (failed(graph.build())) {
     return failure();
   }
@@ -158,11 +162,10 @@ struct DifferentiateStagesPass : impl::DifferentiateStagesBase<DifferentiateStag
   void runOnOperation() override {
     ModuleOp module = getOperation();
     plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
-    plan::PrecisionOp precision = *module.getOps<plan::PrecisionOp>().begin();
-    double seed =
-        precision.getLossScale().convertToDouble() / static_cast<double>(settings.getMicroBatches());
+    double seed = 1.0 / static_cast<double>(settings.getMicroBatches());
+    bool scalesLoss = !module.getOps<plan::LossScaleOp>().empty();
     for (plan::StageOp stage : llvm::make_early_inc_range(module.getOps<plan::StageOp>())) {
-      if (failed(differentiate(stage, seed))) {
+      if (failed(differentiate(stage, seed, scalesLoss))) {
         return signalPassFailure();
       }
     }

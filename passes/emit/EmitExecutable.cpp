@@ -144,6 +144,18 @@ private:
       }
       root.required_features |= file::kFeatureScheduler;
     }
+    table->precision = settings.getPrecision().str();
+    for (plan::LossScaleOp scale : module.getOps<plan::LossScaleOp>()) {
+      auto rules = std::make_unique<file::LossScaleT>();
+      rules->initial = scale.getInitial().convertToDouble();
+      rules->dynamic = scale.getDynamic();
+      rules->window = scale.getWindow();
+      rules->hysteresis = static_cast<int>(scale.getHysteresis());
+      rules->consecutive_hysteresis = scale.getConsecutiveHysteresis();
+      rules->minimum = scale.getMinimum().convertToDouble();
+      rules->ends_at_minimum = scale.getEndsAtMinimum();
+      table->loss_scale = std::move(rules);
+    }
     root.recipe = std::move(table);
     for (ArrayAttr entry : settings.getEntries().getAsRange<ArrayAttr>()) {
       auto setting = std::make_unique<file::SettingT>();

@@ -202,6 +202,9 @@ private:
     memory.placeScalar("bias_corrections", RankedTensorType::get({2}, f64));
     memory.placeScalar("clip_coefficient", RankedTensorType::get({1}, f32));
     memory.placeScalar("gradient_norm", RankedTensorType::get({1}, f64));
+    if (!module.getOps<plan::LossScaleOp>().empty()) {
+      memory.placeScalar("loss_scale", RankedTensorType::get({1}, f32));
+    }
   }
 
   //  shared arena, the same on every rank:  [loss | losses of m micro-batches | correct of m | partials,

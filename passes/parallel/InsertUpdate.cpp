@@ -78,7 +78,7 @@ public:
     share(location, "correct", vectorOf(microBatches, builder.getI64Type()), stages - 1, true);
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
       for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
-        if (clips() && holds(stage, parameter.getSymName())) {
+        if (needsNorm() && holds(stage, parameter.getSymName())) {
           auto type = cast<RankedTensorType>(parameter.getType());
           share(location, ("partials/" + parameter.getSymName()).str(),
                 vectorOf(catalogue::granules(type.getNumElements()), builder.getF64Type()), stage.getIndex(),
@@ -93,7 +93,9 @@ public:
   }
 
 private:
-  bool clips() { return !settings.getGradientClipping().isZero(); }
+  /// 16-bit gradients overflow, so their norm is looked at whether it is clipped or not.
+  bool skipsOverflow() { return settings.getPrecision() != "fp32"; }
+  bool needsNorm() { return !settings.getGradientClipping().isZero() || skipsOverflow(); }
   RankedTensorType vectorOf(int64_t size, Type element) { return RankedTensorType::get({size}, element); }
 
   void share(Location location, StringRef name, Type type, int64_t stage, bool evaluation) {
@@ -123,7 +125,7 @@ private:
   void makeNorm(plan::StageOp stage) {
     FunctionMaker maker(stage, FunctionKind::Norm);
     for (const StageParameter &parameter : parametersOf(stage)) {
-      if (clips()) {
+      if (needsNorm()) {
         Value gradient = maker.argument(Role::Accumulator, parameter.name, parameter.type);
         maker.result(Role::Shared, ("partials/" + parameter.name).str(),
                      layer::GradientNormPartialsOp::create(maker.builder, parameter.location, gradient));
@@ -144,11 +146,14 @@ private:
     FunctionMaker maker(stage, FunctionKind::Update);
     RankedTensorType f32 = vectorOf(1, builder.getF32Type());
     Value coefficient;
-    if (clips()) {
+    if (needsNorm()) {
       Value partials = maker.argument(Role::Shared, "partials", vectorOf(granules, builder.getF64Type()));
+      Value lossScale = module.getOps<plan::LossScaleOp>().empty()
+                            ? Value()
+                            : maker.argument(Role::Scalar, "loss_scale", f32);
       auto clip = layer::ClipCoefficientOp::create(
-          maker.builder, maker.location, f32, vectorOf(1, builder.getF64Type()), partials,
-          settings.getGradientClippingAttr(), builder.getI64IntegerAttr(0));
+          maker.builder, maker.location, f32, vectorOf(1, builder.getF64Type()), partials, lossScale,
+          settings.getGradientClippingAttr(), builder.getI64IntegerAttr(skipsOverflow() ? 1 : 0));
       maker.result(Role::Scalar, "clip_coefficient", clip.getCoefficient());
       maker.result(Role::Scalar, "gradient_norm", clip.getNorm());
       coefficient = clip.getCoefficient();

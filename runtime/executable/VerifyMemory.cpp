@@ -279,6 +279,7 @@ Result<void> RankMemory::scalars() {
   const Rule rules[] = {{"learning_rate", DType::F64, 1, true, true},
                         {"step", DType::I32, 1, true, true},
                         {"bias_corrections", DType::F64, 2, adam, true},
+                        {"loss_scale", DType::F32, 1, proof.file.recipe()->loss_scale() != nullptr, true},
                         {"clip_coefficient", DType::F32, 1, true, true},
                         {"gradient_norm", DType::F64, 1, false, true},
                         {"loss", DType::F64, 1, true, true},

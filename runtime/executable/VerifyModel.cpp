@@ -7,6 +7,24 @@
 
 namespace stagewright::runtime {
 
+static Result<void> verifyPrecision(const Proof &proof) {
+  const executable::Recipe &recipe = *proof.file.recipe();
+  const std::string precision = recipe.precision() ? recipe.precision()->str() : "fp32";
+  if (precision != "fp32" && precision != "fp16" && precision != "bf16") {
+    return proof.fail("recipe.precision", "unknown precision \"" + precision + "\"");
+  }
+  const executable::LossScale *scale = recipe.loss_scale();
+  if ((precision == "fp16") != (scale != nullptr)) {
+    return proof.fail("recipe.loss_scale", "fp16, and nothing else, has a loss scale");
+  }
+  const auto positive = [](double value) { return std::isfinite(value) && value > 0; };
+  if (scale && (!positive(scale->initial()) || !positive(scale->minimum()) || scale->window() < 1 ||
+                scale->hysteresis() < 1)) {
+    return proof.fail("recipe.loss_scale", "scales, window and hysteresis must be above zero");
+  }
+  return {};
+}
+
 static Result<void> verifyRecipe(const Proof &proof) {
   const executable::Recipe &recipe = *proof.file.recipe();
   auto fail = [&](const char *field, std::string what) {
@@ -43,6 +61,9 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if (optimizer != "sgd" &&
       !(recipe.beta1() >= 0 && recipe.beta1() < 1 && recipe.beta2() >= 0 && recipe.beta2() < 1)) {
     return fail("beta1", "beta1 and beta2 must lie in [0, 1)");
+  }
+  if (auto ok = verifyPrecision(proof); !ok) {
+    return ok;
   }
   if (recipe.steps_per_print() < 0) {
     return fail("steps_per_print", "must be at least 0");

@@ -1,10 +1,12 @@
 #include "runtime/train/Engine.h"
 
 #include "runtime/train/LearningRate.h"
+#include "runtime/train/LossScale.h"
 #include "runtime/train/SampleOrder.h"
 #include "runtime/train/Session.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -96,10 +98,27 @@ struct Training {
   std::optional<SampleOrder> order;
   // ---
   std::vector<double> losses;
+  bool skipsOverflow = false;
+  std::uint64_t skippedSteps = 0;
+  std::optional<LossScale> lossScale; ///< behind the last step
   std::int64_t begin = 0, firstEnd = 0, end = 0;
   std::uint64_t warmAllocations = 0, finalAllocations = 0;
   std::optional<Error> stopped; ///< an error on which all ranks agree: nothing is half-done
 };
+
+std::optional<LossScale> lossScaleOf(const executable::Recipe &recipe) {
+  const executable::LossScale *file = recipe.loss_scale();
+  if (!file) {
+    return std::nullopt;
+  }
+  return LossScale({.initial = file->initial(),
+                    .dynamic = file->dynamic(),
+                    .window = static_cast<std::uint64_t>(file->window()),
+                    .hysteresis = file->hysteresis(),
+                    .consecutiveHysteresis = file->consecutive_hysteresis(),
+                    .minimum = file->minimum(),
+                    .endsAtMinimum = file->ends_at_minimum()});
+}
 
 /// One rank's training loop.
 class TrainingLoop {
@@ -111,8 +130,11 @@ public:
         learningRate(static_cast<double *>(executor.scalar("learning_rate"))),
         stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),
         biasCorrections(static_cast<double *>(executor.scalar("bias_corrections"))),
+        lossScaleCell(static_cast<float *>(executor.scalar("loss_scale"))),
         loss(static_cast<const double *>(executor.scalar("loss"))),
-        gradientNorm(static_cast<const double *>(executor.scalar("gradient_norm"))) {}
+        gradientNorm(static_cast<const double *>(executor.scalar("gradient_norm"))),
+        skipsOverflow(recipe.precision() && recipe.precision()->str() != "fp32"),
+        lossScale(lossScaleOf(recipe)) {}
 
   Result<void> run() {
     const bool first = executor.rank() == 0;
@@ -121,26 +143,40 @@ public:
       shared.begin = lastEnd;
     }
     for (std::uint64_t step = 1; step <= shared.steps; ++step) {
-      setScalars(step);
+      setScalars(step - skippedSteps);
       inputs.step = step - 1;
       if (auto ok = executor.train(inputs, step); !ok) {
         return ok;
       }
+      // The loss, the norm and so the scale are the same on every rank.
+      const bool skipped = skipsOverflow && !std::isfinite(*gradientNorm);
+      const double scale = lossScale ? lossScale->value() : 1;
+      skippedSteps += skipped;
+      const Result<void> scaled = lossScale ? lossScale->update(skipped) : Result<void>();
       if (first) {
-        report(step);
+        report(step, skipped, scale);
       }
-      if (!std::isfinite(*loss)) { // the same value on every rank
+      if (!scaled || (!skipsOverflow && !std::isfinite(*loss))) {
         if (first) {
-          shared.stopped = notFinite(step);
+          shared.stopped = scaled ? notFinite(step) : scaled.error();
         }
         break;
       }
+    }
+    if (first) {
+      shared.skipsOverflow = skipsOverflow;
+      shared.skippedSteps = skippedSteps;
+      shared.lossScale = lossScale;
     }
     return {};
   }
 
 private:
+  /// `step` counts those that were not skipped: rates and corrections wait for them.
   void setScalars(std::uint64_t step) {
+    if (lossScaleCell) {
+      *lossScaleCell = static_cast<float>(lossScale->value());
+    }
     *learningRate = rates.at(step);
     *stepCell = static_cast<std::int32_t>(std::min<std::uint64_t>(step, INT32_MAX));
     if (biasCorrections) {
@@ -150,7 +186,8 @@ private:
     }
   }
 
-  void report(std::uint64_t step) {
+  /// `scale`: of this step.
+  void report(std::uint64_t step, bool skipped, double scale) {
     const std::int64_t now = monotonicNanoseconds();
     shared.losses.push_back(*loss);
     shared.end = now;
@@ -163,10 +200,17 @@ private:
       shared.warmAllocations = step <= 2 ? count : shared.warmAllocations;
     }
     if (shared.options.onStep) {
-      StepReport report{step,          shared.steps,
-                        *loss,         gradientNorm ? *gradientNorm : 0,
-                        *learningRate, recipe.train_batch_size() / seconds(now - lastEnd),
-                        nullptr};
+      StepReport report{.step = step,
+                        .steps = shared.steps,
+                        .loss = *loss,
+                        .gradientNorm = gradientNorm ? *gradientNorm : 0,
+                        .skipped = skipped,
+                        .lossScale = scale,
+                        .learningRate = *learningRate,
+                        .samplesPerSecond = recipe.train_batch_size() / seconds(now - lastEnd)};
+      if (skipped) {
+        report.notice = describeSkip(step, scale);
+      }
       if (recipe.steps_per_print() > 0 && step % static_cast<unsigned>(recipe.steps_per_print()) == 0) {
         const double perStep = seconds(now - lastPrint) / recipe.steps_per_print();
         std::snprintf(line, sizeof line,
@@ -179,6 +223,18 @@ private:
       executor.callBack([&] { shared.options.onStep(report); });
     }
     lastEnd = now;
+  }
+
+  const char *describeSkip(std::uint64_t step, double scale) {
+    const int length = std::snprintf(notice, sizeof notice, "step %llu skipped: gradients are not finite",
+                                     static_cast<unsigned long long>(step));
+    if (lossScale) {
+      std::snprintf(notice + length, sizeof notice - static_cast<std::size_t>(length),
+                    lossScale->value() < scale ? "; loss scale %g, from now on %g"
+                                               : "; loss scale stays %g, overflows until it is halved: %.0f",
+                    scale, lossScale->value() < scale ? lossScale->value() : lossScale->hysteresisLeft());
+    }
+    return notice;
   }
 
   Error notFinite(std::uint64_t step) const {
@@ -199,9 +255,13 @@ private:
   double *learningRate;
   std::int32_t *stepCell;
   double *biasCorrections;
+  float *lossScaleCell; ///< null except in fp16
   const double *loss, *gradientNorm;
+  const bool skipsOverflow;
+  std::optional<LossScale> lossScale;
+  std::uint64_t skippedSteps = 0;
   std::int64_t lastEnd = 0, lastPrint = 0;
-  char line[160];
+  char line[160], notice[160];
 };
 
 /// The order of samples and the number of steps. Part of the preparation, so that mistakes are found before
@@ -253,12 +313,14 @@ Result<Totals> totals(Session &session, std::uint64_t allocations) {
   return Totals{static_cast<std::uint64_t>(*allocated), static_cast<std::uint64_t>(*counted)};
 }
 
+constexpr std::uint64_t kNothingTrained[] = {0};
+
 /// The end of a run on all processes: figures, hashes, files.
 struct Ending {
   Totals totals;
   StateHashes hashes;
 };
-Result<Ending> finish(Session &session, std::uint64_t allocations, std::uint64_t steps,
+Result<Ending> finish(Session &session, std::uint64_t allocations, std::span<const std::uint64_t> progress,
                       const std::string &saveTo) {
   auto sums = totals(session, allocations);
   if (!sums) {
@@ -267,12 +329,12 @@ Result<Ending> finish(Session &session, std::uint64_t allocations, std::uint64_t
   if (auto ok = session.agree(session.trace ? session.trace->flush() : Result<void>()); !ok) {
     return ok.takeError();
   }
-  if (auto ok = session.agree(checkFinite(session.localRanks(), steps)); !ok) {
+  if (auto ok = session.agree(checkFinite(session.localRanks(), progress[0])); !ok) {
     return ok.takeError();
   }
   std::optional<Result<StateHashes>> hashes;
   auto ended = Session::guarded([&]() -> Result<void> {
-    hashes.emplace(finishState(session.localRanks(), steps, saveTo,
+    hashes.emplace(finishState(session.localRanks(), progress, saveTo,
                                [&](Result<void> own) { return session.agreeToGoOn(std::move(own)); }));
     return {};
   });
@@ -284,6 +346,20 @@ Result<Ending> finish(Session &session, std::uint64_t allocations, std::uint64_t
     return ok.takeError();
   }
   return Ending{*sums, std::move(**hashes)};
+}
+
+/// What a run is besides its weights and optimizer state; see TrainSummary. Rank 0's.
+std::vector<std::uint64_t> progressOf(const Training &training) {
+  std::vector<std::uint64_t> progress{training.steps};
+  if (training.skipsOverflow) {
+    progress.push_back(training.skippedSteps);
+  }
+  if (training.lossScale) {
+    for (const double value : {training.lossScale->value(), double(training.lossScale->hysteresisLeft())}) {
+      progress.push_back(std::bit_cast<std::uint64_t>(value));
+    }
+  }
+  return progress;
 }
 
 } // namespace
@@ -310,8 +386,9 @@ Result<TrainSummary> train(const TrainOptions &options) {
   if (auto ok = session.agree(training->stopped ? Result<void>(*training->stopped) : Result<void>()); !ok) {
     return ok.takeError();
   }
-  auto ending = finish(session, training->finalAllocations - training->warmAllocations, training->steps,
-                       options.saveWeights);
+  const std::vector<std::uint64_t> progress = progressOf(*training);
+  auto ending =
+      finish(session, training->finalAllocations - training->warmAllocations, progress, options.saveWeights);
   if (!ending) {
     return ending.takeError();
   }
@@ -326,6 +403,10 @@ Result<TrainSummary> train(const TrainOptions &options) {
                              seconds(training->end - (warm ? training->firstEnd : training->begin));
   summary.weightsSha256 = ending->hashes.weights;
   summary.stateSha256 = ending->hashes.state;
+  summary.skippedSteps = training->skippedSteps;
+  if (training->lossScale) {
+    summary.lossScale = training->lossScale->value();
+  }
   summary.plannedBytes = session.plannedBytes();
   summary.allocatedBytes = ending->totals.allocated;
   if (options.allocationCount) {
@@ -406,7 +487,7 @@ Result<EvaluationSummary> evaluate(const EvaluateOptions &options) {
       !ok) {
     return ok.takeError();
   }
-  auto ending = finish(session, 0, 0, "");
+  auto ending = finish(session, 0, kNothingTrained, "");
   if (!ending) {
     return ending.takeError();
   }

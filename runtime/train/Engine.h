@@ -49,11 +49,15 @@ struct StepReport {
   std::uint64_t step = 0, steps = 0; ///< step counts from 1
   double loss = 0;                   ///< mean over the step's samples
   double gradientNorm = 0;           ///< before clipping; 0 where the file does not compute it
+  bool skipped = false;              ///< of 16-bit precision: gradients were not finite, weights stay
+  double lossScale = 1;              ///< that the step was made with; 1 except in fp16
   double learningRate = 0;           ///< with which the step trained
   double samplesPerSecond = 0;       ///< of this step
   /// Every steps_per_print steps: "steps: 10 loss: 2.3026 iter time (s): 0.001 samples/sec: 64000.000 lr:
   /// 0.001"; else null.
   const char *line = nullptr;
+  /// Of a skipped step: "step 7 skipped: ..."; else null.
+  const char *notice = nullptr;
 };
 
 struct TrainOptions : EngineOptions {
@@ -73,8 +77,12 @@ struct TrainSummary {
   double samplesPerSecond = 0; ///< from the end of the first step on (from the start when there is one only)
   std::string weightsSha256;   ///< fp32, little-endian, in order of the parameters' names
   /// In order of the parameters' names: weights, then optimizer states in order of their names (gradients,
-  /// which are zero between steps, left out); then the number of steps as u64, little-endian.
+  /// which are zero between steps, left out); then the number of steps as u64, little-endian, and in 16-bit
+  /// precision the number of skipped ones and, as f64, the loss scale of the next step and the overflows
+  /// until it is halved.
   std::string stateSha256;
+  std::uint64_t skippedSteps = 0;
+  std::optional<double> lossScale;  ///< of fp16: of the next step
   std::uint64_t plannedBytes = 0;   ///< of all arenas of all ranks, in whole pages
   std::uint64_t allocatedBytes = 0; ///< of the arenas that exist, on all ranks
   std::optional<std::uint64_t>

@@ -245,7 +245,8 @@ Result<void> checkFinite(const LocalRanks &ranks, std::uint64_t steps) {
   return {};
 }
 
-Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, const std::string &saveTo,
+Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::uint64_t> progress,
+                                const std::string &saveTo,
                                 const std::function<Result<void>(Result<void>)> &mayGoOn) {
   const std::vector<StateTensor> tensors = stateTensors(ranks.executable);
   std::optional<SafetensorsWriter> writer;
@@ -295,7 +296,7 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, co
   if (!ranks.isFirst()) {
     return StateHashes{};
   }
-  state.add(std::as_bytes(std::span<const std::uint64_t, 1>(&steps, 1)));
+  state.add(std::as_bytes(progress));
   if (writer && written) {
     written = writer->commit();
   }

@@ -40,11 +40,12 @@ struct StateHashes {
 };
 
 /// Hashes (see TrainSummary) and, if `saveTo` is not empty, writes the weights. Every process calls it; only
-/// the first gets the hashes. `steps` trained so far goes into the hash of the state. `mayGoOn` takes the
-/// state of this process and returns an error on all processes when one of them shall not go on; it is called
-/// by all of them before each piece of a MiB, and before the file gets its name. Errors: Environment, those
-/// of `mayGoOn` and of the communicator.
-Result<StateHashes> finishState(const LocalRanks &ranks, std::uint64_t steps, const std::string &saveTo,
+/// the first gets the hashes. `progress`, how far the run is, ends what the state's hash is of. `mayGoOn`
+/// takes the state of this process and returns an error on all processes when one of them shall not go on; it
+/// is called by all of them before each piece of a MiB, and before the file gets its name. Errors:
+/// Environment, those of `mayGoOn` and of the communicator.
+Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::uint64_t> progress,
+                                const std::string &saveTo,
                                 const std::function<Result<void>(Result<void>)> &mayGoOn);
 
 } // namespace stagewright::runtime

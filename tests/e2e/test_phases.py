@@ -40,6 +40,12 @@ CASES = {
     ),
     "convolution": (GOLDENS / "convolution" / "model.json", configuration(), ["--stages", "3", "--partition", "uniform"]),
     "transformer": (GOLDENS / "transformer" / "model.json", configuration(), ["--stages", "4", "--partition", "uniform"]),
+    "transformer_bf16": (
+        GOLDENS / "transformer" / "model.json",
+        configuration(bf16={"enabled": True}),
+        ["--stages", "3", "--partition", "uniform", "--schedule", "zb-h1"],
+    ),
+    "convolution_fp16": (GOLDENS / "convolution" / "model.json", configuration(fp16={"enabled": True}), ["--stages", "2"]),
     "regression": (GOLDENS / "regression" / "model.json", configuration(gradient_clipping=0.0), ["--schedule", "gpipe"]),
 }
 

@@ -203,10 +203,14 @@ TEST(ConfigErrors, Optimizer) {
 
 TEST(ConfigErrors, FeaturesOfDeepSpeedThatAreRefused) {
   const std::vector<BadInput> cases = {
-      {"{\"fp16\": {\"enabled\": true}}", "1:22", {"/fp16/enabled", "fp32", "false"}},
-      {"{\"bf16\": {\"enabled\": true}}", "1:22", {"/bf16/enabled"}},
-      {"{\"bfloat16\": {\"enabled\": true}}", "1:26", {"/bfloat16/enabled"}},
-      {"{\"amp\": {\"enabled\": true}}", "1:21", {"/amp/enabled"}},
+      {"{\"fp16\": {\"enabled\": true}, \"bf16\": {\"enabled\": true},\n\"train_batch_size\": 8}",
+       "1:49",
+       {"both enabled", "enable one"}},
+      {"{\"train_batch_size\": 8, \"fp16\": {\"enabled\": true, \"min_loss_scale\": 0}}",
+       "1:69",
+       {"above 0"}},
+      {"{\"fp16\": {\"fp16_master_weights_and_grads\": true}}", "1:44", {"fp32", "false"}},
+      {"{\"amp\": {\"enabled\": true}}", "1:21", {"/amp/enabled", "/bf16/enabled"}},
       {"{\"data_types\": {\"grad_accum_dtype\": \"bf16\"}}", "1:37", {"fp32"}},
       {"{\"zero_optimization\": {\"stage\": 1}}",
        "1:33",

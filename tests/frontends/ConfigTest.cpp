@@ -75,6 +75,8 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
            "\"optimizer\": {\"type\": \"adamw\", \"params\": {\"betas\": [0.8, 0.99], \"lr\": 1}}}",
            {.stages = 2, .schedule = "GPipe"});
   const Settings expected = {
+      {"/bf16/enabled", "false default"},
+      {"/bfloat16/enabled", "false default"},
       {"/data_parallel_size", "1 default"},
       {"/fp16/enabled", "false file"},
       {"/fp16/loss_scale", "0 file"},
@@ -103,8 +105,39 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
   EXPECT_TRUE(std::is_sorted(config.settings.begin(), config.settings.end(),
                              [](const Setting &a, const Setting &b) { return a.path < b.path; }));
   EXPECT_EQ(settingsWithoutEffect(config),
-            (std::vector<std::string>{"/fp16/enabled", "/fp16/loss_scale",
-                                      "/zero_optimization/reduce_bucket_size", "/zero_optimization/stage"}));
+            (std::vector<std::string>{"/zero_optimization/reduce_bucket_size", "/zero_optimization/stage"}));
+}
+
+TEST(Config, ReadsThePrecision) {
+  Config config = read("{\"train_batch_size\": 8}", {});
+  EXPECT_EQ(config.precision, "fp32");
+  EXPECT_FALSE(config.lossScale);
+  for (const char *block : {"bf16", "bfloat16"}) {
+    config = read("{\"train_batch_size\": 8, \"" + std::string(block) + "\": {\"enabled\": true}}", {});
+    EXPECT_EQ(config.precision, "bf16");
+    EXPECT_FALSE(config.lossScale);
+  }
+  config = read("{\"train_batch_size\": 8, \"fp16\": {\"enabled\": true}}", {});
+  EXPECT_EQ(config.precision, "fp16");
+  ASSERT_TRUE(config.lossScale);
+  EXPECT_EQ(config.lossScale->initial, 65536);
+  EXPECT_TRUE(config.lossScale->dynamic);
+  EXPECT_EQ(config.lossScale->window, 1000);
+  EXPECT_EQ(config.lossScale->minimum, 1);
+  // Without ZeRO, as in DeepSpeed.
+  EXPECT_EQ(config.lossScale->hysteresis, 1);
+  EXPECT_FALSE(config.lossScale->endsAtMinimum);
+  EXPECT_EQ(settingsOf(config)["/fp16/hysteresis"], "1 inferred");
+  config = read("{\"train_batch_size\": 8, \"fp16\": {\"enabled\": true, \"initial_scale_power\": 3,\n"
+                "\"loss_scale_window\": 7, \"consecutive_hysteresis\": true, \"min_loss_scale\": 0.25}}",
+                {});
+  EXPECT_EQ(config.lossScale->initial, 8);
+  EXPECT_EQ(config.lossScale->window, 7);
+  EXPECT_TRUE(config.lossScale->consecutiveHysteresis);
+  EXPECT_EQ(config.lossScale->minimum, 0.25);
+  config = read("{\"train_batch_size\": 8, \"fp16\": {\"enabled\": true, \"loss_scale\": 96}}", {});
+  EXPECT_EQ(config.lossScale->initial, 96);
+  EXPECT_FALSE(config.lossScale->dynamic);
 }
 
 TEST(Config, ReadsEveryParameterOfSgd) {

@@ -7,7 +7,7 @@
 // CHECK: plan.shared "partials/fc2.weight" : tensor<1xf64> from 1
 // The norm is over all stages: three parameters, one granule each.
 // CHECK: plan.function update([#plan.value<shared, "partials">
-// CHECK: layer.clip_coefficient {{.*}} max_norm(1.000000e+00) {skip = 0 : i64} : tensor<3xf64>
+// CHECK: layer.clip_coefficient {{.*}} max_norm(1.000000e+00) {skip = 0 : i64} : (tensor<3xf64>)
 // CHECK: layer.adam
 // SGD-NOT: partials
 // SGD: plan.function update([#plan.value<scalar, "clip_coefficient">, #plan.value<scalar, "learning_rate">, #plan.value<scalar, "step">

@@ -9,3 +9,7 @@
 // CASE2: error: needs one plan.settings
 // RUN: sed '/layer.loss/d' %t | not stagewright-opt --verify-precision 2>&1 | FileCheck %s --check-prefix=CASE3
 // CASE3: error: 'layer.model' op must end in a yield of the loss
+// RUN: sed 's/compute(f32)/compute(bf16)/' %t | not stagewright-opt --verify-precision 2>&1 | FileCheck %s --check-prefix=CASE4
+// CASE4: error: 'layer.linear' op computes with 'tensor<4x6xf32>', but the compute type is 'bf16'
+// RUN: sed 's/compute(f32)/compute(f16)/' %t | not stagewright-opt --verify-precision 2>&1 | FileCheck %s --check-prefix=CASE5
+// CASE5: error: computes in f16 and has no plan.loss_scale

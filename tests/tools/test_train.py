@@ -24,6 +24,8 @@ KEYS = {
     "planned_bytes": int,
     "allocated_bytes": int,
     "allocations_after_warmup": int,
+    "skipped_steps": int,
+    "loss_scale": type(None),
 }
 
 

@@ -27,7 +27,12 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
                                  {"state_sha256", summary.stateSha256},
                                  {"planned_bytes", summary.plannedBytes},
                                  {"allocated_bytes", summary.allocatedBytes},
-                                 {"allocations_after_warmup", nullptr}};
+                                 {"allocations_after_warmup", nullptr},
+                                 {"skipped_steps", summary.skippedSteps},
+                                 {"loss_scale", nullptr}};
+  if (summary.lossScale) {
+    json["loss_scale"] = *summary.lossScale;
+  }
   if (summary.allocationsAfterWarmup) {
     json["allocations_after_warmup"] = *summary.allocationsAfterWarmup;
   }
@@ -37,6 +42,9 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
 void printSummary(const runtime::TrainSummary &summary) {
   std::printf("steps %llu, loss %.6f, %.0f samples/s\n", static_cast<unsigned long long>(summary.steps),
               summary.loss, summary.samplesPerSecond);
+  if (summary.skippedSteps > 0) {
+    std::printf("skipped steps %llu\n", static_cast<unsigned long long>(summary.skippedSteps));
+  }
   std::printf("memory %s bytes planned, %s allocated\n", grouped(summary.plannedBytes).c_str(),
               grouped(summary.allocatedBytes).c_str());
   std::printf("weights sha256 %s\nstate   sha256 %s\n", summary.weightsSha256.c_str(),
@@ -48,9 +56,11 @@ Result<void> train(TrainFlags &train) {
   return runRanks(train.options, train.flags, [&]() -> Result<void> {
     Progress progress(mayDrawProgress());
     train.options.onStep = [&](const runtime::StepReport &report) {
-      if (report.line) {
-        progress.clear();
-        std::fprintf(stderr, "%s\n", report.line);
+      for (const char *line : {report.notice, report.line}) {
+        if (line) {
+          progress.clear();
+          std::fprintf(stderr, "%s\n", line);
+        }
       }
       char rest[128];
       std::snprintf(rest, sizeof rest, "loss %.4f  lr %.3g  %.0f samples/s", report.loss, report.learningRate,

@@ -42,19 +42,23 @@ std::vector<Kernel> lossKernels() {
   return {
       // Losses are means over the first `valid_rows` samples; 0 of them give 0. log_sum_exp has all rows.
       // A sample has rows_per_sample rows (tokens). Rows whose label is ignore_index do not count; `count` is
-      // how many do, and the gradient is that of the mean over them, times scale.
+      // how many do, and the gradient is that of the mean over them, times scale. Gradients are also
+      // multiplied
+      // by loss_scale where it is there, before they are rounded.
       entry<"softmax_cross_entropy", "logits T[M,C] R, labels i32[M] R, valid_rows i32[1] R, loss f32[1] W, "
                                      "log_sum_exp f32[M] W, count f32[1] W">(
           {ignoreIndex, smoothing, rowsPerSample}, {}, rowResults, checkCrossEntropy),
       entry<"softmax_cross_entropy_grad", "logits T[M,C] R, labels i32[M] R, log_sum_exp f32[M] R, "
-                                          "count f32[1] R, dlogits T[M,C] W">(
+                                          "count f32[1] R, dlogits T[M,C] W, loss_scale f32[1] R?">(
           {scale, ignoreIndex, smoothing}, {{0, 4}}, nullptr, checkCrossEntropyGrad),
       entry<"mse_loss", "x T[M,X...] R, target f32[M,X...] R, valid_rows i32[1] R, loss f32[1] W">(
           {}, {}, granuleResults),
-      entry<"mse_loss_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W">({scale}),
+      entry<"mse_loss_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W, "
+                             "loss_scale f32[1] R?">({scale}),
       entry<"bce_with_logits", "x T[M,X...] R, target f32[M,X...] R, valid_rows i32[1] R, loss f32[1] W">(
           {}, {}, granuleResults),
-      entry<"bce_with_logits_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W">({scale}),
+      entry<"bce_with_logits_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W, "
+                                    "loss_scale f32[1] R?">({scale}),
       entry<"count_correct", "logits T[M,C] R, labels i32[M] R, valid_rows i32[1] R, correct i64[1] W">(
           {rowsPerSample}, {}, rowResults, checkCountCorrect),
       entry<"mean_loss", "losses f32[M] R, mean f64[1] W">(),

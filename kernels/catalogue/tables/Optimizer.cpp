@@ -19,7 +19,10 @@ std::size_t lambNorms(std::span<const Shape> shapes, std::string_view target) {
 std::vector<Kernel> optimizerKernels() {
   return {
       entry<"gradient_norm_partials", "grad f32[X...] R, partials f64[granules(X)] W">(),
-      entry<"clip_coefficient", "partials f64[G] R, coefficient f32[1] W, norm f64[1] W">(
+      // norm = sqrt(sum of partials) / loss_scale; coefficient = min(1, max_norm / (norm + 1e-6)) /
+      // loss_scale, without the minimum where max_norm is 0. skip 1: not a number where norm is not finite.
+      entry<"clip_coefficient",
+            "partials f64[G] R, coefficient f32[1] W, norm f64[1] W, loss_scale f32[1] R?">(
           {{"max_norm", 1.0}, {"skip", std::int64_t(0)}}),
       // grad is multiplied by coefficient first, and zero afterwards. A coefficient that is not a number
       // skips the step: parameters and state stay as they are.

@@ -49,6 +49,11 @@ void softmaxCrossEntropy(const Values &v) {
   v[5][0] = count;
 }
 
+/// `lossScale`: the optional operand's index.
+double gradientScale(const Values &v, std::size_t lossScale) {
+  return v.real("scale") * (v.has(lossScale) ? v.scalar(lossScale) : 1);
+}
+
 void softmaxCrossEntropyGrad(const Values &v) {
   const std::int64_t columns = v.size(0, 1);
   const double smoothing = v.real("label_smoothing");
@@ -57,7 +62,7 @@ void softmaxCrossEntropyGrad(const Values &v) {
     const bool isLabel = labelIndex(v, std::int64_t(row)) == i;
     const double target = (isLabel ? 1 - smoothing : 0) + smoothing / double(columns);
     const bool ignored = std::int64_t(v[1][row]) == v.integer("ignore_index") || v.scalar(3) == 0;
-    v[4][i] = ignored ? 0 : (std::exp(v[0][i] - v[2][row]) - target) * v.real("scale") / v.scalar(3);
+    v[4][i] = ignored ? 0 : (std::exp(v[0][i] - v[2][row]) - target) * gradientScale(v, 5) / v.scalar(3);
   }
 }
 
@@ -96,12 +101,14 @@ constexpr ReferenceEntry kEntries[] = {
     {"mse_loss", mseLoss},
     {"mse_loss_grad",
      [](const Values &v) {
-       map(v, [&](double x, double target) { return (x - target) * v.real("scale"); });
+       for (std::size_t i = 0; i < v[2].size(); ++i)
+         v[2][i] = (v[0][i] - v[1][i]) * gradientScale(v, 3);
      }},
     {"bce_with_logits", bceWithLogits},
     {"bce_with_logits_grad",
      [](const Values &v) {
-       map(v, [&](double x, double target) { return (1 / (1 + std::exp(-x)) - target) * v.real("scale"); });
+       for (std::size_t i = 0; i < v[2].size(); ++i)
+         v[2][i] = (1 / (1 + std::exp(-v[0][i])) - v[1][i]) * gradientScale(v, 3);
      }},
     {"count_correct", countCorrect},
     {"mean_loss", meanLoss},

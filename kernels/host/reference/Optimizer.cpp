@@ -17,8 +17,9 @@ void gradientNormPartials(const Values &v) {
 }
 
 void clipCoefficient(const Values &v) {
-  v[2][0] = std::sqrt(std::reduce(v[0].begin(), v[0].end()));
-  v[1][0] = std::min(1.0, v.real("max_norm") / (v[2][0] + 1e-6));
+  const double scale = v.has(3) ? v.scalar(3) : 1, maxNorm = v.real("max_norm");
+  v[2][0] = std::sqrt(std::reduce(v[0].begin(), v[0].end())) / scale;
+  v[1][0] = (maxNorm == 0 ? 1 : std::min(1.0, maxNorm / (v[2][0] + 1e-6))) / scale;
 }
 
 /// torch.optim.SGD, algorithm of its documentation page.

@@ -41,17 +41,32 @@ Cases crossEntropyCases(std::string_view name) {
   });
 }
 
+/// Each case, and some with a loss scale.
+Cases withLossScale(Cases plain, std::size_t every) {
+  const std::size_t count = plain.size();
+  for (std::size_t i = 0; i < count; i += every) {
+    KernelCase one = plain[i];
+    one.instance.shapes.push_back({1});
+    one.operands.emplace_back(DType::F32, 1);
+    one.operands.back().set(0, 1024);
+    one.absolute *= 1024;
+    plain.push_back(std::move(one));
+  }
+  return plain;
+}
+
 Cases crossEntropyGradCases(std::string_view name) {
   const Cases plain = rowCases(name, [](auto m, auto c) {
     return std::vector<Shape>{{m, c}, {m}, {m}, {1}, {m, c}};
   });
-  return withVariants(plain, [](KernelCase &one, int variant) {
+  Cases out = withVariants(plain, [](KernelCase &one, int variant) {
     fill(one.operands[2], [] { return uniform(5, 7); });
     one.operands[3].set(0, one.operands[1].elements == 33 ? 0.0 : double(integer(1, 100)));
     one.instance.attributes.push_back({"scale", variant == 1 ? -3.5 : 0.0625});
     one.absolute = variant == 1 ? 1e-6 : 1e-7;
     one.relative = 2e-6; // exp of a difference of up to 12
   });
+  return withLossScale(std::move(out), 5);
 }
 
 Cases mseCases(std::string_view name) {
@@ -69,7 +84,7 @@ Cases mseGradCases(std::string_view name) {
     out.push_back(makeCase(name, {shape, shape, shape}, {{"scale", 2.0 / 51}}));
     out.back().relative = 3e-7;
   }
-  return out;
+  return withLossScale(std::move(out), 1);
 }
 
 Cases bceCases(std::string_view name) {
@@ -87,7 +102,7 @@ Cases bceGradCases(std::string_view name) {
   for (KernelCase &one : out) {
     fill(one.operands[0], [] { return uniform(-20, 20); });
     fill(one.operands[1], [] { return uniform(0, 1); });
-    one.absolute = 2e-7 * 2.0 / 51;
+    one.absolute = 2e-7 * 2.0 / 51 * (one.operands.size() > 3 ? 1024 : 1);
   }
   return out;
 }

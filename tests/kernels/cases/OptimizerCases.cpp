@@ -16,12 +16,18 @@ Cases normCases(std::string_view name) {
 
 Cases clipCases(std::string_view name) {
   Cases out;
-  for (double bound : {0.5, 1.0, 1e9})
-    for (std::int64_t count : {1, 5, 1000}) {
-      out.push_back(makeCase(name, {{count}, {1}, {1}}, {{"max_norm", bound}}));
-      fill(out.back().operands[0], [] { return uniform(0, 4); });
-      out.back().relative = 1e-7;
-    }
+  for (double bound : {0.0, 0.5, 1.0, 1e9})
+    for (std::int64_t count : {1, 5, 1000})
+      for (double lossScale : {0.0, 1.0, 4096.0}) { // 0: without
+        std::vector<Shape> shapes{{count}, {1}, {1}};
+        if (lossScale != 0)
+          shapes.push_back({1});
+        out.push_back(makeCase(name, shapes, {{"max_norm", bound}}));
+        fill(out.back().operands[0], [] { return uniform(0, 4); });
+        if (lossScale != 0)
+          out.back().operands[3].set(0, lossScale);
+        out.back().relative = 1e-7;
+      }
   return out;
 }
 
