@@ -60,6 +60,10 @@ class Losses(ProgramTest):
         self.check("transformer", "sgd")
         self.check("transformer", "adam_clipped", "--stages", 4, "--partition", "uniform")
 
+    def test_gpt(self):
+        self.check("gpt", "sgd", "--stages", 2)
+        self.check("gpt", "adam_clipped", "--stages", 4, "--partition", "uniform")
+
 
 class OneResult(ProgramTest):
     PLANS = [
@@ -68,7 +72,7 @@ class OneResult(ProgramTest):
         (["--stages", "4", "--partition", "uniform"], "1f1b", 1, "threads", "auto"),
     ]
 
-    def check(self, name, precision):
+    def check(self, name, precision, data=FASHION_DATA):
         config = json.loads((GOLDENS / name / "goldens.json").read_text())["cases"]["adam_clipped"]["config"]
         config = {**config, **BLOCKS[precision], "gradient_accumulation_steps": 4, "steps_per_print": 0}
         results = set()
@@ -78,7 +82,7 @@ class OneResult(ProgramTest):
                 stage,
                 *("--init", GOLDENS / name / "weights.safetensors", "--steps", 20),
                 *("--threads", threads, "--ranks", ranks, "--isa", isa),
-                data=FASHION_DATA,
+                data=data,
             )
             self.assertEqual(result["planned_bytes"], result["allocated_bytes"])
             self.assertEqual(result["allocations_after_warmup"], 0)
@@ -92,6 +96,10 @@ class OneResult(ProgramTest):
     def test_transformer(self):
         for precision in BLOCKS:
             self.check("transformer", precision)
+
+    def test_gpt(self):
+        for precision in BLOCKS:
+            self.check("gpt", precision, GOLDENS / "gpt")
 
 
 class Overflow(ProgramTest):

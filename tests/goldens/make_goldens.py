@@ -233,9 +233,8 @@ class Training:
     def cast(self, values):
         return values.to(self.dtype) if values.is_floating_point() else values
 
-    def loss(self, x, target):
+    def loss_of(self, y, target):
         """torch wants classes in dimension 1, the files have them last."""
-        y = self.model(x)
         return self.loss_layer(y.movedim(-1, 1) if isinstance(self.loss_layer, nn.CrossEntropyLoss) else y, target)
 
     def step(self, features, labels):
@@ -245,7 +244,7 @@ class Training:
         self.optimizer.zero_grad()
         total = 0.0
         for x, target in zip(features.split(self.rows), labels.split(self.rows), strict=True):
-            loss = self.loss(self.cast(x), self.cast(target))
+            loss = self.loss_of(self.model(self.cast(x)), self.cast(target))
             (loss / self.count).backward()
             total += loss.item()
         self.losses.append(total / self.count)

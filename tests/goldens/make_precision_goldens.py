@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the golden losses of 16-bit training with PyTorch: precision.json in the folders of this one.
 
-    /path/to/python-with-torch make_precision_goldens.py
+    /path/to/python-with-torch make_precision_goldens.py [SET ...]
 
 From the weights and the order of samples that make_goldens.py has written: the losses of 50 steps in fp32, and of the same
 steps as DeepSpeed trains in fp16 and bf16 (a 16-bit copy of fp32 master weights, gradients of micro-batches added in fp32,
@@ -10,6 +10,7 @@ in fp16 with a static loss scale). Losses are computed in fp32 from 16-bit outpu
 import copy
 import json
 import platform
+import sys
 
 import torch
 
@@ -27,18 +28,20 @@ class MixedTraining(Training):
 
     def __init__(self, spec, config, weights, element):
         super().__init__(spec, config, weights, torch.float32)
-        self.element, self.copy = element, copy.deepcopy(self.model).to(element)
+        self.masters, self.model = self.model, copy.deepcopy(self.model).to(element)  # `model` computes
+        self.dtype = element
         self.scale = LOSS_SCALE if element == torch.float16 else 1.0
 
     def step(self, features, labels):
-        masters, halves = list(self.model.parameters()), list(self.copy.parameters())
+        masters, halves = list(self.masters.parameters()), list(self.model.parameters())
         with torch.no_grad():
             for master, half in zip(masters, halves):
                 half.copy_(master)
                 master.grad = torch.zeros_like(master)
         total = 0.0
         for x, target in zip(features.split(self.rows), labels.split(self.rows), strict=True):
-            loss = self.loss_layer(self.copy(x.to(self.element)).float(), target)
+            y = self.model(self.cast(x)).float()
+            loss = self.loss_of(y, target)
             (loss * (self.scale / self.count)).backward()
             total += loss.item()
             for master, half in zip(masters, halves):
@@ -76,7 +79,7 @@ def make(name):
             distance = max(abs(a - b) for a, b in zip(mixed, fp32))
             print(f"{name:12} {case:14} {precision} loss {mixed[0]:.4f} -> {mixed[-1]:.4f}, from fp32 at most {distance:.1e}")
     text = {
-        "made_by": f"python make_precision_goldens.py",
+        "made_by": "python make_precision_goldens.py",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "steps": STEPS,
@@ -89,5 +92,5 @@ def make(name):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for each in ("fashion_mlp", "regression", "convolution", "transformer"):
+    for each in sys.argv[1:] or ("fashion_mlp", "regression", "convolution", "transformer", "gpt"):
         make(each)
