@@ -78,9 +78,8 @@ private:
         real(optimizer.momentum), real(optimizer.dampening), builder.getBoolAttr(optimizer.nesterov),
         real(optimizer.weightDecay), builder.getBoolAttr(optimizer.decoupledDecay),
         builder.getBoolAttr(optimizer.biasCorrection), builder.getStringAttr(config.precision),
-        builder.getStrArrayAttr({"host"}),
-        builder.getArrayAttr(entries), builder.getStringAttr(config.stagesPlace),
-        builder.getStringAttr(config.partitionPlace),
+        builder.getStrArrayAttr({"host"}), builder.getArrayAttr(entries),
+        builder.getStringAttr(config.stagesPlace), builder.getStringAttr(config.partitionPlace),
         scheduled ? builder.getStringAttr(config.scheduler.type) : StringAttr(),
         scheduled ? schedulerParams() : DictionaryAttr());
     if (const auto &scale = config.lossScale) {

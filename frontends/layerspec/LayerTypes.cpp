@@ -23,7 +23,7 @@ static ArgumentType meanReduction() {
 
 static std::vector<NullArgument> placement() {
   return {{"device", "the plan decides where a layer runs", "remove it"},
-          {"dtype", "this version computes in fp32 alone", "remove it"}};
+          {"dtype", "the blocks fp16 and bf16 of the configuration decide", "remove it"}};
 }
 
 static std::vector<LayerType> linearTypes() {

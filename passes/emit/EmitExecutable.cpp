@@ -145,6 +145,7 @@ private:
       root.required_features |= file::kFeatureScheduler;
     }
     table->precision = settings.getPrecision().str();
+    root.required_features |= settings.getPrecision() == "fp32" ? 0 : file::kFeaturePrecision;
     for (plan::LossScaleOp scale : module.getOps<plan::LossScaleOp>()) {
       auto rules = std::make_unique<file::LossScaleT>();
       rules->initial = scale.getInitial().convertToDouble();

@@ -11,7 +11,8 @@ namespace stagewright::executable {
 inline constexpr std::uint16_t kVersionMajor = 1;
 inline constexpr std::uint16_t kVersionMinor = 0;
 inline constexpr std::uint64_t kFeatureScheduler = 1; ///< recipe.scheduler
-inline constexpr std::uint64_t kKnownFeatures = kFeatureScheduler;
+inline constexpr std::uint64_t kFeaturePrecision = 2; ///< recipe.precision other than fp32
+inline constexpr std::uint64_t kKnownFeatures = kFeatureScheduler | kFeaturePrecision;
 
 } // namespace stagewright::executable
 
