@@ -82,7 +82,8 @@ def DifferentiateStages : StagewrightPass<"differentiate-stages"> {
     *Requires:* stages with a function `model`. *Ensures:* functions `forward`, `backward_input`, `backward_weight` and
     `evaluate` in its place. One joint graph is built by the ops' gradient rules and then sliced; a value that crosses a
     slice is a result of the earlier function and an argument of the later one (`saved`). Views are cloned, never saved.
-    Weight gradients accumulate in place.
+    Weight gradients accumulate in place. Where the stage says `recompute`, clones of forward ops stand in `backward_input`
+    before the first op that reads them, and what they make is not saved by `forward`.
 
         model: y = relu(linear(x)) ~~> forward: ... -> saved y | backward_input: relu_grad ... | backward_weight: ...
   }];

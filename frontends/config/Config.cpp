@@ -5,6 +5,8 @@
 #include "frontends/config/Scheduler.h"
 #include "frontends/config/Settings.h"
 #include "frontends/json/NearestName.h"
+#include "frontends/layerspec/LayerTypes.h"
+#include "schedule/Recompute.h"
 #include "schedule/Schedule.h"
 
 #include <cmath>
@@ -17,6 +19,8 @@ static constexpr std::string_view kMicroBatches = "/gradient_accumulation_steps"
 static constexpr std::string_view kStages = "/pipeline/stages";
 static constexpr std::string_view kPartition = "/pipeline/partition";
 static constexpr std::string_view kOwnPartition = "/stagewright/partition";
+static constexpr std::string_view kInterval = "/pipeline/activation_checkpoint_interval";
+static constexpr std::string_view kRecompute = "/stagewright/recompute";
 static constexpr std::string_view kSchedule = "/stagewright/schedule";
 
 static Result<void> checkOverrides(const ConfigOverrides &overrides) {
@@ -156,6 +160,35 @@ static Result<void> readStages(Settings &settings, const ConfigOverrides &overri
   return {};
 }
 
+/// /stagewright/recompute, or DeepSpeed's interval for all stages.
+static Result<void> readRecompute(Settings &settings, Config &config) {
+  const std::string given = settings.value(kRecompute).string;
+  const std::int64_t interval = settings.value(kInterval).integer;
+  if (interval > 0 && settings.given(kRecompute))
+    return userError(settings.place(kInterval),
+                     "/pipeline/activation_checkpoint_interval and /stagewright/recompute are both given",
+                     "remove one of them");
+  const std::string all = interval > 0 ? "interval:" + std::to_string(interval) : given;
+  for (std::size_t begin = 0; begin <= all.size();) {
+    const std::size_t end = std::min(all.find(';', begin), all.size());
+    Result<schedule::Recompute> policy = schedule::parseRecompute(all.substr(begin, end - begin));
+    if (!policy)
+      return userError(settings.place(kRecompute), policy.error().what, policy.error().advice);
+    for (const std::string &type : policy->types)
+      if (const LayerType *known = findLayerType(type); !known || known->isLoss)
+        return userError(settings.place(kRecompute), "there is no layer type " + json::inQuotes(type),
+                         "use types of the model's list of layers (docs/model.md)");
+    config.recompute.push_back(schedule::text(*policy));
+    begin = end + 1;
+  }
+  if (config.recompute.size() != 1 && static_cast<int>(config.recompute.size()) != config.stages)
+    return userError(settings.place(kRecompute),
+                     "/stagewright/recompute has " + std::to_string(config.recompute.size()) +
+                         " entries for " + std::to_string(config.stages) + " stages",
+                     "give one for all stages, or one for each with semicolons between");
+  return {};
+}
+
 static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer) {
   std::string type = json::lowerCase(settings.value("/optimizer/type").string);
   optimizer.type = type == "sgd"    ? OptimizerType::SGD
@@ -258,6 +291,8 @@ Result<Config> readConfig(const std::string &path, const ConfigOverrides &overri
   if (Result<void> ok = readStages(settings, overrides, config); !ok)
     return ok.takeError();
   if (Result<void> ok = readSchedule(settings, overrides, config); !ok)
+    return ok.takeError();
+  if (Result<void> ok = readRecompute(settings, config); !ok)
     return ok.takeError();
   if (Result<void> ok = readOptimizer(settings, config.optimizer); !ok)
     return ok.takeError();

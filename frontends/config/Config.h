@@ -82,6 +82,7 @@ struct Config {
   std::string partition = "parameters";    ///< /pipeline/partition or /stagewright/partition: "uniform",
                                            ///< "parameters", "explicit:2,3"
   std::string stagesPlace, partitionPlace; ///< where these were given: "file:line:column", or the option
+  std::vector<std::string> recompute;      ///< one for all stages or one for each: see schedule/Recompute.h
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
   std::string precision = "fp32";           ///< or "fp16", "bf16"

@@ -3,6 +3,7 @@
 #include "frontends/config/ConfigKeys.h"
 #include "frontends/config/Partition.h"
 #include "frontends/json/NearestName.h"
+#include "frontends/layerspec/LayerTypes.h"
 #include "schedule/Schedule.h"
 
 #include <nlohmann/json.hpp>
@@ -71,6 +72,16 @@ std::string configTables() {
   return out;
 }
 
+/// What parseRecompute takes, for one stage or for several.
+static std::string recomputePattern() {
+  std::string types;
+  for (const LayerType &type : layerTypes())
+    if (!type.isLoss)
+      types.append(types.empty() ? "" : "|").append(type.name);
+  std::string one = "(none|selective|interval:[1-9][0-9]{0,8}|types:(" + types + ")(,(" + types + "))*)";
+  return "^" + one + "(;" + one + ")*$";
+}
+
 static std::string stringPattern(const ConfigKey &key) {
   if (key.path == "/optimizer/type")
     return namePattern(optimizerTypes());
@@ -80,6 +91,8 @@ static std::string stringPattern(const ConfigKey &key) {
     return namePattern({schedule::scheduleKinds().begin(), schedule::scheduleKinds().end()});
   if (key.path == "/pipeline/partition" || key.path == "/stagewright/partition")
     return partitionPattern();
+  if (key.path == "/stagewright/recompute")
+    return recomputePattern();
   return key.rule.choices.empty() ? "" : namePattern(alternatives(key.rule.choices));
 }
 

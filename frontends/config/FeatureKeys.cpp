@@ -17,7 +17,7 @@ static constexpr std::string_view kNoCurriculum = "every step has the same batch
 
 static constexpr ConfigKey kTable[] = {
     block("/activation_checkpointing",
-          "it tunes a feature that /pipeline/activation_checkpoint_interval switches on"),
+          "it tunes what /pipeline/activation_checkpoint_interval switches on, on GPUs"),
     ignored("/activation_checkpointing/partition_activations", kFlag, "false"),
     ignored("/activation_checkpointing/cpu_checkpointing", kFlag, "false"),
     ignored("/activation_checkpointing/contiguous_memory_optimization", kFlag, "false"),

@@ -29,8 +29,8 @@ static constexpr ConfigKey kTable[] = {
     honoured("/pipeline/partition", kText, "\"best\"", "see the partitions above; --partition wins"),
     ignored("/pipeline/seed_layers", kFlag, "false",
             "initial weights depend on seed and parameter name alone, never on the stages"),
-    offOnly("/pipeline/activation_checkpoint_interval", kCount, "0", "this version keeps all activations",
-            "remove it; for less memory use more micro-batches or the schedule \"1f1b\""),
+    honoured("/pipeline/activation_checkpoint_interval", integer(0, 2147483647), "0",
+             "backward passes compute runs of so many layers again, from what enters them; 0 = off"),
     ignored("/pipeline/pipe_partitioned", kFlag, "true", "it matters with tensor parallelism alone"),
     ignored("/pipeline/grad_partitioned", kFlag, "true", "it matters with tensor parallelism alone"),
     ignored("/pipeline/use_reentrant", kFlag, "true", "it matters with activation checkpointing alone"),
@@ -39,6 +39,12 @@ static constexpr ConfigKey kTable[] = {
     honoured("/stagewright/schedule", kText, "\"1f1b\"", "order of the tasks of a step; --schedule wins"),
     honoured("/stagewright/partition", kText, "\"best\"",
              "the same as /pipeline/partition; give one of the two"),
+    honoured("/stagewright/recompute", kText, "\"none\"",
+             "what backward passes compute again instead of keeping it: \"none\", \"selective\" (norms, "
+             "attention, "
+             "GELU, SiLU, SwiGLU), \"interval:2\" or \"types:LayerNorm,GELU\" (layers of the list); with "
+             "semicolons "
+             "between, one for each stage"),
     honoured("/stagewright/shuffle", kFlag, "true",
              "a new order of the samples, from the seed, in every epoch"),
 

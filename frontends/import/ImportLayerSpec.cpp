@@ -81,7 +81,8 @@ private:
         builder.getStrArrayAttr({"host"}), builder.getArrayAttr(entries),
         builder.getStringAttr(config.stagesPlace), builder.getStringAttr(config.partitionPlace),
         scheduled ? builder.getStringAttr(config.scheduler.type) : StringAttr(),
-        scheduled ? schedulerParams() : DictionaryAttr());
+        scheduled ? schedulerParams() : DictionaryAttr(),
+        builder.getStrArrayAttr(llvm::to_vector_of<StringRef>(config.recompute)));
     if (const auto &scale = config.lossScale) {
       plan::LossScaleOp::create(builder, location, real(scale->initial), builder.getBoolAttr(scale->dynamic),
                                 builder.getI64IntegerAttr(scale->window),

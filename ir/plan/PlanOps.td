@@ -87,7 +87,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     Everything that later phases read of the config file and the command line. `entries` is the printed form of the
     effective configuration: arrays of JSON pointer, value, origin. The places say where the number of stages and the
     partition were given (`file:line:column`, or an option), for errors about them. `scheduler` is DeepSpeed's name of the
-    schedule of the learning rate, with all its parameters; without one the rate is constant.
+    schedule of the learning rate, with all its parameters; without one the rate is constant. `recompute` has one entry for
+    all stages, or one for each, in the text form of ir/schedule/Recompute.h.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -98,7 +99,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        DefaultValuedStrAttr<StrAttr, "fp32">:$precision, StrArrayAttr:$targets, ArrayAttr:$entries,
                        OptionalAttr<StrAttr>:$stages_place,
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
-                       OptionalAttr<DictionaryAttr>:$scheduler_params);
+                       OptionalAttr<DictionaryAttr>:$scheduler_params, OptionalAttr<StrArrayAttr>:$recompute);
   let assemblyFormat = "attr-dict";
   let hasVerifier = 1;
 }
@@ -149,10 +150,12 @@ def Plan_MeshOp : Plan_Op<"mesh"> {
 
 def Plan_StageOp : Plan_Op<"stage", [IsolatedFromAbove, SingleBlock, NoTerminator]> {
   let summary = "One pipeline stage: blocks [first_block, end_block) and the functions made from them";
-  let arguments = (ins Int64Attr:$index, Int64Attr:$rank, Int64Attr:$first_block, Int64Attr:$end_block);
+  let arguments = (ins Int64Attr:$index, Int64Attr:$rank, Int64Attr:$first_block, Int64Attr:$end_block,
+                       OptionalAttr<StrAttr>:$recompute);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{ $index `rank` `(` $rank `)` `blocks` `(` $first_block `,` $end_block `)`
-                          attr-dict-with-keyword $body }];
+                          (`recompute` `(` $recompute^ `)`)? attr-dict-with-keyword $body }];
+  let hasVerifier = 1;
   let hasRegionVerifier = 1;
 }
 

@@ -3,6 +3,7 @@
 
 #include "ir/command/CommandDialect.h"
 #include "ir/layer/LayerDialect.h"
+#include "schedule/Recompute.h"
 #include "schedule/TaskTable.h"
 
 using namespace mlir;
@@ -26,6 +27,16 @@ LogicalResult SettingsOp::verify() {
   }
   if (getPrecision() != "fp32" && getPrecision() != "fp16" && getPrecision() != "bf16") {
     return emitOpError("needs the precision fp32, fp16 or bf16");
+  }
+  if (ArrayAttr policies = getRecomputeAttr()) {
+    if (policies.size() != 1 && static_cast<int64_t>(policies.size()) != getStages()) {
+      return emitOpError("needs one entry in recompute, or one for each stage");
+    }
+    for (StringAttr policy : policies.getAsRange<StringAttr>()) {
+      if (auto parsed = schedule::parseRecompute(policy.getValue()); !parsed) {
+        return emitOpError("recompute: ") << parsed.error().what;
+      }
+    }
   }
   for (Attribute entry : getEntries()) {
     auto fields = dyn_cast<ArrayAttr>(entry);
@@ -53,6 +64,15 @@ LogicalResult ChoiceOp::verify() {
   for (size_t stage = 0; stage + 1 < boundaries.size(); ++stage) {
     if (boundaries[stage] >= boundaries[stage + 1]) {
       return emitOpError("gives stage ") << stage << " no blocks";
+    }
+  }
+  return success();
+}
+
+LogicalResult StageOp::verify() {
+  if (auto policy = getRecompute()) {
+    if (auto parsed = schedule::parseRecompute(*policy); !parsed) {
+      return emitOpError("recompute: ") << parsed.error().what;
     }
   }
   return success();

@@ -1,5 +1,6 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
+#include "passes/differentiate/Recompute.h"
 #include "passes/differentiate/StageSlicer.h"
 
 #include "ir/layer/GradientBuilder.h"
@@ -69,6 +70,22 @@ public:
     return success();
   }
 
+  void computeAgain(plan::StageOp stage) {
+    schedule::Recompute policy = *schedule::parseRecompute(stage.getRecompute().value_or("none"));
+    auto clones = recompute(stage, forward, policy);
+    if (clones.empty()) {
+      return;
+    }
+    // In the order of the block, in which clones stand before their first reader.
+    llvm::DenseSet<Operation *> members(inputSlice.begin(), inputSlice.end());
+    inputSlice.clear();
+    for (Operation &op : block.without_terminator()) {
+      if (members.contains(&op) || clones.contains(&op)) {
+        inputSlice.push_back(&op);
+      }
+    }
+  }
+
   plan::FunctionOp model;
   Block &block;
   OpBuilder builder;
@@ -119,6 +136,7 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLos
   if (failed(graph.build())) {
     return failure();
   }
+  graph.computeAgain(stage);
   MLIRContext *context = stage.getContext();
   auto named = [&](Role role, StringRef name) { return plan::ValueAttr::get(context, role, name); };
 

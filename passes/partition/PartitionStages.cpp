@@ -20,7 +20,8 @@ using plan::Role;
 class Partitioner {
 public:
   Partitioner(ModuleOp module, layer::ModelOp model, ArrayRef<int64_t> boundaries)
-      : model(model), builder(model), boundaries(boundaries), inputs(module.getOps<layer::InputOp>()) {
+      : model(model), builder(model), boundaries(boundaries), inputs(module.getOps<layer::InputOp>()),
+        recompute((*module.getOps<plan::SettingsOp>().begin()).getRecomputeAttr()) {
     int64_t index = 0, stage = 0;
     for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
       // The loss belongs to the last stage whatever its index.
@@ -44,6 +45,13 @@ public:
 private:
   plan::ValueAttr named(Role role, StringRef name) {
     return plan::ValueAttr::get(builder.getContext(), role, name);
+  }
+
+  /// One entry may stand for all stages; none where nothing is computed again.
+  StringAttr recomputeOf(int64_t stage) {
+    StringAttr policy =
+        recompute ? cast<StringAttr>(recompute[recompute.size() == 1 ? 0 : stage]) : StringAttr();
+    return policy && policy.getValue() != "none" ? policy : StringAttr();
   }
 
   static std::string valueName(Value value) {
@@ -74,8 +82,8 @@ private:
   void makeStage(int64_t stage, int64_t stages) {
     Location location = madeBy("partition-stages", model.getLoc());
     builder.setInsertionPoint(model);
-    auto op =
-        plan::StageOp::create(builder, location, stage, stage, boundaries[stage], boundaries[stage + 1]);
+    auto op = plan::StageOp::create(builder, location, stage, stage, boundaries[stage], boundaries[stage + 1],
+                                    recomputeOf(stage));
     builder.createBlock(&op.getBody());
     SmallVector<Attribute> arguments, results;
     auto function = plan::FunctionOp::create(builder, location, plan::FunctionKind::Model,
@@ -144,6 +152,7 @@ private:
   OpBuilder builder;
   ArrayRef<int64_t> boundaries;
   decltype(std::declval<ModuleOp>().getOps<layer::InputOp>()) inputs;
+  ArrayAttr recompute; ///< may be null
   llvm::DenseMap<Operation *, int64_t> stageOf;
 };
 

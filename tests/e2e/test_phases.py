@@ -45,6 +45,11 @@ CASES = {
         configuration(bf16={"enabled": True}),
         ["--stages", "3", "--partition", "uniform", "--schedule", "zb-h1"],
     ),
+    "gpt_recompute": (
+        GOLDENS / "gpt" / "model.json",
+        configuration(stagewright={"recompute": "interval:2;selective"}),
+        ["--stages", "2", "--schedule", "zb-h1"],
+    ),
     "convolution_fp16": (GOLDENS / "convolution" / "model.json", configuration(fp16={"enabled": True}), ["--stages", "2"]),
     "regression": (GOLDENS / "regression" / "model.json", configuration(gradient_clipping=0.0), ["--schedule", "gpipe"]),
 }

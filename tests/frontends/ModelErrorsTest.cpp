@@ -191,7 +191,7 @@ TEST(ModelErrors, Layers) {
        {"true or false"}},
       {withLayers("{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 4, \"dtype\": \"float16\"}"),
        "5:66",
-       {"dtype", "fp32"}},
+       {"dtype", "fp16"}},
       {withLayers("{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 4, \"device\": \"cuda\"}"),
        "5:67",
        {"device", "plan"}},

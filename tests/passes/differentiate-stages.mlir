@@ -21,3 +21,19 @@
 // CHECK: plan.function backward_weight([#plan.value<saved, "/loss/softmax_cross_entropy_grad">, #plan.value<receive, "relu">, #plan.value<accumulator, "fc2.weight">])
 // CHECK: plan.function evaluate
 // CHECK: layer.count_correct
+// One stage that computes its blocks again: the hidden layer is no result of forward; its products are made before relu_grad, and
+// handed to backward_weight, which reads the image itself.
+// RUN: sed 's/stages = 2/stages = 1/; s/explicit:3/uniform/; s/data_parallel = 1/recompute = ["interval:4"], data_parallel = 1/' %S/Inputs/mlp.mlir | stagewright-opt --phase-precision --phase-search --phase-partition --differentiate-stages | FileCheck %s --check-prefix=AGAIN
+// AGAIN: plan.stage 0 rank(0) blocks(0, 4) recompute("interval:4")
+// AGAIN: plan.function forward({{.*}}) -> [#plan.value<loss, "losses">, #plan.value<saved, "fc2/linear">, #plan.value<saved, "/loss/softmax_cross_entropy:1">, #plan.value<saved, "/loss/softmax_cross_entropy:2">]
+// AGAIN: plan.function backward_input
+// AGAIN: layer.softmax_cross_entropy_grad
+// AGAIN: layer.linear_input_grad
+// AGAIN: layer.linear {{.*}} -> tensor<4x5xf32>
+// AGAIN-NEXT: layer.relu
+// AGAIN-NEXT: layer.relu_grad
+// AGAIN: plan.function backward_weight
+// AGAIN-NOT: layer.linear %
+// AGAIN: layer.linear_weight_grad
+// RUN: sed 's/stages = 2/stages = 1/; s/explicit:3/uniform/; s/data_parallel = 1/recompute = ["sometimes"], data_parallel = 1/' %S/Inputs/mlp.mlir | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// UNKNOWN: error: 'plan.settings' op recompute: "sometimes" is no way to recompute
