@@ -6,6 +6,7 @@
 #include "schedule/Schedule.h"
 
 #include <cstdint>
+#include <span>
 
 namespace stagewright::runtime {
 
@@ -18,10 +19,17 @@ struct TaskEvent {
   const char *text = nullptr; ///< schedule::text(task)
 };
 
+struct KernelOperand {
+  const void *data = nullptr; ///< null: an optional operand that is absent
+  std::uint64_t elements = 0;
+  catalogue::DType dtype = catalogue::DType::F32;
+};
+
 struct KernelEvent {
   int rank = 0;
   const catalogue::Kernel *kernel = nullptr;
-  int block = -1; ///< index into the file's blocks
+  int block = -1;                          ///< index into the file's blocks
+  std::span<const KernelOperand> operands; ///< in the order of the kernel's
 };
 
 /// All members may be null. Called on the rank's thread; must not wait for other ranks.

@@ -26,8 +26,11 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, i
         base += plan.pools()->Get(static_cast<unsigned>(operand->pool()))->offset();
       }
       result.operands.push_back({base, static_cast<std::uint32_t>(operand->pool() + 1)});
+      result.views.push_back(
+          {nullptr, static_cast<std::uint64_t>(catalogue::elements(instance.shapes.back())), dtypes.back()});
     }
     result.operands.resize(call.firstOperand + call.operands); // absent optional operands
+    result.views.resize(result.operands.size());
     instance.element = catalogue::elementOf(*kernel, dtypes);
     auto prepared = kernels::prepare(instance, isa);
     if (!prepared) {
@@ -36,9 +39,12 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, i
     call.kernel = std::move(*prepared);
     call.workspace =
         command->workspace() ? arenas[workspaceArena(plan)] + command->workspace_offset() : nullptr;
-    call.event = {rank, kernel, command->block()};
+    call.event = {rank, kernel, command->block(), {}};
     most = std::max<std::size_t>(most, call.operands);
     result.calls.push_back(std::move(call));
+  }
+  for (Call &call : result.calls) { // where the list of views stays from now on
+    call.event.operands = {result.views.data() + call.firstOperand, call.operands};
   }
   result.addresses.resize(most);
   return result;
@@ -50,6 +56,9 @@ void PreparedProgram::run(const std::uint64_t *slotOffsets, kernels::TileRunner 
     for (std::uint32_t i = 0; i < call.operands; ++i) {
       const Operand &operand = operands[call.firstOperand + i];
       addresses[i] = operand.base ? operand.base + slotOffsets[operand.slot] : nullptr;
+    }
+    for (std::uint32_t i = 0; !hooks.empty() && i < call.operands; ++i) {
+      views[call.firstOperand + i].data = addresses[i];
     }
     for (const Hooks &hook : hooks) {
       if (hook.beforeKernel) {

@@ -41,7 +41,8 @@ private:
 
   std::vector<Call> calls;
   std::vector<Operand> operands;
-  std::vector<void *> addresses; ///< of one call
+  std::vector<KernelOperand> views; ///< of all operands, for hooks
+  std::vector<void *> addresses;    ///< of one call
 };
 
 } // namespace stagewright::runtime

@@ -34,6 +34,9 @@ struct EngineOptions {
   std::string trace;           ///< file for the trace (see TraceFile.h); empty: none
   bool isolateRanks = false;   ///< each rank on a core of its own
   double watchdogSeconds = 60; ///< 0: none (see Watchdog.h)
+  /// Gets one line that names the kernel which first made a value that is not finite (see NanFinder.h), on
+  /// each process that meets one; null: nobody looks.
+  void (*onNotFinite)(const std::string &line) = nullptr;
   const InterruptFlag *interrupt = nullptr;
   /// Calls of operator new so far (allocationCount of device/AllocationCounter.h); null: not counted.
   std::uint64_t (*allocationCount)() = nullptr;

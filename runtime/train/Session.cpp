@@ -171,6 +171,10 @@ Result<void> Session::makeExecutors() {
     sleep.emplace(std::chrono::milliseconds(options.taskSleepMilliseconds));
     hooks.push_back(sleep->hooks());
   }
+  if (options.onNotFinite) {
+    nanFinder.emplace(executable, options.onNotFinite);
+    hooks.push_back(nanFinder->hooks());
+  }
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     if (mpi && mpi->rank() != rank) {
       continue;

@@ -7,6 +7,7 @@
 #include "runtime/comm/ThreadCommunicator.h"
 #include "runtime/exec/Executor.h"
 #include "runtime/exec/Watchdog.h"
+#include "runtime/observe/NanFinder.h"
 #include "runtime/observe/TaskSleep.h"
 #include "runtime/observe/TraceFile.h"
 #include "runtime/train/Dataset.h"
@@ -85,6 +86,7 @@ private:
   std::unique_ptr<JobBoard> board;
   std::unique_ptr<TilePool> pool;
   std::optional<TaskSleep> sleep;
+  std::optional<NanFinder> nanFinder;
   std::vector<RankStatus> statuses;                 ///< [ranks]
   std::vector<std::unique_ptr<Executor>> executors; ///< [ranks], null: in another process
 

@@ -7,7 +7,8 @@ using namespace stagewright;
 using namespace stagewright::schedule;
 
 TEST(Recompute, TextsAreReadAndWritten) {
-  for (const char *form : {"none", "selective", "interval:1", "interval:2147483647", "types:LayerNorm,GELU"}) {
+  for (const char *form :
+       {"none", "selective", "interval:1", "interval:2147483647", "types:LayerNorm,GELU"}) {
     const auto parsed = parseRecompute(form);
     ASSERT_TRUE(parsed) << form;
     EXPECT_EQ(text(*parsed), form);

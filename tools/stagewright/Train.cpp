@@ -16,6 +16,7 @@ namespace {
 struct TrainFlags {
   runtime::TrainOptions options;
   EngineFlags flags;
+  bool findNan = false;
 };
 
 nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
@@ -53,6 +54,11 @@ void printSummary(const runtime::TrainSummary &summary) {
 
 Result<void> train(TrainFlags &train) {
   train.flags.saves = !train.options.saveWeights.empty();
+  if (train.findNan) {
+    train.options.onNotFinite = [](const std::string &line) {
+      std::fprintf(stderr, "stagewright: %s\n", line.c_str());
+    };
+  }
   return runRanks(train.options, train.flags, [&]() -> Result<void> {
     Progress progress(mayDrawProgress());
     train.options.onStep = [&](const runtime::StepReport &report) {
@@ -104,6 +110,8 @@ Verb addTrain(CLI::App &program) {
       ->add_option("--sample-order", train->options.sampleOrder,
                    "take the samples in this order instead of the shuffle: one index per line")
       ->option_text("FILE");
+  command->add_flag("--find-nan", train->findNan,
+                    "name the kernel that first makes a value that is not finite; steps take longer");
   addLater(*command, "--save", true, "--save-weights FILE writes the weights at the end");
   addLater(*command, "--resume", false, "--init FILE begins with weights that --save-weights wrote");
   command->footer("Example:\n"

@@ -1,0 +1,74 @@
+"""train --find-nan names the kernel where the first value that is not finite came up."""
+import shutil
+import struct
+import unittest
+
+from program import GOLDENS, ProgramTest, configuration, run
+
+
+class FindNan(ProgramTest):
+    ROWS, COUNT = 5, 2
+
+    def setUp(self):
+        super().setUp()
+        self.data = self.folder / "data"
+        shutil.copytree(GOLDENS / "regression", self.data)
+        self.order = self.write("order.txt", "".join(f"{i}\n" for i in range(30)))
+
+    def poison(self, sample, value):
+        path = self.data / "train-images-idx2-float"
+        values = bytearray(path.read_bytes())
+        struct.pack_into(">f", values, 12 + 4 * (11 * sample + 3), value)
+        path.write_bytes(values)
+
+    def run_steps(self, *options, optimizer=None, **more):
+        config = configuration(
+            train_micro_batch_size_per_gpu=self.ROWS,
+            gradient_accumulation_steps=self.COUNT,
+            optimizer=optimizer or {"type": "SGD", "params": {"lr": 0.01}},
+            **more,
+        )
+        stage = self.compile(config, "--stages", 2, model=GOLDENS / "regression" / "model.json")
+        return run(
+            *("train", stage, "--data", self.data, "--steps", 3, "--sample-order", self.order, *options),
+            *("--init", GOLDENS / "regression" / "weights.safetensors"),
+        )
+
+    def found(self, done):
+        return [line for line in done.err.splitlines() if "made " in line]
+
+    def test_a_nan_of_the_data(self):
+        self.poison(18, float("nan"))  # step 2, its second micro-batch, row 3
+        for ranks in ("threads", "processes"):
+            with self.subTest(ranks):
+                done = self.run_steps("--find-nan", "--ranks", ranks)
+                self.assertEqual(done.code, 2, str(done))
+                first = self.found(done)[0]
+                self.assertRegex(first, r"^stagewright: rank 0, step 2, 0F1: kernel linear of layer \"\w+\" made y\[\d+\] = nan")
+                self.assertIn("it read x[36] = nan", first)  # row 3 of 11
+                self.assertIn("look at the data", first)
+        self.assertEqual(self.found(self.run_steps()), [])
+
+    def test_an_overflow_of_the_weights(self):
+        done = self.run_steps(
+            "--find-nan", optimizer={"type": "SGD", "params": {"lr": 1e38}}, gradient_clipping=0.0
+        )
+        self.assertEqual(done.code, 2, str(done))
+        lines = self.found(done)
+        self.assertEqual(len(lines), 1, str(done))
+        self.assertIn("all that it read was finite", lines[0])
+
+    def test_an_overflow_of_fp16(self):
+        self.poison(18, 1e30)
+        done = self.run_steps("--find-nan", fp16={"enabled": True, "loss_scale": 64})
+        self.assertEqual(done.code, 0, str(done))
+        self.assertRegex(self.found(done)[0], r"rank 0, step 2, 0F1: kernel cast_to of layer \"\w+\" made y\[36\] = inf")
+        self.assertIn("all that it read was finite", self.found(done)[0])
+
+    def test_nothing_is_said_of_a_good_run(self):
+        done = self.run_steps("--find-nan")
+        self.assertEqual((done.code, self.found(done)), (0, []), str(done))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
