@@ -161,7 +161,7 @@ private:
       inner->addArgument(input.getType(), location);
     }
     builder.setInsertionPointToEnd(inner.get());
-    LayerContext context(builder, model, parameterNames, layer, isLoss, location, inner->getArguments());
+    LayerContext context(builder, model, parameters, layer, isLoss, location, inner->getArguments());
     Result<Value> value = importLayer(context, layer.type);
     if (!value) {
       return value.takeError();
@@ -194,7 +194,7 @@ private:
   Block *body = nullptr;
   Value rows;                    ///< the count of valid rows
   llvm::StringMap<Value> values; ///< of inputs and layers, by name
-  llvm::StringSet<> parameterNames;
+  ParameterTable parameters;
 };
 
 } // namespace

@@ -52,13 +52,19 @@ Value LayerContext::asRows(Value x, unsigned dimensions) {
 Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializer initializer) {
   std::string fullName = path + "." + name.str();
   RankedTensorType type = f32(shape);
+  if (!spec.tied.empty() && name == "weight") {
+    auto [tied, isFirst] = parameters.tied.try_emplace(spec.tied, ParameterTable::Tied{fullName, type, 1});
+    if (!isFirst) {
+      return tiedWeight(tied->second, shape);
+    }
+  }
   std::string reason = beyondLimits(shape);
   if (!error && !reason.empty()) {
     error =
         mismatch("has the parameter " + name.str() + " of shape " + shapeText(shape) + ", which " + reason,
                  "make the layer smaller");
   }
-  if (!parameterNames.insert(fullName).second && !error) {
+  if (!parameters.names.insert(fullName).second && !error) {
     error = mismatch("has the parameter " + fullName + ", which an earlier layer has too",
                      "give one of the two layers another name");
   }
@@ -71,6 +77,19 @@ Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializ
                              builder.getF64FloatAttr(initializer.value));
   }
   return make<layer::ParameterValueOp>(type, fullName);
+}
+
+Value LayerContext::tiedWeight(ParameterTable::Tied &tied, ArrayRef<int64_t> shape) {
+  if (tied.type.getShape() != shape) {
+    Error refused =
+        mismatch("shares the parameter " + tied.name + " of shape " + shapeText(tied.type.getShape()) +
+                     ", but needs one of shape " + shapeText(shape),
+                 "choose sizes that fit, or remove \"tied\"");
+    error = error ? error : std::optional(refused);
+    return make<layer::ParameterValueOp>(f32(shape), tied.name);
+  }
+  Value value = make<layer::ParameterValueOp>(tied.type, tied.name);
+  return make<layer::ParameterUseOp>(value, tied.uses++);
 }
 
 } // namespace stagewright

@@ -6,6 +6,7 @@
 #include "ir/layer/LayerDialect.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 
 #include <optional>
@@ -27,20 +28,30 @@ std::string shapeText(llvm::ArrayRef<std::int64_t> shape);
 /// Why no tensor may have this shape ("has 9 dimensions, ..."), or nothing. The limits are the catalogue's.
 std::string beyondLimits(llvm::ArrayRef<std::int64_t> shape);
 
+/// What layers of one model share while they are built.
+struct ParameterTable {
+  struct Tied {
+    std::string name; ///< of the parameter
+    mlir::RankedTensorType type;
+    std::int64_t uses = 0;
+  };
+  llvm::StringSet<> names;
+  llvm::StringMap<Tied> tied; ///< by the layers' key
+};
+
 /// One layer (or the loss) while its block is built. The builder stands at the block's end.
 class LayerContext {
 public:
   /// Parameters are declared before `model`. The values that the layer reads are in the order of its inputs;
   /// a loss reads the last layer, the label and the count of valid rows.
-  LayerContext(mlir::OpBuilder &builder, layer::ModelOp model, llvm::StringSet<> &parameterNames,
+  LayerContext(mlir::OpBuilder &builder, layer::ModelOp model, ParameterTable &parameters,
                const LayerSpec &spec, bool isLoss, mlir::Location location, mlir::ValueRange inputs)
       : builder(builder), location(location), inputs(inputs), isLoss(isLoss), model(model),
-        parameterNames(parameterNames), spec(spec), block(spec.name), path(spec.name) {}
+        parameters(parameters), spec(spec), block(spec.name), path(spec.name) {}
   /// A layer of a Sequential.
   LayerContext(const LayerContext &outer, const LayerSpec &spec, mlir::ValueRange inputs)
       : builder(outer.builder), location(outer.location), inputs(inputs), isLoss(false), model(outer.model),
-        parameterNames(outer.parameterNames), spec(spec), block(outer.block),
-        path(outer.path + "." + spec.name) {}
+        parameters(outer.parameters), spec(spec), block(outer.block), path(outer.path + "." + spec.name) {}
 
   mlir::OpBuilder &builder;
   const mlir::Location location;
@@ -57,7 +68,8 @@ public:
   /// Of a Sequential.
   const std::vector<LayerSpec> &layers() const { return spec.layers; }
 
-  /// Declares the parameter "LAYER.name" (fp32) and reads it; in a Sequential "SEQUENTIAL.LAYER.name".
+  /// Declares the parameter "LAYER.name" (fp32) and reads it; in a Sequential "SEQUENTIAL.LAYER.name". The
+  /// "weight" of a tied layer is the one that the first layer of the key has declared.
   mlir::Value parameter(llvm::StringRef name, llvm::ArrayRef<std::int64_t> shape, Initializer initializer);
 
   template <typename Op, typename... Arguments>
@@ -89,7 +101,9 @@ public:
 
 private:
   layer::ModelOp model;
-  llvm::StringSet<> &parameterNames; ///< so far, of the whole model
+  mlir::Value tiedWeight(ParameterTable::Tied &tied, llvm::ArrayRef<std::int64_t> shape);
+
+  ParameterTable &parameters; ///< so far, of the whole model
   const LayerSpec &spec;
   const std::string block, path; ///< the LayerSpec of the list, and the names down to this layer
   std::optional<Error> error;

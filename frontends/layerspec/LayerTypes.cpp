@@ -29,7 +29,8 @@ static std::vector<NullArgument> placement() {
 static std::vector<LayerType> linearTypes() {
   return {{.name = "Linear",
            .arguments = {required("in_features"), required("out_features"), flag("bias", true)},
-           .nullArguments = placement()}};
+           .nullArguments = placement(),
+           .canTie = true}};
 }
 
 static std::vector<LayerType> activationTypes() {
@@ -98,7 +99,8 @@ static std::vector<LayerType> convolutionTypes() {
   return {{.name = "Conv2d",
            .arguments = {required("in_channels"), required("out_channels"),
                          requiredList("kernel_size", 1, 2, 2), list("stride", {1, 1}, 1, 2, 2), padding,
-                         list("dilation", {1, 1}, 1, 2, 2), integer("groups", 1), flag("bias", true), zeros}},
+                         list("dilation", {1, 1}, 1, 2, 2), integer("groups", 1), flag("bias", true), zeros},
+           .canTie = true},
           {.name = "MaxPool2d",
            .arguments = {requiredList("kernel_size", 1, 2, 2), poolStride, padding,
                          list("dilation", {1, 1}, 1, 2, 2), indices, ceil}},
@@ -118,7 +120,9 @@ static std::vector<LayerType> transformerTypes() {
            .arguments = {requiredList("normalized_shape", 1, 1, 7),
                          number("eps", 1.1920928955078125e-07, 0, 1), flag("elementwise_affine", true)}},
           {.name = "Softmax", .arguments = {integer("dim", -1)}},
-          {.name = "LearnedPositions", .arguments = {required("num_positions"), required("embedding_dim")}},
+          {.name = "LearnedPositions",
+           .arguments = {required("num_positions"), required("embedding_dim")},
+           .canTie = true},
           {.name = "ScaledDotProductAttention",
            .arguments = {required("num_heads"), heads, flag("is_causal", false), number("scale", 0, 0, 1e6),
                          number("rotary_base", 0, 0, 1e9)},
@@ -137,7 +141,8 @@ static std::vector<LayerType> embeddingTypes() {
   return {{.name = "Embedding",
            .arguments = {required("num_embeddings"), required("embedding_dim"), byFrequency, sparse},
            .nullArguments = nulls,
-           .inputType = "i32"}};
+           .inputType = "i32",
+           .canTie = true}};
 }
 
 static std::vector<LayerType> sequentialTypes() {

@@ -44,6 +44,7 @@ struct LayerType {
   /// How many tensors it reads.
   std::size_t fewestInputs = 1, mostInputs = 1;
   std::string_view inputType = "f32"; ///< dtype of what it reads; empty: what its own layers read
+  bool canTie = false;                ///< has a parameter "weight", which layers may share
 };
 
 /// The type that holds a list of layers, torch.nn.Sequential with residual connections.

@@ -274,6 +274,30 @@ void ModelCheck::checkLayerInput(const LayerSpec &layer, std::size_t index) {
        "did you mean " + json::inQuotes(json::nearestName(name, known)) + "?");
 }
 
+static void listTied(const std::vector<LayerSpec> &layers,
+                     std::map<std::string, std::vector<const LayerSpec *>> &ties) {
+  for (const LayerSpec &layer : layers) {
+    if (!layer.tied.empty())
+      ties[layer.tied].push_back(&layer);
+    listTied(layer.layers, ties);
+  }
+}
+
+void ModelCheck::checkTies() {
+  std::map<std::string, std::vector<const LayerSpec *>> ties;
+  listTied(model.layers, ties);
+  for (auto &[key, layers] : ties) {
+    for (const LayerSpec *layer : layers)
+      if (!findLayerType(layer->type)->canTie)
+        fail(layer->partPosition("tied"), ofLayer(*layer),
+             layer->type + " has no weight that layers may share", "remove \"tied\"");
+    if (layers.size() == 1)
+      fail(layers[0]->partPosition("tied"), ofLayer(*layers[0]),
+           "no other layer is tied by the key " + json::inQuotes(key),
+           "give the key to every layer that shares the weight, or remove it");
+  }
+}
+
 // ---- Loss -----------------------------------------------------------------------------------------------
 
 Result<void> checkLossType(const std::string &name, const SourcePosition &position) {
@@ -342,6 +366,7 @@ Result<void> ModelCheck::run() {
   checkLoss();
   checkMetrics();
   checkFeaturesAreRead();
+  checkTies();
   if (error)
     return *error;
   return {};

@@ -42,6 +42,8 @@ private:
   void checkLoss();
   void checkMetrics();
   void checkFeaturesAreRead();
+  /// Layers that share a weight, also inside of Sequentials: at least two of a key, of types that have one.
+  void checkTies();
   const InputSpec *inputNamed(const std::string &name, std::string_view role) const;
 
   const ModelSpec &model;

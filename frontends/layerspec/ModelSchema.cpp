@@ -69,6 +69,10 @@ std::string modelSchema() {
   for (Json &layer : layers) {
     if (findLayerType(layer["title"].get<std::string>())->fewestInputs > 1)
       layer["required"].push_back("inputs");
+    if (findLayerType(layer["title"].get<std::string>())->canTie)
+      layer["properties"]["tied"] = {{"description", "layers with the same key share their weight"},
+                                     {"type", "string"},
+                                     {"minLength", 1}};
     if (layer["title"] == kSequential) {
       layer["properties"]["layers"] = list;
       layer["properties"]["repeat"] = {

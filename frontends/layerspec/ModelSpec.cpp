@@ -13,7 +13,7 @@ namespace stagewright {
 using json::Value;
 
 /// Keys that the language of model files reserves and that this version does not read.
-static constexpr std::string_view kLaterKeys[] = {"tied", "forward"};
+static constexpr std::string_view kLaterKeys[] = {"forward"};
 
 void ModelReader::fail(json::Position position, std::string what, std::string advice) {
   if (!error)
@@ -44,7 +44,7 @@ void ModelReader::checkKeys(const Value &object, std::string_view owner,
     if (isLater)
       return fail(member.position,
                   "this version does not read the key " + json::inQuotes(member.key) + " of a layer",
-                  "write every layer out");
+                  "the layer's type says what it computes: tie an Embedding and a Linear, for example");
     return fail(member.position, "unknown key " + json::inQuotes(member.key) + " in " + std::string(owner),
                 "did you mean " + json::inQuotes(json::nearestName(member.key, names)) + "? Known are " +
                     json::joined(names));
@@ -175,9 +175,13 @@ void ModelReader::readLayer(const Value &value, std::size_t index, const std::st
   if (isSequential)
     checkKeys(value, layer.type, {"type", "name", "inputs", "layers", "repeat"}, type);
   else
-    checkKeys(value, layer.type, {"type", "name", "inputs"}, type);
+    checkKeys(value, layer.type, {"type", "name", "inputs", "tied"}, type);
   layer.position = source(value.position);
   layer.name = value.find("name") ? namedPart(value, "name", layer) : std::to_string(index);
+  layer.tied = namedPart(value, "tied", layer);
+  if (!error && value.find("tied") && layer.tied.empty())
+    fail(value.find("tied")->position, "\"tied\" must not be empty",
+         "give layers that share a weight one key");
   readLayerInputs(value, list.empty() ? first : list.back().name, layer);
   readArguments(value, *type, layer.arguments);
   if (isSequential)

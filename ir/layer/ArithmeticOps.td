@@ -83,4 +83,11 @@ def Layer_AccumulateOp : Layer_AccumulatingOp<"accumulate"> {
   let assemblyFormat = "$x `into` $accumulator `:` type($x) `into` type($accumulator) attr-dict";
 }
 
+def Layer_AddAndClearOp : Layer_KernelOp<"add_and_clear"> {
+  let summary = "accumulator += x, then x = 0, both in place";
+  let arguments = (ins FloatTensor:$x, FloatTensor:$accumulator);
+  let results = (outs FloatTensor:$cleared, FloatTensor:$sum);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
 #endif

@@ -22,6 +22,11 @@ Value stripViews(Value value) {
   return value;
 }
 
+Value withoutUse(Value value) {
+  auto use = value.getDefiningOp<ParameterUseOp>();
+  return use ? use.getParameter() : value;
+}
+
 Value memoryRoot(Value value) {
   while (true) {
     value = stripViews(value);

@@ -26,6 +26,9 @@ namespace stagewright::layer {
 /// The first operand behind any chain of views.
 mlir::Value stripViews(mlir::Value value);
 
+/// The parameter's value of which this is a further use, or the value itself.
+mlir::Value withoutUse(mlir::Value value);
+
 /// The value whose memory this one is: behind views and results that overwrite an operand.
 mlir::Value memoryRoot(mlir::Value value);
 

@@ -118,6 +118,18 @@ def Layer_ParameterValueOp : Layer_Op<"parameter_value", [Pure, DeclareOpInterfa
   let assemblyFormat = "$parameter `:` type($value) attr-dict";
 }
 
+def Layer_ParameterUseOp : Layer_Op<"parameter_use", [Pure, SameOperandsAndResultType,
+    DeclareOpInterfaceMethods<Layer_View>]> {
+  let summary = "A further use of a tied parameter";
+  let description = [{
+    The same values, with a gradient sum of their own: sums of uses are added in their order (`index`, from 1) at the end
+    of the step. The first use reads the `parameter_value` itself.
+  }];
+  let arguments = (ins FloatTensor:$parameter, Int64Attr:$index);
+  let results = (outs FloatTensor:$value);
+  let assemblyFormat = "$parameter `index` `(` $index `)` `:` type($value) attr-dict";
+}
+
 // ---- Forward ops -------------------------------------------------------------------------------------------------
 
 def Layer_ReshapeOp : Layer_Op<"reshape", [Pure, DeclareOpInterfaceMethods<Layer_View>,

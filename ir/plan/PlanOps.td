@@ -29,7 +29,7 @@ class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemo
 
 def Plan_Role : I32EnumAttr<"Role", "What a value of a stage is", [
     I32EnumAttrCase<"Parameter", 0, "parameter">,      // fp32 weights, by parameter name
-    I32EnumAttrCase<"Accumulator", 1, "accumulator">,  // gradient sum, by parameter name
+    I32EnumAttrCase<"Accumulator", 1, "accumulator">,  // gradient sum, by parameter name; "parameter/use" from use 1 on
     I32EnumAttrCase<"State", 2, "state">,              // optimizer state, "parameter:state"
     I32EnumAttrCase<"Derived", 3, "derived">,          // made by prepare, once per step
     I32EnumAttrCase<"Input", 4, "input">,              // model input of a micro-batch
@@ -64,10 +64,13 @@ def Plan_ValueAttr : Plan_Attr<"Value", "value"> {
   let parameters = (ins EnumParameter<Plan_Role>:$role, StringRefParameter<>:$name);
   let assemblyFormat = "`<` $role `,` $name `>`";
   let extraClassDeclaration = [{
-    /// Parameter and state of an optimizer state, "parameter:state". Of any other role: the name, and nothing.
+    /// Parameter and state of an optimizer state, "parameter:state"; parameter and number of the use of the gradient
+    /// sum of a further use, "parameter/use". Of any other value: the name, and nothing.
     std::pair<::llvm::StringRef, ::llvm::StringRef> parameterAndState() const {
-      // A layer's name may hold colons, a state's does not.
-      return getRole() == Role::State ? getName().rsplit(':') : std::pair(getName(), ::llvm::StringRef());
+      // A layer's name may hold colons, a state's does not; slashes it holds none.
+      return getRole() == Role::State         ? getName().rsplit(':')
+             : getRole() == Role::Accumulator ? getName().split('/')
+                                              : std::pair(getName(), ::llvm::StringRef());
     }
   }];
 }

@@ -45,6 +45,16 @@ void accumulate(const Call &call, void *const *operands, void *, TileRunner &run
   });
 }
 
+void addAndClear(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  float *const x = static_cast<float *>(operands[0]), *const acc = static_cast<float *>(operands[1]);
+  runElements(runner, call.elements(0), [&](Range range) {
+    eachVector(range, [&](std::int64_t i, auto lanes) {
+      write(acc + i, read(acc + i, lanes) + read(x + i, lanes), lanes);
+      write(x + i, Vec16{}, lanes);
+    });
+  });
+}
+
 template <typename T>
 void castTo(const Call &call, void *const *operands, void *, TileRunner &runner) {
   mapOne<float, T>(call, operands, runner, [](Vec16 x) { return x; });
@@ -55,11 +65,15 @@ void castFrom(const Call &call, void *const *operands, void *, TileRunner &runne
   mapOne<T, float>(call, operands, runner, [](Vec16 x) { return x; });
 }
 
-const HostKernel kKernels[] = {
-    STAGEWRIGHT_FOR_ELEMENTS("add", 1, add),           STAGEWRIGHT_FOR_ELEMENTS("subtract", 1, subtract),
-    STAGEWRIGHT_FOR_ELEMENTS("multiply", 1, multiply), STAGEWRIGHT_FOR_ELEMENTS("divide", 1, divide),
-    STAGEWRIGHT_FOR_ELEMENTS("scale", 1, scale),       STAGEWRIGHT_FOR_ELEMENTS("accumulate", 1, accumulate),
-    STAGEWRIGHT_FOR_ELEMENTS("cast_to", 1, castTo),    STAGEWRIGHT_FOR_ELEMENTS("cast_from", 1, castFrom)};
+const HostKernel kKernels[] = {STAGEWRIGHT_FOR_ELEMENTS("add", 1, add),
+                               STAGEWRIGHT_FOR_ELEMENTS("subtract", 1, subtract),
+                               STAGEWRIGHT_FOR_ELEMENTS("multiply", 1, multiply),
+                               STAGEWRIGHT_FOR_ELEMENTS("divide", 1, divide),
+                               STAGEWRIGHT_FOR_ELEMENTS("scale", 1, scale),
+                               STAGEWRIGHT_FOR_ELEMENTS("accumulate", 1, accumulate),
+                               {"add_and_clear", 1, addAndClear},
+                               STAGEWRIGHT_FOR_ELEMENTS("cast_to", 1, castTo),
+                               STAGEWRIGHT_FOR_ELEMENTS("cast_from", 1, castFrom)};
 
 } // namespace
 

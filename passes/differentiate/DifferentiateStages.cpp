@@ -50,6 +50,14 @@ public:
       Value sum = argument(Role::Accumulator, names[parameter].getName(), parameter.getType());
       gradients.setAccumulator(parameter, sum);
     }
+    for (Operation *op : forward) {
+      if (auto use = dyn_cast<layer::ParameterUseOp>(op)) {
+        std::string name = (names[use.getParameter()].getName() + "/" + Twine(use.getIndex())).str();
+        Value sum = argument(Role::Accumulator, name, use.getValue().getType());
+        gradients.setAccumulator(use.getValue(), sum);
+        uses.push_back({names[sum], use.getValue()});
+      }
+    }
     auto yield = cast<plan::ReturnOp>(block.getTerminator());
     for (auto [name, value] :
          llvm::zip(model.getOutputs().getAsRange<plan::ValueAttr>(), yield.getValues())) {
@@ -92,7 +100,8 @@ public:
   layer::GradientBuilder gradients;
   SmallVector<Operation *> forward, inputSlice, weightSlice;
   SmallVector<Value> parameters, inputs;
-  llvm::DenseMap<Value, plan::ValueAttr> names; ///< of arguments
+  SmallVector<std::pair<plan::ValueAttr, Value>> uses; ///< the further ones of tied parameters, by their sums
+  llvm::DenseMap<Value, plan::ValueAttr> names;        ///< of arguments
 
 private:
   Value argument(Role role, StringRef name, Type type) {
@@ -161,6 +170,9 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLos
   for (Value parameter : graph.parameters) {
     sums.push_back(
         {named(Role::Accumulator, graph.names[parameter].getName()), graph.gradients.accumulator(parameter)});
+  }
+  for (auto &[name, use] : graph.uses) {
+    sums.push_back({name, graph.gradients.accumulator(use)});
   }
 
   SmallVector<SliceResult> leaving = llvm::filter_to_vector(

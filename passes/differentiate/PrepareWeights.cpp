@@ -85,8 +85,13 @@ void usePackedWeights(plan::FunctionOp function, Preparation &preparation) {
       continue;
     }
     OpOperand &weight = user.packedOperand();
-    auto argument = cast<BlockArgument>(weight.get());
+    auto argument = cast<BlockArgument>(layer::withoutUse(weight.get()));
     replace(weight, preparation.derive(cast<plan::ValueAttr>(names[argument.getArgNumber()]), user));
+  }
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(body))) {
+    if (isa<layer::ParameterUseOp>(op) && op.use_empty()) {
+      op.erase();
+    }
   }
   // Parameters that only matrix products read are no longer arguments.
   for (unsigned i = body.getNumArguments(); i-- > 0;) {

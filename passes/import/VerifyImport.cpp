@@ -96,8 +96,23 @@ LogicalResult checkBlocks(layer::ModelOp model) {
 }
 
 LogicalResult checkParameters(ModuleOp module) {
-  llvm::StringSet<> read;
-  module.walk([&](layer::ParameterValueOp op) { read.insert(op.getParameter()); });
+  llvm::StringMap<int64_t> read; // uses so far
+  LogicalResult holds = success();
+  module.walk([&](layer::ParameterValueOp op) {
+    auto use = op->hasOneUse() ? dyn_cast<layer::ParameterUseOp>(*op->user_begin()) : nullptr;
+    if ((use ? use.getIndex() : 0) != read[op.getParameter()]++ && succeeded(holds)) {
+      holds = op.emitError() << "reading " << read[op.getParameter()] << " of parameter " << op.getParameter()
+                             << " is not marked as use " << read[op.getParameter()] - 1;
+    }
+  });
+  module.walk([&](layer::ParameterUseOp op) {
+    if (!op.getParameter().getDefiningOp<layer::ParameterValueOp>() && succeeded(holds)) {
+      holds = op.emitError("uses no parameter");
+    }
+  });
+  if (failed(holds)) {
+    return failure();
+  }
   for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
     if (!read.contains(parameter.getSymName())) {
       return parameter.emitError() << "parameter " << parameter.getSymName() << " is used by no layer";

@@ -177,7 +177,7 @@ private:
       } else if (name.getRole() == Role::Parameter || name.getRole() == Role::State) {
         command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(),
                                      where);
-      } else if (name.getRole() == Role::Accumulator) {
+      } else if (name.getRole() == Role::Accumulator && state.empty()) { // those of further uses are no state
         command::PlacementOp::create(builder, made(stage.getLoc()), parameter, "gradient", stage.getIndex(),
                                      where);
       }

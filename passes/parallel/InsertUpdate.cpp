@@ -122,11 +122,35 @@ private:
     return list;
   }
 
+  /// Moves the sums of the further uses of a tied parameter into that of the first, in the order of the uses:
+  /// the gradient. Null when there is one use.
+  static Value addUses(FunctionMaker &maker, plan::StageOp stage, const StageParameter &parameter) {
+    Value sum;
+    plan::FunctionOp backward = plan::findFunction(stage, FunctionKind::BackwardWeight);
+    for (plan::ValueAttr name : backward.getOutputs().getAsRange<plan::ValueAttr>()) {
+      auto [owner, use] = name.parameterAndState();
+      if (name.getRole() != Role::Accumulator || owner != parameter.name || use.empty()) {
+        continue;
+      }
+      sum = sum ? sum : maker.argument(Role::Accumulator, parameter.name, parameter.type);
+      Value further = maker.argument(Role::Accumulator, name.getName(), parameter.type);
+      auto op = layer::AddAndClearOp::create(maker.builder, parameter.location, parameter.type,
+                                             parameter.type, further, sum);
+      maker.result(Role::Accumulator, name.getName(), op.getCleared());
+      sum = op.getSum();
+    }
+    if (sum) {
+      maker.result(Role::Accumulator, parameter.name, sum);
+    }
+    return sum;
+  }
+
   void makeNorm(plan::StageOp stage) {
     FunctionMaker maker(stage, FunctionKind::Norm);
     for (const StageParameter &parameter : parametersOf(stage)) {
+      Value gradient = addUses(maker, stage, parameter);
       if (needsNorm()) {
-        Value gradient = maker.argument(Role::Accumulator, parameter.name, parameter.type);
+        gradient = gradient ? gradient : maker.argument(Role::Accumulator, parameter.name, parameter.type);
         maker.result(Role::Shared, ("partials/" + parameter.name).str(),
                      layer::GradientNormPartialsOp::create(maker.builder, parameter.location, gradient));
       }

@@ -105,12 +105,18 @@ LogicalResult modelFunctionsHold(ModuleOp module) {
   if (failed(checkChain(module, FunctionKind::Model))) {
     return failure();
   }
-  WalkResult walked = module.walk([](layer::PackedOperand op) {
-    auto weight = dyn_cast<BlockArgument>(op.packedOperand().get());
+  auto isParameter = [](Value value) {
+    auto argument = dyn_cast<BlockArgument>(value);
     auto function =
-        weight ? dyn_cast<plan::FunctionOp>(weight.getOwner()->getParentOp()) : plan::FunctionOp();
-    if (!function ||
-        cast<plan::ValueAttr>(function.getInputs()[weight.getArgNumber()]).getRole() != Role::Parameter) {
+        argument ? dyn_cast<plan::FunctionOp>(argument.getOwner()->getParentOp()) : plan::FunctionOp();
+    return function &&
+           cast<plan::ValueAttr>(function.getInputs()[argument.getArgNumber()]).getRole() == Role::Parameter;
+  };
+  WalkResult walked = module.walk([&](Operation *op) {
+    auto packed = dyn_cast<layer::PackedOperand>(op);
+    auto use = dyn_cast<layer::ParameterUseOp>(op);
+    if ((packed && !isParameter(layer::withoutUse(packed.packedOperand().get()))) ||
+        (use && !isParameter(use.getParameter()))) {
       op->emitError("has a weight that is no parameter of its stage");
       return WalkResult::interrupt();
     }

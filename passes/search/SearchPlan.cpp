@@ -27,6 +27,28 @@ BlockRow rowOf(layer::BlockOp block) {
   return row;
 }
 
+/// Parameters that several blocks read, in the order of their declarations.
+std::vector<TiedBlocks> tiedBlocks(ModuleOp module, layer::ModelOp model) {
+  llvm::StringMap<TiedBlocks> ties;
+  int64_t index = 0;
+  for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
+    block.getBody().walk([&](layer::ParameterValueOp op) {
+      TiedBlocks &tie = ties.try_emplace(op.getParameter(), TiedBlocks{op.getParameter().str(), index, index})
+                            .first->second;
+      tie.last = index;
+    });
+    ++index;
+  }
+  std::vector<TiedBlocks> found;
+  for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+    auto tie = ties.find(parameter.getSymName());
+    if (tie != ties.end() && tie->second.first != tie->second.last) {
+      found.push_back(tie->second);
+    }
+  }
+  return found;
+}
+
 struct SearchPlanPass : impl::SearchPlanBase<SearchPlanPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
@@ -46,11 +68,11 @@ struct SearchPlanPass : impl::SearchPlanBase<SearchPlanPass> {
           builder.getDenseI64ArrayAttr(output), builder.getI64IntegerAttr(row.parameters),
           builder.getF64FloatAttr(row.forwardFlops), builder.getF64FloatAttr(row.gradientFlops));
     }
-    Result<PlanChoice> choice =
-        searchPlan(rows, {static_cast<int>(settings.getStages()),
-                          static_cast<int>(settings.getMicroBatches()), settings.getSchedule().str(),
-                          settings.getPartition().str(), settings.getStagesPlace().value_or("stages").str(),
-                          settings.getPartitionPlace().value_or("partition").str()});
+    Result<PlanChoice> choice = searchPlan(
+        rows, {static_cast<int>(settings.getStages()), static_cast<int>(settings.getMicroBatches()),
+               settings.getSchedule().str(), settings.getPartition().str(),
+               settings.getStagesPlace().value_or("stages").str(),
+               settings.getPartitionPlace().value_or("partition").str(), tiedBlocks(module, model)});
     if (!choice) {
       const Error &error = choice.error();
       emitError(NameLoc::get(builder.getStringAttr(error.place)), error.what).attachNote() << error.advice;

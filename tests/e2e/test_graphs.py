@@ -1,9 +1,10 @@
-"""Models that are no chains (tests/goldens/convolution, transformer and gpt): PyTorch's losses, and one set of bits for cuts
+"""Models that are no chains (tests/goldens/convolution, transformer, gpt, gpt_tied): PyTorch's losses, and one set of bits for cuts
 that values cross past whole stages."""
 import json
 import unittest
 
-from program import FASHION_DATA, GOLDENS, ProgramTest, configuration
+import safetensors_file
+from program import FASHION_DATA, GOLDENS, ProgramTest, configuration, run
 from test_losses import Goldens
 
 # stages or cuts, schedule, threads, ranks, instruction set
@@ -62,6 +63,23 @@ class Gpt(GraphGoldens):
         self.check_every_adam()
 
 
+class GptTied(GraphGoldens):
+    """One stage: that is where tied layers are."""
+
+    name = "gpt_tied"
+    without_gradient = ("h.0.qkv.bias", "h.1.qkv.bias")
+
+    def test_sgd(self):
+        for name in ("sgd", "sgd_dampening_clipped", "sgd_nesterov_decay_clipped"):
+            with self.subTest(name):
+                self.check_sgd(name)
+
+    def test_adam(self):
+        for name in ("adam", "adam_clipped", "adam_l2_clipped", "adamw_decay_clipped"):
+            with self.subTest(name):
+                self.check_adam(name)
+
+
 class OneResult(ProgramTest):
     def check(self, name, data=FASHION_DATA):
         goldens = GOLDENS / name
@@ -91,6 +109,59 @@ class OneResult(ProgramTest):
 
     def test_gpt(self):
         self.check("gpt", data=GOLDENS / "gpt")
+
+    def test_tied_layers(self):
+        """Three uses of one weight, two of them in one block, between cuts; another plan would cut them apart."""
+
+        def linear(name, before, after, **more):
+            return {"type": "Linear", "name": name, "in_features": before, "out_features": after, **more}
+
+        def square(name, **more):
+            return linear(name, 24, 24, tied="w", **more)
+
+        model = {
+            "name": "tied",
+            "inputs": [
+                {"name": "image", "role": "feature", "dtype": "f32", "shape": [784], "scale": 0.004},
+                {"name": "label", "role": "label", "dtype": "i32", "shape": []},
+            ],
+            "layers": [
+                linear("fc", 784, 24),
+                square("a"),
+                {"type": "Sequential", "name": "s", "layers": [
+                    {"type": "Tanh", "name": "t"}, square("b", bias=False), {"type": "GELU", "name": "g"}, square("c")]},
+                {"type": "Tanh", "name": "tanh"},
+                linear("head", 24, 10),
+            ],
+            "loss": {"type": "CrossEntropyLoss"},
+        }
+        path = self.write("tied.json", model)
+        for precision in ({}, {"bf16": {"enabled": True}}, {"fp16": {"enabled": True}}):
+            with self.subTest(precision):
+                self.check_tied(path, precision)
+        config = self.write("config.json", configuration())
+        done = run("compile", path, "-c", config, "--stages", 2, "--partition", "explicit:2", "-o", self.folder / "no.stage")
+        self.assertEqual(done.code, 2, str(done))
+        for word in ("layers a and s share the parameter a.weight", "stages 0 and 1", "blocks 1 to 2"):
+            self.assertIn(word, done.err)
+
+    def check_tied(self, path, precision):
+        results = set()
+        for cuts, again in (("1", "none"), ("3", "interval:1"), ("4", "none"), ("1,3", "interval:1"), ("1,3,4", "none")):
+            config = configuration(**precision, stagewright={"recompute": again})
+            stage = self.compile(
+                config, "--stages", cuts.count(",") + 2, "--partition", f"explicit:{cuts}", model=path,
+                name=f"cut{cuts}.stage",
+            )
+            weights = self.folder / "w.safetensors"
+            result = self.train(stage, "--steps", 20, "--save-weights", weights, data=FASHION_DATA)
+            self.assertEqual(result["planned_bytes"], result["allocated_bytes"])
+            results.add((result["weights_sha256"], result["state_sha256"], tuple(result["losses"])))
+            self.assertEqual(
+                sorted(safetensors_file.read(weights)),
+                ["a.bias", "a.weight", "fc.bias", "fc.weight", "head.bias", "head.weight", "s.c.bias"],
+            )
+        self.assertEqual(len(results), 1)
 
     def test_one_value_by_two_names(self):
         """A Reshape to the same shape: the uses of both names add in one order, whether they are cut apart or not."""

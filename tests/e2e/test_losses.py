@@ -1,6 +1,7 @@
 """Losses and weights against PyTorch (tests/goldens): the same initial weights, the same order of samples, 100 steps."""
 import json
 import math
+import pathlib
 import re
 import unittest
 
@@ -28,7 +29,8 @@ class Goldens(ProgramTest):
         super().setUpClass()
         cls.goldens = GOLDENS / cls.name
         cls.facts = json.loads((cls.goldens / cls.file).read_text())
-        cls.data = cls.goldens if cls.facts["data"] == "." else FASHION_DATA
+        data = pathlib.Path(cls.facts["data"])  # of the set, of another one, or Fashion-MNIST
+        cls.data = cls.goldens if data == pathlib.Path(".") else FASHION_DATA if data.is_absolute() else SOURCE / data
 
     def run_case(self, name, *compile_options):
         """Losses of 100 steps and the final weights."""

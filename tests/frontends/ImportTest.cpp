@@ -151,6 +151,33 @@ TEST_F(Import, TokensAreReadByEmbeddingsAlone) {
   EXPECT_TRUE(import(modelText(model), model.config));
 }
 
+/// A table, and its use as the output's weight.
+TEST_F(Import, TiedLayersReadOneParameter) {
+  Model model;
+  model.dtype = "i32";
+  model.labels = "[4]";
+  const std::string table =
+      kEmbedding.substr(0, kEmbedding.size() - 1) + ", \"name\": \"wte\", \"tied\": \"k\"},\n";
+  const auto head = [](int in, int out) {
+    return "{\"type\": \"Linear\", \"in_features\": " + std::to_string(in) +
+           ", \"out_features\": " + std::to_string(out) + ", \"tied\": \"k\"}";
+  };
+  model.layers = table + head(3, 7);
+  auto module = import(modelText(model), model.config);
+  ASSERT_TRUE(module) << module.error().text();
+  EXPECT_TRUE(succeeded(mlir::verify(**module)));
+  std::vector<std::string> names; // the bias is the head's own
+  for (layer::ParameterOp parameter : (*module)->getOps<layer::ParameterOp>())
+    names.push_back(parameter.getSymName().str());
+  EXPECT_EQ(names, (std::vector<std::string>{"wte.weight", "1.bias"}));
+  std::vector<std::int64_t> uses;
+  (*module)->walk([&](layer::ParameterUseOp use) { uses.push_back(use.getIndex()); });
+  EXPECT_EQ(uses, std::vector<std::int64_t>{1});
+  model.layers =
+      "\n" + table + "{\"type\": \"Linear\", \"in_features\": 3, \"out_features\": 3},\n" + head(3, 8);
+  refused(model, "6:1", {"layer 2 (Linear)", "wte.weight of shape [7, 3]", "[8, 3]"});
+}
+
 TEST_F(Import, SizesStayWithinTheCataloguesLimits) {
   Model model;
   model.layers = "\n{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 2147483647},\n"
@@ -179,7 +206,7 @@ TEST_F(Import, OneParameterNameForTwoLayersIsRefused) {
   LayerSpec layer;
   layer.name = "a";
   layer.type = "Composite";
-  llvm::StringSet<> names;
+  ParameterTable names;
   LayerContext first(builder, op, names, layer, false, builder.getUnknownLoc(), {});
   first.parameter("out.weight", {2}, Initializer::constant(0));
   EXPECT_FALSE(first.failure());

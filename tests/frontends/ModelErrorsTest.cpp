@@ -18,6 +18,7 @@ const std::string kLoss = "\n\"loss\": {\"type\": \"CrossEntropyLoss\"}}";
 std::string withLayers(const std::string &layers) {
   return kInputs + "\"layers\": [\n" + layers + "\n]," + kLoss;
 }
+const std::string kTied = R"({"type": "Linear", "in_features": 4, "out_features": 4, "tied": "k"})";
 /// A model of this name, at line 1, column 10.
 std::string withName(const std::string &name) {
   return withLayers("{\"type\": \"Tanh\"}").replace(9, 3, name);
@@ -202,7 +203,12 @@ TEST(ModelErrors, Layers) {
       {withLayers("{\"type\": \"ReLU\", \"inplace\": null}"), "5:29", {"inplace"}},
       {withLayers("{\"type\": \"Flatten\", \"start_dim\": 1.0}"), "5:34", {"an integer"}},
       {withLayers("{\"type\": \"Flatten\", \"start_dm\": 1}"), "5:21", {"did you mean \"start_dim\""}},
-      {withLayers("{\"type\": \"Tanh\", \"tied\": \"k\"}"), "5:18", {"tied", "write every layer out"}},
+      {withLayers("{\"type\": \"Tanh\", \"tied\": \"k\"}"), "5:26", {"Tanh has no weight", "remove"}},
+      {withLayers(kTied), "5:65", {"no other layer is tied by the key \"k\"", "every layer"}},
+      {withLayers(kTied + ", {\"type\": \"Tanh\", \"tied\": \"\"}"), "5:96", {"must not be empty"}},
+      {withLayers("{\"type\": \"Tanh\", \"forward\": \"f\"}"),
+       "5:18",
+       {"forward", "type says what it computes"}},
       {withLayers("{\"type\": \"Tanh\", \"repeat\": 3}"), "5:18", {"repeat"}},
   });
 }

@@ -130,7 +130,7 @@ FUNCTIONS = {
 
 
 def build_layer(layer):
-    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs", "repeat")}
+    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs", "repeat", "tied")}
     kind = layer["type"]
     if kind == "Sequential":
         return Graph(arguments["layers"], "input")
@@ -146,13 +146,16 @@ class Graph(nn.Module):
 
     def __init__(self, layers, first):
         super().__init__()
-        self.first, self.entries, previous = first, [], first
+        self.first, self.entries, previous, tied = first, [], first, {}
         for layer in layers:
             copies = range(layer["repeat"]) if "repeat" in layer else [None]
             for copy in copies:
                 name = layer["name"] if copy is None else f"{layer['name']}.{copy}"
                 reads = layer.get("inputs", [previous]) if not copy else [previous]
-                self.entries.append((name, build_layer(layer), reads))
+                module = build_layer(layer)
+                if "tied" in layer:
+                    module.weight = tied.setdefault(layer["tied"], module.weight)
+                self.entries.append((name, module, reads))
                 previous = name
         self.held = nn.ModuleList(module for _, module, _ in self.entries)
 
@@ -163,11 +166,12 @@ class Graph(nn.Module):
         return values[self.entries[-1][0]]
 
     def state(self):
-        """Parameters by the names that Stagewright gives them."""
+        """Parameters by the names that Stagewright gives them: a tied one by its first layer's."""
         named = {}
         for name, module, _ in self.entries:
             inner = module.state() if isinstance(module, Graph) else dict(module.named_parameters())
-            named.update((f"{name}.{key}", value) for key, value in inner.items())
+            known = {id(value) for value in named.values()}
+            named.update((f"{name}.{key}", value) for key, value in inner.items() if id(value) not in known)
         return named
 
     def load(self, weights):
@@ -408,6 +412,15 @@ SETS = {
         count=2,
         clip=0.25,
     ),
+    # The same, with the table of tokens for a head.
+    "gpt_tied": dict(
+        data=FOLDER / "gpt",
+        files=("train-tokens-idx2-ubyte.gz", "train-next-idx2-ubyte.gz"),
+        make=None,
+        rows=3,
+        count=2,
+        clip=0.25,
+    ),
 }
 
 
@@ -474,7 +487,7 @@ def write_goldens(path, name, spec, model_path, data, configs, inputs, **facts):
         "steps": STEPS,
         **facts,
         "model": str(model_path.relative_to(FOLDER.parents[1])),
-        "data": str(data) if data else ".",
+        "data": str(data.relative_to(FOLDER.parents[1]) if data.is_relative_to(FOLDER) else data) if data else ".",
         "loss_of_a_step": "mean over micro-batches of the micro-batch means, before the update",
         "cases": cases,
     }

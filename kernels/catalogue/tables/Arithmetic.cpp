@@ -14,6 +14,8 @@ std::vector<Kernel> arithmeticKernels() {
       // y = factor x + shift.
       entry<"scale", "x T[X...] R, y T[X...] W">({{"factor", 1.0}, {"shift", 0.0}}, {{0, 1}}),
       entry<"accumulate", "x T[X...] R, acc f32[count(X)...] RW">(),
+      // acc += x, then x = 0: the sum of one use of a parameter moves into that of another.
+      entry<"add_and_clear", "x f32[X...] RW, acc f32[X...] RW">(),
       entry<"cast_to", "x f32[X...] R, y T[X...] W">(),
       entry<"cast_from", "x T[X...] R, y f32[X...] W">(),
   };

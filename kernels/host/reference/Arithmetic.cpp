@@ -15,6 +15,13 @@ constexpr ReferenceEntry kEntries[] = {
        map(v, [&](double x, double) { return v.real("factor") * x + v.real("shift"); });
      }},
     {"accumulate", [](const Values &v) { map(v, [](double x, double acc) { return acc + x; }); }},
+    {"add_and_clear",
+     [](const Values &v) {
+       for (std::size_t i = 0; i < v[0].size(); ++i) {
+         v[1][i] += v[0][i];
+         v[0][i] = 0;
+       }
+     }},
     {"cast_to", [](const Values &v) { v[1] = v[0]; }},
     {"cast_from", [](const Values &v) { v[1] = v[0]; }},
 };

@@ -30,14 +30,29 @@ Cases accumulateCases(std::string_view name) {
   return out;
 }
 
+Cases addAndClearCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape : {Shape{1}, Shape{17, 3}, Shape{4, 33, 300}}) {
+    out.push_back(makeCase(name, {shape, shape}));
+    out.back().relative = 0x1p-24;
+  }
+  return out;
+}
+
 Cases castCases(std::string_view name) {
   return mapCases(name, {}, 100, 0, 0);
 }
 
 const TableEntry kTable[] = {
-    {"add", roundedMap},     {"subtract", roundedMap}, {"multiply", roundedMap},
-    {"divide", divideCases}, {"scale", scaleCases},    {"accumulate", accumulateCases},
-    {"cast_to", castCases},  {"cast_from", castCases},
+    {"add", roundedMap},
+    {"subtract", roundedMap},
+    {"multiply", roundedMap},
+    {"divide", divideCases},
+    {"scale", scaleCases},
+    {"accumulate", accumulateCases},
+    {"add_and_clear", addAndClearCases},
+    {"cast_to", castCases},
+    {"cast_from", castCases},
 };
 
 } // namespace
