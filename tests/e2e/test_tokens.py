@@ -2,10 +2,12 @@
 import json
 import math
 import struct
+import subprocess
+import sys
 import unittest
 import zipfile
 
-from program import ProgramTest, configuration, run, write_idx
+from program import SOURCE, ProgramTest, configuration, run, write_idx
 
 VOCABULARY, LENGTH = 5, 6
 
@@ -299,6 +301,33 @@ class Cifar(Tokens):
             done = run("train", stage, "--data", self.folder)
             self.assertEqual(done.code, 2, str(done))
             self.assertIn(says, done.err)
+
+
+class GptMini(ProgramTest):
+    """models/gpt_mini: its tokens are its text, and it compiles to the plan that its page states."""
+
+    MODEL = SOURCE / "models" / "gpt_mini"
+
+    def test_tokens_are_the_text(self):
+        text = b"The licence of the licence, \xc3\xa4nd\n the the licence\x00" * 50
+        path, folder = self.write("text", text), self.folder / "data"
+        folder.mkdir()
+        subprocess.run([sys.executable, self.MODEL / "tokens.py", folder, path], check=True, stdout=subprocess.DEVNULL)
+        pieces = [b" licence", b" the", b"The", b"nd", b" of"]  # by frequency, then by the word
+        counted = sorted(pieces, key=lambda piece: (-text[: len(text) * 9 // 10].count(piece), piece))
+        words = [bytes([i]) for i in range(256)] + counted
+        read = b""
+        for name in ("train.bin", "val.bin"):
+            data = (folder / name).read_bytes()
+            read += b"".join(words[token] for (token,) in struct.iter_unpack("<H", data))
+        self.assertEqual(read, text)
+
+    def test_plan(self):
+        stage = self.folder / "x.stage"
+        self.run_ok("compile", self.MODEL, "-o", stage)
+        summary = self.run_ok("inspect", stage).out
+        self.assertIn("10 blocks, 17,037,312 parameters", summary)
+        self.assertIn("(583.1 MiB)", summary)
 
 
 if __name__ == "__main__":
