@@ -23,6 +23,7 @@ ArrayRef<Presence> presences() {
       {layer::LossOp::getOperationName(), Phase::Import, Phase::Lower, 1, 1},
       {layer::InputOp::getOperationName(), Phase::Import, Phase::Lower, 1, kMany},
       {layer::ParameterOp::getOperationName(), Phase::Import, Phase::Lower, 1, kMany},
+      {layer::BufferOp::getOperationName(), Phase::Import, Phase::Lower, 0, kMany},
       {layer::ModelOp::getOperationName(), Phase::Import, Phase::Search, 1, 1},
       {plan::PrecisionOp::getOperationName(), Phase::Precision, Phase::Lower, 1, 1},
       {plan::BlockOp::getOperationName(), Phase::Search, Phase::Lower, 1, kMany},
@@ -149,7 +150,7 @@ LogicalResult checkChain(ModuleOp module, plan::FunctionKind kind) {
 
 RankedTensorType microBatchOf(layer::InputOp input, int64_t microBatchSize) {
   auto sample = cast<RankedTensorType>(input.getSample());
-  if (input.getRole() == "rows") {
+  if (input.getRole() == "rows" || input.getRole() == "random") {
     return sample;
   }
   SmallVector<int64_t> shape = {microBatchSize};
@@ -159,7 +160,8 @@ RankedTensorType microBatchOf(layer::InputOp input, int64_t microBatchSize) {
 
 bool isComputation(Operation *op) {
   return isa<layer::LayerDialect>(op->getDialect()) && op->getNumRegions() == 0 &&
-         !isa<layer::ParameterOp, layer::InputOp, layer::LossOp, layer::YieldOp, layer::ParameterValueOp>(op);
+         !isa<layer::ParameterOp, layer::BufferOp, layer::InputOp, layer::LossOp, layer::YieldOp,
+              layer::ParameterValueOp, layer::BufferValueOp, layer::BufferUpdateOp>(op);
 }
 
 } // namespace stagewright

@@ -11,6 +11,7 @@ namespace {
 
 // Names that no model can use, as they hold a slash.
 constexpr const char *kRowsInput = "/valid_rows";
+constexpr const char *kRandomInput = "/random";
 constexpr const char *kLossBlock = "/loss";
 
 /// Builds one module. Layers see each other's results by name.
@@ -150,6 +151,15 @@ private:
     return std::nullopt;
   }
 
+  /// What ops draw random numbers by: an input of the models that need it.
+  Value randomInput() {
+    if (!random) {
+      auto type = RankedTensorType::get({4}, builder.getI32Type());
+      random = declare(kRandomInput, "random", type, type, {}, module->getLoc());
+    }
+    return random;
+  }
+
   /// One layer, or the loss, as a block that reads these values.
   Result<void> importBlock(const LayerSpec &layer, SmallVector<Value> inputs, bool isLoss) {
     const std::string name = isLoss ? kLossBlock : layer.name;
@@ -161,13 +171,17 @@ private:
       inner->addArgument(input.getType(), location);
     }
     builder.setInsertionPointToEnd(inner.get());
-    LayerContext context(builder, model, parameters, layer, isLoss, location, inner->getArguments());
+    LayerContext context(builder, model, parameters, layer, isLoss, location, inner->getArguments(),
+                         blocks++);
     Result<Value> value = importLayer(context, layer.type);
     if (!value) {
       return value.takeError();
     }
     if (std::optional<Error> refused = checkKernels(*inner, context)) {
       return *refused;
+    }
+    if (inner->getNumArguments() > inputs.size()) {
+      inputs.push_back(randomInput());
     }
     SmallVector<Value> results = {*value};
     if (isLoss && spec.accuracy) {
@@ -193,6 +207,8 @@ private:
   layer::ModelOp model; ///< declarations go before it
   Block *body = nullptr;
   Value rows;                    ///< the count of valid rows
+  Value random;                  ///< null: no block has asked for it
+  int64_t blocks = 0;            ///< so far
   llvm::StringMap<Value> values; ///< of inputs and layers, by name
   ParameterTable parameters;
 };

@@ -49,25 +49,31 @@ Value LayerContext::asRows(Value x, unsigned dimensions) {
   return reshape(x, {layer::elementCount(x) / columns, columns});
 }
 
-Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializer initializer) {
+std::string LayerContext::declare(StringRef name, const char *kind, ArrayRef<int64_t> shape) {
   std::string fullName = path + "." + name.str();
+  std::string reason = beyondLimits(shape);
+  if (!error && !reason.empty()) {
+    error = mismatch("has the " + std::string(kind) + " " + name.str() + " of shape " + shapeText(shape) +
+                         ", which " + reason,
+                     "make the layer smaller");
+  }
+  if (!parameters.names.insert(fullName).second && !error) {
+    error = mismatch("has the " + std::string(kind) + " " + fullName + ", which an earlier layer has too",
+                     "give one of the two layers another name");
+  }
+  return fullName;
+}
+
+Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializer initializer) {
   RankedTensorType type = f32(shape);
   if (!spec.tied.empty() && name == "weight") {
-    auto [tied, isFirst] = parameters.tied.try_emplace(spec.tied, ParameterTable::Tied{fullName, type, 1});
+    auto [tied, isFirst] =
+        parameters.tied.try_emplace(spec.tied, ParameterTable::Tied{path + "." + name.str(), type, 1});
     if (!isFirst) {
       return tiedWeight(tied->second, shape);
     }
   }
-  std::string reason = beyondLimits(shape);
-  if (!error && !reason.empty()) {
-    error =
-        mismatch("has the parameter " + name.str() + " of shape " + shapeText(shape) + ", which " + reason,
-                 "make the layer smaller");
-  }
-  if (!parameters.names.insert(fullName).second && !error) {
-    error = mismatch("has the parameter " + fullName + ", which an earlier layer has too",
-                     "give one of the two layers another name");
-  }
+  std::string fullName = declare(name, "parameter", shape);
   {
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(model);
@@ -90,6 +96,31 @@ Value LayerContext::tiedWeight(ParameterTable::Tied &tied, ArrayRef<int64_t> sha
   }
   Value value = make<layer::ParameterValueOp>(tied.type, tied.name);
   return make<layer::ParameterUseOp>(value, tied.uses++);
+}
+
+Value LayerContext::buffer(StringRef name, RankedTensorType type, double value) {
+  std::string fullName = declare(name, "buffer", type.getShape());
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(model);
+    make<layer::BufferOp>(builder.getStringAttr(fullName), builder.getStringAttr(block), TypeAttr::get(type),
+                          builder.getF64FloatAttr(value));
+  }
+  return make<layer::BufferValueOp>(type, fullName);
+}
+
+LayerContext::RandomNumbers LayerContext::randomNumbers() {
+  if (!random->value) {
+    auto type = RankedTensorType::get({4}, builder.getI32Type());
+    random->value = builder.getInsertionBlock()->addArgument(type, location);
+  }
+  RandomNumbers own = *random;
+  ++random->ordinal;
+  return own;
+}
+
+void LayerContext::updateBuffer(Value read, Value value) {
+  make<layer::BufferUpdateOp>(read.getDefiningOp<layer::BufferValueOp>().getBuffer(), value);
 }
 
 } // namespace stagewright

@@ -9,6 +9,7 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
 
+#include <memory>
 #include <optional>
 
 namespace stagewright {
@@ -45,13 +46,16 @@ public:
   /// Parameters are declared before `model`. The values that the layer reads are in the order of its inputs;
   /// a loss reads the last layer, the label and the count of valid rows.
   LayerContext(mlir::OpBuilder &builder, layer::ModelOp model, ParameterTable &parameters,
-               const LayerSpec &spec, bool isLoss, mlir::Location location, mlir::ValueRange inputs)
+               const LayerSpec &spec, bool isLoss, mlir::Location location, mlir::ValueRange inputs,
+               std::int64_t blockNumber = 0)
       : builder(builder), location(location), inputs(inputs), isLoss(isLoss), model(model),
-        parameters(parameters), spec(spec), block(spec.name), path(spec.name) {}
+        parameters(parameters), spec(spec), block(spec.name), path(spec.name),
+        random(std::make_shared<RandomNumbers>(RandomNumbers{{}, blockNumber, 0})) {}
   /// A layer of a Sequential.
   LayerContext(const LayerContext &outer, const LayerSpec &spec, mlir::ValueRange inputs)
       : builder(outer.builder), location(outer.location), inputs(inputs), isLoss(false), model(outer.model),
-        parameters(outer.parameters), spec(spec), block(outer.block), path(outer.path + "." + spec.name) {}
+        parameters(outer.parameters), spec(spec), block(outer.block), path(outer.path + "." + spec.name),
+        random(outer.random) {}
 
   mlir::OpBuilder &builder;
   const mlir::Location location;
@@ -71,6 +75,19 @@ public:
   /// Declares the parameter "LAYER.name" (fp32) and reads it; in a Sequential "SEQUENTIAL.LAYER.name". The
   /// "weight" of a tied layer is the one that the first layer of the key has declared.
   mlir::Value parameter(llvm::StringRef name, llvm::ArrayRef<std::int64_t> shape, Initializer initializer);
+
+  /// Declares the buffer "LAYER.name", whose elements begin as `value`, and reads it.
+  mlir::Value buffer(llvm::StringRef name, mlir::RankedTensorType type, double value);
+  /// Makes `value` the buffer that `read` has read.
+  void updateBuffer(mlir::Value read, mlir::Value value);
+
+  /// By what an op of this block draws random numbers: the operand `random`, an argument of the block behind
+  /// its inputs, and the op's own number among them.
+  struct RandomNumbers {
+    mlir::Value value;
+    std::int64_t block, ordinal;
+  };
+  RandomNumbers randomNumbers();
 
   template <typename Op, typename... Arguments>
   Op make(Arguments &&...arguments) {
@@ -101,11 +118,14 @@ public:
 
 private:
   layer::ModelOp model;
+  /// The full name of a parameter or a buffer, which no earlier one may have.
+  std::string declare(llvm::StringRef name, const char *kind, llvm::ArrayRef<std::int64_t> shape);
   mlir::Value tiedWeight(ParameterTable::Tied &tied, llvm::ArrayRef<std::int64_t> shape);
 
   ParameterTable &parameters; ///< so far, of the whole model
   const LayerSpec &spec;
-  const std::string block, path; ///< the LayerSpec of the list, and the names down to this layer
+  const std::string block, path;         ///< the LayerSpec of the list, and the names down to this layer
+  std::shared_ptr<RandomNumbers> random; ///< of the whole block, with the next ordinal
   std::optional<Error> error;
 };
 

@@ -7,8 +7,8 @@ namespace stagewright {
 const LayerImporters &layerImporters() {
   static const LayerImporters kTable = [] {
     LayerImporters table;
-    for (auto add : {addLinear, addActivation, addArithmetic, addShape, addConvolution, addTransformer,
-                     addSequential, addLoss}) {
+    for (auto add : {addLinear, addActivation, addArithmetic, addShape, addConvolution, addChannelNorm,
+                     addDropout, addTransformer, addSequential, addLoss}) {
       add(table);
     }
     return table;

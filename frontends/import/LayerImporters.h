@@ -23,9 +23,11 @@ Result<mlir::Value> importLayer(LayerContext &layer, llvm::StringRef type);
 mlir::Value countCorrect(LayerContext &loss);
 
 // One per family, each in the file of its name.
+void addDropout(LayerImporters &table);
 void addLinear(LayerImporters &table);
 void addActivation(LayerImporters &table);
 void addArithmetic(LayerImporters &table);
+void addChannelNorm(LayerImporters &table);
 void addConvolution(LayerImporters &table);
 void addTransformer(LayerImporters &table);
 void addSequential(LayerImporters &table);

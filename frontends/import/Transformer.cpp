@@ -162,11 +162,23 @@ Result<Value> attention(LayerContext &layer) {
     q = rotated(layer, q, table);
     k = rotated(layer, k, table);
   }
-  RankedTensorType sums = layer.f32({first[0], queryHeads, first[1]});
-  auto op = layer.make<layer::AttentionOp>(TypeRange{q.getType(), sums}, q, k, v, Value(),
-                                           layer.builder.getI64IntegerAttr(isCausal ? 1 : 0),
-                                           layer.builder.getF64FloatAttr(layer.argument<double>("scale")));
-  return layer.reshape(op.getY(), {first[0], first[1], width});
+  OpBuilder &b = layer.builder;
+  SmallVector<Type> types = {q.getType(), layer.f32({first[0], queryHeads, first[1]})};
+  IntegerAttr causal = b.getI64IntegerAttr(isCausal ? 1 : 0);
+  FloatAttr scale = b.getF64FloatAttr(layer.argument<double>("scale"));
+  double p = layer.argument<double>("dropout_p");
+  Value y;
+  if (p == 0) {
+    y = layer.make<layer::AttentionOp>(types, q, k, v, Value(), causal, scale).getY();
+  } else {
+    LayerContext::RandomNumbers random = layer.randomNumbers();
+    y = layer
+            .make<layer::AttentionDropoutOp>(types, q, k, v, random.value, Value(), causal, scale,
+                                             b.getF64FloatAttr(p), b.getI64IntegerAttr(random.block),
+                                             b.getI64IntegerAttr(random.ordinal))
+            .getY();
+  }
+  return layer.reshape(y, {first[0], first[1], width});
 }
 
 } // namespace

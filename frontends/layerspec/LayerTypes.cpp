@@ -110,6 +110,23 @@ static std::vector<LayerType> convolutionTypes() {
           {.name = "AdaptiveAvgPool2d", .arguments = {requiredList("output_size", 1, 2, 2)}}};
 }
 
+static std::vector<LayerType> channelNormTypes() {
+  ArgumentType tracks = flag("track_running_stats", true);
+  tracks.defaultOnly = "without them evaluation would depend on which samples share a micro-batch";
+  tracks.instead = "use GroupNorm, which needs no statistics of other samples";
+  std::vector<ArgumentType> batchNorm = {required("num_features"), number("eps", 1e-5, 0, 1),
+                                         number("momentum", 0.1, 0, 1), flag("affine", true), tracks};
+  return {{.name = "BatchNorm1d", .arguments = batchNorm},
+          {.name = "BatchNorm2d", .arguments = batchNorm},
+          {.name = "GroupNorm",
+           .arguments = {required("num_groups"), required("num_channels"), number("eps", 1e-5, 0, 1),
+                         flag("affine", true)}}};
+}
+
+static std::vector<LayerType> dropoutTypes() {
+  return {{.name = "Dropout", .arguments = {number("p", 0.5, 0, 1), flag("inplace", false)}}};
+}
+
 static std::vector<LayerType> transformerTypes() {
   ArgumentType heads = integer("num_key_value_heads", 0);
   heads.minimum = 0;
@@ -125,7 +142,7 @@ static std::vector<LayerType> transformerTypes() {
            .canTie = true},
           {.name = "ScaledDotProductAttention",
            .arguments = {required("num_heads"), heads, flag("is_causal", false), number("scale", 0, 0, 1e6),
-                         number("rotary_base", 0, 0, 1e9)},
+                         number("rotary_base", 0, 0, 1e9), number("dropout_p", 0, 0, 1)},
            .fewestInputs = 1,
            .mostInputs = 3}};
 }
@@ -180,9 +197,9 @@ static std::vector<LayerType> lossTypes() {
 const std::vector<LayerType> &layerTypes() {
   static const std::vector<LayerType> kTypes = [] {
     std::vector<LayerType> all;
-    for (const auto &family :
-         {linearTypes(), activationTypes(), arithmeticTypes(), shapeTypes(), convolutionTypes(),
-          transformerTypes(), embeddingTypes(), sequentialTypes(), lossTypes()})
+    for (const auto &family : {linearTypes(), activationTypes(), arithmeticTypes(), shapeTypes(),
+                               convolutionTypes(), channelNormTypes(), dropoutTypes(), transformerTypes(),
+                               embeddingTypes(), sequentialTypes(), lossTypes()})
       all.insert(all.end(), family.begin(), family.end());
     return all;
   }();

@@ -92,7 +92,7 @@ def Command_CollectiveOp : Command_Op<"collective", [HasParent<"RankOp">]> {
 }
 
 def Command_InputOp : Command_Op<"input", [HasParent<"RankOp">]> {
-  let summary = "A model input that the data source fills before F; input -1 is the count of valid rows";
+  let summary = "A model input that the data source fills before F; input -1 is the count of valid rows, -2 what random numbers are drawn by";
   let arguments = (ins Int64Attr:$input, Int64Attr:$stage, Int64Attr:$pool, Int64Attr:$offset, DenseI64ArrayAttr:$shape);
   let assemblyFormat = [{ $input `stage` `(` $stage `)` `pool` `(` $pool `)` `offset` `(` $offset `)` $shape attr-dict }];
 }
@@ -101,6 +101,12 @@ def Command_PlacementOp : Command_Op<"placement", [HasParent<"RankOp">]> {
   let summary = "Where a parameter (empty state) or its gradient or optimizer state lies";
   let arguments = (ins StrAttr:$parameter, StrAttr:$state, Int64Attr:$stage, Command_SliceAttr:$slice);
   let assemblyFormat = "$parameter $state `stage` `(` $stage `)` $slice attr-dict";
+}
+
+def Command_BufferOp : Command_Op<"buffer", [HasParent<"RankOp">]> {
+  let summary = "Where a buffer lies";
+  let arguments = (ins StrAttr:$buffer, Int64Attr:$stage, Command_SliceAttr:$slice);
+  let assemblyFormat = "$buffer `stage` `(` $stage `)` $slice attr-dict";
 }
 
 def Command_ScalarOp : Command_Op<"scalar", [HasParent<"RankOp">]> {

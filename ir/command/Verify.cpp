@@ -105,6 +105,8 @@ LogicalResult RankOp::verifyRegions() {
       llvm::append_range(slices, launch.getSlices().getAsRange<SliceAttr>());
     } else if (auto placement = dyn_cast<PlacementOp>(op)) {
       slices.push_back(placement.getSlice());
+    } else if (auto buffer = dyn_cast<BufferOp>(op)) {
+      slices.push_back(buffer.getSlice());
     } else if (auto scalar = dyn_cast<ScalarOp>(op)) {
       slices.push_back(scalar.getSlice());
     } else if (auto transfer = dyn_cast<TransferOp>(op)) {

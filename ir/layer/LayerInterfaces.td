@@ -69,4 +69,14 @@ def Layer_Differentiable : OpInterface<"Differentiable"> {
   ];
 }
 
+def Layer_Evaluation : OpInterface<"Evaluation"> {
+  let cppNamespace = "::stagewright::layer";
+  let description = [{An op that evaluation computes in another way than training.}];
+  let methods = [
+    InterfaceMethod<[{Builds what stands in the place of the first result in evaluation; the other results are of use in
+      training only. Null when the function does not hold what that needs.}],
+      "::mlir::Value", "buildEvaluation", (ins "::mlir::OpBuilder &":$builder)>
+  ];
+}
+
 #endif

@@ -19,7 +19,7 @@ def Layer_Dialect : Dialect {
     A model is a list of `layer.block` regions inside one `layer.model`. A block is one entry of the LayerSpec list, the
     unit that partitioning never cuts; it holds tensor ops with PyTorch's names and semantics on ranked tensors of static
     shape. Weights are never in the IR: `layer.parameter` declares a name, a type and an initializer, and
-    `layer.parameter_value` reads it. Gradient ops (`linear_input_grad`, `linear_weight_grad`, ...) are ordinary ops of
+    `layer.parameter_value` reads it; `layer.buffer` declares state that training's forward computation updates. Gradient ops (`linear_input_grad`, `linear_weight_grad`, ...) are ordinary ops of
     this dialect with a kernel of their own.
   }];
 }
@@ -43,6 +43,8 @@ def ElementTensor : TensorWithinLimits<[F32, F16, BF16]>;
 def DoubleTensor : TensorWithinLimits<[F64]>;
 def IntTensor : TensorWithinLimits<[I32]>;
 def CountTensor : TensorWithinLimits<[I64]>;
+/// What a buffer holds.
+def BufferTensor : TensorWithinLimits<[F32, I64]>;
 def AnyStaticTensor : TensorWithinLimits<[F32, F16, BF16, F64, I32, I64]>;
 
 // ---- Declarations ------------------------------------------------------------------------------------------------
@@ -62,10 +64,23 @@ def Layer_ParameterOp : Layer_Op<"parameter", [Symbol]> {
   let hasVerifier = 1;
 }
 
+def Layer_BufferOp : Layer_Op<"buffer", [Symbol]> {
+  let summary = "A buffer of the model: state that no gradient belongs to, such as a running mean; elements begin as `value`";
+  let description = [{
+    One `layer.buffer_update` writes it in the forward computation of training, once per micro-batch and in their order;
+    evaluation only reads it.
+
+        layer.buffer @"bn1.running_var" of "bn1" : tensor<64xf32> value(1.0)
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$block, TypeAttrOf<BufferTensor>:$type, F64Attr:$value);
+  let assemblyFormat = "$sym_name `of` $block `:` $type `value` `(` $value `)` attr-dict";
+}
+
 def Layer_InputOp : Layer_Op<"input"> {
   let summary = "A tensor that the data source fills, by the shape of one sample";
   let description = [{
-    Role "feature", "label", or "rows" (the number of valid rows of the micro-batch). An 8-bit source value v becomes
+    Role "feature", "label", "rows" (the number of valid rows of the micro-batch) or "random" (seed, step and micro-batch, by
+    which ops draw random numbers). An 8-bit source value v becomes
     (v * scale - mean) / deviation.
   }];
   let arguments = (ins StrAttr:$name, StrAttr:$role, TypeAttrOf<AnyStaticTensor>:$sample,
@@ -128,6 +143,19 @@ def Layer_ParameterUseOp : Layer_Op<"parameter_use", [Pure, SameOperandsAndResul
   let arguments = (ins FloatTensor:$parameter, Int64Attr:$index);
   let results = (outs FloatTensor:$value);
   let assemblyFormat = "$parameter `index` `(` $index `)` `:` type($value) attr-dict";
+}
+
+def Layer_BufferValueOp : Layer_Op<"buffer_value", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "The current value of a buffer";
+  let arguments = (ins FlatSymbolRefAttr:$buffer);
+  let results = (outs BufferTensor:$value);
+  let assemblyFormat = "$buffer `:` type($value) attr-dict";
+}
+
+def Layer_BufferUpdateOp : Layer_Op<"buffer_update", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "The value of a buffer behind this micro-batch: what an op made by overwriting the current one";
+  let arguments = (ins FlatSymbolRefAttr:$buffer, BufferTensor:$value);
+  let assemblyFormat = "$buffer `,` $value `:` type($value) attr-dict";
 }
 
 // ---- Forward ops -------------------------------------------------------------------------------------------------
@@ -347,5 +375,7 @@ def Layer_AdamOp : Layer_KernelOp<"adam"> {
 include "layer/ArithmeticOps.td"
 include "layer/ConvolutionOps.td"
 include "layer/TransformerOps.td"
+include "layer/ChannelNormOps.td"
+include "layer/DropoutOps.td"
 
 #endif

@@ -49,8 +49,8 @@ LogicalResult ParameterOp::verify() {
 }
 
 LogicalResult InputOp::verify() {
-  if (getRole() != "feature" && getRole() != "label" && getRole() != "rows") {
-    return emitOpError("has unknown role \"") << getRole() << "\" (known: feature, label, rows)";
+  if (getRole() != "feature" && getRole() != "label" && getRole() != "rows" && getRole() != "random") {
+    return emitOpError("has unknown role \"") << getRole() << "\" (known: feature, label, rows, random)";
   }
   if (getDeviation().isZero()) {
     return emitOpError("has deviation 0, by which values would be divided");
@@ -100,6 +100,28 @@ LogicalResult ParameterValueOp::verifySymbolUses(SymbolTableCollection &symbols)
                                   << parameter.getType();
   }
   return success();
+}
+
+/// A use of a buffer names a declared one, by its type.
+static LogicalResult verifyBuffer(Operation *op, FlatSymbolRefAttr name, Type type,
+                                  SymbolTableCollection &symbols) {
+  auto buffer = symbols.lookupNearestSymbolFrom<BufferOp>(op, name);
+  if (!buffer) {
+    return op->emitOpError("names @") << name.getValue() << ", which no layer.buffer declares";
+  }
+  if (buffer.getType() != type) {
+    return op->emitOpError("takes @")
+           << name.getValue() << " for " << type << ", but it is " << buffer.getType();
+  }
+  return success();
+}
+
+LogicalResult BufferValueOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return verifyBuffer(*this, getBufferAttr(), getValue().getType(), symbols);
+}
+
+LogicalResult BufferUpdateOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return verifyBuffer(*this, getBufferAttr(), getValue().getType(), symbols);
 }
 
 LogicalResult ReshapeOp::verify() {

@@ -41,7 +41,8 @@ def Plan_Role : I32EnumAttr<"Role", "What a value of a stage is", [
     I32EnumAttrCase<"Loss", 10, "loss">,               // one element of the shared value "losses"
     I32EnumAttrCase<"Correct", 11, "correct">,         // one element of the shared value "correct"
     I32EnumAttrCase<"Scalar", 12, "scalar">,           // per-step value of the runtime
-    I32EnumAttrCase<"Shared", 13, "shared">]> {        // all ranks hold it after ALL_GATHER
+    I32EnumAttrCase<"Shared", 13, "shared">,           // all ranks hold it after ALL_GATHER
+    I32EnumAttrCase<"Buffer", 14, "buffer">]> {        // updated by forward, by buffer name
   let cppNamespace = "::stagewright::plan";
 }
 

@@ -139,6 +139,41 @@ private:
   }
 };
 
+/// The last slice: what evaluation computes in another way takes its place in the joint graph, and buffers
+/// are read only.
+LogicalResult sliceEvaluation(JointGraph &graph, StageSlicer &slicer) {
+  SmallVector<Operation *> ops;
+  for (Operation *op : graph.forward) {
+    if (auto trained = dyn_cast<layer::Evaluation>(op)) {
+      OpBuilder builder(op);
+      Operation *before = op->getPrevNode();
+      Value value = trained.buildEvaluation(builder);
+      if (!value) {
+        return op->emitOpError("has no form for evaluation: its function does not hold what that needs");
+      }
+      for (Operation *made = before ? before->getNextNode() : &graph.block.front(); made != op;
+           made = made->getNextNode()) {
+        made->setLoc(madeBy("differentiate-stages", op->getLoc()));
+        ops.push_back(made);
+      }
+      op->getResult(0).replaceAllUsesWith(value);
+    } else {
+      ops.push_back(op);
+    }
+  }
+  SmallVector<SliceResult> evaluated;
+  auto yield = cast<plan::ReturnOp>(graph.block.getTerminator());
+  for (auto [name, value] :
+       llvm::zip(graph.model.getOutputs().getAsRange<plan::ValueAttr>(), yield.getValues())) {
+    if (name.getRole() != Role::Buffer) {
+      evaluated.push_back({name, value});
+    }
+  }
+  slicer.sliceEvaluation(ops, evaluated);
+  graph.model.erase();
+  return success();
+}
+
 LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLoss) {
   plan::FunctionOp model = plan::findFunction(stage, FunctionKind::Model);
   JointGraph graph(model, lossSeed, scalesLoss);
@@ -149,10 +184,9 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLos
   MLIRContext *context = stage.getContext();
   auto named = [&](Role role, StringRef name) { return plan::ValueAttr::get(context, role, name); };
 
-  SmallVector<SliceResult> sent, evaluated, sentGradients, sums;
+  SmallVector<SliceResult> sent, sentGradients, sums;
   auto yield = cast<plan::ReturnOp>(graph.block.getTerminator());
   for (auto [name, value] : llvm::zip(model.getOutputs().getAsRange<plan::ValueAttr>(), yield.getValues())) {
-    evaluated.push_back({name, value});
     if (name.getRole() != Role::Correct) { // counted in evaluation only
       sent.push_back({name, value});
     }
@@ -183,9 +217,7 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLos
   slicer.slice(FunctionKind::BackwardWeight, graph.weightSlice, sums);
   slicer.slice(FunctionKind::BackwardInput, graph.inputSlice, sentGradients);
   slicer.slice(FunctionKind::Forward, graph.forward, sent);
-  slicer.sliceEvaluation(graph.forward, evaluated);
-  model.erase();
-  return success();
+  return sliceEvaluation(graph, slicer);
 }
 
 struct DifferentiateStagesPass : impl::DifferentiateStagesBase<DifferentiateStagesPass> {

@@ -16,9 +16,10 @@ using schedule::Recompute;
 /// Kernels whose results cost little beside the bytes that keeping them would take. Those whose gradient
 /// reads their own result (ReLU, tanh, softmax) save nothing.
 bool isCheap(Operation *op) {
-  return isa<layer::LayerNormOp, layer::RmsNormOp, layer::GeluOp, layer::SiluOp, layer::SwigluOp,
-             layer::AttentionOp, layer::RotaryOp, layer::CastToOp, layer::SliceOp, layer::PermuteOp,
-             layer::ExpandOp, layer::ConcatOp>(op);
+  return isa<layer::LayerNormOp, layer::RmsNormOp, layer::BatchNormOp, layer::GroupNormOp, layer::GeluOp,
+             layer::SiluOp, layer::SwigluOp, layer::AttentionOp, layer::AttentionDropoutOp, layer::DropoutOp,
+             layer::RotaryOp, layer::CastToOp, layer::SliceOp, layer::PermuteOp, layer::ExpandOp,
+             layer::ConcatOp>(op);
 }
 
 /// Which forward ops are computed again.

@@ -37,6 +37,23 @@ LogicalResult checkStage(plan::StageOp stage) {
   return success();
 }
 
+/// Every micro-batch of training updates every buffer once.
+LogicalResult checkBuffers(ModuleOp module) {
+  llvm::StringMap<unsigned> updates;
+  for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+    for (auto &entry : typesOf(plan::findFunction(stage, FunctionKind::Forward), Role::Buffer, true)) {
+      ++updates[entry.getKey()];
+    }
+  }
+  for (layer::BufferOp buffer : module.getOps<layer::BufferOp>()) {
+    if (updates.lookup(buffer.getSymName()) != 1) {
+      return buffer.emitError() << "buffer " << buffer.getSymName() << " is updated by "
+                                << updates.lookup(buffer.getSymName()) << " stages, not one";
+    }
+  }
+  return success();
+}
+
 struct VerifyDifferentiatePass : impl::VerifyDifferentiateBase<VerifyDifferentiatePass> {
   void runOnOperation() override {
     if (failed(phaseHolds(getOperation(), Phase::Differentiate))) {
@@ -52,6 +69,9 @@ LogicalResult differentiateHolds(ModuleOp module) {
     if (failed(checkStage(stage))) {
       return failure();
     }
+  }
+  if (failed(checkBuffers(module))) {
+    return failure();
   }
   WalkResult walked = module.walk([](layer::PackedOperand op) {
     if (!op.isPacked()) {

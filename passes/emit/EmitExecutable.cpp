@@ -77,8 +77,8 @@ public:
 private:
   void declarations() {
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
-      if (input.getRole() == "rows") {
-        continue; // bound as input -1
+      if (input.getRole() == "rows" || input.getRole() == "random") {
+        continue; // bound as inputs -1 and -2
       }
       auto table = std::make_unique<file::ModelInputT>();
       table->name = input.getName().str();
@@ -116,6 +116,19 @@ private:
       table->initializer->bound = parameter.getBound().convertToDouble();
       table->initializer->value = parameter.getValue().convertToDouble();
       root.parameters.push_back(std::move(table));
+    }
+    for (layer::BufferOp buffer : module.getOps<layer::BufferOp>()) {
+      auto table = std::make_unique<file::BufferT>();
+      bufferIndex[buffer.getSymName()] = static_cast<int>(root.buffers.size());
+      table->name = buffer.getSymName().str();
+      table->block = blockNamed(buffer.getBlock());
+      table->dtype = dtypeOf(buffer.getType());
+      table->shape = shapeOf(buffer.getType());
+      table->initializer = std::make_unique<file::InitializerT>();
+      table->initializer->kind = "constant";
+      table->initializer->value = buffer.getValue().convertToDouble();
+      root.buffers.push_back(std::move(table));
+      root.required_features |= file::kFeatureBuffers;
     }
   }
 
@@ -337,6 +350,13 @@ private:
       table.inputs.push_back(std::move(entry));
     } else if (auto placement = dyn_cast<command::PlacementOp>(op)) {
       place(placement, table);
+    } else if (auto buffer = dyn_cast<command::BufferOp>(op)) {
+      auto entry = std::make_unique<file::BufferPlacementT>();
+      entry->buffer = bufferIndex.lookup(buffer.getBuffer()); // declared: verify-lower has seen that
+      entry->arena = static_cast<uint16_t>(buffer.getSlice().getArena());
+      entry->offset = static_cast<uint64_t>(buffer.getSlice().getOffset());
+      root.buffers[static_cast<size_t>(entry->buffer)]->stage = static_cast<int>(buffer.getStage());
+      table.buffers.push_back(std::move(entry));
     } else if (auto scalar = dyn_cast<command::ScalarOp>(op)) {
       if (scalar.getName().starts_with("partials")) {
         return; // between programs only: the runtime neither writes nor reads them
@@ -386,7 +406,7 @@ private:
   ModuleOp module;
   plan::SettingsOp settings;
   file::ExecutableT root;
-  llvm::StringMap<int> parameterIndex;
+  llvm::StringMap<int> parameterIndex, bufferIndex;
   std::optional<Error> error;
 };
 

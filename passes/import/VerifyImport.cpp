@@ -52,8 +52,10 @@ LogicalResult checkInputs(ModuleOp module) {
                                     << wanted;
     }
   }
-  if (roles["feature"] == 0 || roles["label"] != 1 || roles["rows"] != 1) {
-    return module.emitError("needs a feature, one label and one count of valid rows among its inputs");
+  if (roles["feature"] == 0 || roles["label"] != 1 || roles["rows"] != 1 || roles["random"] > 1) {
+    return module.emitError(
+        "needs a feature, one label, one count of valid rows and at most one \"random\" among "
+        "its inputs");
   }
   return success();
 }
@@ -73,7 +75,8 @@ LogicalResult checkBlocks(layer::ModelOp model) {
       return block.emitError("is the second block named \"") << block.getName() << "\"";
     }
     for (Operation &inner : block.getBody().front().without_terminator()) {
-      if (!isComputation(&inner) && !isa<layer::ParameterValueOp>(inner)) {
+      if (!isComputation(&inner) &&
+          !isa<layer::ParameterValueOp, layer::BufferValueOp, layer::BufferUpdateOp>(inner)) {
         return inner.emitError("has no place in a block");
       }
     }
@@ -121,6 +124,32 @@ LogicalResult checkParameters(ModuleOp module) {
   return success();
 }
 
+/// Each buffer is read and updated once, by an op that overwrites what was read.
+LogicalResult checkBuffers(ModuleOp module) {
+  llvm::StringMap<int> reads, updates;
+  WalkResult walked = module.walk([&](Operation *op) {
+    if (auto read = dyn_cast<layer::BufferValueOp>(op)) {
+      ++reads[read.getBuffer()];
+    } else if (auto update = dyn_cast<layer::BufferUpdateOp>(op)) {
+      ++updates[update.getBuffer()];
+      auto read = layer::memoryRoot(update.getValue()).getDefiningOp<layer::BufferValueOp>();
+      if (!read || read.getBuffer() != update.getBuffer()) {
+        op->emitError("updates @") << update.getBuffer() << " by a value that does not overwrite it";
+        return WalkResult::interrupt();
+      }
+    }
+    return WalkResult::advance();
+  });
+  for (layer::BufferOp buffer : module.getOps<layer::BufferOp>()) {
+    StringRef name = buffer.getSymName();
+    if (!walked.wasInterrupted() && (reads.lookup(name) != 1 || updates.lookup(name) != 1)) {
+      return buffer.emitError() << "buffer " << name << " is read " << reads.lookup(name)
+                                << " times and updated " << updates.lookup(name) << " times, not once";
+    }
+  }
+  return failure(walked.wasInterrupted());
+}
+
 /// What no later layer reads would be computed for nothing.
 LogicalResult checkUses(layer::ModelOp model) {
   for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
@@ -147,7 +176,7 @@ LogicalResult importHolds(ModuleOp module) {
   layer::ModelOp model = theOne<layer::ModelOp>(module);
   return success(succeeded(checkDialect(module)) && succeeded(checkInputs(module)) &&
                  succeeded(checkBlocks(model)) && succeeded(checkParameters(module)) &&
-                 succeeded(checkUses(model)));
+                 succeeded(checkBuffers(module)) && succeeded(checkUses(model)));
 }
 
 } // namespace stagewright

@@ -158,10 +158,10 @@ private:
         types[name] = cast<RankedTensorType>(argument.getType());
       }
     }
-    llvm::StringMap<int64_t> inputs; // "rows" is -1
+    llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2
     int64_t next = 0;
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
-      inputs[input.getName()] = input.getRole() == "rows" ? -1 : next++;
+      inputs[input.getName()] = input.getRole() == "rows" ? -1 : input.getRole() == "random" ? -2 : next++;
     }
     for (plan::PlacementOp place : rank.getBody().getOps<plan::PlacementOp>()) {
       plan::ValueAttr name = place.getValue();
@@ -177,6 +177,8 @@ private:
       } else if (name.getRole() == Role::Parameter || name.getRole() == Role::State) {
         command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(),
                                      where);
+      } else if (name.getRole() == Role::Buffer) {
+        command::BufferOp::create(builder, made(stage.getLoc()), name.getName(), stage.getIndex(), where);
       } else if (name.getRole() == Role::Accumulator && state.empty()) { // those of further uses are no state
         command::PlacementOp::create(builder, made(stage.getLoc()), parameter, "gradient", stage.getIndex(),
                                      where);

@@ -147,6 +147,12 @@ private:
         }
       }
     }
+    for (layer::BufferOp buffer : module.getOps<layer::BufferOp>()) {
+      auto name = plan::ValueAttr::get(buffer.getContext(), Role::Buffer, buffer.getSymName());
+      if (auto found = values.find(name); found != values.end()) {
+        memory.placeFixed(index, name, found->second.type);
+      }
+    }
     for (auto &[name, value] : values) {
       if (name.getRole() == Role::Derived) {
         memory.placeFixed(index, name, value.type);

@@ -11,11 +11,11 @@ namespace {
 
 using plan::Role;
 
-constexpr std::array<const char *, kArenaKinds> kArenaNames = {"parameters", "gradients",   "optimizer_state",
-                                                               "derived",    "activations", "inputs",
-                                                               "workspace",  "scalars",     "shared"};
+constexpr std::array<const char *, kArenaKinds> kArenaNames = {
+    "parameters",  "gradients", "optimizer_state", "buffers", "derived",
+    "activations", "inputs",    "workspace",       "scalars", "shared"};
 // Numbers of the file's ArenaClass. What ranks share counts as scalars.
-constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 2, 3, 4, 5, 6, 7, 7};
+constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 2, 8, 3, 4, 5, 6, 7, 7};
 
 int64_t aligned(int64_t bytes, int64_t alignment = catalogue::kAlignment) {
   return static_cast<int64_t>(llvm::alignTo(bytes, alignment));
@@ -29,6 +29,8 @@ ArenaKind arenaOf(Role role) {
     return ArenaKind::Gradients;
   case Role::State:
     return ArenaKind::OptimizerState;
+  case Role::Buffer:
+    return ArenaKind::Buffers;
   default:
     return ArenaKind::Derived;
   }

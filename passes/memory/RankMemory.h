@@ -19,6 +19,7 @@ enum class ArenaKind {
   Parameters,
   Gradients,
   OptimizerState,
+  Buffers,
   Derived,
   Activations,
   Inputs,
@@ -26,7 +27,7 @@ enum class ArenaKind {
   Scalars,
   Shared
 };
-inline constexpr int kArenaKinds = 9;
+inline constexpr int kArenaKinds = 10;
 
 //   activations: [pool s0.saved.F-I: slot 0 | slot 1 | ...][pool s0.send-F: slot 0 | ...] ...
 //   a slot:      [value | value | ...], each value at a multiple of 64 bytes
@@ -35,7 +36,7 @@ public:
   /// `target`: what workspace the kernels need depends on it.
   explicit RankMemory(std::string target) : target(std::move(target)) {}
 
-  /// A value that lives through the whole run: parameters, gradients, states, derived values.
+  /// A value that lives through the whole run: parameters, gradients, states, buffers, derived values.
   void placeFixed(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type);
 
   /// A value with one instance per micro-batch in flight. Pools are told apart by name.

@@ -21,6 +21,7 @@ bool isPooled(Role role) {
   case Role::Accumulator:
   case Role::State:
   case Role::Derived:
+  case Role::Buffer:
     return false;
   default:
     return true;

@@ -90,7 +90,8 @@ private:
                                              builder.getArrayAttr({}), builder.getArrayAttr({}));
     Block *body = builder.createBlock(&function.getBody());
     IRMapping mapping;
-    llvm::MapVector<StringRef, Value> parameters;
+    held.clear();
+    updates.clear();
     if (stage > 0) {
       for (Value value : crossing(stage - 1)) {
         arguments.push_back(named(Role::Receive, valueName(value)));
@@ -99,7 +100,7 @@ private:
     }
     for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
       if (stageOf[block] == stage) {
-        inlineBlock(block, body, mapping, parameters, arguments);
+        inlineBlock(block, body, mapping, arguments);
       }
     }
     SmallVector<Value> returned;
@@ -115,13 +116,26 @@ private:
         returned.push_back(mapping.lookup(value));
       }
     }
+    for (auto &[name, value] : updates) {
+      results.push_back(named(Role::Buffer, name));
+      returned.push_back(value);
+    }
     plan::ReturnOp::create(builder, location, returned);
     function.setInputsAttr(builder.getArrayAttr(arguments));
     function.setOutputsAttr(builder.getArrayAttr(results));
   }
 
-  void inlineBlock(layer::BlockOp block, Block *body, IRMapping &mapping,
-                   llvm::MapVector<StringRef, Value> &parameters, SmallVector<Attribute> &arguments) {
+  /// The stage's argument for a parameter or a buffer.
+  Value holding(Role role, StringRef name, Value value, Block *body, SmallVector<Attribute> &arguments) {
+    Value &argument = held[name];
+    if (!argument) {
+      arguments.push_back(named(role, name));
+      argument = body->addArgument(value.getType(), value.getLoc());
+    }
+    return argument;
+  }
+
+  void inlineBlock(layer::BlockOp block, Block *body, IRMapping &mapping, SmallVector<Attribute> &arguments) {
     for (auto [outer, inner] : llvm::zip(block.getInputs(), block.getBody().getArguments())) {
       if (!mapping.contains(outer)) { // a model input, met for the first time in this stage
         auto number = cast<BlockArgument>(outer).getArgNumber();
@@ -132,15 +146,16 @@ private:
     }
     for (Operation &op : block.getBody().front().without_terminator()) {
       if (auto read = dyn_cast<layer::ParameterValueOp>(op)) {
-        Value &argument = parameters[read.getParameter()];
-        if (!argument) {
-          arguments.push_back(named(Role::Parameter, read.getParameter()));
-          argument = body->addArgument(read.getType(), read.getLoc());
-        }
-        mapping.map(read.getResult(), argument);
-        continue;
+        mapping.map(read.getResult(),
+                    holding(Role::Parameter, read.getParameter(), read.getResult(), body, arguments));
+      } else if (auto read = dyn_cast<layer::BufferValueOp>(op)) {
+        mapping.map(read.getResult(),
+                    holding(Role::Buffer, read.getBuffer(), read.getResult(), body, arguments));
+      } else if (auto update = dyn_cast<layer::BufferUpdateOp>(op)) {
+        updates[update.getBuffer()] = mapping.lookup(update.getValue());
+      } else {
+        builder.clone(op, mapping);
       }
-      builder.clone(op, mapping);
     }
     for (auto [outer, inner] :
          llvm::zip(block.getOutputs(), block.getBody().front().getTerminator()->getOperands())) {
@@ -154,6 +169,9 @@ private:
   decltype(std::declval<ModuleOp>().getOps<layer::InputOp>()) inputs;
   ArrayAttr recompute; ///< may be null
   llvm::DenseMap<Operation *, int64_t> stageOf;
+  // Of the stage at hand, by name:
+  llvm::MapVector<StringRef, Value> held;    ///< parameters and buffers, the stage's arguments
+  llvm::MapVector<StringRef, Value> updates; ///< buffers behind a micro-batch
 };
 
 struct PartitionStagesPass : impl::PartitionStagesBase<PartitionStagesPass> {

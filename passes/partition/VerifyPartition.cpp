@@ -15,11 +15,14 @@ using plan::Role;
 
 /// Declared types, by name.
 struct Declared {
-  llvm::StringMap<Type> parameters, inputs;
+  llvm::StringMap<Type> parameters, buffers, inputs;
 
   explicit Declared(ModuleOp module) {
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
       parameters[parameter.getSymName()] = parameter.getType();
+    }
+    for (layer::BufferOp buffer : module.getOps<layer::BufferOp>()) {
+      buffers[buffer.getSymName()] = buffer.getType();
     }
     int64_t microBatchSize = theOne<plan::SettingsOp>(module).getMicroBatchSize();
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
@@ -34,6 +37,8 @@ struct Declared {
     case Role::Accumulator:
     case Role::State:
       return parameters.lookup(name.parameterAndState().first);
+    case Role::Buffer:
+      return buffers.lookup(name.getName());
     case Role::Input:
       return inputs.lookup(name.getName());
     case Role::Loss:
@@ -51,6 +56,14 @@ LogicalResult checkFunction(plan::FunctionOp function, const Declared &declared,
     if (!isComputation(&op)) {
       return op.emitError("has no place in a function of a stage, which holds computations only");
     }
+  }
+  // Other micro-batches update a buffer between a forward and its backward function.
+  bool updates = function.getKind() == FunctionKind::Model || function.getKind() == FunctionKind::Forward;
+  bool reads = updates || function.getKind() == FunctionKind::Evaluate;
+  if ((!updates && !typesOf(function, Role::Buffer, true).empty()) ||
+      (!reads && !typesOf(function, Role::Buffer, false).empty())) {
+    return function.emitError(
+        "names a buffer, which only training's forward function updates and evaluation reads");
   }
   LogicalResult holds = success();
   forEachValue(function, [&](plan::ValueAttr name, Value value) {

@@ -18,9 +18,9 @@ namespace stagewright::runtime {
 class InputSource {
 public:
   virtual ~InputSource() = default;
-  /// Writes input `input` of the file for one micro-batch, in the shape of its binding; -1: the number of
-  /// valid rows, i32. Rows behind them are zeros. Called on the rank's thread, which holds no permit;
-  /// allocates nothing.
+  /// Writes input `input` of the file for one micro-batch, in the shape of its binding; kRowsInput: the
+  /// number of valid rows, i32; kRandomInput: what random numbers are drawn by (stage.fbs). Rows behind the
+  /// valid ones are zeros. Called on the rank's thread, which holds no permit; allocates nothing.
   virtual void fill(int input, int microBatch, void *destination) = 0;
 };
 

@@ -39,7 +39,7 @@ struct Post {
   std::uint32_t request = 0;
 };
 
-/// A model input to fill (-1: the row count).
+/// A model input to fill, kRowsInput or kRandomInput.
 struct Fill {
   int input = 0;
   std::byte *data = nullptr;

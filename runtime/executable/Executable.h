@@ -19,6 +19,9 @@ namespace stagewright::runtime {
 /// Larger files are refused unread.
 inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
 
+/// Inputs of a micro-batch that no data set fills (InputBinding.input of stage.fbs).
+inline constexpr int kRowsInput = -1, kRandomInput = -2;
+
 class Executable {
 public:
   /// Reads and proves a file. Errors are ErrorKind::User, with place "PATH" or "PATH at FIELD".

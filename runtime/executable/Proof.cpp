@@ -4,9 +4,10 @@
 
 namespace stagewright::runtime {
 
-/// The FlatBuffers verifier looks at the alignment of a vector's length only, not at that of its elements.
+/// The FlatBuffers verifier looks at the alignment of a vector's length only, not at that of its elements,
+/// and the builder does so too for a vector without any.
 static bool isAligned(const flatbuffers::Vector<std::int64_t> &shape) {
-  return reinterpret_cast<std::uintptr_t>(shape.Data()) % alignof(std::int64_t) == 0;
+  return shape.size() == 0 || reinterpret_cast<std::uintptr_t>(shape.Data()) % alignof(std::int64_t) == 0;
 }
 
 std::optional<std::uint64_t> elementsOf(const flatbuffers::Vector<std::int64_t> *shape) {

@@ -25,7 +25,7 @@ public:
 
   Result<void> run() {
     for (auto check : {&RankMemory::arenas, &RankMemory::pools, &RankMemory::inputs, &RankMemory::placements,
-                       &RankMemory::scalars, &RankMemory::disjoint}) {
+                       &RankMemory::buffers, &RankMemory::scalars, &RankMemory::disjoint}) {
       if (auto ok = (this->*check)(); !ok) {
         return ok;
       }
@@ -39,6 +39,7 @@ private:
   Result<void> pool(unsigned index);
   Result<void> inputs();
   Result<void> placements();
+  Result<void> buffers();
   Result<void> scalars();
   Result<void> disjoint();
 
@@ -146,7 +147,7 @@ Result<void> RankMemory::inputs() {
   for (unsigned i = 0; i < plan.inputs()->size(); ++i) {
     const executable::InputBinding &binding = *plan.inputs()->Get(i);
     const std::string field = indexed(at + "inputs", i);
-    if (binding.input() < -1 || binding.input() >= static_cast<int>(proof.file.inputs()->size())) {
+    if (binding.input() < kRandomInput || binding.input() >= static_cast<int>(proof.file.inputs()->size())) {
       return proof.fail(field + ".input", "there is no input " + std::to_string(binding.input()));
     }
     if (!proof.owns(rank, binding.stage())) {
@@ -160,7 +161,7 @@ Result<void> RankMemory::inputs() {
       return proof.fail(field + ".pool", "the pool does not begin with this stage's F");
     }
     const auto elements = elementsOf(binding.shape());
-    std::uint64_t expected = 1;
+    std::uint64_t expected = binding.input() == kRandomInput ? 4 : 1;
     executable::DType dtype = executable::DType::I32;
     if (binding.input() >= 0) {
       const executable::ModelInput &input = *proof.file.inputs()->Get(binding.input());
@@ -201,9 +202,6 @@ Result<void> RankMemory::inputs() {
 
 Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable::DType dtype,
                                 const flatbuffers::Vector<std::int64_t> *shape, const std::string &field) {
-  if (dtype != executable::DType::F32) {
-    return proof.fail(field + ".dtype", "master weights and their state are f32");
-  }
   const auto bytes = bytesOf(dtype, shape);
   const auto range = bytes ? inArena(arena, offset, *bytes) : std::nullopt;
   if (!range) {
@@ -245,6 +243,9 @@ Result<void> RankMemory::placements() {
       if (elementsOf(state.shape()) != elementsOf(parameter.shape())) {
         return proof.fail(stateField + ".shape", called + "and its state differ in size");
       }
+      if (state.dtype() != executable::DType::F32) {
+        return proof.fail(stateField + ".dtype", "the state of master weights is f32");
+      }
       if (auto ok = tensor(state.arena(), state.offset(), state.dtype(), state.shape(), stateField); !ok) {
         return ok;
       }
@@ -260,6 +261,26 @@ Result<void> RankMemory::placements() {
       if (!names.count(state)) {
         return proof.fail(field + ".states", called + "lacks the state \"" + state + "\"");
       }
+    }
+  }
+  return {};
+}
+
+Result<void> RankMemory::buffers() {
+  const unsigned count = proof.file.buffers() ? proof.file.buffers()->size() : 0;
+  for (unsigned i = 0; plan.buffers() && i < plan.buffers()->size(); ++i) {
+    const executable::BufferPlacement &placement = *plan.buffers()->Get(i);
+    const std::string field = indexed(at + "buffers", i);
+    if (placement.buffer() < 0 || static_cast<unsigned>(placement.buffer()) >= count) {
+      return proof.fail(field + ".buffer", "there is no buffer " + std::to_string(placement.buffer()));
+    }
+    const executable::Buffer &buffer = *proof.file.buffers()->Get(placement.buffer());
+    if (!proof.owns(rank, buffer.stage())) {
+      return proof.fail(field + ".buffer",
+                        "buffer \"" + buffer.name()->str() + "\" belongs to a stage of another rank");
+    }
+    if (auto ok = tensor(placement.arena(), placement.offset(), buffer.dtype(), buffer.shape(), field); !ok) {
+      return ok;
     }
   }
   return {};
@@ -330,12 +351,16 @@ Result<void> RankMemory::disjoint() {
   return {};
 }
 
-/// Every parameter has one place; every input is read somewhere.
+/// Every parameter and every buffer has one place; every input is read somewhere.
 Result<void> complete(const Proof &proof) {
   std::vector<int> places(proof.file.parameters()->size(), 0), readers(proof.file.inputs()->size(), 0);
+  std::vector<int> buffers(proof.file.buffers() ? proof.file.buffers()->size() : 0, 0);
   for (const executable::RankPlan *plan : *proof.variant->ranks()) {
     for (const executable::Placement *placement : *plan->placements()) {
       ++places[placement->parameter()];
+    }
+    for (unsigned i = 0; plan->buffers() && i < plan->buffers()->size(); ++i) {
+      ++buffers[plan->buffers()->Get(i)->buffer()];
     }
     for (const executable::InputBinding *binding : *plan->inputs()) {
       if (binding->input() >= 0) {
@@ -348,6 +373,13 @@ Result<void> complete(const Proof &proof) {
       return proof.fail(indexed("parameters", i),
                         "parameter \"" + proof.file.parameters()->Get(i)->name()->str() + "\" has " +
                             std::to_string(places[i]) + " places, not one");
+    }
+  }
+  for (unsigned i = 0; i < buffers.size(); ++i) {
+    if (buffers[i] != 1) {
+      return proof.fail(indexed("buffers", i), "buffer \"" + proof.file.buffers()->Get(i)->name()->str() +
+                                                   "\" has " + std::to_string(buffers[i]) +
+                                                   " places, not one");
     }
   }
   for (unsigned i = 0; i < readers.size(); ++i) {

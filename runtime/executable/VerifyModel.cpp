@@ -171,8 +171,40 @@ static Result<void> verifyParameters(const Proof &proof) {
   return {};
 }
 
+static Result<void> verifyBuffers(const Proof &proof) {
+  const auto *buffers = proof.file.buffers();
+  std::set<std::string> names;
+  for (const executable::Parameter *parameter : *proof.file.parameters()) {
+    names.insert(parameter->name()->str());
+  }
+  for (unsigned i = 0; buffers && i < buffers->size(); ++i) {
+    const executable::Buffer &buffer = *buffers->Get(i);
+    const std::string at = indexed("buffers", i);
+    const std::string name = buffer.name()->str();
+    if (!names.insert(name).second) {
+      return proof.fail(at + ".name", "a buffer or a parameter has the name \"" + name + "\" already");
+    }
+    if (buffer.dtype() != executable::DType::F32 && buffer.dtype() != executable::DType::I64) {
+      return proof.fail(at + ".dtype", "buffers are f32 or i64");
+    }
+    if (!bytesOf(buffer.dtype(), buffer.shape())) {
+      return proof.fail(at + ".shape", "impossible shape " + shapeText(buffer.shape()));
+    }
+    // As an i64, too, it is a value that fp64 holds.
+    if (buffer.initializer()->kind()->str() != "constant" ||
+        !(std::abs(buffer.initializer()->value()) <= 0x1p53)) {
+      return proof.fail(at + ".initializer", "buffers begin with a finite constant");
+    }
+    if (buffer.block() < 0 || static_cast<unsigned>(buffer.block()) >= proof.file.blocks()->size() ||
+        proof.file.blocks()->Get(buffer.block())->stage() != buffer.stage()) {
+      return proof.fail(at + ".block", "buffer \"" + name + "\" names no block of its stage");
+    }
+  }
+  return {};
+}
+
 Result<void> verifyModel(const Proof &proof) {
-  for (auto check : {verifyRecipe, verifyInputs, verifyBlocks, verifyParameters}) {
+  for (auto check : {verifyRecipe, verifyInputs, verifyBlocks, verifyParameters, verifyBuffers}) {
     if (auto ok = check(proof); !ok) {
       return ok;
     }

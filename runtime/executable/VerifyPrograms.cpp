@@ -37,6 +37,7 @@ private:
   Result<void> filledByInput(const executable::Command &command, std::size_t index, const std::string &field);
   std::int64_t sizeOf(std::string_view operand, std::size_t dimension) const;
   Result<void> workspace(const executable::Command &command, const std::string &field) const;
+  Result<void> buffers(const executable::Program &program, std::size_t index, const std::string &field) const;
 
   bool overlapsPool(const Placed &fixed) const;
 
@@ -123,6 +124,9 @@ Result<void> RankPrograms::command(const executable::Program &program, const exe
     }
     placed.push_back(*result);
     if (auto ok = filledByInput(command, i, indexed(field + ".operands", i)); !ok) {
+      return ok;
+    }
+    if (auto ok = buffers(program, i, indexed(field + ".operands", i)); !ok) {
       return ok;
     }
   }
@@ -252,23 +256,27 @@ Result<void> RankPrograms::aliasing(const executable::Command &, const std::stri
 }
 
 /// Tokens, class labels and row counts are indices and limits: only the data source, which checks them, may
-/// write them. A token numbers a row of a table, a label a column of logits.
+/// write them. A token numbers a row of a table, a label a column of logits. What random numbers are drawn by
+/// is not written either, as a gradient draws those of the forward program again.
 Result<void> RankPrograms::filledByInput(const executable::Command &, std::size_t index,
                                          const std::string &field) {
   const std::string_view name = kernel->operands[index].name;
-  const bool labels = name == "labels", tokens = name == "ids", rows = name == "valid_rows";
-  if (!labels && !tokens && !rows) {
+  const bool labels = name == "labels", tokens = name == "ids", rows = name == "valid_rows",
+             random = name == "random";
+  if (!labels && !tokens && !rows && !random) {
     return {};
   }
   for (const executable::InputBinding *binding : *plan.inputs()) {
     const bool sameBytes =
         binding->pool() == placed[index].pool && binding->offset() == placed[index].range.begin;
-    if (!sameBytes || (rows ? binding->input() != -1
-                            : binding->input() < 0 || proof.file.inputs()->Get(binding->input())->dtype() !=
-                                                          executable::DType::I32)) {
+    const bool fits = rows || random
+                          ? binding->input() == (rows ? kRowsInput : kRandomInput)
+                          : binding->input() >= 0 &&
+                                proof.file.inputs()->Get(binding->input())->dtype() == executable::DType::I32;
+    if (!sameBytes || !fits) {
       continue;
     }
-    if (!rows) {
+    if (labels || tokens) {
       const std::uint64_t filled = *elementsOf(binding->shape());
       const std::int64_t classes =
           labels ? sizeOf("logits", 1) : sizeOf(kernel->name == "embedding" ? "weight" : "acc", 0);
@@ -291,6 +299,28 @@ std::int64_t RankPrograms::sizeOf(std::string_view operand, std::size_t dimensio
     }
   }
   return 0;
+}
+
+/// Between a forward and its backward program other micro-batches update a buffer, and evaluation changes
+/// nothing.
+Result<void> RankPrograms::buffers(const executable::Program &program, std::size_t index,
+                                   const std::string &field) const {
+  const bool writes = kernel->operands[index].access != catalogue::Access::Read;
+  if (program.kind() == executable::ProgramKind::Forward ||
+      (program.kind() == executable::ProgramKind::Evaluate && !writes)) {
+    return {};
+  }
+  for (unsigned i = 0; plan.buffers() && i < plan.buffers()->size(); ++i) {
+    const executable::BufferPlacement &buffer = *plan.buffers()->Get(i);
+    const executable::Buffer &declared = *proof.file.buffers()->Get(buffer.buffer());
+    const Range bytes{buffer.offset(), buffer.offset() + *bytesOf(declared.dtype(), declared.shape())};
+    const Placed &operand = placed[index];
+    if (operand.pool < 0 && operand.arena == buffer.arena() && operand.range.overlaps(bytes)) {
+      return proof.fail(field, "only Forward updates the buffer \"" + declared.name()->str() +
+                                   "\", and only Evaluate reads it besides");
+    }
+  }
+  return {};
 }
 
 Result<void> RankPrograms::workspace(const executable::Command &command, const std::string &field) const {

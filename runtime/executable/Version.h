@@ -9,10 +9,11 @@ namespace stagewright::executable {
 /// A loader accepts files of its own major version and any minor version: minor versions only append fields.
 /// What an older loader must not ignore is a bit of `required_features`.
 inline constexpr std::uint16_t kVersionMajor = 1;
-inline constexpr std::uint16_t kVersionMinor = 0;
+inline constexpr std::uint16_t kVersionMinor = 1;
 inline constexpr std::uint64_t kFeatureScheduler = 1; ///< recipe.scheduler
 inline constexpr std::uint64_t kFeaturePrecision = 2; ///< recipe.precision other than fp32
-inline constexpr std::uint64_t kKnownFeatures = kFeatureScheduler | kFeaturePrecision;
+inline constexpr std::uint64_t kFeatureBuffers = 4; ///< there are buffers, which must be given initial values
+inline constexpr std::uint64_t kKnownFeatures = kFeatureScheduler | kFeaturePrecision | kFeatureBuffers;
 
 } // namespace stagewright::executable
 

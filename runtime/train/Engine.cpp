@@ -33,12 +33,17 @@ double power(double base, std::uint64_t exponent) {
 /// Inputs of one rank while it trains.
 class TrainingInputs final : public InputSource {
 public:
-  TrainingInputs(const Dataset &dataset, SampleOrder order, int microBatchSize)
-      : dataset(dataset), order(std::move(order)), rows(microBatchSize) {}
+  TrainingInputs(const Dataset &dataset, SampleOrder order, const executable::Recipe &recipe)
+      : dataset(dataset), order(std::move(order)), rows(recipe.micro_batch_size()), seed(recipe.seed()) {}
 
   void fill(int input, int microBatch, void *destination) override {
-    if (input < 0) {
+    if (input == kRowsInput) {
       std::memcpy(destination, &rows, sizeof rows);
+    } else if (input == kRandomInput) {
+      const std::uint32_t words[4] = {
+          static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32),
+          static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(microBatch)};
+      std::memcpy(destination, words, sizeof words);
     } else {
       dataset.gather(input, order.samples(step, 0, microBatch), destination);
     }
@@ -50,6 +55,7 @@ private:
   const Dataset &dataset;
   SampleOrder order;
   std::int32_t rows;
+  std::uint64_t seed;
 };
 
 /// Inputs of one rank while it evaluates: the samples in order; behind the last one rows of zeros, which do
@@ -71,7 +77,10 @@ public:
 
   void fill(int input, int microBatch, void *destination) override {
     const std::int32_t valid = validRows(microBatch);
-    if (input < 0) {
+    if (input == kRandomInput) {
+      return; // evaluation draws no numbers
+    }
+    if (input == kRowsInput) {
       std::memcpy(destination, &valid, sizeof valid);
       return;
     }
@@ -125,7 +134,7 @@ class TrainingLoop {
 public:
   TrainingLoop(Executor &executor, const Session &session, Training &shared)
       : executor(executor), shared(shared), file(session.executable.file()), recipe(*file.recipe()),
-        inputs(*session.dataset, *shared.order, recipe.micro_batch_size()),
+        inputs(*session.dataset, *shared.order, recipe),
         rates(*LearningRate::create(recipe)), // which the loader has proved
         learningRate(static_cast<double *>(executor.scalar("learning_rate"))),
         stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),

@@ -79,10 +79,10 @@ struct TrainSummary {
   std::vector<double> losses;
   double samplesPerSecond = 0; ///< from the end of the first step on (from the start when there is one only)
   std::string weightsSha256;   ///< fp32, little-endian, in order of the parameters' names
-  /// In order of the parameters' names: weights, then optimizer states in order of their names (gradients,
-  /// which are zero between steps, left out); then the number of steps as u64, little-endian, and in 16-bit
-  /// precision the number of skipped ones and, as f64, the loss scale of the next step and the overflows
-  /// until it is halved.
+  /// In order of the names of parameters and buffers, i64 before all f32: the weights or the buffer, then
+  /// optimizer states in order of their names (gradients, which are zero between steps, left out); then the
+  /// number of steps as u64, little-endian, and in 16-bit precision the number of skipped ones and, as f64,
+  /// the loss scale of the next step and the overflows until it is halved.
   std::string stateSha256;
   std::uint64_t skippedSteps = 0;
   std::optional<double> lossScale;  ///< of fp16: of the next step

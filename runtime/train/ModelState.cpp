@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <openssl/evp.h>
+#include <tuple>
 
 namespace stagewright::runtime {
 
@@ -17,22 +18,48 @@ constexpr int kStateTag = 2;
 
 /// One tensor of the state on the rank that owns it.
 struct StateTensor {
-  std::string parameter;
-  std::string state; ///< empty: the weight itself
+  std::string name;      ///< of the parameter or the buffer
+  std::string state;     ///< empty: the weight or the buffer itself
+  bool isBuffer = false; ///< no part of the weights' hash
+  executable::DType dtype = executable::DType::F32;
   int rank = 0;
   unsigned arena = 0;
   std::uint64_t offset = 0, bytes = 0;
 };
 
-std::vector<std::int64_t> shapeOf(const executable::Parameter &parameter) {
-  return {parameter.shape()->begin(), parameter.shape()->end()};
+/// Of a parameter or a buffer.
+template <typename Table>
+std::vector<std::int64_t> shapeOf(const Table &table) {
+  return {table.shape()->begin(), table.shape()->end()};
+}
+template <typename Table>
+std::uint64_t elementsOf(const Table &table) {
+  return static_cast<std::uint64_t>(catalogue::elements(shapeOf(table)));
+}
+std::uint64_t bytesOf(const executable::Buffer &buffer) {
+  return elementsOf(buffer) * catalogue::byteSize(static_cast<catalogue::DType>(buffer.dtype()));
 }
 
-std::uint64_t elementsOf(const executable::Parameter &parameter) {
-  return static_cast<std::uint64_t>(catalogue::elements(shapeOf(parameter)));
+/// What a file of weights holds.
+struct StoredTensor {
+  std::vector<std::int64_t> shape;
+  const char *dtype = "F32"; ///< as safetensors write it
+};
+std::map<std::string, StoredTensor> storedTensors(const executable::Executable &file) {
+  std::map<std::string, StoredTensor> tensors;
+  for (const executable::Parameter *parameter : *file.parameters()) {
+    tensors[parameter->name()->str()] = {shapeOf(*parameter)};
+  }
+  for (unsigned i = 0; file.buffers() && i < file.buffers()->size(); ++i) {
+    const executable::Buffer &buffer = *file.buffers()->Get(i);
+    tensors[buffer.name()->str()] = {shapeOf(buffer),
+                                     buffer.dtype() == executable::DType::I64 ? "I64" : "F32"};
+  }
+  return tensors;
 }
 
-/// Weights and optimizer states of all ranks, sorted by parameter, weight first, then by state.
+/// Weights, buffers and optimizer states of all ranks, sorted by name, the weight itself first, then by
+/// state.
 std::vector<StateTensor> stateTensors(const Executable &executable) {
   std::vector<StateTensor> tensors;
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
@@ -41,17 +68,43 @@ std::vector<StateTensor> stateTensors(const Executable &executable) {
           *executable.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
       const std::string name = parameter.name()->str();
       const std::uint64_t bytes = 4 * elementsOf(parameter);
-      tensors.push_back({name, "", rank, placement->arena(), placement->offset(), bytes});
+      tensors.push_back({.name = name,
+                         .rank = rank,
+                         .arena = placement->arena(),
+                         .offset = placement->offset(),
+                         .bytes = bytes});
       for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
         const executable::StateSlice &state = *placement->states()->Get(i);
         if (state.name()->str() != "gradient") {
-          tensors.push_back({name, state.name()->str(), rank, state.arena(), state.offset(), bytes});
+          tensors.push_back({.name = name,
+                             .state = state.name()->str(),
+                             .rank = rank,
+                             .arena = state.arena(),
+                             .offset = state.offset(),
+                             .bytes = bytes});
         }
       }
     }
+    const auto *buffers = executable.rank(rank).buffers();
+    for (unsigned i = 0; buffers && i < buffers->size(); ++i) {
+      const executable::BufferPlacement &placement = *buffers->Get(i);
+      const executable::Buffer &buffer =
+          *executable.file().buffers()->Get(static_cast<unsigned>(placement.buffer()));
+      tensors.push_back({.name = buffer.name()->str(),
+                         .isBuffer = true,
+                         .dtype = buffer.dtype(),
+                         .rank = rank,
+                         .arena = placement.arena(),
+                         .offset = placement.offset(),
+                         .bytes = bytesOf(buffer)});
+    }
   }
   std::sort(tensors.begin(), tensors.end(), [](const StateTensor &a, const StateTensor &b) {
-    return a.parameter != b.parameter ? a.parameter < b.parameter : a.state < b.state;
+    const auto key = [](const StateTensor &tensor) {
+      return std::tuple(tensor.dtype != executable::DType::I64, std::string_view(tensor.name),
+                        std::string_view(tensor.state));
+    };
+    return key(a) < key(b);
   });
   return tensors;
 }
@@ -68,6 +121,23 @@ Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
           *ranks.executable.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
       auto *data = reinterpret_cast<float *>(executor->data(placement->arena(), placement->offset()));
       if (Result<void> ok = use(parameter, std::span<float>(data, elementsOf(parameter))); !ok) {
+        return ok;
+      }
+    }
+  }
+  return {};
+}
+
+/// Calls use(buffer, bytes) for each buffer that lies in this process.
+template <typename Use>
+Result<void> forEachLocalBuffer(const LocalRanks &ranks, Use use) {
+  for (const Executor *executor : ranks.executors) {
+    const auto *buffers = executor ? executor->plan().buffers() : nullptr;
+    for (unsigned i = 0; buffers && i < buffers->size(); ++i) {
+      const executable::BufferPlacement &placement = *buffers->Get(i);
+      const executable::Buffer &buffer =
+          *ranks.executable.file().buffers()->Get(static_cast<unsigned>(placement.buffer()));
+      if (Result<void> ok = use(buffer, executor->data(placement.arena(), placement.offset())); !ok) {
         return ok;
       }
     }
@@ -142,21 +212,18 @@ std::string listed(const std::vector<std::string> &names) {
   return names.size() > most ? text + " and " + std::to_string(names.size() - most) + " more" : text;
 }
 
-/// All differences between a file and the model's parameters in one error.
+/// All differences between a file and the model's parameters and buffers in one error.
 Result<void> checkTensors(const Executable &executable, const SafetensorsReader &reader) {
   std::vector<std::string> missing, unexpected, different;
-  std::map<std::string, const executable::Parameter *> expected;
-  for (const executable::Parameter *parameter : *executable.file().parameters()) {
-    const std::string name = parameter->name()->str();
-    expected[name] = parameter;
+  const std::map<std::string, StoredTensor> expected = storedTensors(executable.file());
+  for (const auto &[name, wanted] : expected) {
     const SafetensorsTensor *tensor = reader.find(name);
     if (!tensor) {
       missing.push_back(name);
-    } else if (tensor->shape != shapeOf(*parameter)) {
-      different.push_back(name + " (" + shapeText(tensor->shape) + ", not " + shapeText(shapeOf(*parameter)) +
-                          ")");
-    } else if (tensor->dtype != "F32") {
-      different.push_back(name + " (" + tensor->dtype + ", not F32)");
+    } else if (tensor->shape != wanted.shape) {
+      different.push_back(name + " (" + shapeText(tensor->shape) + ", not " + shapeText(wanted.shape) + ")");
+    } else if (tensor->dtype != wanted.dtype) {
+      different.push_back(name + " (" + tensor->dtype + ", not " + wanted.dtype + ")");
     }
   }
   for (const SafetensorsTensor &tensor : reader.tensors()) {
@@ -198,6 +265,16 @@ void initializeWeights(const LocalRanks &ranks) {
         }
         return {};
       });
+  (void)forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) -> Result<void> {
+    const double value = buffer.initializer()->value();
+    if (buffer.dtype() == executable::DType::I64) {
+      std::fill_n(reinterpret_cast<std::int64_t *>(data), elementsOf(buffer),
+                  static_cast<std::int64_t>(value));
+    } else {
+      std::fill_n(reinterpret_cast<float *>(data), elementsOf(buffer), static_cast<float>(value));
+    }
+    return {};
+  });
 }
 
 Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
@@ -208,8 +285,12 @@ Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
   if (auto ok = checkTensors(ranks.executable, *reader); !ok) {
     return ok;
   }
-  return forEachLocalWeight(ranks, [&](const executable::Parameter &parameter, std::span<float> weights) {
-    return reader->read(*reader->find(parameter.name()->str()), weights.data());
+  auto read =
+      forEachLocalWeight(ranks, [&](const executable::Parameter &parameter, std::span<float> weights) {
+        return reader->read(*reader->find(parameter.name()->str()), weights.data());
+      });
+  return !read ? read : forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) {
+    return reader->read(*reader->find(buffer.name()->str()), data);
   });
 }
 
@@ -233,13 +314,15 @@ static bool isFinite(const std::byte *data, std::uint64_t bytes) {
 Result<void> checkFinite(const LocalRanks &ranks, std::uint64_t steps) {
   for (const StateTensor &tensor : stateTensors(ranks.executable)) {
     const Executor *owner = ranks.executors[tensor.rank];
-    if (steps > 0 && owner && !isFinite(owner->data(tensor.arena, tensor.offset), tensor.bytes)) {
-      return userError(
-          "step " + std::to_string(steps),
-          "after the last step " + (tensor.state.empty() ? "" : "the state \"" + tensor.state + "\" of ") +
-              "parameter \"" + tensor.parameter + "\" has values that are not finite; nothing was written",
-          "lower the learning rate, set gradient_clipping, or check the data and the initial "
-          "weights");
+    const bool isReal = tensor.dtype == executable::DType::F32;
+    if (steps > 0 && owner && isReal && !isFinite(owner->data(tensor.arena, tensor.offset), tensor.bytes)) {
+      return userError("step " + std::to_string(steps),
+                       "after the last step " +
+                           (tensor.state.empty() ? "" : "the state \"" + tensor.state + "\" of ") +
+                           (tensor.isBuffer ? "buffer \"" : "parameter \"") + tensor.name +
+                           "\" has values that are not finite; nothing was written",
+                       "lower the learning rate, set gradient_clipping, or check the data and the initial "
+                       "weights");
     }
   }
   return {};
@@ -252,13 +335,13 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
   std::optional<SafetensorsWriter> writer;
   Result<void> written;
   if (ranks.isFirst() && !saveTo.empty()) {
-    std::map<std::string, std::vector<std::int64_t>> shapes;
-    for (const executable::Parameter *parameter : *ranks.executable.file().parameters()) {
-      shapes[parameter->name()->str()] = shapeOf(*parameter);
-    }
+    const std::map<std::string, StoredTensor> stored = storedTensors(ranks.executable.file());
     std::vector<SafetensorsTensor> entries;
-    for (const auto &[name, shape] : shapes) {
-      entries.push_back({name, "F32", shape, 0, 0});
+    for (const StateTensor &tensor : tensors) {
+      if (tensor.state.empty()) {
+        const StoredTensor &entry = stored.at(tensor.name);
+        entries.push_back({tensor.name, entry.dtype, entry.shape, 0, 0});
+      }
     }
     auto created = SafetensorsWriter::create(saveTo, entries);
     if (created) {
@@ -275,7 +358,9 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
       if (!tensor.state.empty()) {
         return;
       }
-      weights.add(piece);
+      if (!tensor.isBuffer) {
+        weights.add(piece);
+      }
       if (writer && written) {
         written = writer->write(piece.data(), piece.size());
       }

@@ -8,6 +8,10 @@
 //   uniform(i)        float(c * bound), c = (2 (word(i) >> 8) + 1 - 2^24) / 2^24 in fp64: symmetric, never +-1
 //   normal(i)         Wichura's AS 241 (PPND16) of (word(i) + 0.5) / 2^32, in fp64 with an own logarithm
 //   integer(i, n)     (word(i) * n) >> 32
+//
+//   dropout           element e is kept if word e % 4 of Philox with key (seed low, seed high) and counter
+//                     (e / 4, 65536 block + ordinal, step from 0, micro-batch of the step) is at least
+//                     round(p 2^32); `block` counts the model's blocks, `ordinal` the random ops in it
 // clang-format on
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_RANDOM_H
 #define STAGEWRIGHT_RUNTIME_TRAIN_RANDOM_H

@@ -230,12 +230,12 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::string &path,
   json header = {{"__metadata__", {{"format", "pt"}}}};
   std::uint64_t offset = 0;
   for (const SafetensorsTensor &tensor : tensors) {
-    std::uint64_t bytes = 4;
+    std::uint64_t bytes = elementBytes(tensor.dtype);
     for (const std::int64_t size : tensor.shape) {
       bytes *= static_cast<std::uint64_t>(size);
     }
     header[tensor.name] = {
-        {"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+        {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
     offset += bytes;
   }
   std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);

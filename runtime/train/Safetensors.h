@@ -44,10 +44,11 @@ private:
   std::vector<SafetensorsTensor> entries;
 };
 
-/// Writes f32 tensors to a file that is there whole or not at all.
+/// Writes tensors to a file that is there whole or not at all.
 class SafetensorsWriter {
 public:
-  /// `tensors`: names and shapes, in the order in which write() is called. Errors: as WholeFile's.
+  /// `tensors`: names, dtypes and shapes, in the order in which write() is called; larger elements first, as
+  /// readers want elements at multiples of their size. Errors: as WholeFile's.
   static Result<SafetensorsWriter> create(const std::string &path,
                                           const std::vector<SafetensorsTensor> &tensors);
 

@@ -14,8 +14,8 @@ class Tensor:
         self.dtype, self.shape, self.data = dtype, shape, data
 
     def values(self):
-        """The elements as Python floats."""
-        found = array.array({"F32": "f", "F64": "d"}[self.dtype])
+        """The elements as Python numbers."""
+        found = array.array({"F32": "f", "F64": "d", "I64": "q"}[self.dtype])
         found.frombytes(self.data)
         if sys.byteorder == "big":
             found.byteswap()

@@ -51,6 +51,8 @@ CASES = {
         ["--stages", "2", "--schedule", "zb-h1"],
     ),
     "convolution_fp16": (GOLDENS / "convolution" / "model.json", configuration(fp16={"enabled": True}), ["--stages", "2"]),
+    "channel_norm": (GOLDENS / "channel_norm" / "model.json", configuration(), ["--stages", "3", "--partition", "uniform"]),
+    "dropout": (GOLDENS / "dropout" / "model.json", configuration(), ["--stages", "4", "--partition", "uniform"]),
     "regression": (GOLDENS / "regression" / "model.json", configuration(gradient_clipping=0.0), ["--schedule", "gpipe"]),
 }
 

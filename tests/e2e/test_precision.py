@@ -101,6 +101,14 @@ class OneResult(ProgramTest):
         for precision in BLOCKS:
             self.check("gpt", precision, GOLDENS / "gpt")
 
+    def test_channel_norm(self):
+        for precision in BLOCKS:
+            self.check("channel_norm", precision)
+
+    def test_dropout(self):
+        for precision in BLOCKS:
+            self.check("dropout", precision)
+
 
 class Overflow(ProgramTest):
     """A sample whose values are beyond fp16, in the second of three steps. Rows of the regression set: 11 floats."""

@@ -48,6 +48,13 @@ class Recompute(ProgramTest):
     def test_gpt(self):
         self.check("gpt", data=GOLDENS / "gpt")
 
+    def test_channel_norm(self):
+        """Statistics are computed again, but no micro-batch comes into the running ones twice."""
+        self.check("channel_norm")
+
+    def test_dropout(self):
+        self.check("dropout")
+
     def test_less_memory(self):
         for schedule in ("gpipe", "1f1b"):
             with self.subTest(schedule):

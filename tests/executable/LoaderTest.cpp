@@ -155,12 +155,12 @@ TEST(Loader, NamesVersionsAndFeatures) {
   executable::ExecutableT file = stagefile::build({});
   file.version_major = 2;
   EXPECT_NE(
-      failure(stagefile::serialize(file)).find("x.stage at version_major: the file has format version 2.0"),
+      failure(stagefile::serialize(file)).find("x.stage at version_major: the file has format version 2."),
       std::string::npos);
   file = stagefile::build({});
   file.version_minor = 77; // newer minor versions only append
   EXPECT_EQ(failure(stagefile::serialize(file)), "");
-  file.required_features = 4;
+  file.required_features = std::uint64_t{1} << 40;
   EXPECT_NE(failure(stagefile::serialize(file)).find("x.stage at required_features"), std::string::npos);
 }
 

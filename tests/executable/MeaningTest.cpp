@@ -51,6 +51,45 @@ executable::ScalarT &scalar(ExecutableT &file, int rankIndex, const std::string 
   throw std::logic_error("no scalar " + name);
 }
 
+/// Gives rank 1 a buffer of the last block, in an arena of its own.
+executable::BufferPlacementT &addBuffer(ExecutableT &file) {
+  auto buffer = std::make_unique<executable::BufferT>();
+  buffer->name = "bn.running_mean";
+  buffer->shape = {10};
+  buffer->initializer = std::make_unique<executable::InitializerT>();
+  buffer->initializer->kind = "constant";
+  buffer->stage = 1;
+  buffer->block = 3;
+  file.buffers.push_back(std::move(buffer));
+  auto arena = std::make_unique<executable::ArenaT>();
+  arena->name = "buffers";
+  arena->arena_class = executable::ArenaClass::Buffers;
+  arena->bytes = 128;
+  executable::RankPlanT &plan = rank(file, 1);
+  auto placement = std::make_unique<executable::BufferPlacementT>();
+  placement->arena = static_cast<std::uint16_t>(plan.arenas.size());
+  plan.arenas.push_back(std::move(arena));
+  plan.buffers.push_back(std::move(placement));
+  return *plan.buffers[0];
+}
+
+/// A change of a file with a buffer.
+std::function<void(ExecutableT &)>
+ofBuffer(std::function<void(ExecutableT &, executable::BufferT &, executable::BufferPlacementT &)> change) {
+  return [change](ExecutableT &file) {
+    executable::BufferPlacementT &placement = addBuffer(file);
+    change(file, *file.buffers[0], placement);
+  };
+}
+
+/// The last operand of the last command of rank 1's program becomes the buffer.
+void useBuffer(ExecutableT &file, executable::ProgramKind kind, std::size_t operand) {
+  executable::OperandT &changed = *program(file, 1, kind).commands.back()->operands[operand];
+  changed.arena = rank(file, 1).buffers[0]->arena;
+  changed.pool = -1;
+  changed.offset = 0;
+}
+
 constexpr auto kForward = executable::ProgramKind::Forward;
 constexpr auto kUpdate = executable::ProgramKind::Update;
 const double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -153,6 +192,8 @@ const std::vector<Mistake> &mistakes() {
        [](ExecutableT &f) { rank(f, 1).pools[poolCalled(f, 1, "losses")]->evaluate_slots = {0, 0, 1, 2}; },
        "ranks[1].pools", "overwrites"},
       {"BindingInput", [](ExecutableT &f) { rank(f, 0).inputs[0]->input = 2; }, "ranks[0].inputs[0].input", "input 2"},
+      {"BindingReserved", [](ExecutableT &f) { rank(f, 0).inputs[0]->input = -3; }, "ranks[0].inputs[0].input", "input -3"},
+      {"BindingRandom", [](ExecutableT &f) { rank(f, 0).inputs[0]->input = -2; }, "ranks[0].inputs[0].shape", ""},
       {"BindingStage", [](ExecutableT &f) { rank(f, 0).inputs[0]->stage = 1; }, "ranks[0].inputs[0].stage", "another"},
       {"BindingPool", [](ExecutableT &f) { rank(f, 0).inputs[0]->pool = 44; }, "ranks[0].inputs[0].pool", "pool"},
       {"BindingShape", [](ExecutableT &f) { rank(f, 0).inputs[0]->shape = {4, 36}; }, "ranks[0].inputs[0].shape",
@@ -275,6 +316,18 @@ const std::vector<Mistake> &mistakes() {
          rank(f, 1).inputs[0]->offset = 16;
        },
        "ranks[1].programs[1].commands[2].operands[1]", "not a model input"},
+      {"RandomFromElsewhere", // a dropout in relu's place that takes the labels for what it draws by
+       [](ExecutableT &f) {
+         auto kernel = std::make_unique<executable::KernelRefT>();
+         kernel->name = "dropout";
+         kernel->version = 1;
+         f.kernels.push_back(std::move(kernel));
+         auto &commands = program(f, 1, kForward).commands;
+         auto &operands = commands[0]->operands;
+         operands.insert(operands.begin() + 1, std::make_unique<executable::OperandT>(*commands[2]->operands[1]));
+         commands[0]->kernel = static_cast<std::uint16_t>(f.kernels.size() - 1);
+       },
+       "ranks[1].programs", "\"random\" is not a model input"},
       {"RowsFromElsewhere", [](ExecutableT &f) { rank(f, 1).inputs[1]->offset = 4; },
        "ranks[1].programs[1].commands[2].operands[2]", "not a model input"},
       {"TokensFromElsewhere", // the count of rows as a token
@@ -305,6 +358,28 @@ const std::vector<Mistake> &mistakes() {
       {"WorkspaceArena", [](ExecutableT &f) { rank(f, 1).arenas[6]->arena_class = executable::ArenaClass::Buffers; },
        "ranks[1].programs[1].commands[2].workspace_offset", "workspace arena"},
       // Transfers
+      {"BufferName", ofBuffer([](auto &, auto &b, auto &) { b.name = "fc1.weight"; }), "buffers[0].name", "fc1.weight"},
+      {"BufferType", ofBuffer([](auto &, auto &b, auto &) { b.dtype = executable::DType::BF16; }), "buffers[0].dtype",
+       "f32 or i64"},
+      {"BufferShape", ofBuffer([](auto &, auto &b, auto &) { b.shape = {-1}; }), "buffers[0].shape", "[-1]"},
+      {"BufferKind", ofBuffer([](auto &, auto &b, auto &) { b.initializer->kind = "normal"; }), "buffers[0].initializer",
+       "constant"},
+      {"BufferValue", ofBuffer([](auto &, auto &b, auto &) { b.initializer->value = kNan; }), "buffers[0].initializer",
+       "finite"},
+      {"BufferBlock", ofBuffer([](auto &, auto &b, auto &) { b.block = 0; }), "buffers[0].block", "no block of its stage"},
+      {"BufferIndex", ofBuffer([](auto &, auto &, auto &p) { p.buffer = 3; }), "ranks[1].buffers[0].buffer", "buffer 3"},
+      {"BufferRank", ofBuffer([](auto &f, auto &, auto &) { rank(f, 0).buffers.swap(rank(f, 1).buffers); }),
+       "ranks[0].buffers[0].buffer", "another rank"},
+      {"BufferMissing", ofBuffer([](auto &f, auto &, auto &) { rank(f, 1).buffers.clear(); }), "buffers[0]", "0 places"},
+      {"BufferOutside", ofBuffer([](auto &, auto &, auto &p) { p.offset = 128; }), "ranks[1].buffers[0].offset", "inside"},
+      {"BufferAlignment", ofBuffer([](auto &, auto &, auto &p) { p.offset = 4; }), "ranks[1].buffers[0].offset", "aligned"},
+      {"BufferOverlap", ofBuffer([](auto &f, auto &, auto &p) { p.arena = rank(f, 1).placements[0]->arena; }), "ranks[1]",
+       "overlap"},
+      {"BufferUpdated", ofBuffer([](auto &f, auto &, auto &) { useBuffer(f, kUpdate, 0); }), "ranks[1].programs",
+       "only Forward updates the buffer"},
+      {"BufferReadInBackward",
+       ofBuffer([](auto &f, auto &, auto &) { useBuffer(f, executable::ProgramKind::BackwardWeight, 1); }),
+       "ranks[1].programs", "only Evaluate reads"},
       {"TransferKind", [](ExecutableT &f) { rank(f, 0).transfers[0]->kind = executable::TaskKind::Forward; },
        "ranks[0].transfers[0].kind", "not a transfer"},
       {"TransferStage", [](ExecutableT &f) { rank(f, 0).transfers[0]->stage = 1; }, "ranks[0].transfers[0].stage",
@@ -384,6 +459,13 @@ TEST_P(Meaning, IsRefusedAtItsPlace) {
   EXPECT_EQ(error.place.rfind(std::string("x.stage at ") + GetParam().place, 0), 0u) << error.text();
   EXPECT_NE(error.what.find(GetParam().says), std::string::npos) << error.text();
   EXPECT_NE(error.advice.find("compile the model again"), std::string::npos) << error.text();
+}
+
+TEST(MeaningOfBuffers, AFileWithABufferLoads) {
+  ExecutableT file = stagefile::build({});
+  addBuffer(file);
+  auto result = Executable::fromBytes(stagefile::serialize(file), "x.stage");
+  EXPECT_TRUE(result) << result.error().text();
 }
 
 TEST(MeaningAdvice, FitsTheReason) {

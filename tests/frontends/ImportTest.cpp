@@ -115,6 +115,11 @@ TEST_F(Import, WhatDoesNotFitIsRefusedWithPlaceAndAdvice) {
   model.layers = "\n{\"type\": \"Mean\", \"dim\": [1, 2]},\n{\"type\": \"Linear\", \"in_features\": 5, "
                  "\"out_features\": 2}";
   refused(model, "5:1", {"in_features 5", "[4, 600]"});
+  model.shape = "[6, 5]";
+  model.layers = "\n{\"type\": \"GroupNorm\", \"num_groups\": 4, \"num_channels\": 6}";
+  refused(model, "4:1", {"4 groups", "num_channels 6", "divisor"});
+  model.layers = "\n{\"type\": \"GroupNorm\", \"num_groups\": 1, \"num_channels\": 5}";
+  refused(model, "4:1", {"num_channels 5", "[4, 6, 5]", "set it to 6"});
   model.shape = "[1, 4]";
   model.layers =
       "\n{\"type\": \"Mean\", \"dim\": 1},\n{\"type\": \"Linear\", \"in_features\": 5, \"out_features\": 2}";

@@ -24,6 +24,7 @@ import sys
 import safetensors
 import safetensors.torch
 import torch
+from stagewright_random import Dropout, RandomNumbers
 from torch import nn
 
 FOLDER = pathlib.Path(__file__).resolve().parent
@@ -93,6 +94,22 @@ class LearnedPositions(nn.Module):
         return x + self.weight[: x.shape[1]]
 
 
+class AttentionDropout(nn.Module):
+    """attention() with dropout of the probabilities, whose rows count with a length rounded up to 64."""
+
+    def __init__(self, dropout_p, **arguments):
+        super().__init__()
+        self.p, self.arguments = dropout_p, arguments
+
+    def drop(self, scores):
+        rows, padded = scores.shape[:-1], -(-scores.shape[-1] // 64) * 64
+        factors = RandomNumbers.factors(math.prod(rows) * padded, self.block, self.ordinal, self.p)
+        return scores * factors.reshape(*rows, padded)[..., : scores.shape[-1]].to(scores.dtype)
+
+    def forward(self, *inputs):
+        return attention(*inputs, drop=self.drop if self.training else None, **self.arguments)
+
+
 def rotate(x, base):
     """Llama's rotary positions of x [batch, heads, length, size]."""
     size = x.shape[-1]
@@ -102,7 +119,7 @@ def rotate(x, base):
     return x * cos + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sin
 
 
-def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=0, rotary_base=0):
+def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=0, rotary_base=0, drop=None):
     groups = num_key_value_heads or num_heads
     if len(inputs) == 1:
         size = inputs[0].shape[-1] // (num_heads + 2 * groups)
@@ -111,7 +128,13 @@ def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=
     if rotary_base:
         q, k = rotate(q, rotary_base), rotate(k, rotary_base)
     k, v = (x.repeat_interleave(num_heads // groups, 1) for x in (k, v))
-    y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=scale or None)
+    if drop:
+        scores = q @ k.transpose(2, 3) * (scale or q.shape[-1] ** -0.5)
+        if is_causal:
+            scores = scores.masked_fill(torch.ones(scores.shape[-2:]).triu(1) == 1, -math.inf)
+        y = drop(scores.softmax(-1)) @ v
+    else:
+        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=scale or None)
     return y.transpose(1, 2).flatten(2)
 
 
@@ -134,6 +157,10 @@ def build_layer(layer):
     kind = layer["type"]
     if kind == "Sequential":
         return Graph(arguments["layers"], "input")
+    if kind == "Dropout":
+        return Dropout(**arguments)
+    if arguments.get("dropout_p"):
+        return AttentionDropout(**arguments)
     if kind in FUNCTIONS:
         return Function(lambda *inputs: FUNCTIONS[kind](*inputs, **arguments))
     if kind == "LearnedPositions":
@@ -166,10 +193,10 @@ class Graph(nn.Module):
         return values[self.entries[-1][0]]
 
     def state(self):
-        """Parameters by the names that Stagewright gives them: a tied one by its first layer's."""
+        """Parameters and buffers by the names that Stagewright gives them: a tied one by its first layer's."""
         named = {}
         for name, module, _ in self.entries:
-            inner = module.state() if isinstance(module, Graph) else dict(module.named_parameters())
+            inner = module.state() if isinstance(module, Graph) else {**dict(module.named_parameters()), **dict(module.named_buffers())}
             known = {id(value) for value in named.values()}
             named.update((f"{name}.{key}", value) for key, value in inner.items() if id(value) not in known)
         return named
@@ -181,7 +208,12 @@ class Graph(nn.Module):
 
 
 def build_model(spec):
-    return Graph(spec["layers"], spec["inputs"][0]["name"])
+    model = Graph(spec["layers"], spec["inputs"][0]["name"])
+    for block, (_, module, _) in enumerate(model.entries):
+        random = [inner for inner in module.modules() if isinstance(inner, (Dropout, AttentionDropout))]
+        for ordinal, inner in enumerate(random):
+            inner.block, inner.ordinal = block, ordinal
+    return model
 
 
 def build_optimizer(config, parameters):
@@ -232,7 +264,7 @@ class Training:
         self.optimizer, self.config = build_optimizer(config, self.model.parameters()), config
         self.rows, self.count = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
         self.clip, self.dtype = config["gradient_clipping"] or math.inf, dtype
-        self.losses, self.norms = [], []
+        self.seed, self.losses, self.norms = config.get("seed", 0), [], []
 
     def cast(self, values):
         return values.to(self.dtype) if values.is_floating_point() else values
@@ -247,7 +279,9 @@ class Training:
             group["lr"] = scheduled_rate(self.config, len(self.losses) - 1)
         self.optimizer.zero_grad()
         total = 0.0
-        for x, target in zip(features.split(self.rows), labels.split(self.rows), strict=True):
+        batches = zip(features.split(self.rows), labels.split(self.rows), strict=True)
+        for micro_batch, (x, target) in enumerate(batches):
+            RandomNumbers.seed, RandomNumbers.step, RandomNumbers.micro_batch = self.seed, len(self.losses), micro_batch
             loss = self.loss_of(self.model(self.cast(x)), self.cast(target))
             (loss / self.count).backward()
             total += loss.item()
@@ -263,6 +297,8 @@ class Training:
             torch.minimum(distance, inputs[0].abs().flatten(1).min(1).values, out=distance)
 
         hooks = [m.register_forward_pre_hook(look) for m in self.model.modules() if isinstance(m, nn.ReLU)]
+        if not hooks:  # nor may the look update running statistics
+            return distance
         with torch.no_grad():
             self.model(self.cast(features))
         for hook in hooks:
@@ -270,11 +306,19 @@ class Training:
         return distance
 
 
+    def evaluate(self, features, labels):
+        """Mean loss and share of right answers in evaluation mode, over all samples."""
+        self.model.eval()
+        with torch.no_grad():
+            outputs = torch.cat([self.model(x) for x in self.cast(features).split(500)])
+        return {"loss": self.loss_layer(outputs, labels).item(), "accuracy": (outputs.argmax(1) == labels).double().mean().item()}
+
+
 def train(spec, config, weights, features, labels, order, dtype):
     run = Training(spec, config, weights, dtype)
     for index in order.split(run.rows * run.count):
         run.step(features[index], labels[index])
-    return run.losses, run.norms, {name: value.detach().double() for name, value in run.model.state().items()}
+    return run
 
 
 def choose_order(spec, cases, weights, features, labels, generator):
@@ -399,6 +443,27 @@ SETS = {
     "convolution": dict(
         data=FASHION, files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), make=None, rows=3, count=2, clip=1.0
     ),
+    # BatchNorm of images and of rows, inside a block with a skip connection; GroupNorm; both also without weights.
+    "channel_norm": dict(
+        data=FASHION,
+        files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+        test_files=("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+        make=None,
+        rows=12,
+        count=2,
+        clip=1.0,
+    ),
+    # Dropout of images, of features, in a block with attention whose probabilities are dropped too.
+    "dropout": dict(
+        data=FASHION,
+        files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+        test_files=("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+        make=None,
+        rows=3,
+        count=3,
+        clip=1.0,
+        seed=0x123456789,
+    ),
     # An image as 28 rows: blocks of GPT-2's form, then grouped heads with rotary positions and SwiGLU, as Llama's.
     "transformer": dict(
         data=FASHION, files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), make=None, rows=3, count=2, clip=1.0
@@ -440,11 +505,17 @@ def make_set(name):
     weights = {key: value.detach().clone() for key, value in build_model(spec).state().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")
     configs = sgd_and_adam(entry["rows"], entry["count"], entry["clip"])
+    if "seed" in entry:
+        configs = {case: {**config, "seed": entry["seed"]} for case, config in configs.items()}
     order = choose_order(spec, configs, weights, features, labels, generator)
     (folder / "order.txt").write_text("".join(f"{index}\n" for index in order.tolist()))
     left_out = f"samples that bring the input of a ReLU within {KINK} of zero in a case's fp64 run"
+    test = None
+    if "test_files" in entry:
+        images, answers = (read_idx(data / file) for file in entry["test_files"])
+        test = as_feature(images, spec["inputs"][0]), answers.long()
     write_goldens(folder / "goldens.json", name, spec, model_path, data if entry["data"] else None, configs,
-                  (weights, features, labels, order), left_out_of_the_order=left_out)
+                  (weights, features, labels, order), test, left_out_of_the_order=left_out)
 
 
 def make_recipes():
@@ -459,20 +530,23 @@ def make_recipes():
     write_goldens(folder / "recipes.json", "recipes", spec, folder / "model.json", None, configs, inputs)
 
 
-def write_goldens(path, name, spec, model_path, data, configs, inputs, **facts):
-    """Trains every case in both precisions."""
+def write_goldens(path, name, spec, model_path, data, configs, inputs, test=None, **facts):
+    """Trains every case in both precisions, and evaluates on `test`, features and labels, if there are any."""
     cases = {}
     for case, config in configs.items():
-        fp32, norms, _ = train(spec, config, *inputs, torch.float32)
-        fp64, norms64, final = train(spec, config, *inputs, torch.float64)
+        fp32 = train(spec, config, *inputs, torch.float32).losses
+        run = train(spec, config, *inputs, torch.float64)
+        fp64, norms64, final = run.losses, run.norms, run.model.state()
         clip = config["gradient_clipping"]
         cases[case] = {
             "config": config,
             "clipped_steps": sum(norm > clip for norm in norms64) if clip else 0,
             "losses_fp32": fp32,
             "losses_fp64": fp64,
-            "final_fp64": {key: {"sum": value.sum().item(), "norm": value.norm().item()} for key, value in final.items()},
+            "final_fp64": {key: {"sum": value.sum().item(), "norm": value.double().norm().item()} for key, value in final.items()},
         }
+        if test:
+            cases[case]["evaluation_fp64"] = run.evaluate(*test)
         error = [abs(a - b) / abs(b) for a, b in zip(fp32, fp64)]
         print(f"{name:12} {case:28} loss {fp64[0]:.4f} -> {fp64[-1]:.4f}, clipped {cases[case]['clipped_steps']:3}, "
               f"fp32 against fp64: max relative {max(error):.1e}")

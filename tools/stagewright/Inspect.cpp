@@ -28,9 +28,11 @@ void print(const std::string &text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
-std::uint64_t elements(const executable::Parameter &parameter) {
+/// Of a parameter or a buffer.
+template <typename Tensor>
+std::uint64_t elements(const Tensor &tensor) {
   std::uint64_t count = 1;
-  for (std::int64_t size : *parameter.shape()) {
+  for (std::int64_t size : *tensor.shape()) {
     count *= static_cast<std::uint64_t>(size);
   }
   return count;
@@ -180,6 +182,19 @@ std::string parametersText(const runtime::Executable &plan) {
   return "parameters, in import order\n" + table.text();
 }
 
+/// Empty for a model without buffers.
+std::string buffersText(const runtime::Executable &plan) {
+  const auto *buffers = plan.file().buffers();
+  Table table({"buffer", "type", "shape", ">elements", ">stage", ">initial value"});
+  for (unsigned i = 0; buffers && i < buffers->size(); ++i) {
+    const executable::Buffer &buffer = *buffers->Get(i);
+    table.addRow({buffer.name()->str(), executable::EnumNameDType(buffer.dtype()), shapeText(*buffer.shape()),
+                  grouped(elements(buffer)), std::to_string(buffer.stage()),
+                  decimal(buffer.initializer()->value(), 0)});
+  }
+  return buffers && buffers->size() ? "\nbuffers, which training updates\n" + table.text() : "";
+}
+
 std::string configText(const runtime::Executable &plan) {
   Table table({"setting", "value", "origin"});
   for (const executable::Setting *setting : *plan.file().settings()) {
@@ -238,7 +253,7 @@ Result<void> inspect(const InspectOptions &options) {
     sections.push_back(poolsText(*plan));
   }
   if (options.parameters) {
-    sections.push_back(parametersText(*plan));
+    sections.push_back(parametersText(*plan) + buffersText(*plan));
   }
   if (options.config) {
     sections.push_back(configText(*plan));

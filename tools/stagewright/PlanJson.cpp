@@ -103,6 +103,20 @@ static Json parametersJson(const executable::Executable &file) {
   return parameters;
 }
 
+static Json buffersJson(const executable::Executable &file) {
+  Json buffers = Json::array();
+  for (unsigned i = 0; file.buffers() && i < file.buffers()->size(); ++i) {
+    const executable::Buffer &buffer = *file.buffers()->Get(i);
+    buffers.push_back({{"name", text(buffer.name())},
+                       {"dtype", executable::EnumNameDType(buffer.dtype())},
+                       {"shape", list(buffer.shape())},
+                       {"stage", buffer.stage()},
+                       {"block", buffer.block()},
+                       {"value", buffer.initializer()->value()}});
+  }
+  return buffers;
+}
+
 static Json memoryJson(const PlanMemory &memory) {
   Json classes = Json::object();
   for (int i = 0; i < kArenaClasses; ++i) {
@@ -225,6 +239,7 @@ Json planJson(const runtime::Executable &plan, const schedule::Timeline &timelin
       {"partition", {{"method", text(file.partition())}, {"boundaries", boundaries}}},
       {"blocks", blocksJson(file)},
       {"parameters", parametersJson(file)},
+      {"buffers", buffersJson(file)},
   };
   json.update(memoryJson(totalMemory(plan)));
   json["ranks"] = std::move(ranks);

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Makes the golden losses of models/ in the folder models/ beside this file, with PyTorch.
+
+    /path/to/python-with-torch make_model_goldens.py [MODEL ...]
+
+Their weights are too large to be stored: they are those that Stagewright draws (runtime/train/Random.h), drawn here a
+second time. The images are random bytes (image_bytes), so that the test makes the same ones.
+"""
+import json
+import math
+import pathlib
+import platform
+import random
+import sys
+
+import torch
+
+import make_goldens
+from make_goldens import FOLDER, build_model, configuration, dump, strip_comments, train
+from stagewright_random import drawn
+
+SEED = 20261122
+SAMPLES = 48
+CONFIGS = {
+    "cifar_cnn": configuration(4, 4, "Adam", 1.0, lr=0.001),
+    "resnet18": configuration(8, 2, "SGD", 0.0, lr=0.001, momentum=0.9, weight_decay=0.0005),
+}
+
+
+def image_bytes():
+    """What tests/e2e/test_models.py writes: bytes of [SAMPLES, 3, 32, 32] images, and labels."""
+    return random.Random(SEED).randbytes(SAMPLES * 3072), bytes(byte % 10 for byte in random.Random(SEED + 1).randbytes(SAMPLES))
+
+
+def initial_weights(spec):
+    """Weights and biases of Linear and Conv2d are drawn; all else begins as torch has it."""
+    weights = {name: value.detach().clone() for name, value in build_model(spec).state().items()}
+    for name, value in weights.items():
+        weight = weights.get(name.rsplit(".", 1)[0] + ".weight")
+        if weight is not None and weight.dim() > 1:
+            weights[name] = drawn(SEED, name, tuple(value.shape), 1 / math.sqrt(weight[0].numel()))
+    return weights
+
+
+def make(name):
+    spec = json.loads(strip_comments((FOLDER.parents[1] / "models" / name / "model.json").read_text()))
+    pixels, answers = (torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in image_bytes())
+    features, labels = make_goldens.as_feature(pixels.reshape(SAMPLES, -1), spec["inputs"][0]), answers.long()
+    config = {**CONFIGS[name], "seed": SEED}
+    weights, order = initial_weights(spec), torch.arange(SAMPLES)
+    runs = {
+        text: train(spec, config, weights, features, labels, order, dtype)
+        for text, dtype in (("fp32", torch.float32), ("fp64", torch.float64))
+    }
+    final = {key: value.double() for key, value in runs["fp64"].model.state().items()}
+    error = [abs(a - b) / abs(b) for a, b in zip(runs["fp32"].losses, runs["fp64"].losses)]
+    print(f"{name:12} losses {runs['fp64'].losses}, fp32 against fp64: {max(error):.1e}")
+    text = {
+        "made_by": f"python {pathlib.Path(__file__).name} {name}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "config": config,
+        "steps": SAMPLES // (runs["fp64"].rows * runs["fp64"].count),
+        "losses_fp32": runs["fp32"].losses,
+        "losses_fp64": runs["fp64"].losses,
+        "final_fp64": {key: {"sum": value.sum().item(), "norm": value.norm().item()} for key, value in final.items()},
+    }
+    (FOLDER / "models").mkdir(exist_ok=True)
+    (FOLDER / "models" / f"{name}.json").write_text(dump(text) + "\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for model in sys.argv[1:] or CONFIGS:
+        make(model)
