@@ -1,6 +1,7 @@
 #include "frontends/config/Config.h"
 
 #include "frontends/config/BatchTriangle.h"
+#include "frontends/config/ParameterGroups.h"
 #include "frontends/config/Partition.h"
 #include "frontends/config/Scheduler.h"
 #include "frontends/config/Settings.h"
@@ -9,6 +10,7 @@
 #include "schedule/Recompute.h"
 #include "schedule/Schedule.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace stagewright {
@@ -189,31 +191,29 @@ static Result<void> readRecompute(Settings &settings, Config &config) {
   return {};
 }
 
-static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer) {
-  std::string type = json::lowerCase(settings.value("/optimizer/type").string);
-  optimizer.type = type == "sgd"    ? OptimizerType::SGD
-                   : type == "adam" ? OptimizerType::Adam
-                                    : OptimizerType::AdamW;
-  settings.record("/optimizer/type", json::jsonText(optimizerTypes()[static_cast<int>(optimizer.type)]),
-                  settings.given("/optimizer/type") ? "file" : "default");
-  optimizer.learningRate = settings.number("/optimizer/params/lr");
-  optimizer.weightDecay = settings.number("/optimizer/params/weight_decay");
-  if (optimizer.type == OptimizerType::SGD) {
-    optimizer.momentum = settings.number("/optimizer/params/momentum");
-    optimizer.dampening = settings.number("/optimizer/params/dampening");
-    optimizer.nesterov = settings.flag("/optimizer/params/nesterov");
-    if (optimizer.nesterov && (optimizer.momentum == 0 || optimizer.dampening != 0))
-      return userError(settings.place("/optimizer/params/nesterov"),
-                       "Nesterov momentum needs momentum > 0 and dampening 0, but they are " +
-                           json::jsonText(optimizer.momentum) + " and " + json::jsonText(optimizer.dampening),
-                       "set /optimizer/params/momentum, or nesterov to false");
-    return {};
-  }
-  json::Value betas = settings.value("/optimizer/params/betas");
-  optimizer.beta1 = betas.items[0].number;
-  optimizer.beta2 = betas.items[1].number;
-  optimizer.epsilon = settings.number("/optimizer/params/eps");
-  optimizer.biasCorrection = settings.flag("/optimizer/params/bias_correction");
+/// The number in the file, or else a default that is this optimizer's own.
+static double numberOr(Settings &settings, std::string_view path, double otherwise) {
+  const bool isGiven = settings.given(path);
+  const double number = settings.number(path);
+  if (isGiven)
+    return number;
+  settings.record(path, json::jsonText(otherwise), "default");
+  return otherwise;
+}
+
+static Result<void> readSgd(Settings &settings, OptimizerConfig &optimizer) {
+  optimizer.momentum = settings.number("/optimizer/params/momentum");
+  optimizer.dampening = settings.number("/optimizer/params/dampening");
+  optimizer.nesterov = settings.flag("/optimizer/params/nesterov");
+  if (optimizer.nesterov && (optimizer.momentum == 0 || optimizer.dampening != 0))
+    return userError(settings.place("/optimizer/params/nesterov"),
+                     "Nesterov momentum needs momentum > 0 and dampening 0, but they are " +
+                         json::jsonText(optimizer.momentum) + " and " + json::jsonText(optimizer.dampening),
+                     "set /optimizer/params/momentum, or nesterov to false");
+  return {};
+}
+
+static void readAdam(Settings &settings, OptimizerConfig &optimizer) {
   // DeepSpeed: "Adam" decays as AdamW unless adam_w_mode is false; "AdamW" always does.
   bool decouples = settings.flag("/optimizer/params/adam_w_mode");
   optimizer.decoupledDecay = optimizer.type == OptimizerType::AdamW || decouples;
@@ -225,7 +225,44 @@ static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer
     optimizer.weightDecay = 0.01;
     settings.record("/optimizer/params/weight_decay", "0.01", "inferred");
   }
-  return {};
+}
+
+static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer) {
+  using enum OptimizerType;
+  const std::vector<std::string_view> &types = optimizerTypes();
+  const std::string given = json::lowerCase(settings.value("/optimizer/type").string);
+  const auto type = std::find_if(types.begin(), types.end(),
+                                 [&](std::string_view name) { return json::lowerCase(name) == given; });
+  optimizer.type = static_cast<OptimizerType>(type - types.begin());
+  settings.record("/optimizer/type", json::jsonText(*type),
+                  settings.given("/optimizer/type") ? "file" : "default");
+  const bool isAdam = optimizer.type == Adam || optimizer.type == AdamW;
+  const bool isAdagrad = optimizer.type == Adagrad;
+  optimizer.learningRate = numberOr(settings, "/optimizer/params/lr", isAdagrad ? 0.01 : 0.001);
+  optimizer.weightDecay = settings.number("/optimizer/params/weight_decay");
+  if (optimizer.hasBetas()) {
+    json::Value betas = settings.value("/optimizer/params/betas");
+    optimizer.beta1 = betas.items[0].number;
+    optimizer.beta2 = betas.items[1].number;
+  }
+  if (isAdam || isAdagrad || optimizer.type == Lamb)
+    optimizer.epsilon = numberOr(settings, "/optimizer/params/eps", isAdagrad ? 1e-10 : 1e-8);
+  if (isAdam || optimizer.type == Lamb)
+    optimizer.biasCorrection = settings.flag("/optimizer/params/bias_correction");
+  if (isAdam)
+    readAdam(settings, optimizer);
+  if (isAdagrad)
+    optimizer.rateDecay = settings.number("/optimizer/params/lr_decay");
+  if (optimizer.type == Lamb) {
+    optimizer.maxCoefficient = settings.number("/optimizer/params/max_coeff");
+    optimizer.minCoefficient = settings.number("/optimizer/params/min_coeff");
+    if (optimizer.minCoefficient > optimizer.maxCoefficient)
+      return userError(settings.place("/optimizer/params/min_coeff"),
+                       "min_coeff is " + json::jsonText(optimizer.minCoefficient) + ", but max_coeff is " +
+                           json::jsonText(optimizer.maxCoefficient),
+                       "let min_coeff be at most max_coeff");
+  }
+  return optimizer.type == SGD ? readSgd(settings, optimizer) : Result<void>();
 }
 
 static Result<void> readPrecision(Settings &settings, Config &config) {
@@ -302,6 +339,10 @@ Result<Config> readConfig(const std::string &path, const ConfigOverrides &overri
   config.scheduler = std::move(*scheduler);
   if (Result<void> ok = readPrecision(settings, config); !ok)
     return ok.takeError();
+  Result<std::vector<ParameterGroup>> groups = readParameterGroups(*document, settings, config);
+  if (!groups)
+    return groups.takeError();
+  config.parameterGroups = std::move(*groups);
   readTraining(*document, settings, config);
   config.settings = settings.take();
   return config;

@@ -24,7 +24,7 @@ struct ConfigOverrides {
   std::optional<std::string> partition; ///< --partition
 };
 
-enum class OptimizerType { SGD, Adam, AdamW };
+enum class OptimizerType { SGD, Adam, AdamW, Adagrad, Lamb, Lion };
 
 /// Defaults are DeepSpeed's. `decoupledDecay`: AdamW's weight decay (DeepSpeed's adam_w_mode, true for "Adam"
 /// as well).
@@ -36,8 +36,10 @@ struct OptimizerConfig {
   double momentum = 0, dampening = 0; ///< SGD, as torch.optim.SGD
   bool nesterov = false;
   double weightDecay = 0;
+  double rateDecay = 0;                              ///< Adagrad's lr_decay
+  double maxCoefficient = 10, minCoefficient = 0.01; ///< limits of Lamb's trust ratio
 
-  bool hasBetas() const { return type != OptimizerType::SGD; }
+  bool hasBetas() const { return type != OptimizerType::SGD && type != OptimizerType::Adagrad; }
 };
 
 /// A schedule of the learning rate, with every parameter of its type by DeepSpeed's name.
@@ -72,6 +74,12 @@ struct Setting {
   std::string path, value, origin;
 };
 
+/// Parameters whose name `match` (a regular expression) finds, with a rate and a decay of their own.
+struct ParameterGroup {
+  std::string match, place; ///< place of `match` in the file
+  double learningRate = 0, weightDecay = 0;
+};
+
 struct Config {
   int trainBatchSize = 0; ///< samples per step over all data-parallel ranks
   int microBatchSize = 0; ///< train_micro_batch_size_per_gpu
@@ -85,10 +93,11 @@ struct Config {
   std::vector<std::string> recompute;      ///< one for all stages or one for each: see schedule/Recompute.h
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
-  std::string precision = "fp32";           ///< or "fp16", "bf16"
-  std::optional<LossScaleConfig> lossScale; ///< of fp16
-  double gradientClipping = 1.0;            ///< 0 = off
-  int stepsPerPrint = 10;                   ///< 0 = never
+  std::string precision = "fp32";              ///< or "fp16", "bf16"
+  std::optional<LossScaleConfig> lossScale;    ///< of fp16
+  std::vector<ParameterGroup> parameterGroups; ///< the first that matches wins
+  double gradientClipping = 1.0;               ///< 0 = off
+  int stepsPerPrint = 10;                      ///< 0 = never
   std::uint64_t seed = 1234;
   bool shuffle = true;           ///< /stagewright/shuffle
   std::vector<Setting> settings; ///< the effective configuration, sorted by path

@@ -123,16 +123,16 @@ std::string describe(const ConfigKey &key) {
 }
 
 const std::vector<std::string_view> &optimizerTypes() {
-  static const std::vector<std::string_view> kTypes{"SGD", "Adam", "AdamW"};
+  static const std::vector<std::string_view> kTypes{"SGD", "Adam", "AdamW", "Adagrad", "Lamb", "Lion"};
   return kTypes;
 }
 
 const std::vector<std::string_view> &refusedOptimizerTypes() {
   static const std::vector<std::string_view> kTypes{
-      "Adagrad",    "Lamb",    "Lion",      "Muon",      "OneBitAdam", "ZeroOneAdam", "OneBitLamb",
-      "MuAdam",     "MuAdamW", "MuSGD",     "FusedAdam", "CPUAdam",    "FusedLamb",   "ZenFlowCPUAdam",
-      "CPUAdagrad", "CPULion", "FusedLion", "Adadelta",  "Adafactor",  "Adamax",      "ASGD",
-      "LBFGS",      "NAdam",   "RAdam",     "RMSprop",   "Rprop",      "SparseAdam"};
+      "Muon",    "OneBitAdam", "ZeroOneAdam", "OneBitLamb", "MuAdam",         "MuAdamW",
+      "MuSGD",   "FusedAdam",  "CPUAdam",     "FusedLamb",  "ZenFlowCPUAdam", "CPUAdagrad",
+      "CPULion", "FusedLion",  "Adadelta",    "Adafactor",  "Adamax",         "ASGD",
+      "LBFGS",   "NAdam",      "RAdam",       "RMSprop",    "Rprop",          "SparseAdam"};
   return kTypes;
 }
 

@@ -107,6 +107,16 @@ static void addRange(Json &schema, const ValueRule &rule) {
     schema[rule.belowMaximum ? "exclusiveMaximum" : "maximum"] = number(rule.maximum);
 }
 
+static Json groupSchema() {
+  Json number{{"type", "number"}, {"minimum", 0}};
+  Json rate{{"required", {"lr"}}}, decay{{"required", {"weight_decay"}}};
+  return {{"type", "object"},
+          {"additionalProperties", false},
+          {"required", {"match"}},
+          {"anyOf", Json::array({rate, decay})},
+          {"properties", {{"match", {{"type", "string"}}}, {"lr", number}, {"weight_decay", number}}}};
+}
+
 static Json blockSchema(std::string_view path, bool isOpen);
 
 static Json keySchema(const ConfigKey &key) {
@@ -153,6 +163,8 @@ static Json keySchema(const ConfigKey &key) {
   }
   case ValueRule::Type::List:
     schema["type"] = {"array"};
+    if (key.path == "/stagewright/parameter_groups")
+      schema["items"] = groupSchema();
     break;
   case ValueRule::Type::Block:
   case ValueRule::Type::OpenBlock:

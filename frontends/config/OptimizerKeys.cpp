@@ -5,6 +5,7 @@ namespace stagewright::keys {
 static constexpr ValueRule kBetas{.type = Type::Pair, .minimum = 0, .maximum = 1, .belowMaximum = true};
 static constexpr ValueRule kFinite{.type = Type::Number, .minimum = -FLT_MAX, .maximum = FLT_MAX};
 static constexpr std::string_view kAdam = "Adam|AdamW";
+static constexpr std::string_view kAdams = "Adam|AdamW|Lamb";
 
 static constexpr std::string_view kOther = "it belongs to an optimizer that this version does not have";
 static constexpr std::string_view kRemove = "remove it";
@@ -13,17 +14,20 @@ static constexpr std::string_view kImplementation = "it chooses between implemen
 static constexpr ConfigKey kTable[] = {
     block("/optimizer", "absent = Adam with its defaults"),
     honoured("/optimizer/type", {.type = Type::String, .required = true}, "\"Adam\"",
-             "SGD, Adam or AdamW, in any case; others are refused"),
+             "SGD, Adam, AdamW, Adagrad, Lamb or Lion, in any case; others are refused"),
     ignored("/optimizer/legacy_fusion", kFlag, "false", kImplementation),
     block("/optimizer/params"),
-    honoured("/optimizer/params/lr", kNonNegative, "0.001", "learning rate"),
+    honoured("/optimizer/params/lr", kNonNegative, "0.001", "learning rate; 0.01 by default with Adagrad"),
     honoured(
         "/optimizer/params/weight_decay", kNonNegative, "0.0",
         "for Adam and AdamW with torch_adam and decoupled decay the default is torch.optim.AdamW's 0.01"),
-    honoured("/optimizer/params/betas", kBetas, "[0.9, 0.999]", "of the running averages", kAdam),
-    honoured("/optimizer/params/eps", kNonNegative, "1e-08", "added to the root of the second moment", kAdam),
+    honoured("/optimizer/params/betas", kBetas, "[0.9, 0.999]", "of the running averages",
+             "Adam|AdamW|Lamb|Lion"),
+    honoured("/optimizer/params/eps", kNonNegative, "1e-08",
+             "added to the root of the second moment; 1e-10 by default with Adagrad",
+             "Adam|AdamW|Lamb|Adagrad"),
     honoured("/optimizer/params/bias_correction", kFlag, "true", "divide the averages by 1 - beta^step",
-             kAdam),
+             kAdams),
     honoured("/optimizer/params/adam_w_mode", kFlag, "true",
              "decoupled weight decay; as in DeepSpeed \"Adam\" has it too, and \"AdamW\" has it always",
              kAdam),
@@ -32,6 +36,13 @@ static constexpr ConfigKey kTable[] = {
     honoured("/optimizer/params/momentum", kNonNegative, "0.0", "0 = no momentum buffer", "SGD"),
     honoured("/optimizer/params/dampening", kFinite, "0.0", "of the momentum buffer", "SGD"),
     honoured("/optimizer/params/nesterov", kFlag, "false", "needs momentum > 0 and dampening 0", "SGD"),
+    honoured("/optimizer/params/lr_decay", kNonNegative, "0.0", "divide lr by 1 + this x (step - 1)",
+             "Adagrad"),
+    offOnly("/optimizer/params/initial_accumulator_value", kNonNegative, "0",
+            "optimizer states begin with zeros", kRemove),
+    honoured("/optimizer/params/max_coeff", kNonNegative, "10.0", "largest trust ratio", "Lamb"),
+    honoured("/optimizer/params/min_coeff", kNonNegative, "0.01", "smallest trust ratio", "Lamb"),
+    offOnly("/optimizer/params/eps_inside_sqrt", kFlag, "false", "eps is added outside the root", kRemove),
     offOnly("/optimizer/params/amsgrad", kFlag, "false", "DeepSpeed's Adam does not have it either", kRemove),
     offOnly("/optimizer/params/maximize", kFlag, "false", "training minimises the loss", kRemove),
     offOnly("/optimizer/params/max_grad_norm", kNonNegative, "0",
@@ -42,9 +53,6 @@ static constexpr ConfigKey kTable[] = {
     ignored("/optimizer/params/differentiable", kFlag, "false", kImplementation),
     ignored("/optimizer/params/set_grad_none", kFlag, "true", kImplementation),
     ignored("/optimizer/params/fp32_optimizer_states", kFlag, "true", "optimizer states are always fp32"),
-    refused("/optimizer/params/max_coeff", kNumber, "10.0", kOther, kRemove),
-    refused("/optimizer/params/min_coeff", kNumber, "0.01", kOther, kRemove),
-    refused("/optimizer/params/eps_inside_sqrt", kFlag, "false", kOther, kRemove),
     refused("/optimizer/params/muon_lr", kNumber, "null", kOther, kRemove),
     refused("/optimizer/params/adam_lr", kNumber, "null", kOther, kRemove),
     refused("/optimizer/params/ns_method", kText, "\"gram\"", kOther, kRemove),

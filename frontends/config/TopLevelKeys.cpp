@@ -39,6 +39,10 @@ static constexpr ConfigKey kTable[] = {
     honoured("/stagewright/schedule", kText, "\"1f1b\"", "order of the tasks of a step; --schedule wins"),
     honoured("/stagewright/partition", kText, "\"best\"",
              "the same as /pipeline/partition; give one of the two"),
+    honoured("/stagewright/parameter_groups", kList, "[]",
+             "[{\"match\": REGEX, \"lr\": .., \"weight_decay\": ..}]: parameters with their own rate or "
+             "decay; see "
+             "the groups above"),
     honoured("/stagewright/recompute", kText, "\"none\"",
              "what backward passes compute again instead of keeping it: \"none\", \"selective\" (norms, "
              "attention, "

@@ -1,8 +1,13 @@
 #include "frontends/import/ImportLayerSpec.h"
 
+#include "frontends/config/ConfigKeys.h"
 #include "frontends/import/LayerImporters.h"
+#include "frontends/json/NearestName.h"
+#include "frontends/json/PositionedJson.h"
 #include "frontends/layerspec/ModelCheck.h"
 #include "ir/plan/PlanDialect.h"
+
+#include <regex>
 
 using namespace mlir;
 
@@ -39,10 +44,14 @@ public:
         return built.takeError();
       }
     }
-    if (module->getOps<layer::ParameterOp>().empty()) {
+    if (llvm::all_of(module->getOps<layer::ParameterOp>(),
+                     [](layer::ParameterOp parameter) { return parameter.getFrozen(); })) {
       return userError(placeOf(spec.partPosition("layers"), "model"),
-                       "the model has no parameters, so that there is nothing to train",
-                       "add a layer with weights, such as Linear");
+                       "the model has no trainable parameters, so that there is nothing to train",
+                       "add a layer with weights, such as Linear, without \"trainable\": false");
+    }
+    if (Result<void> assigned = assignGroups(); !assigned) {
+      return assigned.takeError();
     }
     Value last = values.lookup(spec.loss.inputs[0]), label = values.lookup(spec.loss.inputs[1]);
     if (Result<void> built = importBlock(spec.loss, {last, label, rows}, true); !built) {
@@ -72,9 +81,7 @@ private:
         builder.getStringAttr(config.partition), builder.getI64IntegerAttr(static_cast<int64_t>(config.seed)),
         real(config.gradientClipping), builder.getI64IntegerAttr(config.stepsPerPrint),
         builder.getBoolAttr(config.shuffle),
-        builder.getStringAttr(optimizer.type == OptimizerType::SGD    ? "sgd"
-                              : optimizer.type == OptimizerType::Adam ? "adam"
-                                                                      : "adamw"),
+        builder.getStringAttr(json::lowerCase(optimizerTypes()[static_cast<size_t>(optimizer.type)])),
         real(optimizer.learningRate), real(optimizer.beta1), real(optimizer.beta2), real(optimizer.epsilon),
         real(optimizer.momentum), real(optimizer.dampening), builder.getBoolAttr(optimizer.nesterov),
         real(optimizer.weightDecay), builder.getBoolAttr(optimizer.decoupledDecay),
@@ -83,7 +90,10 @@ private:
         builder.getStringAttr(config.stagesPlace), builder.getStringAttr(config.partitionPlace),
         scheduled ? builder.getStringAttr(config.scheduler.type) : StringAttr(),
         scheduled ? schedulerParams() : DictionaryAttr(),
-        builder.getStrArrayAttr(llvm::to_vector_of<StringRef>(config.recompute)));
+        builder.getStrArrayAttr(llvm::to_vector_of<StringRef>(config.recompute)),
+        optimizer.type == OptimizerType::Adagrad ? real(optimizer.rateDecay) : FloatAttr(),
+        optimizer.type == OptimizerType::Lamb ? real(optimizer.maxCoefficient) : FloatAttr(),
+        optimizer.type == OptimizerType::Lamb ? real(optimizer.minCoefficient) : FloatAttr());
     if (const auto &scale = config.lossScale) {
       plan::LossScaleOp::create(builder, location, real(scale->initial), builder.getBoolAttr(scale->dynamic),
                                 builder.getI64IntegerAttr(scale->window),
@@ -105,6 +115,41 @@ private:
       }
     }
     return list.getDictionary(builder.getContext());
+  }
+
+  /// Declares the groups, and gives every parameter the first one that matches its name.
+  Result<void> assignGroups() {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(model);
+    SmallVector<std::regex> patterns;
+    SmallVector<bool> used(config.parameterGroups.size());
+    for (const ParameterGroup &group : config.parameterGroups) {
+      patterns.emplace_back(group.match); // the reader has tried it
+      plan::GroupOp::create(builder, module->getLoc(), builder.getStringAttr(group.match),
+                            builder.getF64FloatAttr(group.learningRate),
+                            builder.getF64FloatAttr(group.weightDecay));
+    }
+    std::vector<std::string_view> names;
+    for (layer::ParameterOp parameter : module->getOps<layer::ParameterOp>()) {
+      names.push_back(parameter.getSymName());
+      const auto found = llvm::find_if(patterns, [&](const std::regex &pattern) {
+        return std::regex_search(names.back().begin(), names.back().end(), pattern);
+      });
+      if (found != patterns.end()) {
+        parameter.setGroup(found - patterns.begin());
+        used[found - patterns.begin()] = true;
+      }
+    }
+    for (auto [group, isUsed] : llvm::zip(config.parameterGroups, used)) {
+      if (!isUsed) {
+        return userError(group.place,
+                         json::inQuotes(group.match) +
+                             " matches no parameter that an earlier group has not taken",
+                         "did you mean " + json::inQuotes(json::nearestName(group.match, names)) +
+                             "? Parameters are " + json::joined(names));
+      }
+    }
+    return {};
   }
 
   Value declare(const std::string &name, const std::string &role, RankedTensorType sample,

@@ -67,6 +67,10 @@ std::string LayerContext::declare(StringRef name, const char *kind, ArrayRef<int
 Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializer initializer) {
   RankedTensorType type = f32(shape);
   if (!spec.tied.empty() && name == "weight") {
+    if (!trainable && !error) {
+      error = mismatch("is tied and not trainable: this version trains the weight that layers share",
+                       "remove \"trainable\": false, or \"tied\"");
+    }
     auto [tied, isFirst] =
         parameters.tied.try_emplace(spec.tied, ParameterTable::Tied{path + "." + name.str(), type, 1});
     if (!isFirst) {
@@ -80,7 +84,8 @@ Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializ
     make<layer::ParameterOp>(builder.getStringAttr(fullName), builder.getStringAttr(block),
                              TypeAttr::get(type), builder.getStringAttr(initializer.kind),
                              builder.getF64FloatAttr(initializer.bound),
-                             builder.getF64FloatAttr(initializer.value));
+                             builder.getF64FloatAttr(initializer.value),
+                             trainable ? UnitAttr() : builder.getUnitAttr(), IntegerAttr());
   }
   return make<layer::ParameterValueOp>(type, fullName);
 }

@@ -49,13 +49,13 @@ public:
                const LayerSpec &spec, bool isLoss, mlir::Location location, mlir::ValueRange inputs,
                std::int64_t blockNumber = 0)
       : builder(builder), location(location), inputs(inputs), isLoss(isLoss), model(model),
-        parameters(parameters), spec(spec), block(spec.name), path(spec.name),
+        parameters(parameters), spec(spec), block(spec.name), path(spec.name), trainable(spec.trainable),
         random(std::make_shared<RandomNumbers>(RandomNumbers{{}, blockNumber, 0})) {}
   /// A layer of a Sequential.
   LayerContext(const LayerContext &outer, const LayerSpec &spec, mlir::ValueRange inputs)
       : builder(outer.builder), location(outer.location), inputs(inputs), isLoss(false), model(outer.model),
         parameters(outer.parameters), spec(spec), block(outer.block), path(outer.path + "." + spec.name),
-        random(outer.random) {}
+        trainable(outer.trainable && spec.trainable), random(outer.random) {}
 
   mlir::OpBuilder &builder;
   const mlir::Location location;
@@ -124,7 +124,8 @@ private:
 
   ParameterTable &parameters; ///< so far, of the whole model
   const LayerSpec &spec;
-  const std::string block, path;         ///< the LayerSpec of the list, and the names down to this layer
+  const std::string block, path; ///< the LayerSpec of the list, and the names down to this layer
+  const bool trainable;
   std::shared_ptr<RandomNumbers> random; ///< of the whole block, with the next ordinal
   std::optional<Error> error;
 };

@@ -24,26 +24,29 @@ static Result<Value> crossEntropy(LayerContext &loss) {
         "end the layers with a Linear to the number of classes; give the label dtype i32 and shape [], or "
         "[length] where each token has a class");
   }
-  constexpr int64_t kIgnoreIndex = -100; // PyTorch's default
-  const llvm::APFloat smoothing(0.0);
   return loss
       .make<layer::SoftmaxCrossEntropyOp>(loss.asRows(loss.inputs[0]), loss.asVector(loss.inputs[1]),
-                                          loss.inputs[2], kIgnoreIndex, smoothing, rowsPerSample(labels))
+                                          loss.inputs[2], loss.argument<int64_t>("ignore_index"),
+                                          llvm::APFloat(loss.argument<double>("label_smoothing")),
+                                          rowsPerSample(labels))
       .getLoss();
 }
 
-static Result<Value> meanSquaredError(LayerContext &loss) {
+/// A loss of numbers and as many targets.
+template <typename Op>
+static Result<Value> ofNumbers(LayerContext &loss) {
   if (loss.inputType(0) != loss.inputType(1)) {
     return loss.mismatch("compares shapes " + shapeText(loss.inputType(0).getShape()) + " and " +
                              shapeText(loss.inputType(1).getShape()),
                          "give the label input the last layer's shape and dtype f32");
   }
-  return loss.make<layer::MseLossOp>(loss.inputs[0], loss.inputs[1], loss.inputs[2]).getLoss();
+  return loss.make<Op>(loss.inputs[0], loss.inputs[1], loss.inputs[2]).getLoss();
 }
 
 void addLoss(LayerImporters &table) {
   table["CrossEntropyLoss"] = crossEntropy;
-  table["MSELoss"] = meanSquaredError;
+  table["MSELoss"] = ofNumbers<layer::MseLossOp>;
+  table["BCEWithLogitsLoss"] = ofNumbers<layer::BceWithLogitsOp>;
 }
 
 } // namespace stagewright

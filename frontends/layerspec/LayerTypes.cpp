@@ -173,25 +173,25 @@ static std::vector<LayerType> lossTypes() {
   };
   std::vector<NullArgument> crossEntropyNulls = oldReduction;
   crossEntropyNulls.push_back({"weight", "this version weighs all classes the same", "remove it"});
-  ArgumentType ignoreIndex = integer("ignore_index", -100);
-  ignoreIndex.defaultOnly = "this version counts every label";
-  ignoreIndex.instead = "remove it; a label outside [0, classes) is refused when the data is read";
-  const ArgumentType smoothing{.name = "label_smoothing",
-                               .defaultValue = 0.0,
-                               .lowest = 0,
-                               .highest = 1,
-                               .defaultOnly = "this version has no label smoothing",
-                               .instead = "remove it"};
+  std::vector<NullArgument> bceNulls = oldReduction;
+  bceNulls.push_back({"weight", "this version weighs all elements the same", "remove it"});
+  bceNulls.push_back({"pos_weight", "this version weighs both answers the same", "remove it"});
+  const ArgumentType smoothing{.name = "label_smoothing", .defaultValue = 0.0, .lowest = 0, .highest = 1};
   return {{.name = "CrossEntropyLoss",
            .isLoss = true,
            .labelType = "i32",
-           .arguments = {meanReduction(), ignoreIndex, smoothing},
+           .arguments = {meanReduction(), integer("ignore_index", -100), smoothing},
            .nullArguments = crossEntropyNulls},
           {.name = "MSELoss",
            .isLoss = true,
            .labelType = "f32",
            .arguments = {meanReduction()},
-           .nullArguments = oldReduction}};
+           .nullArguments = oldReduction},
+          {.name = "BCEWithLogitsLoss",
+           .isLoss = true,
+           .labelType = "f32",
+           .arguments = {meanReduction()},
+           .nullArguments = bceNulls}};
 }
 
 const std::vector<LayerType> &layerTypes() {

@@ -331,6 +331,10 @@ void ModelCheck::checkMetrics() {
     fail(model.partPosition("accuracy"), "metrics",
          "\"accuracy\" counts correct classes, but " + model.loss.type + " has no classes",
          "remove it or use CrossEntropyLoss");
+  else if (model.accuracy && std::get<std::int64_t>(model.loss.arguments.at("ignore_index").value) >= 0)
+    fail(model.partPosition("accuracy"), "metrics",
+         "\"accuracy\" would count the labels that the loss ignores (ignore_index) as well",
+         "remove it, or ignore_index");
 }
 
 /// Types of the layers and of the layers in them, with their places.

@@ -59,12 +59,15 @@ std::string modelSchema() {
                 {"maxItems", type.mostInputs}};
   };
   const Json list{{"type", "array"}, {"minItems", 1}, {"items", {{"$ref", "#/$defs/layer"}}}};
+  const Json trainable{
+      {"description", "false: its parameters stay as they are"}, {"type", "boolean"}, {"default", true}};
   Json layers = Json::array(), losses = Json::array();
   for (const LayerType &type : layerTypes()) {
     if (type.isLoss)
       losses.push_back(typeSchema(type, Json::object()));
     else
-      layers.push_back(typeSchema(type, {{"name", name}, {"inputs", inputs(type)}}));
+      layers.push_back(
+          typeSchema(type, {{"name", name}, {"inputs", inputs(type)}, {"trainable", trainable}}));
   }
   for (Json &layer : layers) {
     if (findLayerType(layer["title"].get<std::string>())->fewestInputs > 1)

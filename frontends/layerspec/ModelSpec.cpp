@@ -173,9 +173,9 @@ void ModelReader::readLayer(const Value &value, std::size_t index, const std::st
   const LayerType *type = findLayerType(layer.type);
   const bool isSequential = layer.type == kSequential;
   if (isSequential)
-    checkKeys(value, layer.type, {"type", "name", "inputs", "layers", "repeat"}, type);
+    checkKeys(value, layer.type, {"type", "name", "inputs", "trainable", "layers", "repeat"}, type);
   else
-    checkKeys(value, layer.type, {"type", "name", "inputs", "tied"}, type);
+    checkKeys(value, layer.type, {"type", "name", "inputs", "tied", "trainable"}, type);
   layer.position = source(value.position);
   layer.name = value.find("name") ? namedPart(value, "name", layer) : std::to_string(index);
   layer.tied = namedPart(value, "tied", layer);
@@ -184,6 +184,12 @@ void ModelReader::readLayer(const Value &value, std::size_t index, const std::st
          "give layers that share a weight one key");
   readLayerInputs(value, list.empty() ? first : list.back().name, layer);
   readArguments(value, *type, layer.arguments);
+  if (const Value *trainable = value.find("trainable")) {
+    if (trainable->kind != Value::Kind::Boolean)
+      return fail(trainable->position, "\"trainable\" must be true or false, not " + json::shown(*trainable),
+                  "false keeps the layer's parameters as they are");
+    layer.trainable = trainable->boolean;
+  }
   if (isSequential)
     readSequential(value, layer);
   if (error)

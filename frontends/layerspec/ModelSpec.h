@@ -52,7 +52,8 @@ struct LayerSpec : EntryPosition {
   std::string name;
   std::vector<std::string> inputs; ///< names of earlier layers or of features
   std::map<std::string, Argument> arguments;
-  std::string tied; ///< layers with one key share their weight; empty: a weight of its own
+  std::string tied;      ///< layers with one key share their weight; empty: a weight of its own
+  bool trainable = true; ///< of its parameters; of a Sequential, of all that it is made of
   /// Of a Sequential: what it is made of. They read each other by name, and "input", "input:1", ... what the
   /// Sequential reads; the last one is its result. Their parameters are named SEQUENTIAL.LAYER.weight.
   std::vector<LayerSpec> layers;

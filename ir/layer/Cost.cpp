@@ -68,4 +68,12 @@ double MseLossOp::gradientFlops() {
   return 2 * elementsOf(getX());
 }
 
+// An exponential and a logarithm; the gradient takes an exponential.
+double BceWithLogitsOp::flops() {
+  return 45 * elementsOf(getX());
+}
+double BceWithLogitsOp::gradientFlops() {
+  return 24 * elementsOf(getX());
+}
+
 } // namespace stagewright::layer

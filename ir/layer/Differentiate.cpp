@@ -108,4 +108,14 @@ void MseLossOp::buildInputGradients(GradientBuilder &gradients) {
                                                       gradients.builder.getF64FloatAttr(scale)));
 }
 
+void BceWithLogitsOp::buildInputGradients(GradientBuilder &gradients) {
+  if (!gradients.isNeeded(getX())) {
+    return;
+  }
+  double scale = gradients.lossSeed() / static_cast<double>(elementCount(getX()));
+  gradients.addGradient(getX(), BceWithLogitsGradOp::create(gradients.builder, getLoc(), getX().getType(),
+                                                            getX(), getTarget(), gradients.lossScale(),
+                                                            gradients.builder.getF64FloatAttr(scale)));
+}
+
 } // namespace stagewright::layer

@@ -43,6 +43,11 @@ STAGEWRIGHT_INFER(MseLossOp) {
   return success();
 }
 
+STAGEWRIGHT_INFER(BceWithLogitsOp) {
+  types.push_back(vectorOf(1, Float32Type::get(context)));
+  return success();
+}
+
 STAGEWRIGHT_INFER(CountCorrectOp) {
   types.push_back(vectorOf(1, IntegerType::get(context, 64)));
   return success();

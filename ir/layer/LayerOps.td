@@ -53,12 +53,13 @@ def Layer_ParameterOp : Layer_Op<"parameter", [Symbol]> {
   let summary = "A parameter of the model: a name, a type, an initial distribution";
   let description = [{
     `uniform` draws from U(-bound, bound), `constant` is `value`, `normal` draws from N(0, bound). The order of these ops
-    is the import order, in which reductions over parameters run.
+    is the import order, in which reductions over parameters run. A `frozen` one keeps its values: it has no gradient, no
+    accumulator and no optimizer state. `group` is the index of the `plan.group` whose rate and decay it has.
 
         layer.parameter @"fc1.weight" of "fc1" : tensor<256x784xf32> initializer("uniform") bound(0.0357) value(0.0)
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$block, TypeAttrOf<FloatTensor>:$type, StrAttr:$initializer,
-                       F64Attr:$bound, F64Attr:$value);
+                       F64Attr:$bound, F64Attr:$value, UnitAttr:$frozen, OptionalAttr<Int64Attr>:$group);
   let assemblyFormat = [{ $sym_name `of` $block `:` $type `initializer` `(` $initializer `)` `bound` `(` $bound `)`
                           `value` `(` $value `)` attr-dict }];
   let hasVerifier = 1;
@@ -220,6 +221,15 @@ def Layer_MseLossOp : Layer_KernelOp<"mse_loss",
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Layer_BceWithLogitsOp : Layer_KernelOp<"bce_with_logits",
+    [DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<Layer_Cost>,
+     DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let summary = "Mean over the valid rows and all columns of the cross entropy of sigmoid(x) and target";
+  let arguments = (ins ElementTensor:$x, FloatTensor:$target, IntTensor:$valid_rows);
+  let results = (outs FloatTensor:$loss);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
 def Layer_CountCorrectOp : Layer_KernelOp<"count_correct", [DeclareOpInterfaceMethods<InferTypeOpInterface>]> {
   let summary = "Number of rows of valid samples whose largest logit is the label's";
   let description = [{`rows_per_sample` rows belong to one sample.}];
@@ -326,6 +336,12 @@ def Layer_MseLossGradOp : Layer_KernelOp<"mse_loss_grad"> {
   let results = (outs ElementTensor:$dx);
   let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
 }
+def Layer_BceWithLogitsGradOp : Layer_KernelOp<"bce_with_logits_grad"> {
+  let summary = "(sigmoid(x) - target) * scale, times the loss scale";
+  let arguments = (ins ElementTensor:$x, FloatTensor:$target, Optional<FloatTensor>:$loss_scale, F64Attr:$scale);
+  let results = (outs ElementTensor:$dx);
+  let assemblyFormat = "operands `scale` `(` $scale `)` attr-dict `:` functional-type(operands, results)";
+}
 
 // ---- End of the step ---------------------------------------------------------------------------------------------
 
@@ -366,6 +382,35 @@ def Layer_AdamOp : Layer_KernelOp<"adam"> {
                        FloatTensor:$coefficient, DoubleTensor:$bias_corrections, FloatTensor:$exp_avg,
                        FloatTensor:$exp_avg_sq, F64Attr:$beta1, F64Attr:$beta2, F64Attr:$epsilon,
                        F64Attr:$weight_decay, Int64Attr:$decoupled);
+  let results = (outs Variadic<FloatTensor>:$updated);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+def Layer_AdagradOp : Layer_KernelOp<"adagrad"> {
+  let summary = "torch.optim.Adagrad on one parameter, in place; the gradient is zero afterwards";
+  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
+                       FloatTensor:$coefficient, IntTensor:$step, FloatTensor:$sum, F64Attr:$lr_decay,
+                       F64Attr:$epsilon, F64Attr:$weight_decay);
+  let results = (outs Variadic<FloatTensor>:$updated);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+def Layer_LionOp : Layer_KernelOp<"lion"> {
+  let summary = "Lion (Chen et al. 2023) on one parameter, in place; the gradient is zero afterwards";
+  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
+                       FloatTensor:$coefficient, FloatTensor:$exp_avg, F64Attr:$beta1, F64Attr:$beta2,
+                       F64Attr:$weight_decay);
+  let results = (outs Variadic<FloatTensor>:$updated);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+def Layer_LambOp : Layer_KernelOp<"lamb"> {
+  let summary = "DeepSpeed's FusedLamb on one parameter, in place; the gradient is zero afterwards";
+  let description = [{
+    The two norms of the trust ratio are over the whole parameter, in granules of 16384 elements added in order, so that
+    their bits depend on nothing but the values.
+  }];
+  let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
+                       FloatTensor:$coefficient, DoubleTensor:$bias_corrections, FloatTensor:$exp_avg,
+                       FloatTensor:$exp_avg_sq, F64Attr:$beta1, F64Attr:$beta2, F64Attr:$epsilon,
+                       F64Attr:$weight_decay, F64Attr:$max_coeff, F64Attr:$min_coeff);
   let results = (outs Variadic<FloatTensor>:$updated);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }

@@ -92,7 +92,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     effective configuration: arrays of JSON pointer, value, origin. The places say where the number of stages and the
     partition were given (`file:line:column`, or an option), for errors about them. `scheduler` is DeepSpeed's name of the
     schedule of the learning rate, with all its parameters; without one the rate is constant. `recompute` has one entry for
-    all stages, or one for each, in the text form of ir/schedule/Recompute.h.
+    all stages, or one for each, in the text form of ir/schedule/Recompute.h. `lr_decay` is of
+    Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -103,9 +104,20 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        DefaultValuedStrAttr<StrAttr, "fp32">:$precision, StrArrayAttr:$targets, ArrayAttr:$entries,
                        OptionalAttr<StrAttr>:$stages_place,
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
-                       OptionalAttr<DictionaryAttr>:$scheduler_params, OptionalAttr<StrArrayAttr>:$recompute);
+                       OptionalAttr<DictionaryAttr>:$scheduler_params, OptionalAttr<StrArrayAttr>:$recompute,
+                       OptionalAttr<F64Attr>:$lr_decay, OptionalAttr<F64Attr>:$max_coeff, OptionalAttr<F64Attr>:$min_coeff);
   let assemblyFormat = "attr-dict";
   let hasVerifier = 1;
+}
+
+def Plan_GroupOp : Plan_Op<"group"> {
+  let summary = "A group of parameters with a learning rate and a weight decay of its own";
+  let description = [{
+    The groups are numbered in their order, as `layer.parameter` refers to them. `match` is the regular expression that
+    chose them. The rates of steps are cells "learning_rate.N".
+  }];
+  let arguments = (ins StrAttr:$match, F64Attr:$learning_rate, F64Attr:$weight_decay);
+  let assemblyFormat = "$match `learning_rate` `(` $learning_rate `)` `weight_decay` `(` $weight_decay `)` attr-dict";
 }
 
 def Plan_PrecisionOp : Plan_Op<"precision"> {

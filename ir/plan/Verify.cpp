@@ -21,6 +21,13 @@ LogicalResult SettingsOp::verify() {
     return emitOpError(
         "needs positive sizes with train_batch_size = micro_batch_size x micro_batches x data_parallel");
   }
+  if (!llvm::is_contained({"sgd", "adam", "adamw", "adagrad", "lamb", "lion"}, getOptimizer())) {
+    return emitOpError("has an unknown optimizer \"") << getOptimizer() << "\"";
+  }
+  if ((getOptimizer() == "adagrad" && !getLrDecay()) ||
+      (getOptimizer() == "lamb" && (!getMaxCoeff() || !getMinCoeff()))) {
+    return emitOpError("lacks a setting of the optimizer ") << getOptimizer();
+  }
   if (getScheduler().has_value() != getSchedulerParams().has_value() ||
       (getSchedulerParams() && failed(command::catalogueAttributes(*getSchedulerParams())))) {
     return emitOpError("needs a scheduler with parameters that are i64, f64 or text, or none");

@@ -36,7 +36,11 @@ public:
     for (auto [name, argument] :
          llvm::zip(model.getInputs().getAsRange<plan::ValueAttr>(), block.getArguments())) {
       names[argument] = name;
-      (name.getRole() == Role::Parameter ? parameters : inputs).push_back(argument);
+      if (name.getRole() != Role::Parameter) {
+        inputs.push_back(argument);
+      } else if (!isFrozen(name.getName())) {
+        parameters.push_back(argument);
+      }
     }
     if (scalesLoss) {
       gradients.setLossScale(
@@ -99,11 +103,16 @@ public:
   OpBuilder builder;
   layer::GradientBuilder gradients;
   SmallVector<Operation *> forward, inputSlice, weightSlice;
-  SmallVector<Value> parameters, inputs;
+  SmallVector<Value> parameters, inputs;               ///< trainable parameters; all that is no parameter
   SmallVector<std::pair<plan::ValueAttr, Value>> uses; ///< the further ones of tied parameters, by their sums
   llvm::DenseMap<Value, plan::ValueAttr> names;        ///< of arguments
 
 private:
+  bool isFrozen(StringRef parameter) {
+    auto module = model->getParentOfType<ModuleOp>();
+    return cast<layer::ParameterOp>(SymbolTable::lookupSymbolIn(module, parameter)).getFrozen();
+  }
+
   Value argument(Role role, StringRef name, Type type) {
     BlockArgument value = block.addArgument(type, model.getLoc());
     names[value] = plan::ValueAttr::get(builder.getContext(), role, name);

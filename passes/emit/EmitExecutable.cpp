@@ -111,6 +111,8 @@ private:
       table->block = blockNamed(parameter.getBlock());
       table->dtype = dtypeOf(parameter.getType());
       table->shape = shapeOf(parameter.getType());
+      table->trainable = !parameter.getFrozen();
+      table->group = parameter.getGroup() ? static_cast<int>(*parameter.getGroup()) : -1;
       table->initializer = std::make_unique<file::InitializerT>();
       table->initializer->kind = parameter.getInitializer().str();
       table->initializer->bound = parameter.getBound().convertToDouble();
@@ -169,6 +171,13 @@ private:
       rules->minimum = scale.getMinimum().convertToDouble();
       rules->ends_at_minimum = scale.getEndsAtMinimum();
       table->loss_scale = std::move(rules);
+    }
+    for (plan::GroupOp group : module.getOps<plan::GroupOp>()) {
+      auto entry = std::make_unique<file::ParameterGroupT>();
+      entry->match = group.getMatch().str();
+      entry->learning_rate = group.getLearningRate().convertToDouble();
+      entry->weight_decay = group.getWeightDecay().convertToDouble();
+      table->parameter_groups.push_back(std::move(entry));
     }
     root.recipe = std::move(table);
     for (ArrayAttr entry : settings.getEntries().getAsRange<ArrayAttr>()) {

@@ -99,6 +99,7 @@ LogicalResult checkBlocks(layer::ModelOp model) {
 }
 
 LogicalResult checkParameters(ModuleOp module) {
+  const auto groups = static_cast<int64_t>(llvm::range_size(module.getOps<plan::GroupOp>()));
   llvm::StringMap<int64_t> read; // uses so far
   LogicalResult holds = success();
   module.walk([&](layer::ParameterValueOp op) {
@@ -119,6 +120,10 @@ LogicalResult checkParameters(ModuleOp module) {
   for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
     if (!read.contains(parameter.getSymName())) {
       return parameter.emitError() << "parameter " << parameter.getSymName() << " is used by no layer";
+    }
+    if (parameter.getGroup() && (*parameter.getGroup() < 0 || *parameter.getGroup() >= groups)) {
+      return parameter.emitError() << "parameter " << parameter.getSymName() << " is in group "
+                                   << *parameter.getGroup() << " of " << groups;
     }
   }
   return success();

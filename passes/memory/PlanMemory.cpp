@@ -204,6 +204,9 @@ private:
   void planScalars() {
     Type f32 = builder.getF32Type(), f64 = builder.getF64Type(), i32 = builder.getI32Type();
     memory.placeScalar("learning_rate", RankedTensorType::get({1}, f64));
+    for (auto [group, op] : llvm::enumerate(module.getOps<plan::GroupOp>())) {
+      memory.placeScalar("learning_rate." + std::to_string(group), RankedTensorType::get({1}, f64));
+    }
     memory.placeScalar("step", RankedTensorType::get({1}, i32));
     memory.placeScalar("bias_corrections", RankedTensorType::get({2}, f64));
     memory.placeScalar("clip_coefficient", RankedTensorType::get({1}, f32));

@@ -56,6 +56,7 @@ struct StageParameter {
   Location location;
   StringRef name;
   RankedTensorType type;
+  std::optional<int64_t> group;
 };
 
 class StepEnd {
@@ -65,7 +66,7 @@ public:
     stages = llvm::range_size(module.getOps<plan::StageOp>());
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
       auto type = cast<RankedTensorType>(parameter.getType());
-      granules += catalogue::granules(type.getNumElements());
+      granules += parameter.getFrozen() ? 0 : catalogue::granules(type.getNumElements());
     }
   }
 
@@ -115,8 +116,8 @@ private:
     SmallVector<StageParameter> list;
     for (layer::ParameterOp op : module.getOps<layer::ParameterOp>()) {
       if (holds(stage, op.getSymName())) {
-        list.push_back(
-            {madeBy("insert-update", op.getLoc()), op.getSymName(), cast<RankedTensorType>(op.getType())});
+        list.push_back({madeBy("insert-update", op.getLoc()), op.getSymName(),
+                        cast<RankedTensorType>(op.getType()), op.getGroup()});
       }
     }
     return list;
@@ -186,52 +187,117 @@ private:
       if (!coefficient) {
         coefficient = maker.argument(Role::Scalar, "clip_coefficient", f32);
       }
-      Value rate = maker.argument(Role::Scalar, "learning_rate", vectorOf(1, builder.getF64Type()));
-      bool sgd = settings.getOptimizer() == "sgd";
-      Value clock = sgd ? maker.argument(Role::Scalar, "step", vectorOf(1, builder.getI32Type()))
-                        : maker.argument(Role::Scalar, "bias_corrections", vectorOf(2, builder.getF64Type()));
+      llvm::StringMap<Value> rates; // arguments in order of their first use
+      auto rateOf = [&](const StageParameter &parameter) {
+        std::string name = "learning_rate" + (parameter.group ? "." + std::to_string(*parameter.group) : "");
+        Value &rate = rates[name];
+        rate = rate ? rate : maker.argument(Role::Scalar, name, vectorOf(1, builder.getF64Type()));
+        return rate;
+      };
+      rateOf(parameters.front());
+      UpdateRule rule = updateRule();
+      Value clock;
+      if (!rule.clock.empty()) {
+        clock = maker.argument(Role::Scalar, rule.clock, rule.clockType);
+      }
       for (const StageParameter &parameter : parameters) {
-        sgd ? updateSgd(maker, parameter, rate, coefficient, clock)
-            : updateAdam(maker, parameter, rate, coefficient, clock);
+        if (parameter.group) {
+          plan::GroupOp group = *std::next(module.getOps<plan::GroupOp>().begin(), *parameter.group);
+          rule.attributes.set("weight_decay", group.getWeightDecayAttr());
+        } else {
+          rule.attributes.set("weight_decay", settings.getWeightDecayAttr());
+        }
+        update(maker, rule, parameter, rateOf(parameter), coefficient, clock);
       }
     }
     maker.finish();
   }
 
-  void updateSgd(FunctionMaker &maker, const StageParameter &p, Value rate, Value coefficient, Value step) {
-    Value weight = maker.argument(Role::Parameter, p.name, p.type);
-    Value gradient = maker.argument(Role::Accumulator, p.name, p.type);
-    std::string state = (p.name + ":momentum_buffer").str();
-    bool hasMomentum = !settings.getMomentum().isZero();
-    Value momentum = hasMomentum ? maker.argument(Role::State, state, p.type) : Value();
-    SmallVector<Type> types(hasMomentum ? 3 : 2, p.type);
-    auto op = layer::SgdOp::create(maker.builder, p.location, types, weight, gradient, rate, coefficient,
-                                   step, momentum, settings.getMomentumAttr(), settings.getDampeningAttr(),
-                                   builder.getI64IntegerAttr(settings.getNesterov() ? 1 : 0),
-                                   settings.getWeightDecayAttr());
-    maker.result(Role::Parameter, p.name, op.getUpdated()[0]);
-    maker.result(Role::Accumulator, p.name, op.getUpdated()[1]);
-    if (hasMomentum) {
-      maker.result(Role::State, state, op.getUpdated()[2]);
+  /// The optimizer's op: (parameter, gradient, learning_rate, coefficient, clock?, states...) -> (parameter,
+  /// gradient, states...).
+  struct UpdateRule {
+    StringRef op;
+    StringRef clock; ///< the scalar that counts steps; empty: none
+    RankedTensorType clockType;
+    SmallVector<StringRef> states;
+    NamedAttrList attributes;
+  };
+
+  UpdateRule updateRule() {
+    auto named = [&](std::initializer_list<std::pair<StringRef, Attribute>> list) {
+      NamedAttrList attributes;
+      for (auto [name, value] : list) {
+        attributes.append(name, value);
+      }
+      return attributes;
+    };
+    const auto steps = vectorOf(1, builder.getI32Type()), corrections = vectorOf(2, builder.getF64Type());
+    const std::pair<StringRef, Attribute> beta1{"beta1", settings.getBeta1Attr()},
+        beta2{"beta2", settings.getBeta2Attr()}, epsilon{"epsilon", settings.getEpsilonAttr()},
+        decay{"weight_decay", settings.getWeightDecayAttr()};
+    const StringRef optimizer = settings.getOptimizer();
+    if (optimizer == "sgd") {
+      SmallVector<StringRef> states(settings.getMomentum().isZero() ? 0 : 1, "momentum_buffer");
+      return {"layer.sgd", "step", steps, states,
+              named({{"momentum", settings.getMomentumAttr()},
+                     {"dampening", settings.getDampeningAttr()},
+                     {"nesterov", builder.getI64IntegerAttr(settings.getNesterov())},
+                     decay})};
     }
+    if (optimizer == "adagrad") {
+      return {"layer.adagrad",
+              "step",
+              steps,
+              {"sum"},
+              named({{"lr_decay", settings.getLrDecayAttr()}, epsilon, decay})};
+    }
+    if (optimizer == "lion") {
+      return {"layer.lion", "", {}, {"exp_avg"}, named({beta1, beta2, decay})};
+    }
+    if (optimizer == "lamb") {
+      return {"layer.lamb",
+              "bias_corrections",
+              corrections,
+              {"exp_avg", "exp_avg_sq"},
+              named({beta1,
+                     beta2,
+                     epsilon,
+                     decay,
+                     {"max_coeff", settings.getMaxCoeffAttr()},
+                     {"min_coeff", settings.getMinCoeffAttr()}})};
+    }
+    return {"layer.adam",
+            "bias_corrections",
+            corrections,
+            {"exp_avg", "exp_avg_sq"}, // adam, adamw
+            named({beta1,
+                   beta2,
+                   epsilon,
+                   decay,
+                   {"decoupled", builder.getI64IntegerAttr(settings.getDecoupledDecay())}})};
   }
 
-  void updateAdam(FunctionMaker &maker, const StageParameter &p, Value rate, Value coefficient,
-                  Value corrections) {
-    Value weight = maker.argument(Role::Parameter, p.name, p.type);
-    Value gradient = maker.argument(Role::Accumulator, p.name, p.type);
-    std::string first = (p.name + ":exp_avg").str(), second = (p.name + ":exp_avg_sq").str();
-    Value mean = maker.argument(Role::State, first, p.type),
-          square = maker.argument(Role::State, second, p.type);
-    auto op = layer::AdamOp::create(maker.builder, p.location, SmallVector<Type>(4, p.type), weight, gradient,
-                                    rate, coefficient, corrections, mean, square, settings.getBeta1Attr(),
-                                    settings.getBeta2Attr(), settings.getEpsilonAttr(),
-                                    settings.getWeightDecayAttr(),
-                                    builder.getI64IntegerAttr(settings.getDecoupledDecay() ? 1 : 0));
-    maker.result(Role::Parameter, p.name, op.getUpdated()[0]);
-    maker.result(Role::Accumulator, p.name, op.getUpdated()[1]);
-    maker.result(Role::State, first, op.getUpdated()[2]);
-    maker.result(Role::State, second, op.getUpdated()[3]);
+  static void update(FunctionMaker &maker, const UpdateRule &rule, const StageParameter &p, Value rate,
+                     Value coefficient, Value clock) {
+    Value weight = maker.argument(Role::Parameter, p.name, p.type),
+          gradient = maker.argument(Role::Accumulator, p.name, p.type);
+    SmallVector<Value> operands = {weight, gradient, rate, coefficient};
+    if (clock) {
+      operands.push_back(clock);
+    }
+    SmallVector<std::string> states;
+    for (StringRef state : rule.states) {
+      states.push_back((p.name + ":" + state).str());
+      operands.push_back(maker.argument(Role::State, states.back(), p.type));
+    }
+    OperationState made(p.location, rule.op, operands, SmallVector<Type>(2 + states.size(), p.type),
+                        ArrayRef<NamedAttribute>(rule.attributes.getAttrs()));
+    Operation *op = maker.builder.create(made);
+    maker.result(Role::Parameter, p.name, op->getResult(0));
+    maker.result(Role::Accumulator, p.name, op->getResult(1));
+    for (auto [i, state] : llvm::enumerate(states)) {
+      maker.result(Role::State, state, op->getResult(2 + i));
+    }
   }
 
   ModuleOp module;

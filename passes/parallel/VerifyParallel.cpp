@@ -108,7 +108,7 @@ LogicalResult parallelHolds(ModuleOp module) {
     }
   }
   for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
-    if (updates.lookup(parameter.getSymName()) != 1) {
+    if (updates.lookup(parameter.getSymName()) != (parameter.getFrozen() ? 0 : 1)) {
       return parameter.emitError() << "parameter " << parameter.getSymName() << " is updated "
                                    << updates.lookup(parameter.getSymName()) << " times in a step";
     }

@@ -13,12 +13,17 @@ namespace stagewright {
 
 namespace {
 
-/// The row of one block: parameters read in it and costs of its ops.
-BlockRow rowOf(layer::BlockOp block) {
+/// The row of one block: trainable parameters read in it (which is what DeepSpeed's partition counts) and
+/// costs of its ops. `all`: receives the elements of frozen ones too.
+BlockRow rowOf(layer::BlockOp block, int64_t &all) {
   BlockRow row{block.getName().str()};
   block.getBody().walk([&](Operation *op) {
     if (auto parameter = dyn_cast<layer::ParameterValueOp>(op)) {
-      row.parameters += layer::elementCount(parameter.getValue());
+      const int64_t elements = layer::elementCount(parameter.getValue());
+      all += elements;
+      auto declaration =
+          SymbolTable::lookupNearestSymbolFrom<layer::ParameterOp>(op, parameter.getParameterAttr());
+      row.parameters += declaration.getFrozen() ? 0 : elements;
     } else if (auto cost = dyn_cast<layer::Cost>(op)) {
       row.forwardFlops += cost.flops();
       row.gradientFlops += cost.gradientFlops();
@@ -60,13 +65,14 @@ struct SearchPlanPass : impl::SearchPlanBase<SearchPlanPass> {
       if (block.getLoss()) {
         continue;
       }
-      rows.push_back(rowOf(block));
+      int64_t parameters = 0;
+      rows.push_back(rowOf(block, parameters));
       const BlockRow &row = rows.back();
       ArrayRef<int64_t> output = cast<RankedTensorType>(block.getOutputs().front().getType()).getShape();
-      plan::BlockOp::create(
-          builder, madeBy("search-plan", block.getLoc()), block.getNameAttr(), block.getTypeAttr(),
-          builder.getDenseI64ArrayAttr(output), builder.getI64IntegerAttr(row.parameters),
-          builder.getF64FloatAttr(row.forwardFlops), builder.getF64FloatAttr(row.gradientFlops));
+      plan::BlockOp::create(builder, madeBy("search-plan", block.getLoc()), block.getNameAttr(),
+                            block.getTypeAttr(), builder.getDenseI64ArrayAttr(output),
+                            builder.getI64IntegerAttr(parameters), builder.getF64FloatAttr(row.forwardFlops),
+                            builder.getF64FloatAttr(row.gradientFlops));
     }
     Result<PlanChoice> choice = searchPlan(
         rows, {static_cast<int>(settings.getStages()), static_cast<int>(settings.getMicroBatches()),

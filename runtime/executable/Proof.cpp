@@ -43,6 +43,30 @@ std::string shapeText(const flatbuffers::Vector<std::int64_t> *shape) {
   return shape ? shapeText(std::vector<std::int64_t>(shape->begin(), shape->end())) : "[]";
 }
 
+std::optional<std::vector<std::string>> optimizerStates(const std::string &optimizer) {
+  if (optimizer == "sgd") {
+    return std::vector<std::string>{};
+  }
+  if (optimizer == "adagrad") {
+    return std::vector<std::string>{"sum"};
+  }
+  if (optimizer == "lion") {
+    return std::vector<std::string>{"exp_avg"};
+  }
+  if (correctsBias(optimizer)) {
+    return std::vector<std::string>{"exp_avg", "exp_avg_sq"};
+  }
+  return std::nullopt;
+}
+
+bool hasBetas(const std::string &optimizer) {
+  return optimizer == "lion" || correctsBias(optimizer);
+}
+
+bool correctsBias(const std::string &optimizer) {
+  return optimizer == "adam" || optimizer == "adamw" || optimizer == "lamb";
+}
+
 int moment(executable::TaskKind kind) {
   using Kind = executable::TaskKind;
   constexpr Kind order[] = {Kind::ReceiveForward,  Kind::Forward,       Kind::SendForward,

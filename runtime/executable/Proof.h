@@ -63,6 +63,13 @@ std::optional<std::uint64_t> elementsOf(const flatbuffers::Vector<std::int64_t> 
 std::optional<std::uint64_t> bytesOf(executable::DType dtype, const flatbuffers::Vector<std::int64_t> *shape);
 std::string shapeText(const flatbuffers::Vector<std::int64_t> *shape);
 
+/// What an optimizer keeps of every parameter beside the gradient (and SGD's momentum_buffer, which its
+/// programs call for); nothing for an unknown optimizer.
+std::optional<std::vector<std::string>> optimizerStates(const std::string &optimizer);
+/// Those with betas (all that average gradients), and those of them whose programs read bias_corrections.
+bool hasBetas(const std::string &optimizer);
+bool correctsBias(const std::string &optimizer);
+
 /// Position of a task within the life of one micro-batch: RECV_F, F, SEND_F, RECV_B, I, SEND_B, W, then the
 /// tasks at the step's end. Backward and Prepare have none (-1).
 int moment(executable::TaskKind kind);

@@ -215,7 +215,7 @@ Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable
 }
 
 Result<void> RankMemory::placements() {
-  const std::string optimizer = proof.file.recipe()->optimizer()->str();
+  const std::vector<std::string> states = *optimizerStates(proof.file.recipe()->optimizer()->str());
   for (unsigned i = 0; i < plan.placements()->size(); ++i) {
     const executable::Placement &placement = *plan.placements()->Get(i);
     const std::string field = indexed(at + "placements", i);
@@ -253,9 +253,7 @@ Result<void> RankMemory::placements() {
     std::vector<std::string> needed;
     if (parameter.trainable()) {
       needed.push_back("gradient");
-      if (optimizer != "sgd") {
-        needed.insert(needed.end(), {"exp_avg", "exp_avg_sq"});
-      }
+      needed.insert(needed.end(), states.begin(), states.end());
     }
     for (const std::string &state : needed) {
       if (!names.count(state)) {
@@ -289,30 +287,34 @@ Result<void> RankMemory::buffers() {
 Result<void> RankMemory::scalars() {
   using executable::DType;
   const auto m = static_cast<unsigned>(proof.microBatches());
-  const bool adam = proof.file.recipe()->optimizer()->str() != "sgd";
+  const bool corrects = correctsBias(proof.file.recipe()->optimizer()->str());
   struct Rule {
-    const char *name;
+    std::string name;
     DType dtype;
     unsigned count;
     bool required;
     bool own; ///< not part of a pool that programs write
   };
-  const Rule rules[] = {{"learning_rate", DType::F64, 1, true, true},
-                        {"step", DType::I32, 1, true, true},
-                        {"bias_corrections", DType::F64, 2, adam, true},
-                        {"loss_scale", DType::F32, 1, proof.file.recipe()->loss_scale() != nullptr, true},
-                        {"clip_coefficient", DType::F32, 1, true, true},
-                        {"gradient_norm", DType::F64, 1, false, true},
-                        {"loss", DType::F64, 1, true, true},
-                        {"losses", DType::F32, m, true, false},
-                        {"correct", DType::I64, m, proof.file.accuracy(), false}};
+  std::vector<Rule> rules = {
+      {"learning_rate", DType::F64, 1, true, true},
+      {"step", DType::I32, 1, true, true},
+      {"bias_corrections", DType::F64, 2, corrects, true},
+      {"loss_scale", DType::F32, 1, proof.file.recipe()->loss_scale() != nullptr, true},
+      {"clip_coefficient", DType::F32, 1, true, true},
+      {"gradient_norm", DType::F64, 1, false, true},
+      {"loss", DType::F64, 1, true, true},
+      {"losses", DType::F32, m, true, false},
+      {"correct", DType::I64, m, proof.file.accuracy(), false}};
+  const auto *groups = proof.file.recipe()->parameter_groups();
+  for (unsigned group = 0; groups && group < groups->size(); ++group) {
+    rules.push_back({"learning_rate." + std::to_string(group), DType::F64, 1, true, true});
+  }
   std::set<std::string> seen;
   for (unsigned i = 0; i < plan.scalars()->size(); ++i) {
     const executable::Scalar &scalar = *plan.scalars()->Get(i);
     const std::string field = indexed(at + "scalars", i), name = scalar.name()->str();
-    const Rule *rule =
-        std::find_if(std::begin(rules), std::end(rules), [&](const Rule &r) { return name == r.name; });
-    if (rule == std::end(rules) || !seen.insert(name).second) {
+    const auto rule = std::find_if(rules.begin(), rules.end(), [&](const Rule &r) { return name == r.name; });
+    if (rule == rules.end() || !seen.insert(name).second) {
       return proof.fail(field + ".name", "unknown or repeated scalar \"" + name + "\"");
     }
     if (scalar.dtype() != rule->dtype || scalar.count() != rule->count) {
@@ -332,7 +334,7 @@ Result<void> RankMemory::scalars() {
   }
   for (const Rule &rule : rules) {
     if (rule.required && !seen.count(rule.name)) {
-      return proof.fail(at + "scalars", std::string("scalar \"") + rule.name + "\" is missing");
+      return proof.fail(at + "scalars", "scalar \"" + rule.name + "\" is missing");
     }
   }
   return {};

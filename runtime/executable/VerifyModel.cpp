@@ -46,11 +46,19 @@ static Result<void> verifyRecipe(const Proof &proof) {
                                         std::to_string(recipe.micro_batches()) + " micro-batches");
   }
   const std::string optimizer = recipe.optimizer()->str();
-  if (optimizer != "sgd" && optimizer != "adam" && optimizer != "adamw") {
+  if (!optimizerStates(optimizer)) {
     return fail("optimizer", "unknown optimizer \"" + optimizer + "\"");
   }
   if (!std::isfinite(recipe.learning_rate()) || recipe.learning_rate() < 0) {
     return fail("learning_rate", "the learning rate must be a finite number of at least 0");
+  }
+  const unsigned groups = recipe.parameter_groups() ? recipe.parameter_groups()->size() : 0;
+  for (unsigned i = 0; i < groups; ++i) {
+    const double rate = recipe.parameter_groups()->Get(i)->learning_rate();
+    if (!std::isfinite(rate) || rate < 0 ||
+        (recipe.scheduler() && recipe.learning_rate() == 0 && rate != 0)) {
+      return fail("parameter_groups", "group " + std::to_string(i) + " has an impossible learning rate");
+    }
   }
   if (auto rate = LearningRate::create(recipe); !rate) {
     return fail("scheduler", rate.error().what);
@@ -58,7 +66,7 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if (!std::isfinite(recipe.gradient_clipping()) || recipe.gradient_clipping() < 0) {
     return fail("gradient_clipping", "the limit must be a finite number of at least 0");
   }
-  if (optimizer != "sgd" &&
+  if (hasBetas(optimizer) &&
       !(recipe.beta1() >= 0 && recipe.beta1() < 1 && recipe.beta2() >= 0 && recipe.beta2() < 1)) {
     return fail("beta1", "beta1 and beta2 must lie in [0, 1)");
   }
@@ -161,6 +169,10 @@ static Result<void> verifyParameters(const Proof &proof) {
     }
     if (!std::isfinite(initializer.bound()) || !std::isfinite(initializer.value())) {
       return proof.fail(at + ".initializer", "bound and value must be finite");
+    }
+    const auto *groups = proof.file.recipe()->parameter_groups();
+    if (parameter.group() < -1 || parameter.group() >= (groups ? static_cast<int>(groups->size()) : 0)) {
+      return proof.fail(at + ".group", "there is no parameter group " + std::to_string(parameter.group()));
     }
     if (parameter.block() < 0 || static_cast<unsigned>(parameter.block()) >= blocks.size() ||
         blocks.Get(parameter.block())->stage() != parameter.stage()) {

@@ -143,7 +143,11 @@ public:
         loss(static_cast<const double *>(executor.scalar("loss"))),
         gradientNorm(static_cast<const double *>(executor.scalar("gradient_norm"))),
         skipsOverflow(recipe.precision() && recipe.precision()->str() != "fp32"),
-        lossScale(lossScaleOf(recipe)) {}
+        lossScale(lossScaleOf(recipe)) {
+    for (unsigned i = 0; recipe.parameter_groups() && i < recipe.parameter_groups()->size(); ++i) {
+      groupRates.push_back(static_cast<double *>(executor.scalar("learning_rate." + std::to_string(i))));
+    }
+  }
 
   Result<void> run() {
     const bool first = executor.rank() == 0;
@@ -187,6 +191,10 @@ private:
       *lossScaleCell = static_cast<float>(lossScale->value());
     }
     *learningRate = rates.at(step);
+    for (std::size_t group = 0; group < groupRates.size(); ++group) {
+      *groupRates[group] =
+          rates.at(step, recipe.parameter_groups()->Get(static_cast<unsigned>(group))->learning_rate());
+    }
     *stepCell = static_cast<std::int32_t>(std::min<std::uint64_t>(step, INT32_MAX));
     if (biasCorrections) {
       const bool corrects = recipe.bias_correction();
@@ -262,6 +270,7 @@ private:
   TrainingInputs inputs;
   const LearningRate rates;
   double *learningRate;
+  std::vector<double *> groupRates;
   std::int32_t *stepCell;
   double *biasCorrections;
   float *lossScaleCell; ///< null except in fp16

@@ -122,7 +122,7 @@ private:
 
 Result<LearningRate> LearningRate::create(const executable::Recipe &recipe) {
   if (!recipe.scheduler()) {
-    return LearningRate(schedules::Constant{recipe.learning_rate()});
+    return LearningRate(schedules::Constant{recipe.learning_rate()}, recipe.learning_rate());
   }
   const std::string type = recipe.scheduler()->type()->str();
   Parameters p(*recipe.scheduler());
@@ -154,7 +154,7 @@ Result<LearningRate> LearningRate::create(const executable::Recipe &recipe) {
   if (std::string problem = p.problem(); !problem.empty()) {
     return userError("recipe.scheduler", type + ": " + problem);
   }
-  return LearningRate(schedule);
+  return LearningRate(schedule, recipe.learning_rate());
 }
 
 } // namespace stagewright::runtime

@@ -72,12 +72,21 @@ public:
     return std::visit([&](const auto &rule) { return rule.at(static_cast<double>(step) - 2); }, schedule);
   }
 
+  /// Of a parameter group with this rate: as torch.optim.lr_scheduler.LambdaLR, a schedule is a factor, here
+  /// at(step) / the optimizer's rate, by which each group's own rate is multiplied.
+  double at(std::uint64_t step, double groupRate) const {
+    return std::holds_alternative<schedules::Constant>(schedule) ? groupRate
+           : groupRate == base                                   ? at(step)
+                                                                 : at(step) * (groupRate / base);
+  }
+
 private:
   using Schedule = std::variant<schedules::Constant, schedules::WarmupLR, schedules::WarmupDecayLR,
                                 schedules::WarmupCosineLR, schedules::OneCycle, schedules::LRRangeTest>;
-  explicit LearningRate(Schedule schedule) : schedule(schedule) {}
+  LearningRate(Schedule schedule, double base) : schedule(schedule), base(base) {}
 
   Schedule schedule;
+  double base; ///< the optimizer's rate
 };
 
 } // namespace stagewright::runtime

@@ -117,7 +117,7 @@ class Model(Refusal):
         def change(spec):
             spec["layers"] = spec["layers"][:1]
 
-        self.check(change, says="no parameters", advice="Linear")
+        self.check(change, says="no trainable parameters", advice="Linear")
 
     def test_huge_batch(self):
         path = self.write("config.json", configuration(train_micro_batch_size_per_gpu=1500000000, gradient_accumulation_steps=1))

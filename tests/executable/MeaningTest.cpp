@@ -90,6 +90,12 @@ void useBuffer(ExecutableT &file, executable::ProgramKind kind, std::size_t oper
   changed.offset = 0;
 }
 
+void addGroup(ExecutableT &file, double rate) {
+  file.recipe->parameter_groups.push_back(std::make_unique<executable::ParameterGroupT>());
+  file.recipe->parameter_groups.back()->match = "bias";
+  file.recipe->parameter_groups.back()->learning_rate = rate;
+}
+
 constexpr auto kForward = executable::ProgramKind::Forward;
 constexpr auto kUpdate = executable::ProgramKind::Update;
 const double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -108,7 +114,9 @@ const std::vector<Mistake> &mistakes() {
       {"LearningRate", [](ExecutableT &f) { f.recipe->learning_rate = kNan; }, "recipe.learning_rate", "finite"},
       {"Clipping", [](ExecutableT &f) { f.recipe->gradient_clipping = kInfinity; }, "recipe.gradient_clipping", "finite"},
       {"Beta", [](ExecutableT &f) { f.recipe->beta2 = 1; }, "recipe.beta1", "[0, 1)"},
-      {"Optimizer", [](ExecutableT &f) { f.recipe->optimizer = "lion"; }, "recipe.optimizer", "lion"},
+      {"Optimizer", [](ExecutableT &f) { f.recipe->optimizer = "muon"; }, "recipe.optimizer", "muon"},
+      {"OptimizerState", [](ExecutableT &f) { f.recipe->optimizer = "adagrad"; }, "ranks[0].placements[0].states",
+       "lacks the state \"sum\""},
       {"Scheduler",
        [](ExecutableT &f) {
          f.recipe->scheduler = std::make_unique<executable::SchedulerT>();
@@ -139,6 +147,9 @@ const std::vector<Mistake> &mistakes() {
        "parameters[1].initializer.kind", "zeros"},
       {"InitializerBound", [](ExecutableT &f) { f.parameters[1]->initializer->bound = kInfinity; },
        "parameters[1].initializer", "finite"},
+      {"ParameterGroup", [](ExecutableT &f) { f.parameters[1]->group = 0; }, "parameters[1].group", "group 0"},
+      {"GroupRate", [](ExecutableT &f) { addGroup(f, -1); }, "recipe.parameter_groups", "group 0"},
+      {"GroupCell", [](ExecutableT &f) { addGroup(f, 0.5); }, "ranks[0].scalars", "learning_rate.0"},
       {"ParameterBlock", [](ExecutableT &f) { f.parameters[1]->block = 3; }, "parameters[1].block", "fc1.bias"},
       // Schedule
       {"Ranks", [](ExecutableT &f) { f.pipeline_ranks = 3; }, "schedule.train", "2 task lists"},

@@ -41,12 +41,37 @@ TEST(ConfigErrors, Keys) {
        {"did you mean \"device\""}},
       {"{\"optimizer\": {\"type\": \"SGD\", \"params\": {\"betas\": [0.9, 0.99]}}}",
        "1:42",
-       {"SGD has no parameter \"betas\"", "belongs to Adam, AdamW"}},
+       {"SGD has no parameter \"betas\"", "belongs to Adam, AdamW, Lamb, Lion"}},
       {"{\"optimizer\": {\"params\": {\"momentum\": 0.9}, \"type\": \"Adam\"}}",
        "1:27",
        {"Adam has no parameter \"momentum\"", "belongs to SGD"}},
       {"{\"seed\": 1,\n\n \"seed\": 2}", "3:2", {"\"seed\"", "twice", ":1:2"}},
       {"{\"seed\": ,}", "1:10", {"expected a value"}},
+  };
+  for (const BadInput &input : cases)
+    expectRefused(input);
+}
+
+TEST(ConfigErrors, ParameterGroups) {
+  const auto groups = [](const std::string &list, const std::string &more = "") {
+    return "{\"train_batch_size\": 8, " + more + "\"stagewright\": {\"parameter_groups\":\n" + list + "}}";
+  };
+  const std::vector<BadInput> cases = {
+      {groups("7"), "2:1", {"a list", "not 7"}},
+      {groups("[[]]"), "2:2", {"an object", "a list"}},
+      {groups("[{\"lr\": 1}]"), "2:2", {"no \"match\""}},
+      {groups("[{\"match\": \"a\"}]"), "2:2", {"changes nothing"}},
+      {groups("[{\"match\": 1, \"lr\": 1}]"), "2:12", {"a string", "not 1"}},
+      {groups("[{\"match\": \"a(\", \"lr\": 1}]"), "2:12", {"no regular expression"}},
+      {groups("[{\"match\": \"a\", \"lr\": -1}]"), "2:23", {">= 0", "-1"}},
+      {groups("[{\"match\": \"a\", \"lr\": 1e39}]"), "2:23", {"fits a float"}},
+      {groups("[{\"match\": \"a\", \"weight_decay\": \"1\"}]"), "2:33", {"a number"}},
+      {groups("[{\"match\": \"a\", \"weigth_decay\": 1}]"), "2:17", {"did you mean \"weight_decay\""}},
+      {groups("[{\"match\": \"a\", \"lr\": 1}]",
+              "\"optimizer\": {\"type\": \"SGD\", \"params\": {\"lr\": 0}},"
+              "\"scheduler\": {\"type\": \"WarmupLR\"}, "),
+       "2:23",
+       {"which is 0"}},
   };
   for (const BadInput &input : cases)
     expectRefused(input);
@@ -163,8 +188,12 @@ TEST(ConfigErrors, Optimizer) {
       {"{\"optimizer\": \"Adam\"}", "1:15", {"an object"}},
       {"{\"optimizer\": {\"type\": 3}}", "1:24", {"a string"}},
       {"{\"optimizer\": {\"type\": null}}", "1:24", {"a string"}},
-      {"{\"optimizer\": {\"type\": \"Lamb\"}}", "1:24", {"Lamb", "SGD, Adam, AdamW"}},
-      {"{\"optimizer\": {\"type\": \"lion\"}}", "1:24", {"Lion"}},
+      {"{\"optimizer\": {\"type\": \"Muon\"}}", "1:24", {"Muon", "SGD, Adam, AdamW, Adagrad, Lamb, Lion"}},
+      {"{\"optimizer\": {\"type\": \"fusedlion\"}}", "1:24", {"FusedLion"}},
+      {withParams("Lamb", "\"min_coeff\": 3, \"max_coeff\": 2"), "2:14", {"3.0", "2.0"}},
+      {withParams("Lamb", "\"eps_inside_sqrt\": true"), "2:20", {"outside the root"}},
+      {withParams("Lion", "\"eps\": 1e-8"), "2:1", {"Lion has no parameter \"eps\"", "Adagrad"}},
+      {withParams("Adagrad", "\"initial_accumulator_value\": 0.1"), "2:30", {"zeros"}},
       {"{\"optimizer\": {\"type\": \"OneBitAdam\"}}", "1:24", {"OneBitAdam"}},
       {"{\"optimizer\": {\"type\": \"RMSprop\"}}", "1:24", {"RMSprop"}},
       {"{\"optimizer\": {\"type\": \"Adma\"}}", "1:24", {"unknown optimizer", "did you mean \"Adam\""}},
@@ -188,7 +217,7 @@ TEST(ConfigErrors, Optimizer) {
       {withParams("Adam", "\"max_grad_norm\": 1.0"), "2:18", {"gradient_clipping"}},
       {withParams("Adam", "\"max_coeff\": 10.0"),
        "2:1",
-       {"max_coeff", "an optimizer that this version does not have"}},
+       {"Adam has no parameter \"max_coeff\"", "belongs to Lamb"}},
       {withParams("SGD", "\"freeze_step\": 100"), "2:1", {"freeze_step", "refused"}},
       {withParams("SGD", "\"momentum\": -0.1"), "2:13", {"momentum"}},
       {withParams("SGD", "\"nesterov\": true"), "2:13", {"momentum > 0", "dampening 0"}},
@@ -322,7 +351,7 @@ TEST(ConfigErrors, EveryKeyOfTheTableIsChecked) {
     // The key in its blocks, and /optimizer with a type that has the parameter.
     std::string text = "\"no such value\"";
     for (std::string_view path = key.path; !path.empty(); path = path.substr(0, path.rfind('/'))) {
-      std::string type = key.types.starts_with("SGD") ? "SGD" : "Adam";
+      std::string type(key.types.empty() ? "Adam" : alternatives(key.types).front());
       if (path == "/optimizer" && key.path != "/optimizer" && key.path != "/optimizer/type")
         text = "{\"type\": \"" + type + "\", " + text.substr(1);
       type = key.types.empty() ? "WarmupLR" : alternatives(key.types).front();

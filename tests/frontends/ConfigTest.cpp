@@ -94,6 +94,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/pipeline/partition", "\"uniform\" file"},
       {"/pipeline/stages", "2 option"},
       {"/seed", "7 file"},
+      {"/stagewright/parameter_groups", "[] default"},
       {"/stagewright/recompute", "\"none\" default"},
       {"/stagewright/schedule", "\"gpipe\" option"},
       {"/stagewright/shuffle", "true default"},
@@ -160,6 +161,32 @@ TEST(Config, ReadsEveryParameterOfSgd) {
                          "\"params\": {\"momentum\": 0.9, \"nesterov\": true}}}");
   EXPECT_TRUE(nesterov.optimizer.nesterov);
   EXPECT_EQ(nesterov.optimizer.learningRate, 1e-3);
+}
+
+TEST(Config, OptimizersHaveTheirOwnParametersAndDefaults) {
+  const auto optimizer = [](const std::string &type, const std::string &params) {
+    return read("{\"train_batch_size\": 8, \"optimizer\": {\"type\": \"" + type + "\", \"params\": {" +
+                params + "}}}");
+  };
+  Config adagrad = optimizer("ADAGRAD", "");
+  EXPECT_EQ(adagrad.optimizer.type, OptimizerType::Adagrad);
+  EXPECT_EQ(adagrad.optimizer.learningRate, 0.01);
+  EXPECT_EQ(adagrad.optimizer.epsilon, 1e-10);
+  EXPECT_EQ(settingsOf(adagrad)["/optimizer/params/lr"], "0.01 default");
+  EXPECT_FALSE(settingsOf(adagrad).contains("/optimizer/params/betas"));
+  EXPECT_EQ(optimizer("Adagrad", "\"lr_decay\": 0.5, \"lr\": 2").optimizer.rateDecay, 0.5);
+  Config lion = optimizer("lion", "\"betas\": [0.5, 0.75], \"weight_decay\": 0.1");
+  EXPECT_EQ(lion.optimizer.type, OptimizerType::Lion);
+  EXPECT_EQ(lion.optimizer.learningRate, 0.001);
+  EXPECT_EQ(lion.optimizer.beta2, 0.75);
+  EXPECT_EQ(lion.optimizer.weightDecay, 0.1);
+  EXPECT_FALSE(settingsOf(lion).contains("/optimizer/params/eps"));
+  Config lamb = optimizer("Lamb", "\"min_coeff\": 0.5, \"bias_correction\": false");
+  EXPECT_EQ(lamb.optimizer.type, OptimizerType::Lamb);
+  EXPECT_EQ(lamb.optimizer.epsilon, 1e-8);
+  EXPECT_EQ(lamb.optimizer.maxCoefficient, 10);
+  EXPECT_EQ(lamb.optimizer.minCoefficient, 0.5);
+  EXPECT_FALSE(lamb.optimizer.biasCorrection);
 }
 
 TEST(Config, AdamDecaysAsDeepSpeedsDoes) {
@@ -250,6 +277,22 @@ TEST(Config, SchedulersHaveDeepSpeedsParametersAndDefaults) {
   EXPECT_EQ(settings["/scheduler/params/warmup_max_lr"], "0.001 inferred");
   EXPECT_EQ(settings["/scheduler/params/warmup_num_steps"], "5 file");
   EXPECT_EQ(settings["/scheduler/params/warmup_type"], "\"log\" default");
+}
+
+TEST(Config, ParameterGroupsTakeTheOptimizersNumbers) {
+  Config config =
+      read("{\"train_batch_size\": 8, \"optimizer\": {\"type\": \"SGD\", \"params\": {\"lr\": 0.5, "
+           "\"weight_decay\": 0.25}},\n"
+           "\"stagewright\": {\"parameter_groups\": [{\"match\": \"bias$\", \"weight_decay\": 0},\n"
+           "{\"match\": \"^h\", \"lr\": 2}]}}");
+  ASSERT_EQ(config.parameterGroups.size(), 2u);
+  EXPECT_EQ(config.parameterGroups[0].match, "bias$");
+  EXPECT_EQ(config.parameterGroups[0].learningRate, 0.5);
+  EXPECT_EQ(config.parameterGroups[0].weightDecay, 0);
+  EXPECT_EQ(config.parameterGroups[1].learningRate, 2);
+  EXPECT_EQ(config.parameterGroups[1].weightDecay, 0.25);
+  EXPECT_EQ(config.parameterGroups[1].place.substr(config.parameterGroups[1].place.rfind('/')),
+            "/input.json:3:11");
 }
 
 TEST(Config, MicroBatchesOptionKeepsTheGlobalBatch) {

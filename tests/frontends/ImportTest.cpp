@@ -60,6 +60,13 @@ protected:
 
 } // namespace
 
+TEST_F(Import, ATiedLayerIsTrained) {
+  Model model;
+  const std::string tied = R"({"type": "Linear", "in_features": 4, "out_features": 4, "tied": "k")";
+  model.layers = tied + "},\n" + tied + R"(, "trainable": false})";
+  refused(model, "4:1", {"is tied and not trainable"});
+}
+
 TEST_F(Import, EveryLayerTypeHasAnImporterAndNoOtherHas) {
   std::set<std::string> types, importers;
   for (const LayerType &type : layerTypes())
@@ -91,7 +98,7 @@ TEST_F(Import, UserNamesMeetNoInternalNames) {
 TEST_F(Import, WhatDoesNotFitIsRefusedWithPlaceAndAdvice) {
   Model model;
   model.layers = "\n{\"type\": \"Tanh\"}";
-  refused(model, "3:11", {"no parameters", "Linear"});
+  refused(model, "3:11", {"no trainable parameters", "Linear"});
   model.layers = "\n" + kLinear + ",\n" + kLinear;
   refused(model, "5:1", {"layer 1 (Linear)", "in_features 4", "[4, 3]", "set in_features to 3"});
   model.layers = "\n{\"type\": \"Flatten\", \"start_dim\": 2}";
@@ -130,7 +137,7 @@ TEST_F(Import, WhatDoesNotFitIsRefusedWithPlaceAndAdvice) {
           {"[4, 16] and [4, 4, 4]", "do not broadcast"}); // never a batch with another dimension
   model.shape = "[4, 4]";
   model.layers = "\n{\"type\": \"Flatten\", \"start_dim\": 1, \"end_dim\": 1},\n{\"type\": \"Tanh\"}";
-  refused(model, "3:11", {"no parameters"});
+  refused(model, "3:11", {"no trainable parameters"});
 }
 
 const std::string kEmbedding = R"({"type": "Embedding", "num_embeddings": 7, "embedding_dim": 3})";

@@ -9,8 +9,8 @@ where it is not Fashion-MNIST, and goldens.json: for each case the configuration
 fp32 and once in fp64. All runs start from the same fp32 weights and read the same fp32 inputs, so their differences are
 the rounding error of training in fp32. The loss of a step is the mean over its micro-batches of the micro-batch means.
 
-`recipes` writes activations/recipes.json: more cases from the weights and the order that are there, with schedules of the
-learning rate by DeepSpeed's formulas.
+`recipes` writes activations/recipes.json and regression/recipes.json: more cases from the weights and the order that are
+there, with schedules of the learning rate by DeepSpeed's formulas, more optimizers, groups, frozen layers and losses.
 """
 import argparse
 import gzip
@@ -18,6 +18,7 @@ import json
 import math
 import pathlib
 import platform
+import re
 import struct
 import sys
 
@@ -153,7 +154,7 @@ FUNCTIONS = {
 
 
 def build_layer(layer):
-    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs", "repeat", "tied")}
+    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs", "repeat", "tied", "trainable")}
     kind = layer["type"]
     if kind == "Sequential":
         return Graph(arguments["layers"], "input")
@@ -192,6 +193,9 @@ class Graph(nn.Module):
             values[name] = module(*(values[read] for read in reads))
         return values[self.entries[-1][0]]
 
+    def entries_by_name(self):
+        return [(name, module) for name, module, _ in self.entries]
+
     def state(self):
         """Parameters and buffers by the names that Stagewright gives them: a tied one by its first layer's."""
         named = {}
@@ -216,8 +220,66 @@ def build_model(spec):
     return model
 
 
+class Formula(torch.optim.Optimizer):
+    """An optimizer of two averages from plain formulas."""
+
+    def __init__(self, parameters, **params):
+        super().__init__(parameters, dict(weight_decay=0.0, max_coeff=10.0, min_coeff=0.01, eps=1e-8, bias_correction=True) | params)
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state.update(step=0, m=torch.zeros_like(p), v=torch.zeros_like(p))
+                state["step"] += 1
+                self.update(p, p.grad, state["m"], state["v"], state["step"], group)
+
+
+class Lion(Formula):
+    """Chen et al., "Symbolic discovery of optimization algorithms" (2023), algorithm 2."""
+
+    def update(self, p, g, m, v, step, group):
+        beta1, beta2 = group["betas"]
+        direction = torch.sign(beta1 * m + (1 - beta1) * g) + group["weight_decay"] * p
+        p -= group["lr"] * direction
+        m.mul_(beta2).add_((1 - beta2) * g)
+
+
+class Lamb(Formula):
+    """You et al., "Large batch optimization for deep learning" (2020), as DeepSpeed's FusedLamb: the bias corrections are
+    in the step's size, and the trust ratio has limits."""
+
+    def update(self, p, g, m, v, step, group):
+        beta1, beta2 = group["betas"]
+        m.mul_(beta1).add_((1 - beta1) * g)
+        v.mul_(beta2).add_((1 - beta2) * g * g)
+        direction = m / (v.sqrt() + group["eps"]) + group["weight_decay"] * p
+        sizes = p.norm(), direction.norm()
+        ratio = min(max(sizes[0] / sizes[1], group["min_coeff"]), group["max_coeff"]) if all(sizes) else 1
+        correction = math.sqrt(1 - beta2**step) / (1 - beta1**step) if group["bias_correction"] else 1
+        p -= group["lr"] * correction * ratio * direction
+
+
+def parameter_groups(config, named):
+    """torch's groups of the trainable parameters, by the names that Stagewright gives them."""
+    entries = config.get("stagewright", {}).get("parameter_groups", [])
+    groups = [{"params": [], **{key: value for key, value in entry.items() if key != "match"}} for entry in entries]
+    groups.append({"params": []})
+    for name, value in named.items():
+        index = next((i for i, entry in enumerate(entries) if re.search(entry["match"], name)), len(entries))
+        if value.requires_grad:
+            groups[index]["params"].append(value)
+    return groups
+
+
 def build_optimizer(config, parameters):
     kind, params = config["optimizer"]["type"], dict(config["optimizer"]["params"])
+    if kind in ("Lion", "Lamb"):
+        return {"Lion": Lion, "Lamb": Lamb}[kind](parameters, **params)
+    if kind == "Adagrad":
+        return torch.optim.Adagrad(parameters, **params)
     if kind == "SGD":
         return torch.optim.SGD(parameters, **params)
     decoupled = params.pop("adam_w_mode", True)  # DeepSpeed's default: "Adam" decays as AdamW
@@ -261,7 +323,10 @@ class Training:
         self.model.load(weights)
         self.model.to(dtype)
         self.loss_layer = build_layer(spec["loss"])
-        self.optimizer, self.config = build_optimizer(config, self.model.parameters()), config
+        for layer in spec["layers"]:
+            if not layer.get("trainable", True):
+                dict(self.model.entries_by_name())[layer["name"]].requires_grad_(False)
+        self.optimizer, self.config = build_optimizer(config, parameter_groups(config, self.model.state())), config
         self.rows, self.count = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
         self.clip, self.dtype = config["gradient_clipping"] or math.inf, dtype
         self.seed, self.losses, self.norms = config.get("seed", 0), [], []
@@ -276,7 +341,9 @@ class Training:
     def step(self, features, labels):
         """One step on rows x count samples, in micro-batches."""
         for group in self.optimizer.param_groups:
-            group["lr"] = scheduled_rate(self.config, len(self.losses) - 1)
+            # As LambdaLR: every group's own rate times the schedule's rate / the optimizer's.
+            factor = scheduled_rate(self.config, len(self.losses) - 1) / self.config["optimizer"]["params"]["lr"]
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         self.optimizer.zero_grad()
         total = 0.0
         batches = zip(features.split(self.rows), labels.split(self.rows), strict=True)
@@ -367,17 +434,50 @@ def sgd_and_adam(rows, count, clip):
     }
 
 
+# Layers that a case of `recipes` does not train: in the middle; at the beginning and the end.
+FROZEN = {"sgd_frozen": ["second"], "adam_frozen_groups": ["first", "third"]}
+
+# Losses of cases of `recipes` that have another one than the model. In every micro-batch some label counts.
+LOSSES = {
+    "sgd_smoothed": {"type": "CrossEntropyLoss", "label_smoothing": 0.2},
+    "adam_ignored": {"type": "CrossEntropyLoss", "label_smoothing": 0.1, "ignore_index": 3},
+    "sgd_binary": {"type": "BCEWithLogitsLoss"},
+    "adam_binary": {"type": "BCEWithLogitsLoss"},
+}
+
+
+def binary_recipes(rows, count, clip):
+    """On the data of `regression`, whose targets become 1 above 0 and else 0."""
+    return {
+        "sgd_binary": configuration(rows, count, "SGD", clip, lr=0.2, momentum=0.9),
+        "adam_binary": configuration(rows, count, "Adam", 0.0, lr=0.01),
+    }
+
+
 def recipes(rows, count, clip):
-    def case(*arguments, scheduler=None, **params):
+    def case(*arguments, scheduler=None, groups=None, **params):
         config = configuration(rows, count, *arguments, **params)
+        config |= {} if groups is None else {"stagewright": {"parameter_groups": groups}}
         return config if scheduler is None else {**config, "scheduler": dict(type=scheduler[0], params=scheduler[1])}
 
     linear = dict(warmup_min_lr=0.001, warmup_max_lr=0.1, warmup_num_steps=10, warmup_type="linear", total_num_steps=80)
     cosine = dict(total_num_steps=90, warmup_min_ratio=0.1, warmup_num_steps=20, cos_min_ratio=0.05, warmup_type="log")
     cycle = dict(cycle_min_lr=0.002, cycle_max_lr=0.08, cycle_first_step_size=20, cycle_second_step_size=30)
+    by_name = [{"match": "bias$", "weight_decay": 0.0}, {"match": "^(second|third)", "lr": 0.002, "weight_decay": 0.5},
+               {"match": "h", "lr": 0.02}]
     return {
         "sgd_warmup_decay": case("SGD", clip, lr=0.05, momentum=0.5, scheduler=("WarmupDecayLR", linear)),
         "sgd_one_cycle": case("SGD", 0.0, lr=0.05, scheduler=("OneCycle", {**cycle, "decay_lr_rate": 0.5, "decay_step_size": 5})),
+        "adagrad": case("Adagrad", clip, lr=0.02, lr_decay=0.03, weight_decay=0.01),
+        "lion": case("Lion", clip, lr=0.0005, betas=[0.9, 0.99], weight_decay=0.1),
+        "lamb": case("Lamb", clip, lr=0.01, betas=[0.9, 0.99], weight_decay=0.01),
+        "lamb_limits": case("Lamb", 0.0, lr=0.02, betas=[0.8, 0.9], eps=1e-6, max_coeff=0.6, min_coeff=0.2, bias_correction=False),
+        "sgd_smoothed": case("SGD", 0.0, lr=0.05, momentum=0.9),
+        "adam_ignored": case("Adam", clip, lr=0.002),
+        "sgd_groups": case("SGD", clip, lr=0.05, momentum=0.9, weight_decay=0.1, groups=by_name),
+        "adam_groups_cosine": case("AdamW", clip, lr=0.004, weight_decay=0.2, groups=by_name, scheduler=("WarmupCosineLR", cosine)),
+        "sgd_frozen": case("SGD", clip, lr=0.05, momentum=0.9),
+        "adam_frozen_groups": case("Adam", clip, lr=0.004, groups=[{"match": "^(first|fourth)", "lr": 0.001}]),
         "adam_warmup_cosine": case("Adam", clip, lr=0.004, weight_decay=0.1, scheduler=("WarmupCosineLR", cosine)),
     }
 
@@ -518,15 +618,16 @@ def make_set(name):
                   (weights, features, labels, order), test, left_out_of_the_order=left_out)
 
 
-def make_recipes():
-    """Cases of the set `activations`, whose layers are smooth, so that the order suits every case."""
-    entry, folder = SETS["activations"], FOLDER / "activations"
+def make_recipes(name):
+    """Cases of the sets `activations` and `regression`, whose layers are smooth, so that their order suits every case."""
+    entry, folder = SETS[name], FOLDER / name
     spec = json.loads(strip_comments((folder / "model.json").read_text()))
     sources = [read_idx(folder / file) for file in entry["files"]]
     weights = safetensors.torch.load_file(folder / "weights.safetensors")
     order = torch.tensor([int(line) for line in (folder / "order.txt").read_text().split()])
-    configs = recipes(entry["rows"], entry["count"], entry["clip"])
-    inputs = (weights, as_feature(sources[0], spec["inputs"][0]), sources[1].long(), order)
+    labels = sources[1].long() if name == "activations" else (sources[1] > 0).float()
+    configs = (recipes if name == "activations" else binary_recipes)(entry["rows"], entry["count"], entry["clip"])
+    inputs = (weights, as_feature(sources[0], spec["inputs"][0]), labels, order)
     write_goldens(folder / "recipes.json", "recipes", spec, folder / "model.json", None, configs, inputs)
 
 
@@ -534,12 +635,18 @@ def write_goldens(path, name, spec, model_path, data, configs, inputs, test=None
     """Trains every case in both precisions, and evaluates on `test`, features and labels, if there are any."""
     cases = {}
     for case, config in configs.items():
-        fp32 = train(spec, config, *inputs, torch.float32).losses
-        run = train(spec, config, *inputs, torch.float64)
+        frozen = FROZEN.get(case, []) if name == "recipes" else []
+        layers = [{**layer, "trainable": layer.get("name") not in frozen} for layer in spec["layers"]]
+        loss = LOSSES.get(case, spec["loss"]) if name == "recipes" else spec["loss"]
+        changed = {**spec, "layers": layers, "loss": loss}
+        fp32 = train(changed, config, *inputs, torch.float32).losses
+        run = train(changed, config, *inputs, torch.float64)
         fp64, norms64, final = run.losses, run.norms, run.model.state()
         clip = config["gradient_clipping"]
         cases[case] = {
             "config": config,
+            **({"frozen": frozen} if frozen else {}),
+            **({"loss": loss} if loss != spec["loss"] else {}),
             "clipped_steps": sum(norm > clip for norm in norms64) if clip else 0,
             "losses_fp32": fp32,
             "losses_fp64": fp64,
@@ -585,7 +692,11 @@ def main():
     for name in arguments.sets or [*SETS, "recipes"]:
         if name not in SETS and name != "recipes":
             sys.exit(f"make_goldens.py: no set named {name!r}; the sets are {', '.join(SETS)} and recipes")
-        make_recipes() if name == "recipes" else make_set(name)
+        if name == "recipes":
+            make_recipes("activations")
+            make_recipes("regression")
+        else:
+            make_set(name)
 
 
 if __name__ == "__main__":

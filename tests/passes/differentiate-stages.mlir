@@ -1,4 +1,6 @@
 // RUN: stagewright-opt %S/Inputs/mlp.mlir --phase-precision --phase-search --phase-partition --differentiate-stages | FileCheck %s
+// RUN: sed '/@fc1/s/value(0.0)/value(0.0) {frozen}/' %S/Inputs/mlp.mlir | stagewright-opt --phase-precision --phase-search --phase-partition --differentiate-stages | FileCheck %s --check-prefix=FROZEN
+// RUN: sed '/@fc2.weight of/s/value(0.0)/value(0.0) {frozen}/' %S/Inputs/mlp.mlir | stagewright-opt --phase-precision --phase-search --phase-partition --differentiate-stages | FileCheck %s --check-prefix=LAST
 // Stage 0: its input needs no gradient, so relu_grad is all of backward_input; W reads the input again through a view.
 // CHECK: plan.stage 0
 // CHECK: plan.function forward({{.*}}) -> [#plan.value<send, "relu">]
@@ -37,3 +39,18 @@
 // AGAIN: layer.linear_weight_grad
 // RUN: sed 's/stages = 2/stages = 1/; s/explicit:3/uniform/; s/data_parallel = 1/recompute = ["sometimes"], data_parallel = 1/' %S/Inputs/mlp.mlir | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // UNKNOWN: error: 'plan.settings' op recompute: "sometimes" is no way to recompute
+// Stage 0 frozen: it receives its gradient, as every stage does, and computes nothing.
+// FROZEN: plan.stage 0
+// FROZEN: plan.function backward_input([#plan.value<receive_gradient, "relu">]) -> [] {
+// FROZEN-NEXT: ^bb0
+// FROZEN-NEXT: plan.return
+// FROZEN: plan.function backward_weight([]) -> [] {
+// FROZEN-NEXT: plan.return
+// FROZEN: plan.stage 1
+// FROZEN: layer.linear_weight_grad
+// Stage 1 frozen: the gradient goes through it.
+// LAST: plan.stage 0
+// LAST: layer.linear_weight_grad
+// LAST: plan.stage 1
+// LAST: layer.linear_input_grad
+// LAST: plan.function backward_weight([]) -> []

@@ -173,6 +173,17 @@ TEST(LearningRate, FollowsTheFormulasAtEveryStep) {
   }
 }
 
+TEST(LearningRate, OfAGroupIsItsOwnTimesTheSchedulesFactor) {
+  auto constant = schedule("", {}, 0.25), linear = schedule("WarmupLR", warmup("linear"), 0.25);
+  ASSERT_TRUE(constant && linear);
+  EXPECT_EQ(constant->at(7, 0.5), 0.5);
+  for (std::uint64_t step = 1; step < 20; ++step) {
+    EXPECT_EQ(linear->at(step, 0.25), linear->at(step));
+    EXPECT_DOUBLE_EQ(linear->at(step, 0.5), 2 * linear->at(step));
+    EXPECT_EQ(linear->at(step, 0), 0);
+  }
+}
+
 TEST(LearningRate, ElementaryFunctionsAreExactToTheLastBits) {
   for (int i = 0; i <= 10000; ++i) {
     EXPECT_NEAR(cosineOfPi(i * 1e-4), std::cos(std::numbers::pi * i * 1e-4), 1e-15) << i;

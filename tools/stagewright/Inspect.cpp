@@ -86,6 +86,13 @@ std::string summaryText(const runtime::Executable &plan) {
     table.addRow({"learning rate", schedulerText(*recipe.scheduler())});
     table.addRow({"rates of steps", ratesText(*runtime::LearningRate::create(recipe))}); // the loader's proof
   }
+  for (unsigned i = 0; recipe.parameter_groups() && i < recipe.parameter_groups()->size(); ++i) {
+    const executable::ParameterGroup &group = *recipe.parameter_groups()->Get(i);
+    char numbers[96];
+    std::snprintf(numbers, sizeof numbers, ", learning rate %g, weight decay %g", group.learning_rate(),
+                  group.weight_decay());
+    table.addRow({"parameter group " + std::to_string(i), group.match()->str() + numbers});
+  }
   table.addRow({"result contract", contract.device_family()->str() + ", global batch " +
                                        std::to_string(contract.global_batch()) + ", " +
                                        std::to_string(contract.micro_batches()) +
@@ -165,7 +172,7 @@ std::string poolsText(const runtime::Executable &plan) {
 }
 
 std::string parametersText(const runtime::Executable &plan) {
-  Table table({"parameter", "type", "shape", ">elements", ">stage", "initial values"});
+  Table table({"parameter", "type", "shape", ">elements", ">stage", "initial values", "trained"});
   for (const executable::Parameter *parameter : *plan.file().parameters()) {
     const executable::Initializer &initializer = *parameter->initializer();
     std::string kind = initializer.kind()->str();
@@ -177,7 +184,10 @@ std::string parametersText(const runtime::Executable &plan) {
                   kind.c_str(), kind == "constant" ? initializer.value() : initializer.bound());
     table.addRow({parameter->name()->str(), executable::EnumNameDType(parameter->dtype()),
                   shapeText(*parameter->shape()), grouped(elements(*parameter)),
-                  std::to_string(parameter->stage()), values});
+                  std::to_string(parameter->stage()), values,
+                  !parameter->trainable()   ? "no"
+                  : parameter->group() >= 0 ? "in group " + std::to_string(parameter->group())
+                                            : "yes"});
   }
   return "parameters, in import order\n" + table.text();
 }

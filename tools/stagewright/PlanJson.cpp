@@ -58,6 +58,13 @@ static Json schedulerJson(const executable::Scheduler *scheduler) {
 }
 
 static Json recipeJson(const executable::Recipe &recipe) {
+  Json groups = Json::array();
+  for (unsigned i = 0; recipe.parameter_groups() && i < recipe.parameter_groups()->size(); ++i) {
+    const executable::ParameterGroup &group = *recipe.parameter_groups()->Get(i);
+    groups.push_back({{"match", text(group.match())},
+                      {"learning_rate", group.learning_rate()},
+                      {"weight_decay", group.weight_decay()}});
+  }
   return {{"train_batch_size", recipe.train_batch_size()},
           {"micro_batch_size", recipe.micro_batch_size()},
           {"micro_batches", recipe.micro_batches()},
@@ -68,7 +75,8 @@ static Json recipeJson(const executable::Recipe &recipe) {
           {"steps_per_print", recipe.steps_per_print()},
           {"optimizer", text(recipe.optimizer())},
           {"learning_rate", recipe.learning_rate()},
-          {"scheduler", schedulerJson(recipe.scheduler())}};
+          {"scheduler", schedulerJson(recipe.scheduler())},
+          {"parameter_groups", groups}};
 }
 
 static Json blocksJson(const executable::Executable &file) {
@@ -95,6 +103,7 @@ static Json parametersJson(const executable::Executable &file) {
                           {"stage", parameter->stage()},
                           {"block", parameter->block()},
                           {"trainable", parameter->trainable()},
+                          {"group", parameter->group() < 0 ? Json() : Json(parameter->group())},
                           {"initializer",
                            {{"kind", text(initializer.kind())},
                             {"bound", initializer.bound()},
