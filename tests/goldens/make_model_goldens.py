@@ -15,8 +15,8 @@ import sys
 
 import torch
 
-import make_goldens
-from make_goldens import FOLDER, build_model, configuration, dump, strip_comments, train
+from make_goldens import FOLDER, configuration, dump
+from torch_training import as_feature, build_model, strip_comments, train
 from stagewright_random import drawn
 
 SEED = 20261122
@@ -45,7 +45,7 @@ def initial_weights(spec):
 def make(name):
     spec = json.loads(strip_comments((FOLDER.parents[1] / "models" / name / "model.json").read_text()))
     pixels, answers = (torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in image_bytes())
-    features, labels = make_goldens.as_feature(pixels.reshape(SAMPLES, -1), spec["inputs"][0]), answers.long()
+    features, labels = as_feature(pixels.reshape(SAMPLES, -1), spec["inputs"][0]), answers.long()
     config = {**CONFIGS[name], "seed": SEED}
     weights, order = initial_weights(spec), torch.arange(SAMPLES)
     runs = {

@@ -14,8 +14,9 @@ import sys
 
 import torch
 
-from make_goldens import FASHION, FOLDER, SETS, Training, as_feature, dump, read_idx, sgd_and_adam, strip_comments
+from make_goldens import FASHION, FOLDER, SETS, dump, sgd_and_adam
 from safetensors.torch import load_file
+from torch_training import Training, as_feature, read_idx, strip_comments
 
 STEPS = 50
 LOSS_SCALE = 256.0
