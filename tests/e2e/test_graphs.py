@@ -95,14 +95,16 @@ class GptTied(GraphGoldens):
 
 
 class PlanInvariance(ProgramTest):
-    """A test calls check() with the name of a golden's folder."""
+    """A test calls check() with the name of a golden's folder. Subclasses may have plans of their own."""
 
-    def check(self, name, data=FASHION_DATA):
+    PLANS = PLANS
+
+    def check(self, name, data=FASHION_DATA, **changes):
         goldens = GOLDENS / name
         config = json.loads((goldens / "goldens.json").read_text())["cases"]["adam_clipped"]["config"]
-        config = {**config, "gradient_accumulation_steps": 4, "steps_per_print": 0}
+        config = {**config, **changes, "gradient_accumulation_steps": 4, "steps_per_print": 0}
         results = set()
-        for number, (options, schedule, threads, ranks, isa) in enumerate(PLANS):
+        for number, (options, schedule, threads, ranks, isa) in enumerate(self.PLANS):
             stage = self.compile(
                 config, *options, "--schedule", schedule, model=goldens / "model.json", name=f"{number}.stage"
             )

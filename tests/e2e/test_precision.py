@@ -6,6 +6,7 @@ import unittest
 
 import safetensors_file
 from program import FASHION_DATA, GOLDENS, SOURCE, ProgramTest, configuration
+from test_graphs import PlanInvariance
 
 BLOCKS = {"fp16": {"fp16": {"enabled": True}}, "bf16": {"bf16": {"enabled": True}}}
 
@@ -65,49 +66,31 @@ class Losses(ProgramTest):
         self.check("gpt", "adam_clipped", "--stages", 4, "--partition", "uniform")
 
 
-class OneResult(ProgramTest):
+class OneResult(PlanInvariance):
     PLANS = [
         (["--stages", "1"], "gpipe", 1, "threads", "auto"),
         (["--stages", "3", "--partition", "uniform"], "zb-h1", 2, "processes", "avx2"),
         (["--stages", "4", "--partition", "uniform"], "1f1b", 1, "threads", "auto"),
     ]
 
-    def check(self, name, precision, data=FASHION_DATA):
-        config = json.loads((GOLDENS / name / "goldens.json").read_text())["cases"]["adam_clipped"]["config"]
-        config = {**config, **BLOCKS[precision], "gradient_accumulation_steps": 4, "steps_per_print": 0}
-        results = set()
-        for options, schedule, threads, ranks, isa in self.PLANS:
-            stage = self.compile(config, *options, "--schedule", schedule, model=GOLDENS / name / "model.json")
-            result = self.train(
-                stage,
-                *("--init", GOLDENS / name / "weights.safetensors", "--steps", 20),
-                *("--threads", threads, "--ranks", ranks, "--isa", isa),
-                data=data,
-            )
-            self.assertEqual(result["planned_bytes"], result["allocated_bytes"])
-            self.assertEqual(result["allocations_after_warmup"], 0)
-            results.add((result["weights_sha256"], result["state_sha256"], tuple(result["losses"])))
-        self.assertEqual(len(results), 1)
+    def check_both(self, name, data=FASHION_DATA):
+        for block in BLOCKS.values():
+            self.check(name, data, **block)
 
     def test_convolution(self):
-        for precision in BLOCKS:
-            self.check("convolution", precision)
+        self.check_both("convolution")
 
     def test_transformer(self):
-        for precision in BLOCKS:
-            self.check("transformer", precision)
+        self.check_both("transformer")
 
     def test_gpt(self):
-        for precision in BLOCKS:
-            self.check("gpt", precision, GOLDENS / "gpt")
+        self.check_both("gpt", GOLDENS / "gpt")
 
     def test_channel_norm(self):
-        for precision in BLOCKS:
-            self.check("channel_norm", precision)
+        self.check_both("channel_norm")
 
     def test_dropout(self):
-        for precision in BLOCKS:
-            self.check("dropout", precision)
+        self.check_both("dropout")
 
 
 class Overflow(ProgramTest):
