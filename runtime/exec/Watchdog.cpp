@@ -29,6 +29,20 @@ Watchdog::~Watchdog() {
   thread.join();
 }
 
+void Watchdog::pause() {
+  std::lock_guard lock(mutex);
+  paused = true;
+}
+
+// A short pause costs nothing: the thread falls asleep with its next look only.
+void Watchdog::resume() {
+  std::lock_guard lock(mutex);
+  paused = false;
+  if (asleep) {
+    wake.notify_all();
+  }
+}
+
 bool Watchdog::working() const {
   return std::any_of(ranks.begin(), ranks.end(),
                      [](const WatchedRank &rank) { return rank.status->look().task != nullptr; });
@@ -41,6 +55,13 @@ void Watchdog::watch() {
   bool reported = false;
   std::unique_lock lock(mutex);
   for (std::uint64_t look = 1; !wake.wait_for(lock, kBetweenLooks, [this] { return stopping; }); ++look) {
+    if (paused) {
+      asleep = true;
+      wake.wait(lock, [this] { return !paused || stopping; });
+      asleep = false;
+      since = last = this->now();
+      continue;
+    }
     if (settings.interrupt && settings.interrupt->raised()) {
       settings.end(Error{ErrorKind::Interrupted, "", "interrupted", ""});
       return;

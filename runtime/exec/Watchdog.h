@@ -44,6 +44,11 @@ public:
   Watchdog(std::vector<WatchedRank> ranks, Settings settings);
   ~Watchdog();
 
+  /// Between runs of the ranks there is nothing to watch, and the thread sleeps. In pause() it may still end
+  /// the run that it watched.
+  void pause();
+  void resume();
+
 private:
   void watch();
   std::int64_t now() const { return settings.clock ? settings.clock() : monotonicNanoseconds(); }
@@ -57,7 +62,8 @@ private:
   const Settings settings;
   std::mutex mutex;
   std::condition_variable wake;
-  bool stopping = false;
+  bool stopping = false, paused = false;
+  bool asleep = false; ///< because of a pause
   std::thread thread;
 };
 

@@ -149,6 +149,29 @@ Result<Dataset> Dataset::load(const Executable &executable, const std::string &s
   return result;
 }
 
+Result<Dataset> Dataset::fromColumns(const Executable &executable, std::vector<DataColumn> columns) {
+  Dataset result;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (auto ok = result.add(executable, static_cast<int>(i), std::move(columns[i]), true); !ok) {
+      return ok.takeError();
+    }
+  }
+  return result;
+}
+
+Result<void> Dataset::refill(const Executable &executable, std::uint64_t samples) {
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    columns[i].source.samples = samples;
+    if (columns[i].isInteger) {
+      const executable::ModelInput &input = *executable.file().inputs()->Get(static_cast<unsigned>(i));
+      if (auto ok = checkIntegers(columns[i].source, input, executable.classLimits()[i]); !ok) {
+        return ok;
+      }
+    }
+  }
+  return {};
+}
+
 Result<void> Dataset::add(const Executable &executable, int index, DataColumn source, bool needed) {
   const executable::ModelInput &input = *executable.file().inputs()->Get(index);
   if (source.elements != sampleElements(input)) {

@@ -26,6 +26,14 @@ public:
   static Result<Dataset> load(const Executable &executable, const std::string &source, Split split,
                               const std::vector<int> &wanted);
 
+  /// Of columns that are in memory already, indexed like the file's inputs. They may change afterwards.
+  /// Errors as above.
+  static Result<Dataset> fromColumns(const Executable &executable, std::vector<DataColumn> columns);
+
+  /// New values stand where the columns are, `samples` of them: looks at tokens and class labels again.
+  /// Allocates nothing when they are right. Errors as above; then nothing may be gathered.
+  Result<void> refill(const Executable &executable, std::uint64_t samples);
+
   std::uint64_t samples() const { return columns[0].source.samples; }
 
   /// Copies the samples, converted, one behind the other. `input` must be one of the wanted ones.

@@ -34,6 +34,7 @@ struct EngineOptions {
   std::string trace;           ///< file for the trace (see TraceFile.h); empty: none
   bool isolateRanks = false;   ///< each rank on a core of its own
   double watchdogSeconds = 60; ///< 0: none (see Watchdog.h)
+  std::function<void(const std::string &)> printWatchdog; ///< takes its lines; null: stderr
   /// Gets one line that names the kernel which first made a value that is not finite (see NanFinder.h), on
   /// each process that meets one; null: nobody looks.
   void (*onNotFinite)(const std::string &line) = nullptr;

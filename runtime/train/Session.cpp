@@ -13,13 +13,18 @@ namespace stagewright::runtime {
 /// How long ranks may take to come back after the watchdog has ended a run.
 static constexpr std::chrono::seconds kGrace{2};
 
-Result<std::shared_ptr<Session>> Session::open(const EngineOptions &options, Split split,
-                                               const std::function<Result<void>(Session &)> &extra) {
+Result<Session::Handle> Session::open(const EngineOptions &options, Split split, const Extra &extra) {
   auto executable = Executable::load(options.stage);
   if (!executable) {
     return executable.takeError();
   }
-  std::shared_ptr<Session> session(new Session(options, std::move(*executable)));
+  return open(options, std::make_shared<const Executable>(std::move(*executable)), split, extra);
+}
+
+Result<Session::Handle> Session::open(const EngineOptions &options,
+                                      std::shared_ptr<const Executable> executable,
+                                      std::optional<Split> split, const Extra &extra) {
+  Handle session(std::shared_ptr<Session>(new Session(options, std::move(executable))));
   if (auto ok = session->connect(); !ok) {
     return ok.takeError();
   }
@@ -115,7 +120,7 @@ Result<void> Session::checkInterrupt() const {
   return {};
 }
 
-Result<void> Session::prepare(Split split, const std::function<Result<void>(Session &)> &extra) {
+Result<void> Session::prepare(std::optional<Split> split, const Extra &extra) {
   if (!options.trace.empty()) {
     auto created = TraceFile::create(options.trace, processRank(), executable.rankCount());
     if (!created) {
@@ -130,21 +135,9 @@ Result<void> Session::prepare(Split split, const std::function<Result<void>(Sess
     return made.takeError();
   }
   pool = std::move(*made);
-  std::vector<int> inputs;
-  for (int rank = 0; rank < executable.rankCount(); ++rank) {
-    for (const executable::InputBinding *binding : *executable.rank(rank).inputs()) {
-      if (binding->input() >= 0 && (!mpi || mpi->rank() == rank)) {
-        inputs.push_back(binding->input());
-      }
-    }
+  if (auto ok = split ? loadData(*split) : Result<void>(); !ok) {
+    return ok;
   }
-  std::sort(inputs.begin(), inputs.end());
-  inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
-  auto loaded = Dataset::load(executable, options.data, split, inputs);
-  if (!loaded) {
-    return loaded.takeError();
-  }
-  dataset.emplace(std::move(*loaded));
   if (auto ok = checkInterrupt(); !ok) {
     return ok;
   }
@@ -160,6 +153,26 @@ Result<void> Session::prepare(Split split, const std::function<Result<void>(Sess
     return ok;
   }
   return extra(*this);
+}
+
+/// The inputs that the local ranks read.
+Result<void> Session::loadData(Split split) {
+  std::vector<int> inputs;
+  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+    for (const executable::InputBinding *binding : *executable.rank(rank).inputs()) {
+      if (binding->input() >= 0 && (!mpi || mpi->rank() == rank)) {
+        inputs.push_back(binding->input());
+      }
+    }
+  }
+  std::sort(inputs.begin(), inputs.end());
+  inputs.erase(std::unique(inputs.begin(), inputs.end()), inputs.end());
+  auto loaded = Dataset::load(executable, options.data, split, inputs);
+  if (!loaded) {
+    return loaded.takeError();
+  }
+  dataset.emplace(std::move(*loaded));
+  return {};
 }
 
 Result<void> Session::makeExecutors() {
@@ -286,77 +299,108 @@ void Session::fail(const Error &error) {
   }
 }
 
-void Session::runRank(int rank, const std::function<Result<void>(Executor &)> &body) {
+/// The thread of a rank: parked but while there is work.
+void Session::serveRank(int rank) {
   kernels::setFlushToZero();
-  const auto outcome = guarded([&]() -> Result<void> {
-    if (options.isolateRanks) {
-      if (auto pinned = pinRank(mpi ? mpi->localRank() : rank); !pinned) {
-        return pinned.takeError();
-      }
+  Result<void> pinned;
+  if (options.isolateRanks) {
+    if (auto core = pinRank(mpi ? mpi->localRank() : rank); !core) {
+      pinned = core.takeError();
     }
-    return body(*executors[rank]);
-  });
-  if (!outcome) {
-    fail(outcome.error());
   }
-  std::lock_guard lock(mutex);
-  --running;
-  changed.notify_all();
+  std::unique_lock lock(mutex);
+  for (std::uint64_t served = 0;; ++served) {
+    wake.wait(lock, [&] { return round > served || stopping; });
+    if (stopping) {
+      return;
+    }
+    std::shared_ptr<RankWork> work = current;
+    lock.unlock();
+    const auto body = [&]() -> Result<void> { return pinned ? work->run(*executors[rank]) : pinned; };
+    const auto outcome = guarded(std::cref(body)); // by reference: a copy would be allocated
+    work.reset();
+    if (!outcome) {
+      fail(outcome.error());
+    }
+    lock.lock();
+    --running;
+    changed.notify_all();
+  }
 }
 
-Result<void> Session::runRanks(std::function<Result<void>(Executor &)> body) {
-  const auto sharedBody = std::make_shared<std::function<Result<void>(Executor &)>>(std::move(body));
-  std::vector<std::thread> threads;
+Result<void> Session::startThreads() {
   std::vector<WatchedRank> watched;
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     if (executors[rank]) {
       watched.push_back({&statuses[rank], &communicator(rank)});
     }
   }
-  running = static_cast<int>(watched.size());
-  Watchdog::Settings settings{options.watchdogSeconds, board.get(), options.interrupt, {}, {}};
+  Watchdog::Settings settings{
+      options.watchdogSeconds, board.get(), options.interrupt, {}, options.printWatchdog};
   settings.end = [this](const Error &error) {
     fail(error);
     std::lock_guard lock(mutex);
     ending = true;
     changed.notify_all();
   };
-  std::optional<Watchdog> watchdog;
   try {
     threads.reserve(watched.size());
     watchdog.emplace(watched, std::move(settings));
-    for (int rank = 0; rank < executable.rankCount(); ++rank) {
-      if (executors[rank]) {
-        threads.emplace_back(
-            [self = shared_from_this(), rank, sharedBody] { self->runRank(rank, *sharedBody); });
-      }
+    for (const WatchedRank &rank : watched) {
+      threads.emplace_back(
+          [self = shared_from_this(), number = rank.communicator->rank()] { self->serveRank(number); });
     }
-  } catch (const std::system_error &error) { // those that run hear of it from their communicators
-    fail(environmentError("--ranks", std::string("cannot start the threads of the ranks: ") + error.what(),
-                          "raise the limits on threads and memory (ulimit -u, -v)"));
-    std::lock_guard lock(mutex);
-    running -= static_cast<int>(watched.size() - threads.size());
+  } catch (const std::system_error &error) {
+    return environmentError("--ranks", std::string("cannot start the threads of the ranks: ") + error.what(),
+                            "raise the limits on threads and memory (ulimit -u, -v)");
   }
-  {
-    std::unique_lock lock(mutex);
+  return {};
+}
+
+Result<void> Session::runRanks(std::shared_ptr<RankWork> work) {
+  std::unique_lock lock(mutex);
+  if (threads.empty() && !firstError) {
+    lock.unlock();
+    if (auto started = startThreads(); !started) {
+      fail(started.error());
+    }
+    lock.lock();
+  }
+  if (!firstError) {
+    lock.unlock();
+    watchdog->resume(); // not under our lock: its thread takes both, its own first
+    lock.lock();
+    current = std::move(work);
+    running = static_cast<int>(threads.size());
+    ++round;
+    wake.notify_all();
     changed.wait(lock, [this] { return running == 0 || ending; });
     changed.wait_for(lock, kGrace, [this] { return running == 0; });
+    lock.unlock();
+    watchdog->pause();
+    lock.lock();
   }
+  if (firstError) {
+    return *firstError;
+  }
+  return {};
+}
+
+void Session::endThreads() {
   watchdog.reset();
   std::unique_lock lock(mutex);
+  stopping = true;
+  wake.notify_all();
   for (std::thread &thread : threads) {
     if (running == 0) {
       lock.unlock();
       thread.join();
       lock.lock();
     } else {
-      thread.detach(); // stuck in a kernel: it keeps the session, and the process is about to end
+      thread.detach(); // stuck in a kernel: it keeps the session
     }
   }
-  if (firstError) {
-    return *firstError;
-  }
-  return {};
+  threads.clear();
 }
 
 } // namespace stagewright::runtime

@@ -1,5 +1,8 @@
-// One run of a staged executable in this process: its ranks, their memory, their threads. Internal to the
-// engine.
+// A staged executable at work in this process: its ranks, their memory, their threads. Internal to the
+// engines.
+//
+//   open ---> runRanks(work) ---> runRanks(work) ---> ... ---> end
+//             the ranks' threads start with the first call and are parked between calls
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_SESSION_H
 #define STAGEWRIGHT_RUNTIME_TRAIN_SESSION_H
 
@@ -19,23 +22,56 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 namespace stagewright::runtime {
 
-/// Shared by the threads of a run: a rank that never comes back from a kernel keeps it alive.
+/// What all ranks of a session do at a time. It owns or shares what it uses.
+class RankWork {
+public:
+  virtual ~RankWork() = default;
+  /// On the thread of each local rank.
+  virtual Result<void> run(Executor &executor) = 0;
+};
+
+/// Shared by its threads: a rank that never comes back from a kernel keeps it alive.
 class Session : public std::enable_shared_from_this<Session> {
 public:
+  /// Ends the threads when it goes.
+  class Handle {
+  public:
+    explicit Handle(std::shared_ptr<Session> session) : session(std::move(session)) {}
+    Handle(Handle &&) = default;
+    Handle &operator=(Handle &&) = delete;
+    ~Handle() {
+      if (session) {
+        session->endThreads();
+      }
+    }
+    Session &operator*() const { return *session; }
+    Session *operator->() const { return session.get(); }
+
+  private:
+    std::shared_ptr<Session> session;
+  };
+
+  using Extra = std::function<Result<void>(Session &)>;
+
   /// Loads the file, starts MPI where asked for, makes pool, communicators, arenas, executors, weights and
   /// data set, and calls `extra` for the rest. With processes all of them return an error if one does.
   /// Errors: see train().
-  static Result<std::shared_ptr<Session>> open(const EngineOptions &options, Split split,
-                                               const std::function<Result<void>(Session &)> &extra);
+  static Result<Handle> open(const EngineOptions &options, Split split, const Extra &extra);
+  /// The same with a file that is loaded already and, without `split`, with no data set: the inputs come from
+  /// elsewhere.
+  static Result<Handle> open(const EngineOptions &options, std::shared_ptr<const Executable> executable,
+                             std::optional<Split> split, const Extra &extra);
 
-  /// Calls body(executor) for each local rank on a thread of its own, watched, and returns when all have
-  /// returned. `body` must own or share what it uses. The first error, or exception, ends the talk of all
-  /// ranks and is returned. Error besides: Environment, a thread cannot be started.
-  Result<void> runRanks(std::function<Result<void>(Executor &)> body);
+  /// Calls work->run(executor) for each local rank on a thread of its own, watched, and returns when all have
+  /// returned. The first error, or exception, ends the talk of all ranks and is returned, now and by every
+  /// later call. Error besides: Environment, a thread cannot be started. Allocates nothing from the second
+  /// call on.
+  Result<void> runRanks(std::shared_ptr<RankWork> work);
 
   /// The outcome of body(); an exception (no memory, or the caller's own code) becomes an Environment error,
   /// so that a rank that cannot go on still tells the others.
@@ -58,24 +94,33 @@ public:
   /// Of this process: with threads 0.
   int processRank() const { return mpi ? mpi->rank() : 0; }
   LocalRanks localRanks();
+  const std::vector<std::unique_ptr<Executor>> &localExecutors() const { return executors; }
   std::uint64_t plannedBytes() const;
 
   const EngineOptions options;
-  Executable executable;
+
+private:
+  const std::shared_ptr<const Executable> owner;
+
+public:
+  const Executable &executable;
   std::optional<Dataset> dataset;
   HostDevice device;
   std::unique_ptr<TraceFile> trace;
 
 private:
-  Session(const EngineOptions &options, Executable executable)
-      : options(options), executable(std::move(executable)) {}
+  Session(const EngineOptions &options, std::shared_ptr<const Executable> executable)
+      : options(options), owner(std::move(executable)), executable(*owner) {}
   Result<void> connect();
   Result<void> takeBoard(Result<std::unique_ptr<JobBoard>> made);
-  Result<void> prepare(Split split, const std::function<Result<void>(Session &)> &extra);
+  Result<void> prepare(std::optional<Split> split, const Extra &extra);
+  Result<void> loadData(Split split);
   Result<void> makeExecutors();
   std::size_t channelCapacity() const;
   Communicator &communicator(int rank) { return process ? *process : group->communicator(rank); }
-  void runRank(int rank, const std::function<Result<void>(Executor &)> &body);
+  Result<void> startThreads();
+  void serveRank(int rank);
+  void endThreads();
   Result<void> checkInterrupt() const;
   Result<void> broadcastText(std::string &text, int root);
 
@@ -90,10 +135,17 @@ private:
   std::vector<RankStatus> statuses;                 ///< [ranks]
   std::vector<std::unique_ptr<Executor>> executors; ///< [ranks], null: in another process
 
+  std::optional<Watchdog> watchdog; ///< from the first runRanks on
+
   std::mutex mutex;
-  std::condition_variable changed;
+  std::condition_variable changed;   ///< for runRanks
+  std::condition_variable wake;      ///< for the parked threads
+  std::vector<std::thread> threads;  ///< of the local ranks
+  std::shared_ptr<RankWork> current; ///< what runs now, or ran last
+  std::uint64_t round = 0;           ///< calls of runRanks
   int running = 0;
-  bool ending = false; ///< the watchdog has ended the run
+  bool ending = false;   ///< the watchdog has ended the run
+  bool stopping = false; ///< parked threads end
   std::optional<Error> firstError;
 };
 

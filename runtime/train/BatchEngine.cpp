@@ -1,0 +1,125 @@
+#include "runtime/train/BatchEngine.h"
+
+namespace stagewright::runtime {
+
+/// The batch is a data set of one batch, whose values change.
+static Result<Dataset> overBuffers(const Executable &executable,
+                                   std::vector<std::vector<std::byte>> &buffers) {
+  const auto samples = static_cast<std::uint64_t>(executable.file().recipe()->train_batch_size());
+  std::vector<DataColumn> columns;
+  for (const executable::ModelInput *input : *executable.file().inputs()) {
+    DataColumn column;
+    column.place = "the batch of input \"" + input->name()->str() + "\"";
+    column.type = isInteger(*input) ? ElementType::I32 : ElementType::F32;
+    column.samples = samples;
+    column.elements = column.stride = sampleElements(*input);
+    buffers.emplace_back(samples * column.elements * byteSize(column.type));
+    column.values = buffers.back().data();
+    columns.push_back(std::move(column));
+  }
+  return Dataset::fromColumns(executable, std::move(columns));
+}
+
+Result<std::unique_ptr<BatchEngine>> BatchEngine::open(std::shared_ptr<const Executable> executable,
+                                                       const EngineOptions &options) {
+  EngineOptions own = options;
+  own.ranks = RankMode::Threads;
+  own.trace.clear();
+  std::vector<std::vector<std::byte>> buffers;
+  std::shared_ptr<Training> training;
+  std::shared_ptr<Evaluation> evaluation;
+  auto session =
+      Session::open(own, std::move(executable), std::nullopt, [&](Session &session) -> Result<void> {
+        auto batch = overBuffers(session.executable, buffers);
+        if (!batch) {
+          return batch.takeError();
+        }
+        session.dataset.emplace(std::move(*batch));
+        const executable::Recipe &recipe = *session.executable.file().recipe();
+        const SampleOrder::Shape shape{static_cast<std::uint32_t>(recipe.micro_batch_size()),
+                                       static_cast<std::uint32_t>(recipe.micro_batches()),
+                                       static_cast<std::uint32_t>(recipe.data_parallel())};
+        auto order = SampleOrder::shuffled(shape.batch(), shape, recipe.seed(), false);
+        if (!order) {
+          return order.takeError();
+        }
+        training = std::make_shared<Training>(session, *order);
+        evaluation = std::make_shared<Evaluation>(session);
+        return {};
+      });
+  if (!session) {
+    return session.takeError();
+  }
+  std::unique_ptr<BatchEngine> engine(new BatchEngine(std::move(*session)));
+  engine->buffers = std::move(buffers);
+  engine->training = std::move(training);
+  engine->evaluation = std::move(evaluation);
+  engine->training->onStep = [step = &engine->lastStep](const StepReport &report) { *step = report; };
+  return engine;
+}
+
+BatchEngine::~BatchEngine() = default;
+
+Result<StepReport> BatchEngine::trainBatch() {
+  const auto samples = static_cast<std::uint64_t>(executable().file().recipe()->train_batch_size());
+  if (auto ok = session->dataset->refill(executable(), samples); !ok) {
+    return ok.takeError();
+  }
+  training->stopped.reset();
+  ++training->steps;
+  if (auto ok = session->runRanks(training); !ok) {
+    return ok.takeError();
+  }
+  if (training->stopped) {
+    return *training->stopped;
+  }
+  StepReport report = lastStep;
+  report.line = report.notice = nullptr; // they stand in memory of the ranks
+  return report;
+}
+
+Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t samples) {
+  const auto most = static_cast<std::uint64_t>(executable().file().recipe()->train_batch_size());
+  if (samples == 0 || samples > most) {
+    return userError("evaluateBatch", std::to_string(samples) + " samples do not make a batch",
+                     "give from 1 to " + std::to_string(most) + ", the train_batch_size");
+  }
+  if (auto ok = session->dataset->refill(executable(), samples); !ok) {
+    return ok.takeError();
+  }
+  if (auto ok = session->runRanks(evaluation); !ok) {
+    return ok.takeError();
+  }
+  return BatchEvaluation{samples, evaluation->loss / static_cast<double>(samples), evaluation->accuracy()};
+}
+
+Result<void> BatchEngine::loadWeights(const std::string &path) {
+  return Session::guarded([&] { return runtime::loadWeights(session->localRanks(), path); });
+}
+
+Result<StateHashes> BatchEngine::finish(const std::string &saveTo) {
+  std::optional<Result<StateHashes>> hashes;
+  auto ended = Session::guarded([&]() -> Result<void> {
+    hashes.emplace(finishState(session->localRanks(), training->progress(), saveTo,
+                               [](Result<void> own) { return own; }));
+    return {};
+  });
+  return ended ? std::move(*hashes) : Result<StateHashes>(ended.takeError());
+}
+
+Result<void> BatchEngine::saveWeights(const std::string &path) {
+  if (auto ok = checkWritable(path); !ok) {
+    return ok;
+  }
+  if (auto ok = checkFinite(session->localRanks(), training->steps); !ok) {
+    return ok;
+  }
+  auto saved = finish(path);
+  return saved ? Result<void>() : saved.takeError();
+}
+
+Result<StateHashes> BatchEngine::hashes() {
+  return finish("");
+}
+
+} // namespace stagewright::runtime

@@ -1,0 +1,73 @@
+// An engine that stays open: its caller fills the batch, then trains or evaluates on it, one call at a time.
+//
+//   open --> fill batch --> trainBatch --> fill batch --> evaluateBatch --> ... --> saveWeights
+//
+// Ranks are threads of this process, parked between calls. Any number of engines may live side by side.
+#ifndef STAGEWRIGHT_RUNTIME_TRAIN_BATCHENGINE_H
+#define STAGEWRIGHT_RUNTIME_TRAIN_BATCHENGINE_H
+
+#include "runtime/train/Engine.h"
+#include "runtime/train/Evaluation.h"
+#include "runtime/train/Training.h"
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace stagewright::runtime {
+
+class BatchEngine {
+public:
+  /// Of `options` those of EngineOptions count, but for `stage`, `data`, `ranks` and `trace`. Errors: as
+  /// train().
+  static Result<std::unique_ptr<BatchEngine>> open(std::shared_ptr<const Executable> executable,
+                                                   const EngineOptions &options);
+  ~BatchEngine();
+
+  const Executable &executable() const { return session->executable; }
+
+  /// The values of one model input, f32 or i32, for train_batch_size samples one behind the other. Sample s
+  /// of micro-batch k is row k * micro_batch_size + s.
+  std::span<std::byte> column(int input) { return buffers[static_cast<std::size_t>(input)]; }
+
+  /// One step on the whole batch. Errors: User (a token or a class label out of range, then nothing has
+  /// changed; a loss that is not finite, then the weights are spoilt), and those that end the engine: Rank,
+  /// Interrupted, Environment. They are returned by every later call as well. Allocates nothing from the
+  /// third call on.
+  Result<StepReport> trainBatch();
+
+  struct BatchEvaluation {
+    std::uint64_t samples = 0;
+    double loss = 0;                ///< mean over the samples
+    std::optional<double> accuracy; ///< share of right labels, when the file counts them
+  };
+  /// The first `samples` rows of the batch, from 1 to train_batch_size. Training goes on afterwards as if
+  /// nothing had been. Errors as above.
+  Result<BatchEvaluation> evaluateBatch(std::uint64_t samples);
+
+  /// See loadWeights() of ModelState.h: weights and buffers, not the optimizer's state.
+  Result<void> loadWeights(const std::string &path);
+  /// Error besides: User, they are not finite.
+  Result<void> saveWeights(const std::string &path);
+  /// See TrainSummary.
+  Result<StateHashes> hashes();
+
+  std::uint64_t steps() const { return training->steps; }
+  std::uint64_t skippedSteps() const { return training->skippedSteps; }
+  std::uint64_t plannedBytes() const { return session->plannedBytes(); }
+
+private:
+  explicit BatchEngine(Session::Handle session) : session(std::move(session)) {}
+  Result<StateHashes> finish(const std::string &saveTo);
+
+  Session::Handle session;
+  std::vector<std::vector<std::byte>> buffers; ///< [inputs]
+  std::shared_ptr<Training> training;
+  std::shared_ptr<Evaluation> evaluation;
+  StepReport lastStep;
+};
+
+} // namespace stagewright::runtime
+
+#endif

@@ -1,0 +1,134 @@
+#include "runtime/train/Evaluation.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace stagewright::runtime {
+
+namespace {
+
+/// Inputs of one rank while it evaluates: the samples in order; behind the last one rows of zeros, which do
+/// not count.
+class EvaluationInputs final : public InputSource {
+public:
+  EvaluationInputs(const Dataset &dataset, int microBatchSize, int microBatches)
+      : dataset(dataset), microBatchSize(microBatchSize), microBatches(microBatches),
+        rows(static_cast<std::size_t>(microBatchSize)) {}
+
+  std::uint64_t firstSample(int microBatch) const {
+    return (pass * static_cast<unsigned>(microBatches) + static_cast<unsigned>(microBatch)) *
+           static_cast<unsigned>(microBatchSize);
+  }
+  std::int32_t validRows(int microBatch) const {
+    const std::uint64_t first = firstSample(microBatch), all = dataset.samples();
+    return first >= all ? 0 : static_cast<std::int32_t>(std::min<std::uint64_t>(microBatchSize, all - first));
+  }
+
+  void fill(int input, int microBatch, void *destination) override {
+    const std::int32_t valid = validRows(microBatch);
+    if (input == kRandomInput) {
+      return; // evaluation draws no numbers
+    }
+    if (input == kRowsInput) {
+      std::memcpy(destination, &valid, sizeof valid);
+      return;
+    }
+    for (std::int32_t i = 0; i < valid; ++i) {
+      rows[i] = static_cast<std::uint32_t>(firstSample(microBatch) + static_cast<unsigned>(i));
+    }
+    dataset.gather(input, {rows.data(), static_cast<std::size_t>(valid)}, destination);
+    const std::size_t sample = dataset.sampleBytes(input);
+    std::memset(static_cast<std::byte *>(destination) + valid * sample, 0, (microBatchSize - valid) * sample);
+  }
+
+  std::uint64_t pass = 0;
+
+private:
+  const Dataset &dataset;
+  const int microBatchSize, microBatches;
+  std::vector<std::uint32_t> rows;
+};
+
+/// A token each for a language model, else one.
+double labelsPerSample(const executable::Executable &file) {
+  double count = 1;
+  for (const executable::ModelInput *input : *file.inputs()) {
+    if (input->role()->str() == "label" && input->sample_shape()) {
+      for (const std::int64_t size : *input->sample_shape()) {
+        count *= static_cast<double>(size);
+      }
+    }
+  }
+  return count;
+}
+
+} // namespace
+
+/// One rank's part of it.
+class RankEvaluation {
+public:
+  RankEvaluation(Executor &executor, const Session &session, Evaluation &shared)
+      : executor(executor), recipe(*session.executable.file().recipe()), dataset(*session.dataset),
+        inputs(dataset, recipe.micro_batch_size(), recipe.micro_batches()),
+        losses(static_cast<const float *>(executor.scalar("losses"))),
+        correct(static_cast<const std::int64_t *>(executor.scalar("correct"))), shared(shared) {}
+
+  Result<void> run() {
+    const std::uint64_t samples = dataset.samples(), batch = static_cast<unsigned>(recipe.train_batch_size());
+    const bool first = executor.rank() == 0;
+    if (first) {
+      shared.loss = 0;
+      shared.correct = 0;
+      shared.begin = monotonicNanoseconds();
+    }
+    executor.prepareWeights();
+    for (inputs.pass = 0; inputs.pass * batch < samples; ++inputs.pass) {
+      if (auto ok = executor.evaluate(inputs, inputs.pass + 1); !ok) {
+        return ok;
+      }
+      for (int k = 0; first && k < recipe.micro_batches(); ++k) {
+        shared.loss += static_cast<double>(losses[k]) * inputs.validRows(k);
+        shared.correct += correct ? correct[k] : 0;
+      }
+      if (first && shared.onSamples) {
+        executor.callBack([&] { shared.onSamples(std::min((inputs.pass + 1) * batch, samples), samples); });
+      }
+    }
+    if (first) {
+      shared.end = monotonicNanoseconds();
+    }
+    return {};
+  }
+
+private:
+  Executor &executor;
+  const executable::Recipe &recipe;
+  const Dataset &dataset;
+  EvaluationInputs inputs;
+  const float *losses;
+  const std::int64_t *correct; ///< null: not counted
+  Evaluation &shared;
+};
+
+Evaluation::Evaluation(const Session &session) : session(session) {
+  for (const auto &executor : session.localExecutors()) {
+    ranks.push_back(executor ? std::make_unique<RankEvaluation>(*executor, session, *this) : nullptr);
+  }
+}
+
+Evaluation::~Evaluation() = default;
+
+Result<void> Evaluation::run(Executor &executor) {
+  return ranks[executor.rank()]->run();
+}
+
+std::optional<double> Evaluation::accuracy() const {
+  const executable::Executable &file = session.executable.file();
+  if (!file.accuracy()) {
+    return std::nullopt;
+  }
+  return static_cast<double>(correct) /
+         (static_cast<double>(session.dataset->samples()) * labelsPerSample(file));
+}
+
+} // namespace stagewright::runtime

@@ -1,0 +1,38 @@
+// Passes over the data set of a session without training.
+#ifndef STAGEWRIGHT_RUNTIME_TRAIN_EVALUATION_H
+#define STAGEWRIGHT_RUNTIME_TRAIN_EVALUATION_H
+
+#include "runtime/train/Session.h"
+
+namespace stagewright::runtime {
+
+class RankEvaluation;
+
+class Evaluation final : public RankWork {
+public:
+  /// For the local ranks of `session`, which outlives it.
+  explicit Evaluation(const Session &session);
+  ~Evaluation() override;
+
+  /// All samples that the data set has at this time, in order, the last batch short.
+  Result<void> run(Executor &executor) override;
+
+  /// Share of right labels; none when the file does not count them.
+  std::optional<double> accuracy() const;
+
+  /// After each pass, on rank 0's thread. To be set between runs.
+  std::function<void(std::uint64_t done, std::uint64_t all)> onSamples;
+
+  // Written by rank 0's thread.
+  double loss = 0; ///< sum over samples
+  std::int64_t correct = 0;
+  std::int64_t begin = 0, end = 0;
+
+private:
+  const Session &session;
+  std::vector<std::unique_ptr<RankEvaluation>> ranks; ///< null: in another process
+};
+
+} // namespace stagewright::runtime
+
+#endif
