@@ -5,6 +5,7 @@ import itertools
 import os
 import unittest
 
+import random_plans
 import safetensors_file
 from plan_report import planned_tasks, stage_of
 from program import ProgramTest, configuration
@@ -91,6 +92,26 @@ class Plans(ProgramTest):
 
 class EveryPlan(Plans):
     rows = FULL
+
+
+class Models(ProgramTest):
+    """Plans of gpt_mini (with dropout) and resnet18 in which every two values of stages, schedule, recompute, kind of rank, threads
+    and precision meet: one result per precision. docs/measured has the tables of random_plans.py."""
+
+    def check(self, job):
+        results = {}
+        for plan, precision in random_plans.covering_plans(job):
+            with self.subTest(plan=plan, precision=precision):
+                hashes, losses, _ = random_plans.run_plan(job, plan, precision, 3, self.folder)
+                results.setdefault(precision, set()).add((hashes, tuple(losses)))
+        self.assertEqual({precision: len(found) for precision, found in results.items()}, dict.fromkeys(random_plans.PRECISIONS, 1))
+        self.assertEqual(len(set().union(*results.values())), len(results), "precisions that differ in nothing")
+
+    def test_gpt_mini(self):
+        self.check(random_plans.gpt_mini(blocks=2, width=64, heads=2, vocabulary=512, length=32))
+
+    def test_resnet18(self):
+        self.check(random_plans.resnet18(size=8))
 
 
 class Differences(ProgramTest):

@@ -121,9 +121,10 @@ KernelCase caseOf(const char *kernel, std::vector<Shape> shapes,
   return out;
 }
 
-/// The same call on elements of two bytes: rounding the result costs half a unit in its last place.
-static KernelCase withElement(const KernelCase &one, DType element) {
+KernelCase withElement(const KernelCase &one, DType element) {
   KernelCase out = one;
+  if (element == DType::F32)
+    return out;
   out.instance.element = element;
   for (std::size_t i = 0; i < out.operands.size(); ++i) {
     if (!out.instance.kernel->operands[i].element)
@@ -135,6 +136,12 @@ static KernelCase withElement(const KernelCase &one, DType element) {
   out.relative += element == DType::F16 ? 0x1p-11 : 0x1p-8;
   out.absolute += element == DType::F16 ? 0x1p-25 : 0x1p-134;
   return out;
+}
+
+std::vector<DType> elementTypes(const catalogue::Kernel &kernel) {
+  if (std::ranges::any_of(kernel.operands, &catalogue::OperandRule::element))
+    return {DType::F32, DType::F16, DType::BF16};
+  return {DType::F32};
 }
 
 static std::vector<TableEntry> table() {
@@ -151,11 +158,9 @@ std::vector<KernelCase> casesOf(std::string_view kernel) {
     if (entry.kernel == kernel) {
       engine().seed(20261121);
       Cases cases = entry.cases(kernel);
-      const bool hasElements =
-          std::ranges::any_of(catalogue::find(kernel, 1)->operands, &catalogue::OperandRule::element);
       const std::size_t floats = cases.size();
-      for (DType element : {DType::F16, DType::BF16})
-        for (std::size_t i = 0; hasElements && i < floats; ++i)
+      for (DType element : elementTypes(*catalogue::find(kernel, 1)))
+        for (std::size_t i = 0; element != DType::F32 && i < floats; ++i)
           cases.push_back(withElement(cases[i], element));
       return cases;
     }
@@ -171,6 +176,8 @@ std::vector<std::string> testedKernels() {
 
 std::vector<Buffer> runCase(const KernelCase &call, Isa isa, TileRunner &runner,
                             std::optional<catalogue::InPlacePair> aliased) {
+  if (onKernelCall)
+    onKernelCall(call.instance);
   std::vector<Buffer> operands = call.operands;
   std::vector<void *> pointers;
   for (Buffer &operand : operands)

@@ -53,6 +53,16 @@ KernelCase caseOf(const char *kernel, std::vector<catalogue::Shape> shapes,
                   const std::vector<std::vector<double>> &contents,
                   std::vector<catalogue::Attribute> attributes = {});
 
+/// The same call on elements of another type; two bytes: rounding the result costs half a unit in its last
+/// place.
+KernelCase withElement(const KernelCase &one, catalogue::DType element);
+
+/// F32, and where the kernel has operands of a call's element type F16 and BF16 as well.
+std::vector<catalogue::DType> elementTypes(const catalogue::Kernel &kernel);
+
+/// Told of every call that a test makes of a kernel or of its reference (Coverage.cpp); else null.
+inline void (*onKernelCall)(const KernelInstance &) = nullptr;
+
 /// Empty when the table has no entry for the kernel.
 std::vector<KernelCase> casesOf(std::string_view kernel);
 

@@ -25,7 +25,7 @@ def golden(kernel, operands, attributes=''):
         given.append(values(what) if how == 'in' else '{}')
         wanted.append(values(what) if how == 'out' else '{}')
     text = lambda rows: '{' + ', '.join(rows) + '}'
-    print(f'    {{"{kernel}", {text(["{" + ", ".join(map(str, s)) + "}" for s in shapes])}, {{{attributes}}},\n'
+    print(f'    {{"{kernel}", {{{attributes}}}, {text(["{" + ", ".join(map(str, s)) + "}" for s in shapes])},\n'
           f'     {text(given)},\n     {text(wanted)}}},')
 
 
@@ -36,8 +36,8 @@ def into(t, *wrt):
 
 
 print('// Made by make_transformer_goldens.py. Do not edit.')
-print('// kernel, shapes, attributes, contents before, contents after (empty: not compared)')
-print('const Golden kGoldens[] = {')
+print('// kernel, attributes, shapes, contents before, contents after (empty: not compared)')
+print('const GoldenCall kGoldens[] = {')
 
 x, w, b = tensor(3, 5), tensor(5), tensor(5)
 y = F.layer_norm(x, (5,), w, b, 1e-5)

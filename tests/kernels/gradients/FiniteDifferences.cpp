@@ -27,7 +27,10 @@ ReferenceOperands call(const char *kernel, std::vector<Shape> shapes, ReferenceO
                        std::vector<Attribute> attributes) {
   for (std::size_t i = 0; i < operands.size(); ++i)
     operands[i].resize(std::size_t(catalogue::elements(shapes[i])));
-  EXPECT_TRUE(runReference({catalogue::find(kernel, 1), std::move(shapes), std::move(attributes)}, operands));
+  const KernelInstance instance{catalogue::find(kernel, 1), std::move(shapes), std::move(attributes)};
+  if (onKernelCall)
+    onKernelCall(instance);
+  EXPECT_TRUE(runReference(instance, operands));
   return operands;
 }
 
