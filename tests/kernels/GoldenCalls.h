@@ -36,7 +36,7 @@ inline void expectResults(const KernelCase &one, Isa isa, const std::vector<std:
 /// roundings of half a unit in the last place. The exact bound of each kernel is that of its cases
 /// (KernelTest.MatchesReference).
 inline double roundingOf(catalogue::DType element) {
-  return element == catalogue::DType::F32 ? 0 : element == catalogue::DType::F16 ? 0x1p-9 : 0x1p-6;
+  return element == catalogue::DType::F32 ? 0 : element == catalogue::DType::F16 ? 0x1p-8 : 0x1p-5;
 }
 
 /// Runs the call on every instruction set and in every element type; numbers may differ by tolerance * max(1,

@@ -33,10 +33,11 @@ def begin(script):
 
 def golden(kernel, operands, results, /, **attributes):
     """operands: tensors in the kernel's order; results: {operand number: PyTorch's tensor}."""
+    flat = lambda values: torch.as_tensor(values).flatten().tolist()
     shapes = ', '.join('{' + ', '.join(map(str, t.shape)) + '}' for t in operands)
     print(f'    {{"{kernel}", {{{", ".join(attribute(*a) for a in attributes.items())}}}, {{{shapes}}},')
-    print('     {' + ',\n      '.join(row(t.flatten().tolist()) for t in operands) + '},')
-    print('     {' + ',\n      '.join(row(results[i].flatten().tolist()) if i in results else '{}'
+    print('     {' + ',\n      '.join(row(flat(t)) for t in operands) + '},')
+    print('     {' + ',\n      '.join(row(flat(results[i])) if i in results else '{}'
                                       for i in range(len(operands))) + '}},')
 
 

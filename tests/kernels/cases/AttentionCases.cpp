@@ -27,6 +27,7 @@ KernelCase forwardCase(std::string_view name, const Sizes &n, bool isCausal, boo
   if (hasDropout) {
     shapes.push_back({4});
     attributes.push_back({"p", 0.25});
+    attributes.push_back({"block", n.batch});
     attributes.push_back({"ordinal", std::int64_t(7)});
   }
   if (isMasked) {

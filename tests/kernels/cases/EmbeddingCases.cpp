@@ -11,7 +11,8 @@ const std::vector<std::array<std::int64_t, 3>> kSizes = {
 Cases embeddingOf(std::string_view name) {
   Cases out;
   for (const auto &[tokens, entries, columns] : kSizes) {
-    out.push_back(makeCase(name, {{tokens}, {entries, columns}, {tokens, columns}}));
+    out.push_back(
+        makeCase(name, {{tokens}, {entries, columns}, {tokens, columns}}, {{"padding_idx", tokens % 3 - 1}}));
     fill(out.back().operands[0], [entries = entries] { return double(integer(0, entries - 1)); });
   }
   return out;

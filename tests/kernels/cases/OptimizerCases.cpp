@@ -22,7 +22,7 @@ Cases clipCases(std::string_view name) {
         std::vector<Shape> shapes{{count}, {1}, {1}};
         if (lossScale != 0)
           shapes.push_back({1});
-        out.push_back(makeCase(name, shapes, {{"max_norm", bound}}));
+        out.push_back(makeCase(name, shapes, {{"max_norm", bound}, {"skip", std::int64_t(count == 5)}}));
         fill(out.back().operands[0], [] { return uniform(0, 4); });
         if (lossScale != 0)
           out.back().operands[3].set(0, lossScale);
@@ -64,9 +64,12 @@ Cases adamCases(std::string_view name) {
   Cases out;
   for (const Shape &shape : elementShapes())
     for (int variant = 0; variant < 4; ++variant) {
-      out.push_back(
-          makeCase(name, {shape, shape, {1}, {1}, {2}, shape, shape},
-                   {{"weight_decay", variant / 2 * 0.1}, {"decoupled", std::int64_t(variant % 2)}}));
+      out.push_back(makeCase(name, {shape, shape, {1}, {1}, {2}, shape, shape},
+                             {{"weight_decay", variant / 2 * 0.1},
+                              {"decoupled", std::int64_t(variant % 2)},
+                              {"beta1", variant == 3 ? 0.75 : 0.9},
+                              {"beta2", variant == 3 ? 0.95 : 0.999},
+                              {"epsilon", variant == 3 ? 1e-3 : 1e-8}}));
       KernelCase &one = out.back();
       setScalars(one, variant == 1 ? 1.0 : 0.3);
       const int step = variant + 1;
@@ -82,7 +85,9 @@ Cases lionCases(std::string_view name) {
   Cases out;
   for (const Shape &shape : elementShapes())
     for (double decay : {0.0, 0.1}) {
-      out.push_back(makeCase(name, {shape, shape, {1}, {1}, shape}, {{"weight_decay", decay}}));
+      out.push_back(makeCase(
+          name, {shape, shape, {1}, {1}, shape},
+          {{"weight_decay", decay}, {"beta1", decay == 0 ? 0.9 : 0.75}, {"beta2", decay == 0 ? 0.99 : 0.9}}));
       setScalars(out.back(), 0.3);
       KernelCase &one = out.back();
       for (std::int64_t i = 0; i < one.operands[0].elements; ++i) {
@@ -115,7 +120,10 @@ Cases lambCases(std::string_view name) {
     for (int variant = 0; variant < 4; ++variant) {
       out.push_back(makeCase(name, {shape, shape, {1}, {1}, {2}, shape, shape},
                              {{"weight_decay", variant == 1 ? 0.1 : 0.0},
+                              {"beta1", variant == 1 ? 0.75 : 0.9},
+                              {"beta2", variant == 1 ? 0.95 : 0.999},
                               {"max_coeff", variant == 2 ? 0.05 : 10.0},
+                              {"min_coeff", variant == 1 ? 3.0 : 0.01},
                               {"epsilon", 1e-3}}));
       KernelCase &one = out.back();
       setScalars(one, 0.3);

@@ -47,6 +47,10 @@ TEST(Gradient, Attention) {
 TEST(Gradient, AttentionWithDropout) {
   expectAttentionGradients("attention_dropout", "attention_dropout_grad", 4, 4,
                            {{"causal", std::int64_t(1)}, {"p", 0.25}}, {{4}}, {{1, 2, 3, 4}});
+  expectAttentionGradients(
+      "attention_dropout", "attention_dropout_grad", 3, 5,
+      {{"scale", 0.75}, {"p", 0.5}, {"block", std::int64_t(5)}, {"ordinal", std::int64_t(6)}}, {{4}, {2, 5}},
+      {{1, 2, 3, 4}, {1, 1, 0, 1, 1, 0, 0, 1, 0, 1}});
 }
 
 } // namespace

@@ -1,5 +1,6 @@
 #include "FiniteDifferences.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
 
 namespace stagewright::kernels {
@@ -7,6 +8,18 @@ namespace stagewright::kernels {
 namespace {
 
 const CoveredGradients kCovered({"embedding_grad"});
+
+TEST(Gradient, EmbeddingWithPadding) {
+  const Shape ids{6}, table{4, 3}, rows{6, 3};
+  const Vector id = {1, 3, 1, 0, 1, 3}, weight = randomVector(12), g = randomVector(18);
+  const std::vector<Attribute> padding = {{"padding_idx", std::int64_t(1)}};
+  expectGradient(call("embedding_grad", {ids, rows, table}, {id, g, {}}, padding)[2], weight,
+                 [&](const Vector &at) {
+                   Vector kept = at; // the row of the padding is a constant
+                   std::copy_n(weight.begin() + 3, 3, kept.begin() + 3);
+                   return dot(g, call("embedding", {ids, table, rows}, {id, kept, {}}, padding)[2]);
+                 });
+}
 
 TEST(Gradient, Embedding) {
   const Shape ids{6}, table{4, 3}, rows{6, 3};

@@ -13,34 +13,40 @@ TEST(Gradient, SoftmaxCrossEntropy) {
   const Shape logits{rows, columns}, labels{rows};
   const Vector x = randomVector(rows * columns, -2, 2), label = {0, 4, 2, 2, 1, 3};
   for (const std::vector<Attribute> &attributes :
-       {std::vector<Attribute>{}, {{"label_smoothing", 0.2}, {"ignore_index", std::int64_t(2)}}}) {
-    const auto run = [&](const Vector &at) {
-      return call("softmax_cross_entropy", {logits, labels, {1}, {1}, labels, {1}},
-                  {at, label, {double(rows)}, {}, {}, {}}, attributes);
-    };
-    const ReferenceOperands forward = run(x);
-    const Vector dx = call("softmax_cross_entropy_grad", {logits, labels, labels, {1}, logits},
-                           {x, label, forward[4], forward[5], {}}, attributes)[4];
-    expectGradient(dx, x, [&](const Vector &at) { return run(at)[3][0]; });
-  }
+       {std::vector<Attribute>{}, {{"label_smoothing", 0.2}, {"ignore_index", std::int64_t(2)}}})
+    for (std::int64_t rowsPerSample : {1, 2}) {
+      const auto run = [&](const Vector &at) {
+        std::vector<Attribute> forward = attributes;
+        forward.push_back({"rows_per_sample", rowsPerSample});
+        return call("softmax_cross_entropy", {logits, labels, {1}, {1}, labels, {1}},
+                    {at, label, {double(rows / rowsPerSample)}, {}, {}, {}}, forward);
+      };
+      const ReferenceOperands forward = run(x);
+      std::vector<Attribute> backward = attributes;
+      backward.push_back({"scale", 0.5});
+      const Vector dx = call("softmax_cross_entropy_grad", {logits, labels, labels, {1}, logits, {1}},
+                             {x, label, forward[4], forward[5], {}, {4}}, backward)[4];
+      expectGradient(dx, x, [&](const Vector &at) { return 2 * run(at)[3][0]; });
+    }
 }
 
 TEST(Gradient, BinaryCrossEntropy) {
   const Shape shape{4, 3};
   const Vector x = randomVector(12, -3, 3), target = randomVector(12, 0, 1);
-  const Vector dx =
-      call("bce_with_logits_grad", {shape, shape, shape}, {x, target, {}}, {{"scale", 1.0 / 12}})[2];
+  const Vector dx = call("bce_with_logits_grad", {shape, shape, shape, {1}}, {x, target, {}, {4}},
+                         {{"scale", 1.0 / 12}})[2];
   expectGradient(dx, x, [&](const Vector &at) {
-    return call("bce_with_logits", {shape, shape, {1}, {1}}, {at, target, {4}, {}})[3][0];
+    return 4 * call("bce_with_logits", {shape, shape, {1}, {1}}, {at, target, {4}, {}})[3][0];
   });
 }
 
 TEST(Gradient, MeanSquaredError) {
   const Shape shape{4, 3};
   const Vector x = randomVector(12), target = randomVector(12);
-  const Vector dx = call("mse_loss_grad", {shape, shape, shape}, {x, target, {}}, {{"scale", 2.0 / 12}})[2];
+  const Vector dx =
+      call("mse_loss_grad", {shape, shape, shape, {1}}, {x, target, {}, {4}}, {{"scale", 2.0 / 12}})[2];
   expectGradient(dx, x, [&](const Vector &at) {
-    return call("mse_loss", {shape, shape, {1}, {1}}, {at, target, {4}, {}})[3][0];
+    return 4 * call("mse_loss", {shape, shape, {1}, {1}}, {at, target, {4}, {}})[3][0];
   });
 }
 

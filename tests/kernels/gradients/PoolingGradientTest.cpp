@@ -14,6 +14,17 @@ const Shape kImage{2, 2, 6, 7}, kPooled{2, 2, 3, 4};
 const std::vector<Attribute> kWindows = {
     {"kernel", List{3, 3}}, {"stride", List{2, 2}}, {"padding", List{1, 1}}};
 
+TEST(Gradient, MaxPoolWithDilation) {
+  const Shape pooled{2, 2, 4, 5};
+  const std::vector<Attribute> windows = {{"kernel", List{2, 2}}, {"dilation", List{2, 2}}};
+  const Vector x = randomVector(168), g = randomVector(80);
+  const auto run = [&](const Vector &at) {
+    return call("max_pool2d", {kImage, pooled, pooled}, {at, {}, {}}, windows);
+  };
+  expectGradient(call("max_pool2d_grad", {pooled, pooled, kImage}, {g, run(x)[2], {}})[2], x,
+                 [&](const Vector &at) { return dot(g, run(at)[1]); });
+}
+
 TEST(Gradient, MaxPool) {
   const Vector x = randomVector(168), g = randomVector(48);
   const auto run = [&](const Vector &at) {
@@ -25,9 +36,11 @@ TEST(Gradient, MaxPool) {
 
 TEST(Gradient, AveragePool) {
   const Vector x = randomVector(168), g = randomVector(48);
-  for (std::int64_t countPadding : {0, 1}) {
+  for (std::int64_t variant : {0, 1, 2}) {
     std::vector<Attribute> attributes = kWindows;
-    attributes.push_back({"count_include_pad", countPadding});
+    attributes.push_back({"count_include_pad", std::int64_t(variant == 1)});
+    if (variant == 2)
+      attributes.push_back({"divisor_override", std::int64_t(5)});
     expectGradient(call("avg_pool2d_grad", {kPooled, kImage}, {g, {}}, attributes)[1], x,
                    [&](const Vector &at) {
                      return dot(g, call("avg_pool2d", {kImage, kPooled}, {at, {}}, attributes)[1]);

@@ -16,8 +16,8 @@ TEST(Gradient, LayerNorm) {
   const Vector x = randomVector(kRows * kColumns), g = randomVector(kRows * kColumns),
                weight = randomVector(kColumns), bias = randomVector(kColumns);
   const auto run = [&](const Vector &x, const Vector &weight) {
-    return call("layer_norm", {kMatrix, kMatrix, kColumn, kColumn, kRow, kRow},
-                {x, {}, {}, {}, weight, bias});
+    return call("layer_norm", {kMatrix, kMatrix, kColumn, kColumn, kRow, kRow}, {x, {}, {}, {}, weight, bias},
+                {{"epsilon", 0.125}});
   };
   const auto forward = run(x, weight);
   expectGradient(call("layer_norm_grad", {kMatrix, kMatrix, kColumn, kColumn, kMatrix, kRow},
@@ -32,7 +32,7 @@ TEST(Gradient, RmsNorm) {
   const Vector x = randomVector(kRows * kColumns), g = randomVector(kRows * kColumns),
                weight = randomVector(kColumns);
   const auto run = [&](const Vector &x, const Vector &weight) {
-    return call("rms_norm", {kMatrix, kMatrix, kColumn, kRow}, {x, {}, {}, weight});
+    return call("rms_norm", {kMatrix, kMatrix, kColumn, kRow}, {x, {}, {}, weight}, {{"epsilon", 0.125}});
   };
   const auto forward = run(x, weight);
   expectGradient(
