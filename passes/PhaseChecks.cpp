@@ -25,6 +25,7 @@ ArrayRef<Presence> presences() {
       {layer::ParameterOp::getOperationName(), Phase::Import, Phase::Lower, 1, kMany},
       {layer::BufferOp::getOperationName(), Phase::Import, Phase::Lower, 0, kMany},
       {plan::GroupOp::getOperationName(), Phase::Import, Phase::Lower, 0, kMany},
+      {plan::FolderOp::getOperationName(), Phase::Import, Phase::Lower, 0, 1},
       {layer::ModelOp::getOperationName(), Phase::Import, Phase::Search, 1, 1},
       {plan::PrecisionOp::getOperationName(), Phase::Precision, Phase::Lower, 1, 1},
       {plan::BlockOp::getOperationName(), Phase::Search, Phase::Lower, 1, kMany},

@@ -53,6 +53,7 @@ public:
     if (Result<void> assigned = assignGroups(); !assigned) {
       return assigned.takeError();
     }
+    writeFolder();
     Value last = values.lookup(spec.loss.inputs[0]), label = values.lookup(spec.loss.inputs[1]);
     if (Result<void> built = importBlock(spec.loss, {last, label, rows}, true); !built) {
       return built.takeError();
@@ -101,6 +102,25 @@ private:
                                 builder.getBoolAttr(scale->consecutiveHysteresis), real(scale->minimum),
                                 builder.getBoolAttr(scale->endsAtMinimum));
     }
+  }
+
+  /// Behind the declarations of the parameters that it names.
+  void writeFolder() {
+    if (!spec.folder) {
+      return;
+    }
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(model);
+    SmallVector<StringRef> copies;
+    for (const auto &[tensor, parameter] : spec.folder->copies) {
+      copies.append({tensor, parameter});
+    }
+    const auto list = [&](const std::vector<std::string> &names) {
+      return builder.getStrArrayAttr(llvm::to_vector_of<StringRef>(names));
+    };
+    plan::FolderOp::create(builder, module->getLoc(), builder.getStringAttr(spec.folder->config),
+                           builder.getStringAttr(spec.folder->prefix), list(spec.folder->transposed),
+                           builder.getStrArrayAttr(copies), list(spec.folder->ignored));
   }
 
   DictionaryAttr schedulerParams() {

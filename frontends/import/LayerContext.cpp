@@ -66,6 +66,9 @@ std::string LayerContext::declare(StringRef name, const char *kind, ArrayRef<int
 
 Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializer initializer) {
   RankedTensorType type = f32(shape);
+  if (spec.initialDeviation && initializer.kind != llvm::StringRef("constant")) {
+    initializer = name == "bias" ? Initializer::constant(0) : Initializer::normal(*spec.initialDeviation);
+  }
   if (!spec.tied.empty() && name == "weight") {
     if (!trainable && !error) {
       error = mismatch("is tied and not trainable: this version trains the weight that layers share",

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -57,6 +59,19 @@ struct LayerSpec : EntryPosition {
   /// Of a Sequential: what it is made of. They read each other by name, and "input", "input:1", ... what the
   /// Sequential reads; the last one is its result. Their parameters are named SEQUENTIAL.LAYER.weight.
   std::vector<LayerSpec> layers;
+  /// Not of a model file. Given: weights begin as N(0, deviation) and biases as 0, instead of torch's
+  /// distributions.
+  std::optional<double> initialDeviation;
+};
+
+/// Of a model that was read from a Hugging Face folder: how its tensors belong to the parameters, which have
+/// their names.
+struct FolderSpec {
+  std::string config;                  ///< the text of config.json
+  std::string prefix;                  ///< names of tensors may lack it, or have it besides
+  std::vector<std::string> transposed; ///< parameters that are stored [in, out]
+  std::vector<std::pair<std::string, std::string>> copies; ///< tensors, and the parameters that they repeat
+  std::vector<std::string> ignored; ///< tensors whose names end in one of these are no parameters
 };
 
 struct ModelSpec : EntryPosition {
@@ -66,6 +81,7 @@ struct ModelSpec : EntryPosition {
   LayerSpec loss;        ///< inputs: the last layer and the label; its name is not used
   bool accuracy = false; ///< "metrics": ["accuracy"]
   std::string sha256;    ///< hex, of the file
+  std::optional<FolderSpec> folder;
 };
 
 /// What holds of every model, whoever made it: names (not empty, no slash, no control character, each used

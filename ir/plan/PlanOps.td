@@ -120,6 +120,20 @@ def Plan_GroupOp : Plan_Op<"group"> {
   let assemblyFormat = "$match `learning_rate` `(` $learning_rate `)` `weight_decay` `(` $weight_decay `)` attr-dict";
 }
 
+def Plan_FolderOp : Plan_Op<"folder"> {
+  let summary = "The Hugging Face folder that the model was read from";
+  let description = [{
+    How its tensors belong to the parameters, which have their names. `config` is the text of config.json, from which `export`
+    writes a folder. Names of tensors may lack `prefix`, or have it besides. Parameters named by `transposed` are stored
+    [in, out]. `copies` are pairs of a tensor and the parameter that it repeats; tensors whose names end in one of
+    `ignored` are no parameters.
+  }];
+  let arguments = (ins StrAttr:$config, StrAttr:$prefix, StrArrayAttr:$transposed, StrArrayAttr:$copies,
+                       StrArrayAttr:$ignored);
+  let assemblyFormat = "attr-dict";
+  let hasVerifier = 1;
+}
+
 def Plan_PrecisionOp : Plan_Op<"precision"> {
   let summary = "Type of activations and their gradients, and type of the master weights";
   let arguments = (ins TypeAttr:$compute, TypeAttr:$master);

@@ -55,6 +55,12 @@ LogicalResult SettingsOp::verify() {
   return success();
 }
 
+LogicalResult FolderOp::verify() {
+  return getCopies().size() % 2 == 0
+             ? LogicalResult(success())
+             : emitOpError("needs pairs in copies: a tensor and the parameter that it repeats");
+}
+
 LogicalResult LossScaleOp::verify() {
   auto positive = [](const APFloat &value) { return value.isFinite() && value.convertToDouble() > 0; };
   if (!positive(getInitial()) || !positive(getMinimum()) || getWindow() < 1 || getHysteresis() < 1) {

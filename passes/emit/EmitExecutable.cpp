@@ -51,6 +51,7 @@ public:
     root.model = settings.getModel().str();
     root.model_sha256 = settings.getModelSha256().str();
     declarations();
+    folder();
     recipe();
     choice();
     scheduleTables();
@@ -131,6 +132,29 @@ private:
       table->initializer->value = buffer.getValue().convertToDouble();
       root.buffers.push_back(std::move(table));
       root.required_features |= file::kFeatureBuffers;
+    }
+  }
+
+  void folder() {
+    for (plan::FolderOp op : module.getOps<plan::FolderOp>()) {
+      auto table = std::make_unique<file::FolderT>();
+      table->config = op.getConfig().str();
+      table->prefix = op.getPrefix().str();
+      // Its verifier has seen that they are parameters.
+      for (StringRef name : op.getTransposed().getAsValueRange<StringAttr>()) {
+        table->transposed.push_back(parameterIndex.lookup(name));
+      }
+      for (unsigned i = 0; i + 1 < op.getCopies().size(); i += 2) {
+        auto copy = std::make_unique<file::FolderCopyT>();
+        copy->name = cast<StringAttr>(op.getCopies()[i]).str();
+        copy->parameter = parameterIndex.lookup(cast<StringAttr>(op.getCopies()[i + 1]).getValue());
+        table->copies.push_back(std::move(copy));
+      }
+      for (StringRef ending : op.getIgnored().getAsValueRange<StringAttr>()) {
+        table->ignored.push_back(ending.str());
+      }
+      root.folder = std::move(table);
+      root.required_features |= file::kFeatureFolder;
     }
   }
 

@@ -129,6 +129,27 @@ LogicalResult checkParameters(ModuleOp module) {
   return success();
 }
 
+/// What the folder says of parameters is said of parameters.
+LogicalResult checkFolder(ModuleOp module) {
+  llvm::StringMap<int64_t> ranks;
+  for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+    ranks[parameter.getSymName()] = static_cast<int64_t>(layer::shapeOf(parameter.getType()).size());
+  }
+  for (plan::FolderOp folder : module.getOps<plan::FolderOp>()) {
+    for (StringRef name : folder.getTransposed().getAsValueRange<StringAttr>()) {
+      if (ranks.lookup(name) != 2) {
+        return folder.emitError() << "transposes " << name << ", which is no parameter of two dimensions";
+      }
+    }
+    for (auto [index, name] : llvm::enumerate(folder.getCopies().getAsValueRange<StringAttr>())) {
+      if (index % 2 == 1 && !ranks.contains(name)) {
+        return folder.emitError() << "has a copy of " << name << ", which is no parameter";
+      }
+    }
+  }
+  return success();
+}
+
 /// Each buffer is read and updated once, by an op that overwrites what was read.
 LogicalResult checkBuffers(ModuleOp module) {
   llvm::StringMap<int> reads, updates;
@@ -181,7 +202,8 @@ LogicalResult importHolds(ModuleOp module) {
   layer::ModelOp model = theOne<layer::ModelOp>(module);
   return success(succeeded(checkDialect(module)) && succeeded(checkInputs(module)) &&
                  succeeded(checkBlocks(model)) && succeeded(checkParameters(module)) &&
-                 succeeded(checkBuffers(module)) && succeeded(checkUses(model)));
+                 succeeded(checkFolder(module)) && succeeded(checkBuffers(module)) &&
+                 succeeded(checkUses(model)));
 }
 
 } // namespace stagewright

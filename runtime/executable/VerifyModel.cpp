@@ -215,8 +215,30 @@ static Result<void> verifyBuffers(const Proof &proof) {
   return {};
 }
 
+static Result<void> verifyFolder(const Proof &proof) {
+  const executable::Folder *folder = proof.file.folder();
+  const auto &parameters = *proof.file.parameters();
+  const auto isParameter = [&](int index) {
+    return index >= 0 && static_cast<unsigned>(index) < parameters.size();
+  };
+  for (unsigned i = 0; folder && folder->transposed() && i < folder->transposed()->size(); ++i) {
+    const int index = folder->transposed()->Get(i);
+    if (!isParameter(index) || parameters.Get(index)->shape()->size() != 2) {
+      return proof.fail(indexed("folder.transposed", i),
+                        std::to_string(index) + " is no parameter of two dimensions");
+    }
+  }
+  for (unsigned i = 0; folder && folder->copies() && i < folder->copies()->size(); ++i) {
+    if (const int index = folder->copies()->Get(i)->parameter(); !isParameter(index)) {
+      return proof.fail(indexed("folder.copies", i), "there is no parameter " + std::to_string(index));
+    }
+  }
+  return {};
+}
+
 Result<void> verifyModel(const Proof &proof) {
-  for (auto check : {verifyRecipe, verifyInputs, verifyBlocks, verifyParameters, verifyBuffers}) {
+  for (auto check :
+       {verifyRecipe, verifyInputs, verifyBlocks, verifyParameters, verifyBuffers, verifyFolder}) {
     if (auto ok = check(proof); !ok) {
       return ok;
     }

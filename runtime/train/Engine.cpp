@@ -115,6 +115,10 @@ Result<TrainSummary> train(const TrainOptions &options) {
     return opened.takeError();
   }
   Session &session = **opened;
+  if (options.onNotice && session.isFirst() && options.init.empty() && session.executable.file().folder()) {
+    options.onNotice(
+        "training begins with new weights; --init DIR begins with those of a Hugging Face folder");
+  }
   if (auto ok = session.runRanks(training); !ok) {
     return ok.takeError();
   }

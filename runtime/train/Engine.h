@@ -30,7 +30,7 @@ struct EngineOptions {
   int threads =
       0; ///< that compute in this process; 0: the usable cores, shared by the processes of this machine
   std::optional<kernels::Isa> isa; ///< none: the best of this machine
-  std::string init;            ///< safetensors with the initial weights; empty: drawn by name (see Random.h)
+  std::string init;            ///< initial weights (see WeightFiles.h); empty: drawn by name (see Random.h)
   std::string trace;           ///< file for the trace (see TraceFile.h); empty: none
   bool isolateRanks = false;   ///< each rank on a core of its own
   double watchdogSeconds = 60; ///< 0: none (see Watchdog.h)
@@ -69,6 +69,8 @@ struct TrainOptions : EngineOptions {
   std::optional<std::uint64_t> epochs; ///< of floor(samples / train_batch_size) steps; neither: one epoch
   std::string sampleOrder;             ///< stored order of samples instead of the shuffle (see SampleOrder.h)
   std::string saveWeights;             ///< safetensors to write at the end; empty: none
+  /// Gets what a user may not expect of these options, once, before the first step; null: nobody.
+  void (*onNotice)(const std::string &line) = nullptr;
   std::function<void(const StepReport &)> onStep;
 };
 

@@ -2,6 +2,7 @@
 
 #include "runtime/train/Random.h"
 #include "runtime/train/Safetensors.h"
+#include "runtime/train/WeightFiles.h"
 
 #include <algorithm>
 #include <map>
@@ -38,24 +39,6 @@ std::uint64_t elementsOf(const Table &table) {
 }
 std::uint64_t bytesOf(const executable::Buffer &buffer) {
   return elementsOf(buffer) * catalogue::byteSize(static_cast<catalogue::DType>(buffer.dtype()));
-}
-
-/// What a file of weights holds.
-struct StoredTensor {
-  std::vector<std::int64_t> shape;
-  const char *dtype = "F32"; ///< as safetensors write it
-};
-std::map<std::string, StoredTensor> storedTensors(const executable::Executable &file) {
-  std::map<std::string, StoredTensor> tensors;
-  for (const executable::Parameter *parameter : *file.parameters()) {
-    tensors[parameter->name()->str()] = {shapeOf(*parameter)};
-  }
-  for (unsigned i = 0; file.buffers() && i < file.buffers()->size(); ++i) {
-    const executable::Buffer &buffer = *file.buffers()->Get(i);
-    tensors[buffer.name()->str()] = {shapeOf(buffer),
-                                     buffer.dtype() == executable::DType::I64 ? "I64" : "F32"};
-  }
-  return tensors;
 }
 
 /// Weights, buffers and optimizer states of all ranks, sorted by name, the weight itself first, then by
@@ -203,50 +186,6 @@ Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::uint
   return {};
 }
 
-std::string listed(const std::vector<std::string> &names) {
-  constexpr std::size_t most = 12;
-  std::string text;
-  for (std::size_t i = 0; i < names.size() && i < most; ++i) {
-    text += (i ? ", " : "") + names[i];
-  }
-  return names.size() > most ? text + " and " + std::to_string(names.size() - most) + " more" : text;
-}
-
-/// All differences between a file and the model's parameters and buffers in one error.
-Result<void> checkTensors(const Executable &executable, const SafetensorsReader &reader) {
-  std::vector<std::string> missing, unexpected, different;
-  const std::map<std::string, StoredTensor> expected = storedTensors(executable.file());
-  for (const auto &[name, wanted] : expected) {
-    const SafetensorsTensor *tensor = reader.find(name);
-    if (!tensor) {
-      missing.push_back(name);
-    } else if (tensor->shape != wanted.shape) {
-      different.push_back(name + " (" + shapeText(tensor->shape) + ", not " + shapeText(wanted.shape) + ")");
-    } else if (tensor->dtype != wanted.dtype) {
-      different.push_back(name + " (" + tensor->dtype + ", not " + wanted.dtype + ")");
-    }
-  }
-  for (const SafetensorsTensor &tensor : reader.tensors()) {
-    if (!expected.count(tensor.name)) {
-      unexpected.push_back(tensor.name);
-    }
-  }
-  std::string what;
-  const auto add = [&](const char *title, const std::vector<std::string> &names) {
-    if (!names.empty()) {
-      what += (what.empty() ? "" : "; ") + (title + listed(names));
-    }
-  };
-  add("missing: ", missing);
-  add("not in the model: ", unexpected);
-  add("different: ", different);
-  if (!what.empty()) {
-    return userError(reader.path(), "the weights are of another model (" + what + ")",
-                     "give the weights of the model that " + executable.name() + " was compiled from");
-  }
-  return {};
-}
-
 } // namespace
 
 void initializeWeights(const LocalRanks &ranks) {
@@ -278,19 +217,16 @@ void initializeWeights(const LocalRanks &ranks) {
 }
 
 Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
-  auto reader = SafetensorsReader::open(path);
-  if (!reader) {
-    return reader.takeError();
-  }
-  if (auto ok = checkTensors(ranks.executable, *reader); !ok) {
-    return ok;
+  auto files = WeightFiles::open(ranks.executable, path);
+  if (!files) {
+    return files.takeError();
   }
   auto read =
       forEachLocalWeight(ranks, [&](const executable::Parameter &parameter, std::span<float> weights) {
-        return reader->read(*reader->find(parameter.name()->str()), weights.data());
+        return files->read(parameter.name()->str(), weights.data());
       });
   return !read ? read : forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) {
-    return reader->read(*reader->find(buffer.name()->str()), data);
+    return files->read(buffer.name()->str(), data);
   });
 }
 
@@ -328,14 +264,48 @@ Result<void> checkFinite(const LocalRanks &ranks, std::uint64_t steps) {
   return {};
 }
 
+namespace {
+
+/// Writes the pieces of tensors as files have them: one that is stored transposed when it is complete.
+class WeightWriter {
+public:
+  WeightWriter(SafetensorsWriter file, std::map<std::string, StoredTensor> stored)
+      : file(std::move(file)), stored(std::move(stored)) {}
+
+  Result<void> write(const std::string &name, std::span<const std::byte> piece) {
+    const StoredTensor &tensor = stored.at(name);
+    if (!tensor.isTransposed) {
+      return file.write(piece.data(), piece.size());
+    }
+    const std::int64_t rows = tensor.shape[1], columns = tensor.shape[0]; // of the model's
+    const auto count = static_cast<std::size_t>(rows * columns);
+    pieces.insert(pieces.end(), piece.begin(), piece.end());
+    if (pieces.size() < 4 * count) {
+      return {};
+    }
+    std::vector<float> values(count);
+    transpose(reinterpret_cast<const float *>(pieces.data()), rows, columns, values.data());
+    pieces.clear();
+    return file.write(values.data(), 4 * count);
+  }
+  Result<void> commit() { return file.commit(); }
+
+private:
+  SafetensorsWriter file;
+  std::map<std::string, StoredTensor> stored;
+  std::vector<std::byte> pieces; ///< of the tensor that is being written
+};
+
+} // namespace
+
 Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::uint64_t> progress,
                                 const std::string &saveTo,
                                 const std::function<Result<void>(Result<void>)> &mayGoOn) {
   const std::vector<StateTensor> tensors = stateTensors(ranks.executable);
-  std::optional<SafetensorsWriter> writer;
+  std::optional<WeightWriter> writer;
   Result<void> written;
   if (ranks.isFirst() && !saveTo.empty()) {
-    const std::map<std::string, StoredTensor> stored = storedTensors(ranks.executable.file());
+    std::map<std::string, StoredTensor> stored = storedTensors(ranks.executable.file());
     std::vector<SafetensorsTensor> entries;
     for (const StateTensor &tensor : tensors) {
       if (tensor.state.empty()) {
@@ -345,7 +315,7 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
     }
     auto created = SafetensorsWriter::create(saveTo, entries);
     if (created) {
-      writer.emplace(std::move(*created));
+      writer.emplace(std::move(*created), std::move(stored));
     } else {
       written = created.takeError();
     }
@@ -362,7 +332,7 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
         weights.add(piece);
       }
       if (writer && written) {
-        written = writer->write(piece.data(), piece.size());
+        written = writer->write(tensor.name, piece);
       }
     };
     for (std::uint64_t begin = 0; begin < tensor.bytes; begin += kPieceBytes) {

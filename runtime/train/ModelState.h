@@ -25,8 +25,8 @@ struct LocalRanks {
 /// name. Buffers begin with their constants.
 void initializeWeights(const LocalRanks &ranks);
 
-/// Reads the weights and buffers of the local ranks from a safetensors file. Errors: User, all tensors that
-/// are missing, unexpected, or of another shape or dtype at once; then nothing has been changed.
+/// Reads the weights and buffers of the local ranks from a file or a folder. Errors: those of
+/// WeightFiles::open; then nothing has been changed.
 Result<void> loadWeights(const LocalRanks &ranks, const std::string &path);
 
 /// Error if a file at `path` could not be made: User.

@@ -1,11 +1,11 @@
 #include "runtime/train/Safetensors.h"
 
+#include "runtime/train/StrictJson.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <nlohmann/json.hpp>
-#include <set>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,30 +71,6 @@ SafetensorsReader::~SafetensorsReader() {
   if (descriptor >= 0) {
     ::close(descriptor);
   }
-}
-
-/// JSON without exceptions and without repeated keys.
-static Result<json> parseHeader(const std::string &text, const std::string &path) {
-  std::vector<std::set<std::string>> keys;
-  std::string repeated;
-  const auto watch = [&](int, json::parse_event_t event, json &parsed) {
-    if (event == json::parse_event_t::object_start) {
-      keys.emplace_back();
-    } else if (event == json::parse_event_t::object_end) {
-      keys.pop_back();
-    } else if (event == json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second) {
-      repeated = parsed.get<std::string>();
-    }
-    return true;
-  };
-  json header = json::parse(text, watch, /*allow_exceptions=*/false);
-  if (header.is_discarded() || !header.is_object()) {
-    return userError(path + " at byte 8", "the header is not a JSON object", kAdvice);
-  }
-  if (!repeated.empty()) {
-    return userError(path + " at byte 8", "the header has the key \"" + repeated + "\" twice", kAdvice);
-  }
-  return header;
 }
 
 /// One entry of the header. `what` of the error says what is wrong with it.
@@ -163,9 +139,9 @@ Result<void> SafetensorsReader::readHeader() {
   if (!readAt(descriptor, text.data(), headerBytes, 8)) {
     return environmentError(name + " at byte 8", "the header cannot be read", "check the disk");
   }
-  auto header = parseHeader(text, name);
+  auto header = parseStrictJson(text);
   if (!header) {
-    return header.takeError();
+    return userError(name + " at byte 8", "the header " + header.error().what, kAdvice);
   }
   dataBegin = 8 + headerBytes;
   for (const auto &[key, entry] : header->items()) {

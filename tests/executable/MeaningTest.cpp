@@ -96,6 +96,11 @@ void addGroup(ExecutableT &file, double rate) {
   file.recipe->parameter_groups.back()->learning_rate = rate;
 }
 
+executable::FolderT &addFolder(ExecutableT &file) {
+  file.folder = std::make_unique<executable::FolderT>();
+  return *file.folder;
+}
+
 constexpr auto kForward = executable::ProgramKind::Forward;
 constexpr auto kUpdate = executable::ProgramKind::Update;
 const double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -148,6 +153,16 @@ const std::vector<Mistake> &mistakes() {
       {"InitializerBound", [](ExecutableT &f) { f.parameters[1]->initializer->bound = kInfinity; },
        "parameters[1].initializer", "finite"},
       {"ParameterGroup", [](ExecutableT &f) { f.parameters[1]->group = 0; }, "parameters[1].group", "group 0"},
+      {"Transposed",
+       [](ExecutableT &f) { addFolder(f).transposed = {1}; }, // a bias
+       "folder.transposed[0]", "1 is no parameter of two dimensions"},
+      {"TransposedIndex", [](ExecutableT &f) { addFolder(f).transposed = {-1}; }, "folder.transposed[0]", "-1"},
+      {"FolderCopy",
+       [](ExecutableT &f) {
+         addFolder(f).copies.push_back(std::make_unique<executable::FolderCopyT>());
+         f.folder->copies[0]->parameter = 4;
+       },
+       "folder.copies[0]", "no parameter 4"},
       {"GroupRate", [](ExecutableT &f) { addGroup(f, -1); }, "recipe.parameter_groups", "group 0"},
       {"GroupCell", [](ExecutableT &f) { addGroup(f, 0.5); }, "ranks[0].scalars", "learning_rate.0"},
       {"ParameterBlock", [](ExecutableT &f) { f.parameters[1]->block = 3; }, "parameters[1].block", "fc1.bias"},

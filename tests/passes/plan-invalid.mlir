@@ -105,3 +105,8 @@ plan.stage 0 rank(0) blocks(0, 1) {
 
 // expected-error@+1 {{is of type 'tensor<?xf32>', which a file cannot hold}}
 plan.shared "loss" : tensor<?xf32> from 0
+
+// -----
+
+// expected-error@+1 {{needs pairs in copies}}
+plan.folder {config = "", copies = ["lm_head.weight"], ignored = [], prefix = "", transposed = []}

@@ -9,3 +9,9 @@
 // RUN: not stagewright-opt %t --phase-import 2>&1 | FileCheck %s --check-prefix=UNREAD
 // UNREAD: no layer reads the output of layer relu
 // UNREAD: name it in the "inputs" of a later layer
+// RUN: sed 's/^  layer.model/  plan.folder {config = "", copies = [], ignored = [], prefix = "", transposed = ["fc1.bias"]}\n  layer.model/' %S/Inputs/mlp.mlir > %t
+// RUN: not stagewright-opt %t --phase-import 2>&1 | FileCheck %s --check-prefix=TRANSPOSED
+// TRANSPOSED: transposes fc1.bias, which is no parameter of two dimensions
+// RUN: sed 's/^  layer.model/  plan.folder {config = "", copies = ["a", "fc3.bias"], ignored = [], prefix = "", transposed = []}\n  layer.model/' %S/Inputs/mlp.mlir > %t
+// RUN: not stagewright-opt %t --phase-import 2>&1 | FileCheck %s --check-prefix=COPY
+// COPY: has a copy of fc3.bias, which is no parameter

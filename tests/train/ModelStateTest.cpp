@@ -249,7 +249,7 @@ TEST(ModelState, AnotherModelsWeightsAreListedAtOnce) {
   EXPECT_EQ(summary.error().kind, ErrorKind::User);
   EXPECT_EQ(summary.error().place, options.init);
   EXPECT_NE(text.find("missing: fc1.bias"), std::string::npos) << text;
-  EXPECT_NE(text.find("not in the model: fc3.weight"), std::string::npos) << text;
+  EXPECT_NE(text.find("not in the model: fc3.weight (nearest: fc1.weight)"), std::string::npos) << text;
   EXPECT_NE(text.find("fc2.weight ([33, 10], not [10, 33])"), std::string::npos) << text;
   EXPECT_FALSE(std::filesystem::exists(options.saveWeights));
 

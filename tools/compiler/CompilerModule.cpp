@@ -1,6 +1,7 @@
 #include "compiler/CompilerModule.h"
 
 #include "frontends/config/ConfigKeys.h"
+#include "frontends/huggingface/HuggingFaceFolder.h"
 #include "frontends/import/ImportLayerSpec.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"
@@ -9,6 +10,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -68,6 +70,17 @@ private:
   ScopedDiagnosticHandler handler;
 };
 
+Result<ModelSpec> readModel(const CompileRequest &request) {
+  if (llvm::sys::fs::is_directory(request.model)) {
+    return readHuggingFaceFolder(request.model, {.sequenceLength = request.sequenceLength});
+  }
+  if (request.sequenceLength) {
+    return userError("--sequence-length", "the length of samples stands in the model file",
+                     "change the shape of its inputs; the option is for Hugging Face folders");
+  }
+  return readModelSpec(request.model);
+}
+
 Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const CompileRequest &request,
                                              std::vector<std::string> &withoutEffect) {
   if (!request.resumeFrom.empty()) {
@@ -80,7 +93,7 @@ Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const Compile
   }
   ConfigOverrides overrides{request.stages, request.dataParallel, request.microBatches, request.schedule,
                             request.partition};
-  Result<ModelSpec> model = readModelSpec(request.model);
+  Result<ModelSpec> model = readModel(request);
   if (!model) {
     return model.takeError();
   }

@@ -13,10 +13,11 @@
 namespace stagewright {
 
 struct CompileRequest {
-  std::string model;  ///< LayerSpec JSON; empty with `resumeFrom`
+  std::string model;  ///< LayerSpec JSON, or a Hugging Face folder; empty with `resumeFrom`
   std::string config; ///< DeepSpeed-style JSON; empty with `resumeFrom`
   std::optional<int> stages, dataParallel, microBatches;
   std::optional<std::string> schedule, partition;
+  std::optional<int> sequenceLength; ///< of a Hugging Face folder
   std::vector<std::string> targets = {"host"};
   std::string compileTo;  ///< phase to stop after. Empty: all of them
   std::string resumeFrom; ///< IR text printed by an earlier --compile-to

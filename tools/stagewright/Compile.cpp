@@ -6,6 +6,7 @@
 
 #include "compiler/CompilerModule.h"
 #include "files/WholeFile.h"
+#include "frontends/huggingface/HuggingFaceFolder.h"
 #include "runtime/executable/Executable.h"
 
 #include <nlohmann/json.hpp>
@@ -45,6 +46,7 @@ Result<void> checkResumption(const CompileRequest &request) {
   const std::pair<const char *, bool> decided[] = {{"MODEL", !request.model.empty()},
                                                    {"--config", !request.config.empty()},
                                                    {"--stages", request.stages.has_value()},
+                                                   {"--sequence-length", request.sequenceLength.has_value()},
                                                    {"--data-parallel", request.dataParallel.has_value()},
                                                    {"--micro-batches", request.microBatches.has_value()},
                                                    {"--schedule", request.schedule.has_value()},
@@ -57,7 +59,8 @@ Result<void> checkResumption(const CompileRequest &request) {
   return {};
 }
 
-/// MODEL may be a folder that holds model.json and, as the default of --config, config.json.
+/// MODEL may be a Hugging Face folder, or one that holds model.json and, as the default of --config,
+/// config.json.
 Result<void> resolveModel(CompileRequest &request) {
   if (!request.resumeFrom.empty()) {
     return checkResumption(request);
@@ -66,18 +69,24 @@ Result<void> resolveModel(CompileRequest &request) {
     return userError("MODEL", "no model given", "name a model file, or a folder that holds model.json");
   }
   std::error_code ignored;
+  std::string advice = "name a DeepSpeed-style JSON file with -c CONFIG";
   if (fs::is_directory(request.model, ignored)) {
     fs::path folder = request.model;
-    request.model = folder / "model.json";
-    if (!fs::exists(request.model, ignored)) {
-      return userError(folder, "the folder holds no model.json", "name the model file itself");
+    Result<FolderKind> kind = modelFolderKind(folder);
+    if (!kind) {
+      return kind.takeError();
     }
-    if (request.config.empty() && fs::exists(folder / "config.json", ignored)) {
-      request.config = folder / "config.json";
+    if (*kind == FolderKind::HuggingFace) {
+      advice += "; the folder's config.json describes the model";
+    } else {
+      request.model = folder / "model.json";
+      if (request.config.empty() && fs::exists(folder / "config.json", ignored)) {
+        request.config = folder / "config.json";
+      }
     }
   }
   if (request.config.empty()) {
-    return userError("--config", "no configuration given", "name a DeepSpeed-style JSON file with -c CONFIG");
+    return userError("--config", "no configuration given", advice);
   }
   return {};
 }
@@ -163,8 +172,9 @@ Verb addCompile(CLI::App &program) {
   auto options = std::make_shared<CompileOptions>();
   CompileRequest &request = options->request;
   command
-      ->add_option("MODEL", request.model,
-                   "LayerSpec JSON, or a folder that holds model.json (and config.json)")
+      ->add_option(
+          "MODEL", request.model,
+          "LayerSpec JSON, a folder that holds model.json (and config.json), or a Hugging Face folder")
       ->option_text(" ");
   command
       ->add_option("-c,--config", request.config,
@@ -181,6 +191,11 @@ Verb addCompile(CLI::App &program) {
   command
       ->add_option("--micro-batches", request.microBatches, "micro-batches per step (gradient accumulation)")
       ->option_text("M")
+      ->check(kFromOne);
+  command
+      ->add_option("--sequence-length", request.sequenceLength,
+                   "tokens of a sample, of a Hugging Face folder (default: all its positions)")
+      ->option_text("N")
       ->check(kFromOne);
   command->add_option("--schedule", request.schedule, "gpipe, 1f1b or zb-h1")->option_text("S");
   command

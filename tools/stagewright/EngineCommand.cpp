@@ -36,8 +36,10 @@ void addEngineOptions(CLI::App &command, runtime::EngineOptions &options, Engine
                   "threads that compute, in each process (default: its share of the cores)")
       ->option_text("N")
       ->check(kFromOne);
-  command.add_option("--init", options.init, "safetensors with the weights to begin with")
-      ->option_text("FILE");
+  command
+      .add_option("--init", options.init,
+                  "weights to begin with: safetensors, or a Hugging Face folder (default: new ones)")
+      ->option_text("FILE|DIR");
   command.add_option("--trace", options.trace, "write when every task ran, as JSON lines")
       ->option_text("FILE");
   command

@@ -69,7 +69,7 @@ Verb addEvaluate(CLI::App &program) {
   auto evaluate = std::make_shared<EvaluateFlags>();
   addEngineOptions(*command, evaluate->options, evaluate->flags);
   command->get_option("--init")->description(
-      "safetensors with trained weights (default: the initial weights)");
+      "trained weights: safetensors, or a Hugging Face folder (default: the initial weights)");
   addLater(*command, "--outputs", true, "the loss and the accuracy are what this version reports");
   command->footer(
       "Example:\n"

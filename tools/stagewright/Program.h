@@ -17,6 +17,7 @@ struct Verb {
 };
 
 Verb addCompile(CLI::App &program);
+Verb addExport(CLI::App &program);
 Verb addInspect(CLI::App &program);
 Verb addTrain(CLI::App &program);
 Verb addEvaluate(CLI::App &program);

@@ -59,6 +59,7 @@ Result<void> train(TrainFlags &train) {
       std::fprintf(stderr, "stagewright: %s\n", line.c_str());
     };
   }
+  train.options.onNotice = [](const std::string &line) { std::fprintf(stderr, "%s\n", line.c_str()); };
   return runRanks(train.options, train.flags, [&]() -> Result<void> {
     Progress progress(mayDrawProgress());
     train.options.onStep = [&](const runtime::StepReport &report) {

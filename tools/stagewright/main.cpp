@@ -86,11 +86,10 @@ int main(int count, char **arguments) {
       "'stagewright VERB --help' lists a verb's options and shows an example.\n\n"
       "Exit codes: 0 done, 2 wrong input, 3 trouble with this machine, 4 a rank died or stands still,\n"
       "70 a bug of ours, 130 interrupted");
-  std::vector<Verb> verbs = {addCompile(program), addInspect(program), addTrain(program),
-                             addEvaluate(program), addSimulate(program)};
+  std::vector<Verb> verbs = {addCompile(program),  addInspect(program), addTrain(program),
+                             addEvaluate(program), addExport(program),  addSimulate(program)};
   addLaterVerb(program, "launch", "train --ranks processes uses the cores of one machine");
   addLaterVerb(program, "report", "ctest --preset fast says what works on this machine");
-  addLaterVerb(program, "export", "train --save-weights writes safetensors with PyTorch's names");
   addLaterVerb(program, "tune", "simulate plays a plan with any costs, and compile makes plans");
   program.set_help_flag("-h,--help", "print this help");
   for (const Verb &verb : verbs) {

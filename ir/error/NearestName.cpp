@@ -1,9 +1,9 @@
-#include "frontends/json/NearestName.h"
+#include "error/NearestName.h"
 
 #include <algorithm>
 #include <limits>
 
-namespace stagewright::json {
+namespace stagewright {
 
 /// Optimal string alignment distance.
 static std::size_t editDistance(std::string_view a, std::string_view b) {
@@ -53,4 +53,4 @@ std::string joined(const std::vector<std::string_view> &names) {
   return out;
 }
 
-} // namespace stagewright::json
+} // namespace stagewright
