@@ -5,7 +5,7 @@
 import subprocess
 import sys
 
-VERBS = ["compile", "inspect", "train", "eval", "simulate"]
+VERBS = ["compile", "inspect", "train", "eval", "export", "simulate"]
 
 
 def help_text(program, *arguments):
