@@ -313,8 +313,7 @@ static void readTraining(const json::Document &document, Settings &settings, Con
   }
 }
 
-Result<Config> readConfig(const std::string &path, const ConfigOverrides &overrides) {
-  Result<json::Document> document = json::readDocument(path);
+static Result<Config> configFrom(Result<json::Document> document, const ConfigOverrides &overrides) {
   if (!document)
     return document.takeError();
   Settings settings(*document);
@@ -346,6 +345,15 @@ Result<Config> readConfig(const std::string &path, const ConfigOverrides &overri
   readTraining(*document, settings, config);
   config.settings = settings.take();
   return config;
+}
+
+Result<Config> readConfig(const std::string &path, const ConfigOverrides &overrides) {
+  return configFrom(json::readDocument(path), overrides);
+}
+
+Result<Config> parseConfig(const std::string &name, const std::string &text,
+                           const ConfigOverrides &overrides) {
+  return configFrom(json::parseDocument(name, text), overrides);
 }
 
 } // namespace stagewright

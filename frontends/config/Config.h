@@ -109,6 +109,10 @@ struct Config {
 /// printed).
 Result<Config> readConfig(const std::string &path, const ConfigOverrides &overrides);
 
+/// The same for the text of a configuration; `name` stands for the path in places.
+Result<Config> parseConfig(const std::string &name, const std::string &text,
+                           const ConfigOverrides &overrides);
+
 } // namespace stagewright
 
 #endif

@@ -354,4 +354,11 @@ Result<ModelSpec> readModelSpec(const std::string &path) {
   return ModelReader(*document).read();
 }
 
+Result<ModelSpec> parseModelSpec(const std::string &name, const std::string &text) {
+  Result<json::Document> document = json::parseDocument(name, text);
+  if (!document)
+    return document.takeError();
+  return ModelReader(*document).read();
+}
+
 } // namespace stagewright

@@ -95,6 +95,9 @@ Result<void> check(const ModelSpec &model);
 /// check().
 Result<ModelSpec> readModelSpec(const std::string &path);
 
+/// The same for the text of a model file; `name` stands for the path in places.
+Result<ModelSpec> parseModelSpec(const std::string &name, const std::string &text);
+
 } // namespace stagewright
 
 #endif

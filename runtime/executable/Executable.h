@@ -34,6 +34,8 @@ public:
   Executable &operator=(Executable &&) = default;
 
   const std::string &name() const { return path; }
+  /// The bytes of the file.
+  std::span<const std::uint8_t> contents() const { return bytes; }
   const executable::Executable &file() const { return *executable::GetExecutable(bytes.data()); }
 
   /// Plan of one rank for this target ("host").

@@ -78,7 +78,7 @@ Result<StepReport> BatchEngine::trainBatch() {
   return report;
 }
 
-Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t samples) {
+Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t samples, bool continues) {
   const auto most = static_cast<std::uint64_t>(executable().file().recipe()->train_batch_size());
   if (samples == 0 || samples > most) {
     return userError("evaluateBatch", std::to_string(samples) + " samples do not make a batch",
@@ -87,10 +87,12 @@ Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t sa
   if (auto ok = session->dataset->refill(executable(), samples); !ok) {
     return ok.takeError();
   }
+  evaluation->continues = continues;
   if (auto ok = session->runRanks(evaluation); !ok) {
     return ok.takeError();
   }
-  return BatchEvaluation{samples, evaluation->loss / static_cast<double>(samples), evaluation->accuracy()};
+  return BatchEvaluation{evaluation->samples, evaluation->loss / static_cast<double>(evaluation->samples),
+                         evaluation->accuracy()};
 }
 
 Result<void> BatchEngine::loadWeights(const std::string &path) {

@@ -42,9 +42,10 @@ public:
     double loss = 0;                ///< mean over the samples
     std::optional<double> accuracy; ///< share of right labels, when the file counts them
   };
-  /// The first `samples` rows of the batch, from 1 to train_batch_size. Training goes on afterwards as if
-  /// nothing had been. Errors as above.
-  Result<BatchEvaluation> evaluateBatch(std::uint64_t samples);
+  /// The first `samples` rows of the batch, from 1 to train_batch_size. With `continues` the outcome is that
+  /// of this batch and of those evaluated before it. Training goes on afterwards as if nothing had been.
+  /// Errors as above.
+  Result<BatchEvaluation> evaluateBatch(std::uint64_t samples, bool continues = false);
 
   /// See loadWeights() of ModelState.h: weights and buffers, not the optimizer's state.
   Result<void> loadWeights(const std::string &path);

@@ -76,9 +76,12 @@ public:
   Result<void> run() {
     const std::uint64_t samples = dataset.samples(), batch = static_cast<unsigned>(recipe.train_batch_size());
     const bool first = executor.rank() == 0;
-    if (first) {
+    if (first && !shared.continues) {
       shared.loss = 0;
       shared.correct = 0;
+      shared.samples = 0;
+    }
+    if (first) {
       shared.begin = monotonicNanoseconds();
     }
     executor.prepareWeights();
@@ -95,6 +98,7 @@ public:
       }
     }
     if (first) {
+      shared.samples += samples;
       shared.end = monotonicNanoseconds();
     }
     return {};
@@ -127,8 +131,7 @@ std::optional<double> Evaluation::accuracy() const {
   if (!file.accuracy()) {
     return std::nullopt;
   }
-  return static_cast<double>(correct) /
-         (static_cast<double>(session.dataset->samples()) * labelsPerSample(file));
+  return static_cast<double>(correct) / (static_cast<double>(samples) * labelsPerSample(file));
 }
 
 } // namespace stagewright::runtime

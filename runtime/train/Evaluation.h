@@ -23,7 +23,11 @@ public:
   /// After each pass, on rank 0's thread. To be set between runs.
   std::function<void(std::uint64_t done, std::uint64_t all)> onSamples;
 
+  /// The sums of the run before stay, and this one adds to them. To be set between runs.
+  bool continues = false;
+
   // Written by rank 0's thread.
+  std::uint64_t samples = 0;
   double loss = 0; ///< sum over samples
   std::int64_t correct = 0;
   std::int64_t begin = 0, end = 0;

@@ -24,6 +24,7 @@ HEADER = {
     "frontends": "frontends/config/Config.h",
     "ir": "ir/layer/LayerDialect.h",
     "passes": "passes/Pipeline.h",
+    "api": "stagewright/Engine.h",
     "mlir": "mlir/IR/MLIRContext.h",
 }
 LEAVES = {"error", "files", "schedule", "catalogue", "random", "schema"}
@@ -43,6 +44,7 @@ MAY_SEE = {
     "runtime": RUNTIME,
     "frontends": LEAVES | {"frontends", "ir", "mlir"},
     "ir": LEAVES | {"ir", "mlir"},
+    "api": {"api"},
     "passes": LEAVES | {"ir", "mlir", "passes"},
 }
 

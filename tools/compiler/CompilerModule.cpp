@@ -71,6 +71,9 @@ private:
 };
 
 Result<ModelSpec> readModel(const CompileRequest &request) {
+  if (request.modelText) {
+    return parseModelSpec(request.model, *request.modelText);
+  }
   if (llvm::sys::fs::is_directory(request.model)) {
     return readHuggingFaceFolder(request.model, {.sequenceLength = request.sequenceLength});
   }
@@ -97,7 +100,8 @@ Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const Compile
   if (!model) {
     return model.takeError();
   }
-  Result<Config> config = readConfig(request.config, overrides);
+  Result<Config> config = request.configText ? parseConfig(request.config, *request.configText, overrides)
+                                             : readConfig(request.config, overrides);
   if (!config) {
     return config.takeError();
   }

@@ -1,5 +1,5 @@
-// The door between the thin program and the compiler, which is a module (it maps libMLIR) that `compile`
-// opens with dlopen. Plain C++ values cross it; both sides come from one build.
+// The door to the compiler, which is a module (it maps libMLIR) that the program's `compile` and the
+// library's compile() open with dlopen. Plain C++ values cross it; both sides come from one build.
 #ifndef STAGEWRIGHT_TOOLS_COMPILER_COMPILERMODULE_H
 #define STAGEWRIGHT_TOOLS_COMPILER_COMPILERMODULE_H
 
@@ -15,6 +15,8 @@ namespace stagewright {
 struct CompileRequest {
   std::string model;  ///< LayerSpec JSON, or a Hugging Face folder; empty with `resumeFrom`
   std::string config; ///< DeepSpeed-style JSON; empty with `resumeFrom`
+  /// What the two hold; then they are names for places in messages, and no files are read.
+  std::optional<std::string> modelText, configText;
   std::optional<int> stages, dataParallel, microBatches;
   std::optional<std::string> schedule, partition;
   std::optional<int> sequenceLength; ///< of a Hugging Face folder

@@ -4,7 +4,7 @@
 #include "Program.h"
 #include "Table.h"
 
-#include "compiler/CompilerModule.h"
+#include "compiler/OpenCompiler.h"
 #include "files/WholeFile.h"
 #include "frontends/huggingface/HuggingFaceFolder.h"
 #include "runtime/executable/Executable.h"
@@ -12,7 +12,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
-#include <dlfcn.h>
 #include <filesystem>
 #include <memory>
 
@@ -30,15 +29,8 @@ struct CompileOptions {
 
 /// The compiler maps 257 MB of libMLIR, so that only this verb loads it.
 Result<CompileFunction> openCompiler() {
-  std::string path =
-      fs::path(programPath()).parent_path().parent_path() / "lib" / "libstagewright_compiler.so";
-  void *module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  void *symbol = module ? dlsym(module, kCompileSymbol) : nullptr;
-  if (!symbol) {
-    return environmentError(path, std::string("the compiler module cannot be loaded: ") + dlerror(),
-                            "build the target stagewright_compiler (STAGEWRIGHT_COMPILER=ON)");
-  }
-  return reinterpret_cast<CompileFunction>(symbol);
+  const fs::path prefix = fs::path(programPath()).parent_path().parent_path();
+  return stagewright::openCompiler({prefix / STAGEWRIGHT_LIBDIR / "stagewright", prefix / "lib"});
 }
 
 /// What the IR of --resume-from holds already cannot be given again.
