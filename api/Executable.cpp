@@ -114,6 +114,7 @@ Result<StagedExecutable> compileRequest(CompileRequest request, const Config &co
   request.microBatches = options.microBatches;
   request.schedule = options.schedule;
   request.partition = options.partition;
+  request.sequenceLength = options.sequenceLength;
   const std::string folder = ownFolder();
   auto compiler = openCompiler({folder + "/stagewright", folder});
   if (!compiler) {

@@ -33,8 +33,9 @@ enum class Ranks {
 
 struct EngineOptions {
   Ranks ranks = Ranks::Threads;
-  int threads = 0;            ///< that compute; 0: as many as there are cores. The bits do not depend on it
-  std::string initialWeights; ///< safetensors file; empty: drawn from the configuration's seed
+  int threads = 0; ///< that compute; 0: as many as there are cores. The bits do not depend on it
+  /// A safetensors file, or a Hugging Face folder; empty: drawn from the configuration's seed.
+  std::string initialWeights;
   /// When nothing has moved for so long within a call, `onStandstill` gets one line for each rank; after as
   /// long again the call ends with an error of kind Rank. 0: never.
   double watchdogSeconds = 60;
@@ -83,8 +84,8 @@ public:
   /// A safetensors file of the parameters and buffers, by PyTorch's names. Errors: User (they are not finite,
   /// the path cannot be written), Environment.
   Result<void> saveWeights(const std::string &path);
-  /// Takes such a file, from anywhere. The optimizer's state and the count of steps stay. Error: User, every
-  /// difference from the model at once; then nothing has changed.
+  /// Takes such a file, or a Hugging Face folder, from anywhere. The optimizer's state and the count of steps
+  /// stay. Error: User, every difference from the model at once; then nothing has changed.
   Result<void> loadWeights(const std::string &path);
   /// Hex, of all parameters: what the program's --json calls weights_sha256.
   Result<std::string> weightsSha256();

@@ -20,7 +20,8 @@ class Executable;
 }
 inline namespace v0 {
 
-/// A model file instead of a Model: LayerSpec JSON (docs/model.md).
+/// A file instead of a Model: LayerSpec JSON (docs/model.md), or a Hugging Face folder
+/// (docs/huggingface.md).
 struct ModelFile {
   std::string path;
 };
@@ -41,6 +42,7 @@ struct CompileOptions {
   std::optional<int> microBatches; ///< per step; the train_batch_size stays
   std::optional<std::string> schedule;
   std::optional<std::string> partition;
+  std::optional<int> sequenceLength; ///< of a Hugging Face folder
 };
 
 enum class DType { F32, I32 };
