@@ -1,6 +1,8 @@
 // The public library: a model built in C++ is compiled, trained and evaluated; mistakes are values.
 #include <stagewright/stagewright.h>
 
+#include "runtime/device/AllocationCounter.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -311,10 +313,9 @@ TEST(Engine, TheSameBitsFromSourcesArraysAndPlans) {
 }
 
 TEST(Engine, EnginesOfSeveralThreadsDoNotMeet) {
-  const sw::StagedExecutable executable = compiled(2);
   std::vector<std::string> weights(3);
   const auto work = [&](std::size_t i) {
-    sw::Engine engine = engineOf(executable);
+    sw::Engine engine = engineOf(compiled(2)); // nor do compilations
     Recorder source;
     for (int step = 0; step < 20; ++step) {
       EXPECT_TRUE(engine.trainBatch(source));
@@ -327,6 +328,21 @@ TEST(Engine, EnginesOfSeveralThreadsDoNotMeet) {
   work(2);
   EXPECT_EQ(weights[0], weights[2]);
   EXPECT_EQ(weights[1], weights[2]);
+}
+
+TEST(Engine, SteadyCallsAllocateNothing) {
+  sw::Engine engine = engineOf(compiled(2));
+  Recorder source;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(engine.trainBatch(source) && engine.evaluate(source));
+  }
+  const std::uint64_t before = stagewright::runtime::allocationCount();
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(engine.trainBatch(source) && engine.evaluate(source));
+  }
+  EXPECT_EQ(stagewright::runtime::allocationCount(), before);
+  const auto text = std::make_unique<std::string>(100, 'x'); // the counter counts
+  EXPECT_GT(stagewright::runtime::allocationCount(), before);
 }
 
 TEST(Engine, WeightsMoveFromEngineToEngine) {
