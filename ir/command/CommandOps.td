@@ -79,9 +79,14 @@ def Command_LaunchOp : Command_Op<"launch", [HasParent<"ProgramOp">]> {
 
 def Command_TransferOp : Command_Op<"transfer", [HasParent<"RankOp">]> {
   let summary = "What a SEND or RECV task (number of schedule::TaskKind) moves";
-  let arguments = (ins Int64Attr:$task, Int64Attr:$stage, Int64Attr:$peer, Int64Attr:$pool, Int64Attr:$offset, Int64Attr:$bytes);
+  let description = [{
+    Of a micro-batch: bytes of its slot of `pool`. Of a tied parameter: bytes of `arena`, and `pool` is -1; `partner` is
+    the stage at the other end.
+  }];
+  let arguments = (ins Int64Attr:$task, Int64Attr:$stage, Int64Attr:$peer, Int64Attr:$pool, Int64Attr:$offset, Int64Attr:$bytes,
+                       OptionalAttr<I64Attr>:$arena, OptionalAttr<I64Attr>:$partner);
   let assemblyFormat = [{ $task `stage` `(` $stage `)` `peer` `(` $peer `)` `pool` `(` $pool `)` `offset` `(` $offset `)`
-                          `bytes` `(` $bytes `)` attr-dict }];
+                          `bytes` `(` $bytes `)` (`arena` `(` $arena^ `)`)? (`partner` `(` $partner^ `)`)? attr-dict }];
 }
 
 def Command_CollectiveOp : Command_Op<"collective", [HasParent<"RankOp">]> {

@@ -63,6 +63,14 @@ struct RankMemory {
            !__builtin_mul_overflow(pool.getSlots(), pool.getSlotBytes(), &size) &&
            !__builtin_add_overflow(pool.getOffset(), size, &end) && end <= arenaBytes[pool.getArena()];
   }
+  bool holds(TransferOp transfer) {
+    if (!transfer.getArena()) {
+      return hasPool(transfer.getPool());
+    }
+    return transfer.getPool() == -1 && hasArena(*transfer.getArena()) && transfer.getOffset() >= 0 &&
+           transfer.getBytes() >= 0 &&
+           transfer.getOffset() <= arenaBytes[*transfer.getArena()] - transfer.getBytes();
+  }
   bool holds(SliceAttr slice) {
     bool pooled = slice.getPool() >= 0;
     if (!isStorable(slice.getType()) || !(pooled ? hasPool(slice.getPool()) : hasArena(slice.getArena()))) {
@@ -74,7 +82,7 @@ struct RankMemory {
 };
 
 bool isTask(int64_t kind) {
-  return kind >= 0 && kind <= static_cast<int64_t>(schedule::TaskKind::Update);
+  return kind >= 0 && kind <= static_cast<int64_t>(schedule::TaskKind::ReceiveWeight);
 }
 
 } // namespace
@@ -110,7 +118,7 @@ LogicalResult RankOp::verifyRegions() {
     } else if (auto scalar = dyn_cast<ScalarOp>(op)) {
       slices.push_back(scalar.getSlice());
     } else if (auto transfer = dyn_cast<TransferOp>(op)) {
-      known = memory.hasPool(transfer.getPool()) && isTask(transfer.getTask());
+      known = memory.holds(transfer) && isTask(transfer.getTask());
     } else if (auto input = dyn_cast<InputOp>(op)) {
       known = memory.hasPool(input.getPool());
     } else if (auto collective = dyn_cast<CollectiveOp>(op)) {

@@ -90,4 +90,11 @@ def Layer_AddAndClearOp : Layer_KernelOp<"add_and_clear"> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Layer_ClearOp : Layer_KernelOp<"clear"> {
+  let summary = "accumulator = 0, in place";
+  let arguments = (ins FloatTensor:$accumulator);
+  let results = (outs FloatTensor:$cleared);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
 #endif

@@ -28,12 +28,18 @@ enum class TaskKind : std::uint8_t {
   Prepare = 8,         ///< PREPARE: values derived from the stage's parameters (packed weights), once per step
   Norm = 9,            ///< NORM: the stage's partial sums of squares of gradients, and on the last stage the loss
   AllGather = 10,      ///< ALL_GATHER: collective of all ranks that shares what NORM wrote; has no stage (-1)
-  Update = 11          ///< UPDATE: clipping and optimizer for the stage's parameters
+  Update = 11,         ///< UPDATE: clipping and optimizer for the stage's parameters
+  // Of parameters that several stages hold (Tie):
+  SendSum = 12,        ///< SEND_SUM: gradient sums of this stage's uses to the owner
+  ReceiveSum = 13,     ///< RECV_SUM: posts their receive; the owner's NORM waits for it
+  SendWeight = 14,     ///< SEND_WEIGHT: the owner's updated weights to a holder
+  ReceiveWeight = 15   ///< RECV_WEIGHT: posts their receive; the step's end waits for it
 };
 // clang-format on
-inline constexpr int kTaskKinds = 12;
+inline constexpr int kTaskKinds = 16;
 
-/// One entry of a rank's task list. `stage` is -1 for AllGather; `microBatch` is -1 where there is none.
+/// One entry of a rank's task list. `stage` is -1 for AllGather; `microBatch` is -1 where there is none. Of
+/// the four kinds that exchange tied parameters it is the number of the stage at the other end.
 struct Task {
   TaskKind kind = TaskKind::Forward;
   std::int32_t stage = 0;
@@ -47,9 +53,22 @@ inline bool hasMicroBatch(TaskKind kind) {
 inline bool isTransfer(TaskKind kind) {
   return kind >= TaskKind::SendForward && kind <= TaskKind::ReceiveBackward;
 }
+inline bool isTied(TaskKind kind) {
+  return kind >= TaskKind::SendSum && kind <= TaskKind::ReceiveWeight;
+}
 inline bool isCompute(TaskKind kind) {
   return kind <= TaskKind::Backward;
 }
+
+/// Stage `holder` has uses of parameters that belong to the earlier stage `owner` on another rank. The owner
+/// adds the gradients of all uses and updates; every holder has a copy of the weights:
+///
+///   owner   ... F W0 .. Wm  RECV_SUM  NORM  ALL_GATHER  UPDATE  SEND_WEIGHT
+///   holder  ... Wm SEND_SUM           NORM  ALL_GATHER  RECV_WEIGHT  UPDATE
+struct Tie {
+  int owner = 0, holder = 0;
+  auto operator<=>(const Tie &) const = default;
+};
 
 /// Task lists of all ranks for one step.
 struct Schedule {
@@ -81,11 +100,14 @@ Result<Schedule> generateEvaluation(int stages, int microBatches);
 /// Adds SEND_* right after each producer and RECV_* to the peer's list at the same moment of a round-robin
 /// walk over the ranks, the rule of torch.distributed.pipelining's _add_send_recv: every pair of ranks sees
 /// its transfers in one order. Stages that share a rank exchange nothing. Error: the compute tasks wait for
-/// each other in a circle.
-Result<Schedule> addTransfers(const Schedule &compute);
+/// each other in a circle. SEND_SUM of a tie stands behind its holder's last W.
+Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &ties = {});
 
-/// Puts PREPARE of each own stage in front, and NORM, ALL_GATHER, UPDATE behind.
-Schedule addStepTasks(Schedule schedule);
+/// Puts PREPARE of each own stage in front, and NORM, ALL_GATHER, UPDATE behind, with the weights of ties.
+Schedule addStepTasks(Schedule schedule, const std::vector<Tie> &ties = {});
+
+/// The ties for which the lists have tasks, each once, ascending.
+std::vector<Tie> tiesOf(const Schedule &schedule);
 
 // ---- Verifier (Verifier.cpp) ------------------------------------------------------------------------------
 
@@ -93,11 +115,13 @@ Schedule addStepTasks(Schedule schedule);
 /// Proof obligations of a step (training) or of an evaluation pass:
 ///  complete   every F (and B, or I and W) of every stage and micro-batch exactly once, on the stage's rank; every
 ///             value that crosses ranks has one SEND and one RECV; PREPARE, NORM, UPDATE once per stage, ALL_GATHER
-///             once per rank
+///             once per rank; a tie has all four of its tasks
 ///  ordered    F before I/B before W of the same micro-batch; SEND behind its producer, RECV before its consumer;
-///             PREPARE before, NORM, ALL_GATHER, UPDATE behind the stage's other tasks
+///             PREPARE before, NORM, ALL_GATHER, UPDATE behind the stage's other tasks; SEND_SUM between the
+///             stage's last W and NORM, RECV_SUM before NORM, SEND_WEIGHT behind UPDATE, RECV_WEIGHT behind ALL_GATHER
 ///  live       no deadlock when SEND blocks until the matching RECV is posted, RECV posts and returns, the consumer
-///             waits, and each directed pair of ranks is one in-order channel per direction (forward, backward)
+///             waits, and each directed pair of ranks is one in-order channel per direction (forward, backward, sums,
+///             weights)
 /// The error names the first violated rule, rank, position and task.
 // clang-format on
 enum class Purpose { Training, Evaluation };

@@ -67,6 +67,14 @@ Place TaskTable::otherEnd(const Task &transfer) const {
     return find(TaskKind::SendForward, transfer.stage - 1, transfer.microBatch);
   case TaskKind::SendBackward:
     return find(TaskKind::ReceiveBackward, transfer.stage - 1, transfer.microBatch);
+  case TaskKind::SendSum:
+    return find(TaskKind::ReceiveSum, transfer.microBatch, transfer.stage);
+  case TaskKind::ReceiveSum:
+    return find(TaskKind::SendSum, transfer.microBatch, transfer.stage);
+  case TaskKind::SendWeight:
+    return find(TaskKind::ReceiveWeight, transfer.microBatch, transfer.stage);
+  case TaskKind::ReceiveWeight:
+    return find(TaskKind::SendWeight, transfer.microBatch, transfer.stage);
   default:
     return find(TaskKind::SendBackward, transfer.stage + 1, transfer.microBatch);
   }
@@ -106,6 +114,37 @@ static Result<void> checkShape(const Schedule &schedule) {
   return {};
 }
 
+/// Numbers in range, on the rank of the stage.
+static Result<void> checkTask(const Schedule &schedule, Place place) {
+  const Task &task = schedule.ranks[place.rank][place.position];
+  if (static_cast<int>(task.kind) >= kTaskKinds) {
+    return errorAt(schedule, place, "unknown kind of task");
+  }
+  const auto stageError = [&] {
+    return errorAt(schedule, place, "stage out of range",
+                   "there are " + std::to_string(schedule.stages) + " stages, counted from 0");
+  };
+  if (isTied(task.kind)) {
+    if (task.microBatch < 0 || task.microBatch >= schedule.stages) {
+      return stageError();
+    }
+  } else if (hasMicroBatch(task.kind) ? task.microBatch < 0 || task.microBatch >= schedule.microBatches
+                                      : task.microBatch != -1) {
+    return errorAt(schedule, place, "micro-batch out of range",
+                   "there are " + std::to_string(schedule.microBatches) + " micro-batches, counted from 0");
+  }
+  const bool gather = task.kind == TaskKind::AllGather;
+  if (gather ? task.stage != -1 : task.stage < 0 || task.stage >= schedule.stages) {
+    return stageError();
+  }
+  if (!gather && schedule.rankOfStage[task.stage] != place.rank) {
+    return errorAt(schedule, place,
+                   "stage " + std::to_string(task.stage) + " lies on rank " +
+                       std::to_string(schedule.rankOfStage[task.stage]));
+  }
+  return {};
+}
+
 Result<TaskTable> TaskTable::build(const Schedule &schedule) {
   if (Result<void> shape = checkShape(schedule); !shape) {
     return shape.takeError();
@@ -120,26 +159,13 @@ Result<TaskTable> TaskTable::build(const Schedule &schedule) {
     for (int position = 0; position < static_cast<int>(list.size()); ++position) {
       const Task &task = list[position];
       const Place place{rank, position};
-      if (static_cast<int>(task.kind) >= kTaskKinds) {
-        return errorAt(schedule, place, "unknown kind of task");
-      }
-      if (hasMicroBatch(task.kind) ? task.microBatch < 0 || task.microBatch >= table.microBatches
-                                   : task.microBatch != -1) {
-        return errorAt(schedule, place, "micro-batch out of range",
-                       "there are " + std::to_string(table.microBatches) + " micro-batches, counted from 0");
-      }
-      const bool gather = task.kind == TaskKind::AllGather;
-      if (gather ? task.stage != -1 : task.stage < 0 || task.stage >= table.stages) {
-        return errorAt(schedule, place, "stage out of range",
-                       "there are " + std::to_string(table.stages) + " stages, counted from 0");
-      }
-      if (!gather && schedule.rankOfStage[task.stage] != rank) {
-        return errorAt(schedule, place,
-                       "stage " + std::to_string(task.stage) + " lies on rank " +
-                           std::to_string(schedule.rankOfStage[task.stage]));
+      if (Result<void> checked = checkTask(schedule, place); !checked) {
+        return checked.takeError();
       }
       std::int32_t &entry =
-          table.positions[table.index(task.kind, gather ? rank : task.stage, task.microBatch)];
+          isTied(task.kind)
+              ? table.tiedPositions.try_emplace(task, -1).first->second
+              : table.positions[table.index(task.kind, task.stage < 0 ? rank : task.stage, task.microBatch)];
       if (entry >= 0) {
         return errorAt(schedule, place, "the task stands twice, first at position " + std::to_string(entry));
       }

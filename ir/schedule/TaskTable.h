@@ -5,6 +5,7 @@
 
 #include "schedule/Schedule.h"
 
+#include <map>
 #include <optional>
 
 namespace stagewright::schedule {
@@ -33,12 +34,15 @@ public:
 
   /// The task of a kind for a stage and (if the kind has one) micro-batch. Arguments must be in range.
   Place find(TaskKind kind, int stage, int microBatch = -1) const {
-    return {(*rankOfStage)[stage], positions[index(kind, stage, microBatch)]};
+    return {(*rankOfStage)[stage],
+            isTied(kind) ? findTied({kind, stage, microBatch}) : positions[index(kind, stage, microBatch)]};
   }
   Place find(const Task &task) const { return find(task.kind, task.stage, task.microBatch); }
   bool has(TaskKind kind, int stage, int microBatch = -1) const {
     return find(kind, stage, microBatch).position >= 0;
   }
+  /// All tasks that exchange tied parameters.
+  const std::map<Task, std::int32_t> &tied() const { return tiedPositions; }
   /// The rank's ALL_GATHER.
   Place allGather(int rank) const { return {rank, positions[index(TaskKind::AllGather, rank, -1)]}; }
   /// The task that makes the gradient of the stage's inputs: I, or else B.
@@ -65,11 +69,16 @@ public:
 
 private:
   std::size_t index(TaskKind kind, int stageOrRank, int microBatch) const;
+  std::int32_t findTied(const Task &task) const {
+    const auto found = tiedPositions.find(task);
+    return found == tiedPositions.end() ? -1 : found->second;
+  }
 
   const std::vector<int> *rankOfStage = nullptr; // the schedule's, which outlives the table
   int stages = 0;
   int microBatches = 0;
   std::vector<std::int32_t> positions;
+  std::map<Task, std::int32_t> tiedPositions;
 };
 
 } // namespace stagewright::schedule

@@ -10,10 +10,17 @@ namespace stagewright::schedule {
 namespace {
 
 constexpr std::string_view kNames[kTaskKinds] = {
-    "F", "I", "W", "B", "SEND_F", "RECV_F", "SEND_B", "RECV_B", "PREPARE", "NORM", "ALL_GATHER", "UPDATE"};
+    "F",       "I",    "W",          "B",      "SEND_F",   "RECV_F",   "SEND_B",      "RECV_B",
+    "PREPARE", "NORM", "ALL_GATHER", "UPDATE", "SEND_SUM", "RECV_SUM", "SEND_WEIGHT", "RECV_WEIGHT"};
 constexpr const char *kTaskForm =
     "a task is written <stage><F|I|W|B|SEND_F|RECV_F|SEND_B|RECV_B><micro-batch>, "
-    "<stage><PREPARE|NORM|UPDATE> or ALL_GATHER";
+    "<stage><SEND_SUM|RECV_SUM|SEND_WEIGHT|RECV_WEIGHT><other stage>, <stage><PREPARE|NORM|UPDATE> or "
+    "ALL_GATHER";
+
+/// Whether a number stands behind the kind's name.
+bool hasNumber(TaskKind kind) {
+  return hasMicroBatch(kind) || isTied(kind);
+}
 
 bool isDigit(char c) {
   return c >= '0' && c <= '9';
@@ -35,7 +42,7 @@ std::string text(const Task &task) {
   const auto kind = static_cast<std::size_t>(task.kind);
   std::string out = task.kind == TaskKind::AllGather && task.stage == -1 ? "" : std::to_string(task.stage);
   out += kind < std::size(kNames) ? std::string(kNames[kind]) : "?" + std::to_string(kind) + "?";
-  return hasMicroBatch(task.kind) || task.microBatch != -1 ? out + std::to_string(task.microBatch) : out;
+  return hasNumber(task.kind) || task.microBatch != -1 ? out + std::to_string(task.microBatch) : out;
 }
 
 Result<Task> parseTask(std::string_view text) {
@@ -54,7 +61,7 @@ Result<Task> parseTask(std::string_view text) {
   task.kind = static_cast<TaskKind>(known - std::begin(kNames));
   rest.remove_prefix(name.size());
   if (known == std::end(kNames) || task.kind == TaskKind::AllGather ||
-      (hasMicroBatch(task.kind) && !takeNumber(rest, task.microBatch)) || !rest.empty()) {
+      (hasNumber(task.kind) && !takeNumber(rest, task.microBatch)) || !rest.empty()) {
     return error;
   }
   return task;
@@ -218,8 +225,8 @@ Result<void> TaskListParser::parseRepeat() {
       return taken;
     }
     const Task &task = tasks.back();
-    if (rising.back() && (!hasMicroBatch(task.kind) ||
-                          task.microBatch > std::numeric_limits<std::int32_t>::max() - (turns - 1))) {
+    if (rising.back() &&
+        (!hasNumber(task.kind) || task.microBatch > std::numeric_limits<std::int32_t>::max() - (turns - 1))) {
       return error("the micro-batch of '" + std::string(entry) + "' cannot rise " +
                    std::to_string(turns - 1) + " times");
     }

@@ -1,6 +1,7 @@
 #include "schedule/TaskTable.h"
 
 #include <algorithm>
+#include <set>
 
 namespace stagewright::schedule {
 
@@ -25,12 +26,22 @@ Error waitingInACircle(const Schedule &compute, const TaskTable &table, const st
 
 } // namespace
 
+/// From a holder to the owners of what it uses.
+static void sendSums(Schedule &schedule, const std::vector<Tie> &ties, int holder) {
+  for (const Tie &tie : ties) {
+    if (tie.holder == holder) {
+      schedule.ranks[schedule.rankOfStage[holder]].push_back({TaskKind::SendSum, holder, tie.owner});
+      schedule.ranks[schedule.rankOfStage[tie.owner]].push_back({TaskKind::ReceiveSum, tie.owner, holder});
+    }
+  }
+}
+
 // One turn of the walk lets every rank run its next task if its input is there. The receive goes to the
 // peer's list in the moment in which the send goes to the own one:
 //
 //   turn 1  rank 0: F0 SEND_F0             rank 1: RECV_F0 | F0
 //   turn 2  rank 0: F1 SEND_F1             rank 1: RECV_F1 | B0 SEND_B0      (and RECV_B0 on rank 0)
-Result<Schedule> addTransfers(const Schedule &compute) {
+Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &ties) {
   Result<TaskTable> table = TaskTable::build(compute);
   if (!table) {
     return table.takeError();
@@ -53,6 +64,7 @@ Result<Schedule> addTransfers(const Schedule &compute) {
     tasks.clear();
   }
   std::vector<int> next(ranks, 0);
+  std::vector<int> weightGradients(compute.stages, 0); // made so far
   auto connect = [&](const Task &task, TaskKind send, TaskKind receive, int peerStage) {
     schedule.ranks[compute.rankOfStage[task.stage]].push_back({send, task.stage, task.microBatch});
     schedule.ranks[compute.rankOfStage[peerStage]].push_back({receive, peerStage, task.microBatch});
@@ -76,6 +88,10 @@ Result<Schedule> addTransfers(const Schedule &compute) {
       } else if (makesInputGradient(task.kind) && table->crossesRanks(task.stage - 1)) {
         connect(task, TaskKind::SendBackward, TaskKind::ReceiveBackward, task.stage - 1);
       }
+      if (includes(task.kind, TaskKind::BackwardWeight) &&
+          ++weightGradients[task.stage] == compute.microBatches) {
+        sendSums(schedule, ties, task.stage);
+      }
     }
     if (left == before) {
       return waitingInACircle(compute, *table, next);
@@ -84,7 +100,7 @@ Result<Schedule> addTransfers(const Schedule &compute) {
   return schedule;
 }
 
-Schedule addStepTasks(Schedule schedule) {
+Schedule addStepTasks(Schedule schedule, const std::vector<Tie> &ties) {
   for (int rank = 0; rank < schedule.rankCount(); ++rank) {
     std::vector<Task> &tasks = schedule.ranks[rank];
     std::vector<Task> prepare, norm, update;
@@ -98,9 +114,32 @@ Schedule addStepTasks(Schedule schedule) {
     tasks.insert(tasks.begin(), prepare.begin(), prepare.end());
     tasks.insert(tasks.end(), norm.begin(), norm.end());
     tasks.push_back({TaskKind::AllGather, -1, -1});
+    for (const Tie &tie : ties) {
+      if (schedule.rankOfStage[tie.holder] == rank) {
+        tasks.push_back({TaskKind::ReceiveWeight, tie.holder, tie.owner});
+      }
+    }
     tasks.insert(tasks.end(), update.begin(), update.end());
+    for (const Tie &tie : ties) {
+      if (schedule.rankOfStage[tie.owner] == rank) {
+        tasks.push_back({TaskKind::SendWeight, tie.owner, tie.holder});
+      }
+    }
   }
   return schedule;
+}
+
+std::vector<Tie> tiesOf(const Schedule &schedule) {
+  std::set<Tie> ties;
+  for (const std::vector<Task> &tasks : schedule.ranks) {
+    for (const Task &task : tasks) {
+      if (isTied(task.kind)) {
+        const bool fromHolder = task.kind == TaskKind::SendSum || task.kind == TaskKind::ReceiveWeight;
+        ties.insert(fromHolder ? Tie{task.microBatch, task.stage} : Tie{task.stage, task.microBatch});
+      }
+    }
+  }
+  return {ties.begin(), ties.end()};
 }
 
 } // namespace stagewright::schedule

@@ -31,7 +31,8 @@ private:
   Result<void> live() const;
 
   const char *whyForeign(const Task &task) const;
-  Place blocker(Place place) const;
+  const char *whyTieForeign(const Task &task) const;
+  Place blocker(Place place, const std::vector<int> &ran) const;
   Error deadlock(const std::vector<int> &next) const;
 
   template <typename Check>
@@ -69,6 +70,9 @@ const char *Proof::whyForeign(const Task &task) const {
       return "an evaluation pass has forward tasks only";
     }
   }
+  if (isTied(task.kind)) {
+    return whyTieForeign(task);
+  }
   const int s = task.stage, k = task.microBatch;
   switch (task.kind) {
   case TaskKind::SendForward:
@@ -84,6 +88,16 @@ const char *Proof::whyForeign(const Task &task) const {
   default:
     return nullptr;
   }
+}
+
+const char *Proof::whyTieForeign(const Task &task) const {
+  const bool owns = task.kind == TaskKind::ReceiveSum || task.kind == TaskKind::SendWeight;
+  if (owns ? task.stage >= task.microBatch : task.stage <= task.microBatch) {
+    return "a tied parameter belongs to the earlier of its stages";
+  }
+  return schedule.rankOfStage[task.stage] == schedule.rankOfStage[task.microBatch]
+             ? "both stages lie on one rank"
+             : nullptr;
 }
 
 Result<void> Proof::nothingForeign() const {
@@ -117,6 +131,16 @@ Result<void> Proof::nothingMissing() const {
       }
     }
   }
+  for (const Tie &tie : tiesOf(schedule)) {
+    for (const Task &task : {Task{TaskKind::SendSum, tie.holder, tie.owner},
+                             {TaskKind::ReceiveSum, tie.owner, tie.holder},
+                             {TaskKind::SendWeight, tie.owner, tie.holder},
+                             {TaskKind::ReceiveWeight, tie.holder, tie.owner}}) {
+      if (table.find(task).position < 0) {
+        return missing(task);
+      }
+    }
+  }
   for (int rank = 0; rank < schedule.rankCount(); ++rank) {
     if (table.allGather(rank).position < 0) {
       return userError("rank " + std::to_string(rank), "ALL_GATHER is missing");
@@ -129,15 +153,20 @@ Result<void> Proof::nothingMissing() const {
 // --------------------------------------------------------------------------------
 
 Result<void> Proof::ordered() const {
-  std::vector<int> lastOfStage(schedule.stages, -1); // position of the last compute or transfer task
+  std::vector<int> lastOfStage(schedule.stages, -1);  // position of the last task that NORM stands behind
+  std::vector<int> lastGradient(schedule.stages, -1); // and SEND_SUM
   std::vector<int> lastOfRank(schedule.rankCount(),
                               -1); // position of the last task that ALL_GATHER stands behind
   (void)forEachTask([&](Place place) -> Result<void> {
     const Task &task = at(place);
-    if (hasMicroBatch(task.kind)) {
+    const bool sums = task.kind == TaskKind::SendSum || task.kind == TaskKind::ReceiveSum;
+    if (hasMicroBatch(task.kind) || sums) {
       lastOfStage[task.stage] = place.position;
     }
-    if (task.kind != TaskKind::AllGather && task.kind != TaskKind::Update) {
+    if (includes(task.kind, TaskKind::BackwardWeight)) {
+      lastGradient[task.stage] = place.position;
+    }
+    if (task.kind != TaskKind::AllGather && task.kind != TaskKind::Update && (sums || !isTied(task.kind))) {
       lastOfRank[place.rank] = place.position;
     }
     return {};
@@ -153,8 +182,12 @@ Result<void> Proof::ordered() const {
       earlier[0] = {place.rank, lastOfStage[task.stage]};
     } else if (task.kind == TaskKind::AllGather) {
       earlier[0] = {place.rank, lastOfRank[place.rank]};
-    } else if (task.kind == TaskKind::Update) {
+    } else if (task.kind == TaskKind::Update || task.kind == TaskKind::ReceiveWeight) {
       earlier[0] = table.allGather(place.rank);
+    } else if (task.kind == TaskKind::SendSum) {
+      earlier[0] = {place.rank, lastGradient[task.stage]};
+    } else if (task.kind == TaskKind::SendWeight) {
+      earlier[0] = table.find(TaskKind::Update, task.stage);
     }
     for (Place other : earlier) {
       if (other.position > place.position) {
@@ -173,28 +206,29 @@ Result<void> Proof::ordered() const {
 // same number at both ends.
 Result<void> Proof::channelsMatch() const {
   std::vector<std::vector<int>> number(schedule.rankCount()); // of each transfer on its channel
-  std::vector<int> used(4 * static_cast<std::size_t>(schedule.rankCount()), 0);
+  const auto moves = [](const Task &task) { return isTransfer(task.kind) || isTied(task.kind); };
+  std::vector<int> used(kTaskKinds * static_cast<std::size_t>(schedule.rankCount()), 0);
   for (int rank = 0; rank < schedule.rankCount(); ++rank) {
     const std::vector<Task> &tasks = schedule.ranks[rank];
     auto counter = [&](const Task &task) -> int & {
-      const int kind = static_cast<int>(task.kind) - static_cast<int>(TaskKind::SendForward);
-      return used[4 * static_cast<std::size_t>(table.otherEnd(task).rank) + kind];
+      return used[kTaskKinds * static_cast<std::size_t>(table.otherEnd(task).rank) +
+                  static_cast<int>(task.kind)];
     };
     number[rank].assign(tasks.size(), -1);
     for (std::size_t i = 0; i < tasks.size(); ++i) {
-      if (isTransfer(tasks[i].kind)) {
+      if (moves(tasks[i])) {
         number[rank][i] = counter(tasks[i])++;
       }
     }
     for (const Task &task : tasks) { // only the counters that were used: ranks x ranks would not be linear
-      if (isTransfer(task.kind)) {
+      if (moves(task)) {
         counter(task) = 0;
       }
     }
   }
   return forEachTask([&](Place place) -> Result<void> {
     const Task &task = at(place);
-    if (!isTransfer(task.kind)) {
+    if (!moves(task)) {
       return {};
     }
     const Place other = table.otherEnd(task);
@@ -211,19 +245,34 @@ Result<void> Proof::channelsMatch() const {
 }
 
 /// The task of another rank that must have run before this one can: a send waits until the receive is posted,
-/// a consumer until its transfer is complete, which is when the send has run.
-Place Proof::blocker(Place place) const {
+/// a consumer until its transfer is complete, which is when the send has run. NORM may wait for several: the
+/// first of which `ran`, the number of tasks that each rank has run, says that it has not.
+Place Proof::blocker(Place place, const std::vector<int> &ran) const {
   const Task &task = at(place);
-  if (task.kind == TaskKind::SendForward || task.kind == TaskKind::SendBackward) {
+  if (task.kind == TaskKind::SendForward || task.kind == TaskKind::SendBackward ||
+      task.kind == TaskKind::SendSum || task.kind == TaskKind::SendWeight) {
     return table.otherEnd(task);
+  }
+  if (task.kind == TaskKind::Norm) {
+    for (auto it = table.tied().lower_bound({TaskKind::ReceiveSum, task.stage, 0});
+         it != table.tied().end() && it->first.kind == TaskKind::ReceiveSum && it->first.stage == task.stage;
+         ++it) {
+      const Place send = table.otherEnd(it->first);
+      if (send.position >= ran[send.rank]) {
+        return send;
+      }
+    }
+    return {};
   }
   const std::optional<Task> receive = table.receiveFor(task);
   return receive ? table.otherEnd(*receive) : Place{};
 }
 
 Result<void> Proof::live() const {
+  std::vector<int> ran(schedule.rankCount(), 0);
   const std::vector<int> next = execute(
-      schedule, [&](Place place) { return blocker(place); }, [](Place) {});
+      schedule, [&](Place place) { return blocker(place, ran); },
+      [&](Place place) { ran[place.rank] = place.position + 1; });
   for (int rank = 0; rank < schedule.rankCount(); ++rank) {
     if (next[rank] < static_cast<int>(schedule.ranks[rank].size())) {
       return deadlock(next);
@@ -246,7 +295,7 @@ Error Proof::deadlock(const std::vector<int> &next) const {
   while (!seen[rank]) {
     seen[rank] = true;
     const Place here{rank, next[rank]};
-    Place other = blocker(here);
+    Place other = blocker(here, next);
     if (waitsForGather(rank)) {
       for (other.rank = 0; waitsForGather(other.rank); ++other.rank) {
       }

@@ -55,6 +55,13 @@ void addAndClear(const Call &call, void *const *operands, void *, TileRunner &ru
   });
 }
 
+void clear(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  float *const acc = static_cast<float *>(operands[0]);
+  runElements(runner, call.elements(0), [&](Range range) {
+    eachVector(range, [&](std::int64_t i, auto lanes) { write(acc + i, Vec16{}, lanes); });
+  });
+}
+
 template <typename T>
 void castTo(const Call &call, void *const *operands, void *, TileRunner &runner) {
   mapOne<float, T>(call, operands, runner, [](Vec16 x) { return x; });
@@ -72,6 +79,7 @@ const HostKernel kKernels[] = {STAGEWRIGHT_FOR_ELEMENTS("add", 1, add),
                                STAGEWRIGHT_FOR_ELEMENTS("scale", 1, scale),
                                STAGEWRIGHT_FOR_ELEMENTS("accumulate", 1, accumulate),
                                {"add_and_clear", 1, addAndClear},
+                               {"clear", 1, clear},
                                STAGEWRIGHT_FOR_ELEMENTS("cast_to", 1, castTo),
                                STAGEWRIGHT_FOR_ELEMENTS("cast_from", 1, castFrom)};
 

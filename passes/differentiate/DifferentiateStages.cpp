@@ -51,6 +51,9 @@ public:
   LogicalResult build() {
     markNeeded();
     for (Value parameter : parameters) {
+      if (isUsedElsewhereFirst(parameter)) {
+        continue;
+      }
       Value sum = argument(Role::Accumulator, names[parameter].getName(), parameter.getType());
       gradients.setAccumulator(parameter, sum);
     }
@@ -106,6 +109,14 @@ public:
   SmallVector<Value> parameters, inputs;               ///< trainable parameters; all that is no parameter
   SmallVector<std::pair<plan::ValueAttr, Value>> uses; ///< the further ones of tied parameters, by their sums
   llvm::DenseMap<Value, plan::ValueAttr> names;        ///< of arguments
+
+  /// All uses on this stage are further ones: the first use, and the sum that has the parameter's name,
+  /// belong to an earlier stage.
+  static bool isUsedElsewhereFirst(Value parameter) {
+    return !parameter.use_empty() && llvm::all_of(parameter.getUsers(), [](Operation *user) {
+      return isa<layer::ParameterUseOp>(user);
+    });
+  }
 
 private:
   bool isFrozen(StringRef parameter) {
@@ -211,6 +222,9 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLos
     sentGradients.push_back({named(Role::SendGradient, graph.names[input].getName()), gradient});
   }
   for (Value parameter : graph.parameters) {
+    if (JointGraph::isUsedElsewhereFirst(parameter)) {
+      continue;
+    }
     sums.push_back(
         {named(Role::Accumulator, graph.names[parameter].getName()), graph.gradients.accumulator(parameter)});
   }

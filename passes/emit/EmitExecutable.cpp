@@ -110,6 +110,7 @@ private:
       parameterIndex[parameter.getSymName()] = static_cast<int>(root.parameters.size());
       table->name = parameter.getSymName().str();
       table->block = blockNamed(parameter.getBlock());
+      table->stage = table->block < 0 ? -1 : root.blocks[static_cast<size_t>(table->block)]->stage;
       table->dtype = dtypeOf(parameter.getType());
       table->shape = shapeOf(parameter.getType());
       table->trainable = !parameter.getFrozen();
@@ -357,9 +358,11 @@ private:
       entry->kind = static_cast<file::TaskKind>(transfer.getTask());
       entry->stage = static_cast<int>(transfer.getStage());
       entry->peer = static_cast<int>(transfer.getPeer());
-      entry->pool = static_cast<uint16_t>(transfer.getPool());
+      entry->pool = static_cast<uint16_t>(transfer.getArena() ? 0 : transfer.getPool());
       entry->offset = static_cast<uint64_t>(transfer.getOffset());
       entry->bytes = static_cast<uint64_t>(transfer.getBytes());
+      entry->arena = static_cast<int>(transfer.getArena().value_or(-1));
+      entry->partner = static_cast<int>(transfer.getPartner().value_or(-1));
       table.transfers.push_back(std::move(entry));
     } else if (auto collective = dyn_cast<command::CollectiveOp>(op)) {
       auto entry = std::make_unique<file::CollectiveT>();
@@ -424,7 +427,12 @@ private:
     if (op.getState().empty()) {
       (*found)->arena = static_cast<uint16_t>(slice.getArena());
       (*found)->offset = static_cast<uint64_t>(slice.getOffset());
-      root.parameters[parameter]->stage = static_cast<int>(op.getStage());
+      file::ParameterT &table = *root.parameters[static_cast<size_t>(parameter)];
+      int stage = static_cast<int>(op.getStage());
+      if (stage != table.stage && !llvm::is_contained(table.holders, stage)) {
+        table.holders.push_back(stage);
+        root.required_features |= file::kFeatureTies;
+      }
       return;
     }
     auto state = std::make_unique<file::StateSliceT>();

@@ -1,6 +1,7 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
 #include "passes/memory/FunctionBuffers.h"
+#include "passes/parallel/TiedParameters.h"
 
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/StringMap.h"
@@ -23,7 +24,7 @@ class RankLowering {
 public:
   RankLowering(ModuleOp module, command::RankOp rank)
       : module(module), rank(rank), schedule(*module.getOps<plan::ScheduleOp>().begin()),
-        builder(OpBuilder::atBlockEnd(&rank.getBody().front())) {
+        builder(OpBuilder::atBlockEnd(&rank.getBody().front())), tied(tiedParameters(module)) {
     for (auto [index, block] : llvm::enumerate(module.getOps<plan::BlockOp>())) {
       blocks[block.getName()] = static_cast<int64_t>(index);
     }
@@ -51,6 +52,7 @@ public:
       }
       bindValues(stage);
       transfers(stage);
+      tiedTransfers(stage);
     }
     collective(false);
     collective(true);
@@ -194,7 +196,7 @@ private:
         if (key.first == index && key.second.getRole() == role) {
           command::TransferOp::create(builder, made(stage.getLoc()), static_cast<int64_t>(task), index,
                                       rankOf[peerStage], place.getPool(), 0,
-                                      pools[place.getPool()].getSlotBytes());
+                                      pools[place.getPool()].getSlotBytes(), IntegerAttr(), IntegerAttr());
           return;
         }
       }
@@ -206,6 +208,37 @@ private:
     if (index < last && rankOf[index + 1] != rankOf[index]) {
       move(TaskKind::SendForward, Role::Send, index + 1);
       move(TaskKind::ReceiveBackward, Role::ReceiveGradient, index + 1);
+    }
+  }
+
+  /// Of the parameters that a stage shares with others, in import order on either side: the sums of the
+  /// holder's uses, and the weights that the owner has updated.
+  void tiedTransfers(plan::StageOp stage) {
+    auto move = [&](TaskKind task, Role role, StringRef name, RankedTensorType type, int64_t partner) {
+      command::SliceAttr where =
+          slice(stage.getIndex(), plan::ValueAttr::get(builder.getContext(), role, name), type);
+      command::TransferOp::create(builder, made(stage.getLoc()), static_cast<int64_t>(task), stage.getIndex(),
+                                  schedule.getRankOfStage()[partner], -1, where.getOffset(),
+                                  command::byteSize(type), builder.getI64IntegerAttr(where.getArena()),
+                                  builder.getI64IntegerAttr(partner));
+    };
+    for (const TiedParameter &parameter : tied) {
+      RankedTensorType type = parameter.elsewhere.front().type;
+      for (const GradientSum &sum : parameter.elsewhere) {
+        int64_t holder = plan::StageOp(sum.stage).getIndex();
+        if (stage.getIndex() == holder) {
+          move(TaskKind::SendSum, Role::Accumulator, sum.name.getName(), type, parameter.owner);
+        } else if (stage.getIndex() == parameter.owner) {
+          move(TaskKind::ReceiveSum, Role::Accumulator, sum.name.getName(), type, holder);
+        }
+      }
+      for (int64_t holder : parameter.holders()) {
+        if (stage.getIndex() == holder) {
+          move(TaskKind::ReceiveWeight, Role::Parameter, parameter.name, type, parameter.owner);
+        } else if (stage.getIndex() == parameter.owner) {
+          move(TaskKind::SendWeight, Role::Parameter, parameter.name, type, holder);
+        }
+      }
     }
   }
 
@@ -236,6 +269,7 @@ private:
   command::RankOp rank;
   plan::ScheduleOp schedule;
   OpBuilder builder;
+  std::vector<TiedParameter> tied;
   llvm::StringMap<int64_t> blocks;
   llvm::MapVector<std::pair<int64_t, plan::ValueAttr>, plan::PlacementOp> places;
   llvm::StringMap<command::SliceAttr> cells;

@@ -1,5 +1,6 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
+#include "passes/parallel/TiedParameters.h"
 
 #include "catalogue/Catalogue.h"
 #include "mlir/IR/Builders.h"
@@ -62,7 +63,8 @@ struct StageParameter {
 class StepEnd {
 public:
   StepEnd(ModuleOp module)
-      : module(module), settings(*module.getOps<plan::SettingsOp>().begin()), builder(module.getContext()) {
+      : module(module), settings(*module.getOps<plan::SettingsOp>().begin()), builder(module.getContext()),
+        sums(gradientSums(module)) {
     stages = llvm::range_size(module.getOps<plan::StageOp>());
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
       auto type = cast<RankedTensorType>(parameter.getType());
@@ -79,7 +81,7 @@ public:
     share(location, "correct", vectorOf(microBatches, builder.getI64Type()), stages - 1, true);
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
       for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
-        if (needsNorm() && holds(stage, parameter.getSymName())) {
+        if (needsNorm() && owns(stage, parameter.getSymName())) {
           auto type = cast<RankedTensorType>(parameter.getType());
           share(location, ("partials/" + parameter.getSymName()).str(),
                 vectorOf(catalogue::granules(type.getNumElements()), builder.getF64Type()), stage.getIndex(),
@@ -104,18 +106,16 @@ private:
                            builder.getI64IntegerAttr(stage), evaluation ? builder.getUnitAttr() : UnitAttr());
   }
 
-  /// Does the stage accumulate this parameter's gradient?
-  static bool holds(plan::StageOp stage, StringRef parameter) {
-    plan::FunctionOp backward = plan::findFunction(stage, FunctionKind::BackwardWeight);
-    return llvm::any_of(backward.getOutputs().getAsRange<plan::ValueAttr>(), [&](plan::ValueAttr value) {
-      return value.getRole() == Role::Accumulator && value.getName() == parameter;
-    });
+  /// The stage of a trained parameter's first use adds the gradient of all uses, and updates.
+  bool owns(plan::StageOp stage, StringRef parameter) {
+    auto found = sums.find(parameter);
+    return found != sums.end() && found->second.front().stage == stage;
   }
 
   SmallVector<StageParameter> parametersOf(plan::StageOp stage) {
     SmallVector<StageParameter> list;
     for (layer::ParameterOp op : module.getOps<layer::ParameterOp>()) {
-      if (holds(stage, op.getSymName())) {
+      if (owns(stage, op.getSymName())) {
         list.push_back({madeBy("insert-update", op.getLoc()), op.getSymName(),
                         cast<RankedTensorType>(op.getType()), op.getGroup()});
       }
@@ -124,20 +124,15 @@ private:
   }
 
   /// Moves the sums of the further uses of a tied parameter into that of the first, in the order of the uses:
-  /// the gradient. Null when there is one use.
-  static Value addUses(FunctionMaker &maker, plan::StageOp stage, const StageParameter &parameter) {
+  /// the gradient. Those of other stages have been received. Null when there is one use.
+  Value addUses(FunctionMaker &maker, const StageParameter &parameter) {
     Value sum;
-    plan::FunctionOp backward = plan::findFunction(stage, FunctionKind::BackwardWeight);
-    for (plan::ValueAttr name : backward.getOutputs().getAsRange<plan::ValueAttr>()) {
-      auto [owner, use] = name.parameterAndState();
-      if (name.getRole() != Role::Accumulator || owner != parameter.name || use.empty()) {
-        continue;
-      }
+    for (const GradientSum &use : ArrayRef(sums[parameter.name]).drop_front()) {
       sum = sum ? sum : maker.argument(Role::Accumulator, parameter.name, parameter.type);
-      Value further = maker.argument(Role::Accumulator, name.getName(), parameter.type);
+      Value further = maker.argument(Role::Accumulator, use.name.getName(), parameter.type);
       auto op = layer::AddAndClearOp::create(maker.builder, parameter.location, parameter.type,
                                              parameter.type, further, sum);
-      maker.result(Role::Accumulator, name.getName(), op.getCleared());
+      maker.result(Role::Accumulator, use.name.getName(), op.getCleared());
       sum = op.getSum();
     }
     if (sum) {
@@ -149,7 +144,7 @@ private:
   void makeNorm(plan::StageOp stage) {
     FunctionMaker maker(stage, FunctionKind::Norm);
     for (const StageParameter &parameter : parametersOf(stage)) {
-      Value gradient = addUses(maker, stage, parameter);
+      Value gradient = addUses(maker, parameter);
       if (needsNorm()) {
         gradient = gradient ? gradient : maker.argument(Role::Accumulator, parameter.name, parameter.type);
         maker.result(Role::Shared, ("partials/" + parameter.name).str(),
@@ -210,7 +205,21 @@ private:
         update(maker, rule, parameter, rateOf(parameter), coefficient, clock);
       }
     }
+    clearSent(maker, stage);
     maker.finish();
+  }
+
+  /// Sums that have gone to another stage begin the next step with zeros.
+  void clearSent(FunctionMaker &maker, plan::StageOp stage) {
+    for (auto &[parameter, uses] : sums) {
+      for (const GradientSum &use : uses) {
+        if (use.stage == stage && uses.front().stage != stage) {
+          Value sum = maker.argument(Role::Accumulator, use.name.getName(), use.type);
+          maker.result(Role::Accumulator, use.name.getName(),
+                       layer::ClearOp::create(maker.builder, maker.location, use.type, sum).getCleared());
+        }
+      }
+    }
   }
 
   /// The optimizer's op: (parameter, gradient, learning_rate, coefficient, clock?, states...) -> (parameter,
@@ -303,6 +312,7 @@ private:
   ModuleOp module;
   plan::SettingsOp settings;
   OpBuilder builder;
+  llvm::MapVector<StringRef, std::vector<GradientSum>> sums;
   int64_t stages = 0, granules = 0;
 };
 

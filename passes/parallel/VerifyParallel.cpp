@@ -1,5 +1,6 @@
 // Behind parallel: parameters are updated once, and what ranks share has one producer.
 #include "passes/PhaseChecks.h"
+#include "passes/parallel/TiedParameters.h"
 
 using namespace mlir;
 
@@ -86,6 +87,29 @@ LogicalResult checkShared(ModuleOp module) {
   return success();
 }
 
+/// The first sum of a parameter is its owner's, whose `norm` adds those of other stages; these clear what
+/// they have sent.
+LogicalResult checkSums(ModuleOp module) {
+  for (auto &[parameter, sums] : gradientSums(module)) {
+    plan::FunctionOp norm = plan::findFunction(sums.front().stage, FunctionKind::Norm);
+    llvm::StringMap<Type> added = typesOf(norm, Role::Accumulator, true);
+    if (!sums.front().isFirst()) {
+      return norm.emitError("belongs to the first stage that uses ")
+             << parameter << ", but not to its first use";
+    }
+    for (const GradientSum &sum : ArrayRef(sums).drop_front()) {
+      StringRef name = sum.name.getName();
+      bool moves = plan::StageOp(sum.stage) != plan::StageOp(sums.front().stage);
+      plan::FunctionOp update = plan::findFunction(sum.stage, FunctionKind::Update);
+      if (added.lookup(name) != sum.type ||
+          (moves && typesOf(update, Role::Accumulator, true).lookup(name) != sum.type)) {
+        return norm.emitError("does not add the gradient sum ") << name << ", or its stage does not clear it";
+      }
+    }
+  }
+  return success();
+}
+
 struct VerifyParallelPass : impl::VerifyParallelBase<VerifyParallelPass> {
   void runOnOperation() override {
     if (failed(phaseHolds(getOperation(), Phase::Parallel))) {
@@ -113,7 +137,7 @@ LogicalResult parallelHolds(ModuleOp module) {
                                    << updates.lookup(parameter.getSymName()) << " times in a step";
     }
   }
-  return checkShared(module);
+  return failure(failed(checkSums(module)) || failed(checkShared(module)));
 }
 
 } // namespace stagewright

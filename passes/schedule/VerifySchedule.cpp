@@ -1,5 +1,6 @@
 // Behind schedule: the task lists are for the stages, ranks and micro-batches of the plan.
 #include "passes/PhaseChecks.h"
+#include "passes/parallel/TiedParameters.h"
 
 using namespace mlir;
 
@@ -33,6 +34,10 @@ LogicalResult scheduleHolds(ModuleOp module) {
   }
   if (!same) {
     return schedule.emitError("is not for the stages, ranks and micro-batches of this plan");
+  }
+  bool hasStages = !module.getOps<plan::StageOp>().empty();
+  if (hasStages && tiesOf(module) != schedule::tiesOf(schedule.training())) {
+    return schedule.emitError("exchanges the parameters of other stages than those that share some");
   }
   return success();
 }

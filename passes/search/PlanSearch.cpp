@@ -144,29 +144,6 @@ Result<std::string> describe(const std::string &method, const std::vector<std::i
   return method + text + stages;
 }
 
-/// Uses of a parameter lie on one stage.
-Result<void> keepsTogether(const std::vector<std::int64_t> &boundaries, const std::vector<BlockRow> &blocks,
-                           const SearchRequest &request) {
-  const auto stageOf = [&](std::int64_t block) {
-    return std::upper_bound(boundaries.begin(), boundaries.end(), block) - boundaries.begin() - 1;
-  };
-  for (const TiedBlocks &tie : request.ties) {
-    if (stageOf(tie.first) == stageOf(tie.last)) {
-      continue;
-    }
-    return userError(request.partitionPlace,
-                     "the layers " + blocks[tie.first].name + " and " + blocks[tie.last].name +
-                         " share the parameter " + tie.parameter + ", but lie on stages " +
-                         std::to_string(stageOf(tie.first)) + " and " + std::to_string(stageOf(tie.last)) +
-                         " of this partition, and this version keeps all uses of a parameter on one stage",
-                     "cut the model outside of blocks " + std::to_string(tie.first) + " to " +
-                         std::to_string(tie.last) +
-                         " (partition explicit:CUT,...), use fewer stages, or give the layers weights of "
-                         "their own");
-  }
-  return {};
-}
-
 } // namespace
 
 Result<PlanChoice> searchPlan(const std::vector<BlockRow> &blocks, const SearchRequest &request) {
@@ -181,9 +158,6 @@ Result<PlanChoice> searchPlan(const std::vector<BlockRow> &blocks, const SearchR
   if (!boundaries) {
     return boundaries.takeError();
   }
-  if (Result<void> together = keepsTogether(*boundaries, blocks, request); !together) {
-    return together.takeError();
-  }
   PlanChoice choice{*boundaries, {}};
   Result<std::string> chosen = describe(request.partition, *boundaries, blocks, request);
   if (!chosen) {
@@ -192,7 +166,7 @@ Result<PlanChoice> searchPlan(const std::vector<BlockRow> &blocks, const SearchR
   choice.explanation = "chosen    " + *chosen;
   for (const char *method : {"uniform", "parameters"}) {
     Result<std::vector<std::int64_t>> other = cutBy(method, blocks, request);
-    if (other && *other != *boundaries && keepsTogether(*other, blocks, request)) {
+    if (other && *other != *boundaries) {
       if (Result<std::string> text = describe(method, *other, blocks, request)) {
         choice.explanation += "\nrunner-up " + *text;
       }

@@ -18,19 +18,12 @@ struct BlockRow {
   double gradientFlops = 0;
 };
 
-/// A parameter that several blocks read: the first and the last of them.
-struct TiedBlocks {
-  std::string parameter;
-  std::int64_t first = 0, last = 0;
-};
-
 struct SearchRequest {
   int stages = 1;
   int microBatches = 1;
   std::string schedule;  ///< a schedule kind
   std::string partition; ///< "uniform", "parameters", "explicit:2,3"
   std::string stagesPlace = "stages", partitionPlace = "partition"; ///< where they were given, for errors
-  std::vector<TiedBlocks> ties;
 };
 
 /// Stage s holds blocks [boundaries[s], boundaries[s + 1]).
@@ -40,7 +33,7 @@ struct PlanChoice {
 };
 
 /// Errors: more stages than blocks, unknown method or schedule, explicit cuts that are not ascending inside
-/// the list, uses of one parameter on several stages.
+/// the list.
 Result<PlanChoice> searchPlan(const std::vector<BlockRow> &blocks, const SearchRequest &request);
 
 /// Equal counts, the first `count % parts` parts one longer (DeepSpeed's partition_uniform). [parts + 1]

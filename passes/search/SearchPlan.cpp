@@ -32,28 +32,6 @@ BlockRow rowOf(layer::BlockOp block, int64_t &all) {
   return row;
 }
 
-/// Parameters that several blocks read, in the order of their declarations.
-std::vector<TiedBlocks> tiedBlocks(ModuleOp module, layer::ModelOp model) {
-  llvm::StringMap<TiedBlocks> ties;
-  int64_t index = 0;
-  for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
-    block.getBody().walk([&](layer::ParameterValueOp op) {
-      TiedBlocks &tie = ties.try_emplace(op.getParameter(), TiedBlocks{op.getParameter().str(), index, index})
-                            .first->second;
-      tie.last = index;
-    });
-    ++index;
-  }
-  std::vector<TiedBlocks> found;
-  for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
-    auto tie = ties.find(parameter.getSymName());
-    if (tie != ties.end() && tie->second.first != tie->second.last) {
-      found.push_back(tie->second);
-    }
-  }
-  return found;
-}
-
 struct SearchPlanPass : impl::SearchPlanBase<SearchPlanPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
@@ -74,11 +52,11 @@ struct SearchPlanPass : impl::SearchPlanBase<SearchPlanPass> {
                             builder.getI64IntegerAttr(parameters), builder.getF64FloatAttr(row.forwardFlops),
                             builder.getF64FloatAttr(row.gradientFlops));
     }
-    Result<PlanChoice> choice = searchPlan(
-        rows, {static_cast<int>(settings.getStages()), static_cast<int>(settings.getMicroBatches()),
-               settings.getSchedule().str(), settings.getPartition().str(),
-               settings.getStagesPlace().value_or("stages").str(),
-               settings.getPartitionPlace().value_or("partition").str(), tiedBlocks(module, model)});
+    Result<PlanChoice> choice =
+        searchPlan(rows, {static_cast<int>(settings.getStages()),
+                          static_cast<int>(settings.getMicroBatches()), settings.getSchedule().str(),
+                          settings.getPartition().str(), settings.getStagesPlace().value_or("stages").str(),
+                          settings.getPartitionPlace().value_or("partition").str()});
     if (!choice) {
       const Error &error = choice.error();
       emitError(NameLoc::get(builder.getStringAttr(error.place)), error.what).attachNote() << error.advice;

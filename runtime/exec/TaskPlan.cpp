@@ -34,6 +34,7 @@ public:
     for (const auto &[slot, requests] : inFlight) {
       result.waits.insert(result.waits.end(), requests.begin(), requests.end());
     }
+    result.waits.insert(result.waits.end(), weights.begin(), weights.end());
     result.endWaits.end = static_cast<std::uint32_t>(result.waits.size());
     return std::move(result);
   }
@@ -61,6 +62,7 @@ private:
       waitForReceives(task);
       waitForSlots(task);
     }
+    waitForSums(task);
     planned.waits.end = static_cast<std::uint32_t>(result.waits.size());
     planned.fills = fills(task);
     choosePrograms(planned);
@@ -111,6 +113,18 @@ private:
     }
   }
 
+  /// NORM of the owner adds what has been received, UPDATE of a holder clears what has been sent.
+  void waitForSums(const schedule::Task &task) {
+    const bool norm = task.kind == TaskKind::Norm, update = task.kind == TaskKind::Update;
+    const auto kind = norm ? executable::TaskKind::ReceiveSum : executable::TaskKind::SendSum;
+    for (unsigned i = 0; (norm || update) && i < plan.transfers()->size(); ++i) {
+      const executable::Transfer &transfer = *plan.transfers()->Get(i);
+      if (training && transfer.kind() == kind && transfer.stage() == task.stage) {
+        result.waits.push_back(requestOf(i, 0));
+      }
+    }
+  }
+
   IndexRange fills(const schedule::Task &task) {
     IndexRange range{static_cast<std::uint32_t>(result.fills.size()), 0};
     for (const executable::InputBinding *binding : *plan.inputs()) {
@@ -125,6 +139,9 @@ private:
 
   IndexRange posts(const schedule::Task &task) {
     IndexRange range{static_cast<std::uint32_t>(result.posts.size()), 0};
+    if (isTied(task.kind)) {
+      postTied(task);
+    }
     for (unsigned i = 0; isTransfer(task.kind) && i < plan.transfers()->size(); ++i) {
       const executable::Transfer &transfer = *plan.transfers()->Get(i);
       if (static_cast<TaskKind>(transfer.kind()) != task.kind || transfer.stage() != task.stage) {
@@ -142,6 +159,24 @@ private:
     }
     range.end = static_cast<std::uint32_t>(result.posts.size());
     return range;
+  }
+
+  void postTied(const schedule::Task &task) {
+    const bool weight = task.kind == TaskKind::SendWeight || task.kind == TaskKind::ReceiveWeight;
+    const bool send = task.kind == TaskKind::SendSum || task.kind == TaskKind::SendWeight;
+    for (unsigned i = 0; i < plan.transfers()->size(); ++i) {
+      const executable::Transfer &transfer = *plan.transfers()->Get(i);
+      if (static_cast<TaskKind>(transfer.kind()) != task.kind || transfer.stage() != task.stage ||
+          transfer.partner() != task.microBatch) {
+        continue;
+      }
+      const std::uint32_t request = requestOf(i, 0);
+      result.posts.push_back({send, transfer.peer(), weight ? 4 : 3,
+                              arenas[transfer.arena()] + transfer.offset(), transfer.bytes(), request});
+      if (weight) {
+        weights.push_back(request);
+      }
+    }
   }
 
   int programIndex(executable::ProgramKind kind, int stage) const {
@@ -217,6 +252,7 @@ private:
   const int microBatches;
   TaskPlan result;
   int position = 0;
+  std::vector<std::uint32_t> weights; ///< requests of tied parameters' weights
   std::map<std::pair<unsigned, std::uint64_t>, std::vector<std::uint32_t>>
       inFlight;                                                 ///< (pool, slot) -> sends
   std::map<int, std::vector<std::pair<unsigned, int>>> endings; ///< position -> (pool, micro-batch)

@@ -7,7 +7,9 @@
 //                    fills: inputs of micro-batch 1
 //                    runs:  Forward
 //   task  0SEND_F1   posts: send of that slot
-//   end              waits: sends that nobody had to wait for
+//   task  0NORM      waits: sums of tied parameters from other stages
+//   task  1UPDATE    waits: the sums that were sent, which it clears
+//   end              waits: sends that nobody had to wait for, and the weights of tied parameters
 // clang-format on
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_TASKPLAN_H
 #define STAGEWRIGHT_RUNTIME_EXEC_TASKPLAN_H
@@ -33,7 +35,7 @@ struct IndexRange {
 struct Post {
   bool send = false;
   int peer = 0;
-  int tag = 0; ///< 0: activations, 1: gradients
+  int tag = 0; ///< 0: activations, 1: gradients, 3: sums of tied parameters, 4: their weights
   std::byte *data = nullptr;
   std::size_t bytes = 0;
   std::uint32_t request = 0;

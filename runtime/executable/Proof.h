@@ -35,6 +35,14 @@ struct Proof {
   bool owns(int rank, int stage) const {
     return stage >= 0 && stage < stages() && train.rankOfStage[stage] == rank;
   }
+  /// Whether a stage of the rank owns the parameter or holds a copy.
+  bool holds(int rank, const executable::Parameter &parameter) const {
+    bool found = owns(rank, parameter.stage());
+    for (unsigned i = 0; parameter.holders() && i < parameter.holders()->size(); ++i) {
+      found = found || owns(rank, parameter.holders()->Get(i));
+    }
+    return found;
+  }
 };
 
 /// One range of bytes of an arena.

@@ -216,6 +216,7 @@ Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable
 
 Result<void> RankMemory::placements() {
   const std::vector<std::string> states = *optimizerStates(proof.file.recipe()->optimizer()->str());
+  std::set<int> placed;
   for (unsigned i = 0; i < plan.placements()->size(); ++i) {
     const executable::Placement &placement = *plan.placements()->Get(i);
     const std::string field = indexed(at + "placements", i);
@@ -226,8 +227,10 @@ Result<void> RankMemory::placements() {
     }
     const executable::Parameter &parameter = *proof.file.parameters()->Get(placement.parameter());
     const std::string called = "parameter \"" + parameter.name()->str() + "\" ";
-    if (!proof.owns(rank, parameter.stage())) {
-      return proof.fail(field + ".parameter", called + "belongs to a stage of another rank");
+    const bool owned = proof.owns(rank, parameter.stage());
+    if (!proof.holds(rank, parameter) || !placed.insert(placement.parameter()).second) {
+      return proof.fail(field + ".parameter",
+                        called + "belongs to a stage of another rank, or is placed twice");
     }
     if (auto ok = tensor(placement.arena(), placement.offset(), parameter.dtype(), parameter.shape(), field);
         !ok) {
@@ -243,6 +246,9 @@ Result<void> RankMemory::placements() {
       if (elementsOf(state.shape()) != elementsOf(parameter.shape())) {
         return proof.fail(stateField + ".shape", called + "and its state differ in size");
       }
+      if (!owned) {
+        return proof.fail(stateField, called + "has its state on the stage that owns it alone");
+      }
       if (state.dtype() != executable::DType::F32) {
         return proof.fail(stateField + ".dtype", "the state of master weights is f32");
       }
@@ -251,7 +257,7 @@ Result<void> RankMemory::placements() {
       }
     }
     std::vector<std::string> needed;
-    if (parameter.trainable()) {
+    if (parameter.trainable() && owned) {
       needed.push_back("gradient");
       needed.insert(needed.end(), states.begin(), states.end());
     }
@@ -353,7 +359,7 @@ Result<void> RankMemory::disjoint() {
   return {};
 }
 
-/// Every parameter and every buffer has one place; every input is read somewhere.
+/// Every parameter has one place on each stage that uses it, every buffer one; every input is read somewhere.
 Result<void> complete(const Proof &proof) {
   std::vector<int> places(proof.file.parameters()->size(), 0), readers(proof.file.inputs()->size(), 0);
   std::vector<int> buffers(proof.file.buffers() ? proof.file.buffers()->size() : 0, 0);
@@ -371,10 +377,12 @@ Result<void> complete(const Proof &proof) {
     }
   }
   for (unsigned i = 0; i < places.size(); ++i) {
-    if (places[i] != 1) {
-      return proof.fail(indexed("parameters", i),
-                        "parameter \"" + proof.file.parameters()->Get(i)->name()->str() + "\" has " +
-                            std::to_string(places[i]) + " places, not one");
+    const executable::Parameter &parameter = *proof.file.parameters()->Get(i);
+    const int wanted = 1 + (parameter.holders() ? static_cast<int>(parameter.holders()->size()) : 0);
+    if (places[i] != wanted) {
+      return proof.fail(indexed("parameters", i), "parameter \"" + parameter.name()->str() + "\" has " +
+                                                      std::to_string(places[i]) + " places, not " +
+                                                      std::to_string(wanted));
     }
   }
   for (unsigned i = 0; i < buffers.size(); ++i) {

@@ -179,6 +179,16 @@ static Result<void> verifyParameters(const Proof &proof) {
       return proof.fail(at + ".block",
                         "parameter \"" + parameter.name()->str() + "\" names no block of its stage");
     }
+    int before = parameter.stage();
+    for (unsigned j = 0; parameter.holders() && j < parameter.holders()->size(); ++j) {
+      const int holder = parameter.holders()->Get(j);
+      if (holder <= before || holder >= proof.stages() || !parameter.trainable()) {
+        return proof.fail(indexed(at + ".holders", j),
+                          "parameter \"" + parameter.name()->str() +
+                              "\" is not trained, or its holders are no ascending list of later stages");
+      }
+      before = holder;
+    }
   }
   return {};
 }

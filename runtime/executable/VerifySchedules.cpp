@@ -1,6 +1,8 @@
 // The schedules, converted into values of the schedule library and proved again.
 #include "runtime/executable/Proof.h"
 
+#include <set>
+
 namespace stagewright::runtime {
 
 using RankTaskLists = flatbuffers::Vector<flatbuffers::Offset<executable::RankTasks>>;
@@ -36,6 +38,16 @@ static Result<void> prove(const Proof &proof, const schedule::Schedule &lists, s
   return {};
 }
 
+static std::vector<schedule::Tie> tiesOf(const executable::Executable &file) {
+  std::set<schedule::Tie> ties;
+  for (const executable::Parameter *parameter : *file.parameters()) {
+    for (unsigned i = 0; parameter->holders() && i < parameter->holders()->size(); ++i) {
+      ties.insert({parameter->stage(), parameter->holders()->Get(i)});
+    }
+  }
+  return {ties.begin(), ties.end()};
+}
+
 Result<void> verifySchedules(Proof &proof) {
   const executable::Schedule &stored = *proof.file.schedule();
   if (proof.file.pipeline_ranks() < 1) {
@@ -55,6 +67,10 @@ Result<void> verifySchedules(Proof &proof) {
   }
   if (auto ok = prove(proof, *evaluate, schedule::Purpose::Evaluation, "schedule.evaluate"); !ok) {
     return ok;
+  }
+  if (schedule::tiesOf(*train) != tiesOf(proof.file)) {
+    return proof.fail("schedule.train",
+                      "the tasks exchange the parameters of other stages than those that hold one");
   }
   if (stored.plan_invariant() != schedule::isPlanInvariant(*train)) {
     return proof.fail("schedule.plan_invariant", "the mark does not fit the order of the tasks");

@@ -14,6 +14,51 @@ int partnerStage(TaskKind kind, int stage) {
   return kind == TaskKind::SendForward || kind == TaskKind::ReceiveBackward ? stage + 1 : stage - 1;
 }
 
+bool isTied(TaskKind kind) {
+  return kind <= TaskKind::MAX && schedule::isTied(static_cast<schedule::TaskKind>(kind));
+}
+
+bool movesWeight(TaskKind kind) {
+  return kind == TaskKind::SendWeight || kind == TaskKind::ReceiveWeight;
+}
+
+/// Of a tied parameter: weights move from place to place, sums of gradients between arenas of gradients.
+Result<void> verifyTied(const Proof &proof, int rank, const executable::Transfer &transfer,
+                        const std::string &field) {
+  const executable::RankPlan &plan = *proof.variant->ranks()->Get(rank);
+  const int partner = transfer.partner();
+  if (partner < 0 || partner >= proof.stages() || proof.train.rankOfStage[partner] != transfer.peer()) {
+    return proof.fail(field + ".peer",
+                      "rank " + std::to_string(transfer.peer()) + " does not hold the partner stage");
+  }
+  if (transfer.arena() < 0 || transfer.arena() >= static_cast<int>(plan.arenas()->size())) {
+    return proof.fail(field + ".arena", "there is no such arena");
+  }
+  const executable::Arena &arena = *plan.arenas()->Get(static_cast<unsigned>(transfer.arena()));
+  if (!rangeWithin(transfer.offset(), transfer.bytes(), arena.bytes()) || transfer.bytes() == 0) {
+    return proof.fail(field + ".bytes", "the transfer does not lie inside its arena");
+  }
+  if (!movesWeight(transfer.kind())) {
+    return arena.arena_class() == executable::ArenaClass::Gradients
+               ? Result<void>()
+               : proof.fail(field + ".arena", "a gradient sum lies among the gradients");
+  }
+  const bool known = std::any_of(
+      plan.placements()->begin(), plan.placements()->end(), [&](const executable::Placement *place) {
+        const executable::Parameter &parameter =
+            *proof.file.parameters()->Get(static_cast<unsigned>(place->parameter()));
+        const int other = transfer.kind() == TaskKind::SendWeight ? transfer.partner() : transfer.stage();
+        const int owner = transfer.kind() == TaskKind::SendWeight ? transfer.stage() : transfer.partner();
+        const auto *holders = parameter.holders();
+        return parameter.stage() == owner && holders &&
+               std::find(holders->begin(), holders->end(), other) != holders->end() &&
+               place->arena() == transfer.arena() && place->offset() == transfer.offset() &&
+               bytesOf(parameter.dtype(), parameter.shape()) == transfer.bytes();
+      });
+  return known ? Result<void>()
+               : proof.fail(field + ".offset", "no parameter that both stages hold lies there");
+}
+
 bool isSend(TaskKind kind) {
   return kind == TaskKind::SendForward || kind == TaskKind::SendBackward;
 }
@@ -22,11 +67,15 @@ Result<void> verifyTransfer(const Proof &proof, int rank, const executable::Tran
                             const std::string &field) {
   const executable::RankPlan &plan = *proof.variant->ranks()->Get(rank);
   const TaskKind kind = transfer.kind();
-  if (kind > TaskKind::MAX || !schedule::isTransfer(static_cast<schedule::TaskKind>(kind))) {
+  const bool tied = isTied(kind);
+  if (kind > TaskKind::MAX || (!tied && !schedule::isTransfer(static_cast<schedule::TaskKind>(kind)))) {
     return proof.fail(field + ".kind", "not a transfer");
   }
   if (!proof.owns(rank, transfer.stage())) {
     return proof.fail(field + ".stage", "the transfer is for a stage of another rank");
+  }
+  if (tied) {
+    return verifyTied(proof, rank, transfer, field);
   }
   const int partner = partnerStage(kind, transfer.stage());
   if (partner < 0 || partner >= proof.stages() || proof.train.rankOfStage[partner] != transfer.peer() ||
@@ -54,18 +103,44 @@ Result<void> verifyTransfer(const Proof &proof, int rank, const executable::Tran
 }
 
 /// The transfers of one task, in the order of the table: the order in which they go over the channel.
-std::vector<const executable::Transfer *> transfersOf(const Proof &proof, TaskKind kind, int stage) {
+std::vector<const executable::Transfer *> transfersOf(const Proof &proof, TaskKind kind, int stage,
+                                                      int partner = -1) {
   std::vector<const executable::Transfer *> result;
   for (const executable::Transfer *transfer :
        *proof.variant->ranks()->Get(proof.train.rankOfStage[stage])->transfers()) {
-    if (transfer->kind() == kind && transfer->stage() == stage) {
+    if (transfer->kind() == kind && transfer->stage() == stage && transfer->partner() == partner) {
       result.push_back(transfer);
     }
   }
   return result;
 }
 
+Result<void> verifySame(const Proof &proof, int from, int to,
+                        const std::vector<const executable::Transfer *> &sends,
+                        const std::vector<const executable::Transfer *> &receives) {
+  const bool same = std::equal(
+      sends.begin(), sends.end(), receives.begin(), receives.end(),
+      [](const executable::Transfer *a, const executable::Transfer *b) { return a->bytes() == b->bytes(); });
+  if (sends.empty() || !same) {
+    return proof.fail("ranks.transfers", "stage " + std::to_string(from) + " sends stage " +
+                                             std::to_string(to) +
+                                             " something else than it receives, or nothing");
+  }
+  return {};
+}
+
 Result<void> verifyBothSides(const Proof &proof) {
+  for (const schedule::Tie &tie : schedule::tiesOf(proof.train)) {
+    for (const bool weight : {false, true}) {
+      const int from = weight ? tie.owner : tie.holder, to = weight ? tie.holder : tie.owner;
+      const auto sends = transfersOf(proof, weight ? TaskKind::SendWeight : TaskKind::SendSum, from, to);
+      const auto receives =
+          transfersOf(proof, weight ? TaskKind::ReceiveWeight : TaskKind::ReceiveSum, to, from);
+      if (auto ok = verifySame(proof, from, to, sends, receives); !ok) {
+        return ok;
+      }
+    }
+  }
   for (int stage = 0; stage + 1 < proof.stages(); ++stage) {
     if (proof.train.rankOfStage[stage] == proof.train.rankOfStage[stage + 1]) {
       continue;
@@ -75,14 +150,8 @@ Result<void> verifyBothSides(const Proof &proof) {
       const auto sends = transfersOf(proof, forward ? TaskKind::SendForward : TaskKind::SendBackward, from);
       const auto receives =
           transfersOf(proof, forward ? TaskKind::ReceiveForward : TaskKind::ReceiveBackward, to);
-      const bool same = std::equal(sends.begin(), sends.end(), receives.begin(), receives.end(),
-                                   [](const executable::Transfer *a, const executable::Transfer *b) {
-                                     return a->bytes() == b->bytes();
-                                   });
-      if (sends.empty() || !same) {
-        return proof.fail("ranks.transfers", "stage " + std::to_string(from) + " sends stage " +
-                                                 std::to_string(to) +
-                                                 " something else than it receives, or nothing");
+      if (auto ok = verifySame(proof, from, to, sends, receives); !ok) {
+        return ok;
       }
     }
   }

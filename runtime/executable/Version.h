@@ -14,8 +14,9 @@ inline constexpr std::uint64_t kFeatureScheduler = 1; ///< recipe.scheduler
 inline constexpr std::uint64_t kFeaturePrecision = 2; ///< recipe.precision other than fp32
 inline constexpr std::uint64_t kFeatureBuffers = 4; ///< there are buffers, which must be given initial values
 inline constexpr std::uint64_t kFeatureFolder = 8;  ///< files of weights have the shapes of `folder`
+inline constexpr std::uint64_t kFeatureTies = 16;   ///< parameters with holders
 inline constexpr std::uint64_t kKnownFeatures =
-    kFeatureScheduler | kFeaturePrecision | kFeatureBuffers | kFeatureFolder;
+    kFeatureScheduler | kFeaturePrecision | kFeatureBuffers | kFeatureFolder | kFeatureTies;
 
 } // namespace stagewright::executable
 

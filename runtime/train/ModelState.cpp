@@ -51,6 +51,9 @@ std::vector<StateTensor> stateTensors(const Executable &executable) {
           *executable.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
       const std::string name = parameter.name()->str();
       const std::uint64_t bytes = 4 * elementsOf(parameter);
+      if (executable.trainSchedule().rankOfStage[parameter.stage()] != rank) {
+        continue; // a copy of the owner's
+      }
       tensors.push_back({.name = name,
                          .rank = rank,
                          .arena = placement->arena(),
@@ -92,7 +95,7 @@ std::vector<StateTensor> stateTensors(const Executable &executable) {
   return tensors;
 }
 
-/// Calls use(parameter, weights) for each parameter that lies in this process.
+/// Calls use(parameter, weights) for each parameter that lies in this process, for each of its copies.
 template <typename Use>
 Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
   for (const Executor *executor : ranks.executors) {

@@ -20,6 +20,21 @@ namespace {
 
 enum Verdict { Accepted, Incomplete, WrongMessage, OutOfOrder, Deadlock, kVerdicts };
 
+/// Owner and holder of every exchange that some task is part of.
+std::set<std::pair<int, int>> exchanges(const Schedule &schedule) {
+  std::set<std::pair<int, int>> pairs;
+  for (const std::vector<Task> &tasks : schedule.ranks) {
+    for (const Task &task : tasks) {
+      if (task.kind == TaskKind::SendSum || task.kind == TaskKind::ReceiveWeight) {
+        pairs.insert({task.microBatch, task.stage});
+      } else if (task.kind == TaskKind::ReceiveSum || task.kind == TaskKind::SendWeight) {
+        pairs.insert({task.stage, task.microBatch});
+      }
+    }
+  }
+  return pairs;
+}
+
 /// The tasks that a rank has to have, from the obligations; I and W where the rank has no B.
 std::vector<Task> expectedTasks(const Schedule &schedule, int rank, bool training) {
   const std::set<Task> present(schedule.ranks[rank].begin(), schedule.ranks[rank].end());
@@ -28,6 +43,16 @@ std::vector<Task> expectedTasks(const Schedule &schedule, int rank, bool trainin
     return stage >= 0 && stage <= last && schedule.rankOfStage[stage] != rank;
   };
   std::vector<Task> expected{{TaskKind::AllGather, -1, -1}};
+  for (auto [owner, holder] : exchanges(schedule)) {
+    if (schedule.rankOfStage[owner] == rank) {
+      expected.insert(expected.end(),
+                      {{TaskKind::ReceiveSum, owner, holder}, {TaskKind::SendWeight, owner, holder}});
+    }
+    if (schedule.rankOfStage[holder] == rank) {
+      expected.insert(expected.end(),
+                      {{TaskKind::SendSum, holder, owner}, {TaskKind::ReceiveWeight, holder, owner}});
+    }
+  }
   for (int s = 0; s <= last; ++s) {
     if (schedule.rankOfStage[s] != rank) {
       continue;
@@ -75,6 +100,12 @@ bool complete(const Schedule &schedule, bool training) {
       return false;
     }
   }
+  for (auto [owner, holder] : exchanges(schedule)) {
+    if (!training || owner < 0 || owner >= holder || holder >= schedule.stages ||
+        schedule.rankOfStage[owner] == schedule.rankOfStage[holder]) {
+      return false;
+    }
+  }
   for (int rank = 0; rank < schedule.rankCount(); ++rank) {
     std::vector<Task> expected = expectedTasks(schedule, rank, training), present = schedule.ranks[rank];
     std::sort(expected.begin(), expected.end());
@@ -95,7 +126,7 @@ public:
         tasksLeft(schedule.stages, 0) {
     for (const std::vector<Task> &tasks : schedule.ranks) {
       for (const Task &task : tasks) {
-        if (hasMicroBatch(task.kind)) {
+        if (beforeNorm(task.kind)) {
           ++tasksLeft[task.stage];
         }
       }
@@ -125,9 +156,9 @@ public:
 
 private:
   struct Message {
-    bool forward;
-    int boundary; ///< between stages `boundary` and `boundary + 1`
-    int microBatch;
+    int tag;        ///< of the channel
+    int boundary;   ///< between stages `boundary` and `boundary + 1`; the owner of a tied parameter
+    int microBatch; ///< or the holder
     bool operator==(const Message &) const = default;
   };
   /// One way between two ranks. Receives match sends in the order in which both are posted.
@@ -135,6 +166,20 @@ private:
     std::vector<Message> posted;
     std::size_t sent = 0;
   };
+
+  enum Tag { Activations, Gradients, Sums, Weights };
+
+  static bool beforeNorm(TaskKind kind) {
+    return hasMicroBatch(kind) || kind == TaskKind::SendSum || kind == TaskKind::ReceiveSum;
+  }
+  bool weightGradientsDone(int stage) const {
+    for (int k = 0; k < schedule.microBatches; ++k) {
+      if (!isDone(TaskKind::BackwardWeight, stage, k) && !isDone(TaskKind::Backward, stage, k)) {
+        return false;
+      }
+    }
+    return true;
+  }
 
   bool atEnd(int rank) const { return counter[rank] == schedule.ranks[rank].size(); }
   const Task &current(int rank) const { return schedule.ranks[rank][counter[rank]]; }
@@ -184,7 +229,14 @@ private:
       }
       return true;
     case TaskKind::Update:
+    case TaskKind::ReceiveWeight:
       return gathered;
+    case TaskKind::ReceiveSum:
+      return true;
+    case TaskKind::SendSum:
+      return weightGradientsDone(s);
+    case TaskKind::SendWeight:
+      return isDone(TaskKind::Update, s);
     }
     return false;
   }
@@ -221,21 +273,46 @@ private:
     }
     switch (task.kind) {
     case TaskKind::ReceiveForward:
-      channels[{schedule.rankOfStage[s - 1], rank, true}].posted.push_back({true, s - 1, k});
+      channels[{schedule.rankOfStage[s - 1], rank, Activations}].posted.push_back({Activations, s - 1, k});
       break;
     case TaskKind::ReceiveBackward:
-      channels[{schedule.rankOfStage[s + 1], rank, false}].posted.push_back({false, s, k});
+      channels[{schedule.rankOfStage[s + 1], rank, Gradients}].posted.push_back({Gradients, s, k});
       break;
     case TaskKind::SendForward:
-      if (!transfer(channels[{rank, schedule.rankOfStage[s + 1], true}], {true, s, k},
+      if (!transfer(channels[{rank, schedule.rankOfStage[s + 1], Activations}], {Activations, s, k},
                     TaskKind::ReceiveForward, s + 1)) {
         return false;
       }
       break;
     case TaskKind::SendBackward:
-      if (!transfer(channels[{rank, schedule.rankOfStage[s - 1], false}], {false, s - 1, k},
+      if (!transfer(channels[{rank, schedule.rankOfStage[s - 1], Gradients}], {Gradients, s - 1, k},
                     TaskKind::ReceiveBackward, s - 1)) {
         return false;
+      }
+      break;
+    case TaskKind::ReceiveSum:
+      channels[{schedule.rankOfStage[k], rank, Sums}].posted.push_back({Sums, s, k});
+      break;
+    case TaskKind::ReceiveWeight:
+      channels[{schedule.rankOfStage[k], rank, Weights}].posted.push_back({Weights, k, s});
+      break;
+    case TaskKind::SendSum:
+    case TaskKind::SendWeight: {
+      const bool sum = task.kind == TaskKind::SendSum;
+      const Message message = sum ? Message{Sums, k, s} : Message{Weights, s, k};
+      if (!match(channels[{rank, schedule.rankOfStage[k], message.tag}], message)) {
+        return false;
+      }
+      if (sum) {
+        sumsArrived.insert({k, s});
+      }
+      break;
+    }
+    case TaskKind::Norm:
+      for (auto [owner, holder] : exchanges(schedule)) {
+        if (owner == s && !sumsArrived.contains({owner, holder})) {
+          return false;
+        }
       }
       break;
     case TaskKind::Forward:
@@ -253,17 +330,26 @@ private:
     default:
       break;
     }
-    done[index(task.kind, s, k)] = true;
-    tasksLeft[s] -= hasMicroBatch(task.kind);
+    if (!isTied(task.kind)) {
+      done[index(task.kind, s, k)] = true;
+    }
+    tasksLeft[s] -= beforeNorm(task.kind);
     ++counter[rank];
     return true;
   }
 
-  bool transfer(Channel &channel, const Message &message, TaskKind receive, int receiver) {
+  bool match(Channel &channel, const Message &message) {
     if (channel.sent == channel.posted.size()) {
       return false; // the send blocks until a receive is posted
     }
     wrongMessage |= channel.posted[channel.sent++] != message;
+    return true;
+  }
+
+  bool transfer(Channel &channel, const Message &message, TaskKind receive, int receiver) {
+    if (!match(channel, message)) {
+      return false;
+    }
     arrived[index(receive, receiver, message.microBatch)] = true;
     return true;
   }
@@ -272,8 +358,9 @@ private:
   const bool training;
   std::vector<std::size_t> counter;
   std::vector<bool> done, arrived;
-  std::vector<int> tasksLeft; ///< with a micro-batch, per stage
-  std::map<std::tuple<int, int, bool>, Channel> channels;
+  std::vector<int> tasksLeft;                            ///< with a micro-batch, per stage
+  std::map<std::tuple<int, int, int>, Channel> channels; ///< by sender, receiver, tag
+  std::set<std::pair<int, int>> sumsArrived;             ///< owner, holder
   bool gathered = false, wrongMessage = false;
 };
 
@@ -299,9 +386,9 @@ public:
       schedule = *generateEvaluation(p, m);
     } else if (below(3) > 0) {
       schedule = *generate(scheduleKinds()[below(static_cast<int>(scheduleKinds().size()))], p, m);
-      schedule = addStepTasks(*addTransfers(schedule));
+      schedule = complete(schedule);
     } else {
-      schedule = addStepTasks(*addTransfers(anyOrder(p, m)));
+      schedule = complete(anyOrder(p, m));
     }
     if (below(3) == 0) {
       for (int swaps = 1 + below(12); swaps > 0; --swaps) {
@@ -380,6 +467,20 @@ public:
   }
 
 private:
+  /// With transfers, step tasks, and tied parameters between up to three pairs of stages.
+  Schedule complete(const Schedule &compute) {
+    std::set<Tie> ties;
+    for (int tries = below(2) ? 0 : 1 + below(3); tries > 0 && compute.stages > 1; --tries) {
+      const int owner = below(compute.stages - 1);
+      const int holder = owner + 1 + below(compute.stages - 1 - owner);
+      if (compute.rankOfStage[owner] != compute.rankOfStage[holder]) {
+        ties.insert({owner, holder});
+      }
+    }
+    const std::vector<Tie> list(ties.begin(), ties.end());
+    return addStepTasks(*addTransfers(compute, list), list);
+  }
+
   /// Compute tasks in any order that the data allows, with up to two stages per rank anywhere, B or I and W.
   Schedule anyOrder(int p, int m) {
     Schedule schedule{"any", p + below(p + 1), m, {}, std::vector<std::vector<Task>>(p)};
@@ -443,6 +544,10 @@ private:
     std::vector<Task> &tasks = schedule.ranks[below(schedule.rankCount())];
     const int from = below(static_cast<int>(tasks.size()));
     const Task task = tasks[from];
+    if (task.kind == TaskKind::ReceiveSum) { // to anywhere before NORM
+      tasks.erase(tasks.begin() + from);
+      tasks.insert(tasks.begin() + below(from + 1), task);
+    }
     if (!isTransfer(task.kind)) {
       return;
     }

@@ -275,3 +275,75 @@ TEST(Verifier, LinearTime) {
   // Half a million tasks; 20 ms measured. A quadratic rule would take minutes.
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
+
+// ---- Tied parameters
+// ------------------------------------------------------------------------------------------
+
+namespace {
+
+const std::vector<std::string> kTied = {
+    "0PREPARE, 0F0, 0SEND_F0, 0RECV_B0, 0I0, 0W0, 0RECV_SUM1, 0NORM, ALL_GATHER, 0UPDATE, 0SEND_WEIGHT1",
+    "1PREPARE, 1RECV_F0, 1F0, 1B0, 1SEND_B0, 1SEND_SUM0, 1NORM, ALL_GATHER, 1RECV_WEIGHT0, 1UPDATE"};
+
+Schedule tied(const std::string &rank0, const std::string &rank1 = kTied[1]) {
+  return parse({rank0, rank1}, {0, 1}, 1);
+}
+
+} // namespace
+
+TEST(VerifierTied, GeneratedListsAreProved) {
+  const std::vector<Tie> ties = {{0, 1}, {0, 3}, {1, 3}};
+  for (const std::string &kind : scheduleKinds()) {
+    const Schedule schedule = addStepTasks(need(addTransfers(need(generate(kind, 4, 6)), ties)), ties);
+    const Result<void> proof = verify(schedule, Purpose::Training);
+    EXPECT_TRUE(proof) << kind << ": " << proof.error().text();
+    EXPECT_EQ(tiesOf(schedule), ties);
+  }
+}
+
+// The last stage has its sums when its last W is done, long before stage 0 is through with its own: the
+// receive is posted while stage 0 still computes.
+TEST(VerifierTied, SumsTravelUnderTheBackwardPass) {
+  const std::vector<Tie> ties = {{0, 3}};
+  const Schedule schedule = addStepTasks(need(addTransfers(need(generate("1f1b", 4, 8)), ties)), ties);
+  const std::vector<Task> &first = schedule.ranks[0];
+  const auto receive = std::find(first.begin(), first.end(), Task{TaskKind::ReceiveSum, 0, 3});
+  const auto last = std::find(first.begin(), first.end(), Task{TaskKind::Backward, 0, 7});
+  ASSERT_NE(receive, first.end());
+  ASSERT_NE(last, first.end());
+  EXPECT_LT(receive, last);
+}
+
+TEST(VerifierTied, Refusals) {
+  EXPECT_TRUE(verify(tied(kTied[0]), Purpose::Training));
+  expectRefused(
+      tied("0PREPARE, 0F0, 0SEND_F0, 0RECV_B0, 0I0, 0W0, 0NORM, ALL_GATHER, 0UPDATE, 0SEND_WEIGHT1"),
+      "rank 0", "0RECV_SUM1 is missing");
+  expectRefused(tied("0PREPARE, 0F0, 0SEND_F0, 0RECV_B0, 0I0, 0W0, 0RECV_SUM1, 0NORM, ALL_GATHER, 0UPDATE"),
+                "rank 0", "0SEND_WEIGHT1 is missing");
+  expectRefused(tied("0PREPARE, 0F0, 0SEND_F0, 0RECV_B0, 0I0, 0W0, 0NORM, 0RECV_SUM1, ALL_GATHER, 0UPDATE, "
+                     "0SEND_WEIGHT1"),
+                "rank 0, position 6 (0NORM)", "before 0RECV_SUM1");
+  expectRefused(tied("0PREPARE, 0F0, 0SEND_F0, 0RECV_B0, 0I0, 0W0, 0RECV_SUM1, 0NORM, ALL_GATHER, "
+                     "0SEND_WEIGHT1, 0UPDATE"),
+                "rank 0, position 9 (0SEND_WEIGHT1)", "before 0UPDATE");
+  expectRefused(tied(kTied[0], "1PREPARE, 1RECV_F0, 1F0, 1SEND_SUM0, 1B0, 1SEND_B0, 1NORM, ALL_GATHER, "
+                               "1RECV_WEIGHT0, 1UPDATE"),
+                "rank 1, position 3 (1SEND_SUM0)", "before 1B0");
+  expectRefused(tied(kTied[0], "1PREPARE, 1RECV_F0, 1F0, 1B0, 1SEND_B0, 1SEND_SUM0, 1NORM, 1RECV_WEIGHT0, "
+                               "ALL_GATHER, 1UPDATE"),
+                "rank 1, position 7 (1RECV_WEIGHT0)", "before ALL_GATHER");
+  expectRefused(tied("0PREPARE, 0F0, 0SEND_F0, 0RECV_B0, 0I0, 0W0, 0SEND_SUM1, 0NORM, ALL_GATHER, 0UPDATE"),
+                "rank 0, position 6 (0SEND_SUM1)", "earlier of its stages");
+  expectRefused(tied("0PREPARE, 0F0, 0SEND_F0, 0RECV_B0, 0I0, 0W0, 0RECV_SUM2, 0NORM, ALL_GATHER, 0UPDATE"),
+                "rank 0, position 6 (0RECV_SUM2)", "stage out of range");
+}
+
+// With blocking sends, a rank that sends its sum before the gradient that the owner waits for stands still.
+TEST(VerifierTied, Deadlock) {
+  expectRefused(
+      tied("0PREPARE, 0F0, 0SEND_F0, 0RECV_B0, 0I0, 0W0, 0RECV_SUM1, 0NORM, ALL_GATHER, 0UPDATE, "
+           "0SEND_WEIGHT1",
+           "1PREPARE, 1RECV_F0, 1F0, 1B0, 1SEND_SUM0, 1SEND_B0, 1NORM, ALL_GATHER, 1RECV_WEIGHT0, 1UPDATE"),
+      "rank 0, position 4 (0I0)", "deadlock");
+}

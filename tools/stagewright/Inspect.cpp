@@ -171,6 +171,15 @@ std::string poolsText(const runtime::Executable &plan) {
   return "slot pools: one slot per micro-batch in flight\n" + table.text();
 }
 
+/// The owner first, then the other stages that hold it: "0, 3".
+std::string stagesText(const executable::Parameter &parameter) {
+  std::string text = std::to_string(parameter.stage());
+  for (unsigned i = 0; parameter.holders() && i < parameter.holders()->size(); ++i) {
+    text += ", " + std::to_string(parameter.holders()->Get(i));
+  }
+  return text;
+}
+
 std::string parametersText(const runtime::Executable &plan) {
   Table table({"parameter", "type", "shape", ">elements", ">stage", "initial values", "trained"});
   for (const executable::Parameter *parameter : *plan.file().parameters()) {
@@ -183,8 +192,8 @@ std::string parametersText(const runtime::Executable &plan) {
                                       : "%s, deviation %.6g",
                   kind.c_str(), kind == "constant" ? initializer.value() : initializer.bound());
     table.addRow({parameter->name()->str(), executable::EnumNameDType(parameter->dtype()),
-                  shapeText(*parameter->shape()), grouped(elements(*parameter)),
-                  std::to_string(parameter->stage()), values,
+                  shapeText(*parameter->shape()), grouped(elements(*parameter)), stagesText(*parameter),
+                  values,
                   !parameter->trainable()   ? "no"
                   : parameter->group() >= 0 ? "in group " + std::to_string(parameter->group())
                                             : "yes"});

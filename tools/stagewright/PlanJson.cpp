@@ -101,6 +101,7 @@ static Json parametersJson(const executable::Executable &file) {
                           {"dtype", executable::EnumNameDType(parameter->dtype())},
                           {"shape", list(parameter->shape())},
                           {"stage", parameter->stage()},
+                          {"holders", parameter->holders() ? list(parameter->holders()) : Json::array()},
                           {"block", parameter->block()},
                           {"trainable", parameter->trainable()},
                           {"group", parameter->group() < 0 ? Json() : Json(parameter->group())},

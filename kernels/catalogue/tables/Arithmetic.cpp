@@ -16,6 +16,8 @@ std::vector<Kernel> arithmeticKernels() {
       entry<"accumulate", "x T[X...] R, acc f32[count(X)...] RW">(),
       // acc += x, then x = 0: the sum of one use of a parameter moves into that of another.
       entry<"add_and_clear", "x f32[X...] RW, acc f32[X...] RW">(),
+      // acc = 0, whatever it held: the sum of a use has gone to the stage that adds it.
+      entry<"clear", "acc f32[X...] RW">(),
       entry<"cast_to", "x f32[X...] R, y T[X...] W">(),
       entry<"cast_from", "x T[X...] R, y f32[X...] W">(),
   };

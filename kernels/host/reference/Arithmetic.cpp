@@ -22,6 +22,7 @@ constexpr ReferenceEntry kEntries[] = {
          v[0][i] = 0;
        }
      }},
+    {"clear", [](const Values &v) { std::fill(v[0].begin(), v[0].end(), 0.0); }},
     {"cast_to", [](const Values &v) { v[1] = v[0]; }},
     {"cast_from", [](const Values &v) { v[1] = v[0]; }},
 };

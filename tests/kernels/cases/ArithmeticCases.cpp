@@ -39,6 +39,16 @@ Cases addAndClearCases(std::string_view name) {
   return out;
 }
 
+/// Of sums that have become infinite, too.
+Cases clearCases(std::string_view name) {
+  Cases out;
+  for (const Shape &shape : {Shape{1}, Shape{17, 3}, Shape{4, 33, 300}})
+    out.push_back(makeCase(name, {shape}));
+  fill(out.back().operands[0],
+       [] { return integer(0, 3) ? uniform(-4, 4) : std::numeric_limits<double>::infinity(); });
+  return out;
+}
+
 Cases castCases(std::string_view name) {
   return mapCases(name, {}, 100, 0, 0);
 }
@@ -51,6 +61,7 @@ const TableEntry kTable[] = {
     {"scale", scaleCases},
     {"accumulate", accumulateCases},
     {"add_and_clear", addAndClearCases},
+    {"clear", clearCases},
     {"cast_to", castCases},
     {"cast_from", castCases},
 };

@@ -1,0 +1,150 @@
+// A parameter that two stages hold: the tables that a file has for it, and one wrong field at a time.
+#include "runtime/executable/Executable.h"
+#include "stagefile/StageFile.h"
+
+#include "schedule/Schedule.h"
+
+#include <functional>
+#include <gtest/gtest.h>
+
+using namespace stagewright;
+using executable::ExecutableT;
+using executable::TaskKind;
+using runtime::Executable;
+
+namespace {
+
+executable::RankPlanT &rank(ExecutableT &file, int index) {
+  return *file.variants[0]->ranks[static_cast<std::size_t>(index)];
+}
+
+/// A new arena of the rank; returns its index.
+int addArena(ExecutableT &file, int rankIndex, executable::ArenaClass arenaClass, std::uint64_t bytes) {
+  auto arena = std::make_unique<executable::ArenaT>();
+  arena->name = "tied";
+  arena->arena_class = arenaClass;
+  arena->bytes = bytes;
+  rank(file, rankIndex).arenas.push_back(std::move(arena));
+  return static_cast<int>(rank(file, rankIndex).arenas.size()) - 1;
+}
+
+void addTransfer(ExecutableT &file, TaskKind kind, int stage, int arena, std::uint64_t offset,
+                 std::uint64_t bytes) {
+  auto transfer = std::make_unique<executable::TransferT>();
+  transfer->kind = kind;
+  transfer->stage = stage;
+  transfer->peer = transfer->partner = 1 - stage;
+  transfer->arena = arena;
+  transfer->offset = offset;
+  transfer->bytes = bytes;
+  rank(file, stage).transfers.push_back(std::move(transfer));
+}
+
+/// The first parameter, of stage 0, is held by stage 1 as well.
+ExecutableT tied() {
+  ExecutableT file = stagefile::build({});
+  executable::ParameterT &parameter = *file.parameters[0];
+  parameter.holders = {1};
+  const std::uint64_t bytes = 4 * static_cast<std::uint64_t>(parameter.shape[0] * parameter.shape[1]);
+  const executable::PlacementT &owned = *rank(file, 0).placements[0];
+  const int copy = addArena(file, 1, executable::ArenaClass::Parameters, bytes);
+  auto placement = std::make_unique<executable::PlacementT>();
+  placement->arena = static_cast<std::uint16_t>(copy);
+  rank(file, 1).placements.push_back(std::move(placement));
+  addTransfer(file, TaskKind::ReceiveSum, 0, addArena(file, 0, executable::ArenaClass::Gradients, bytes), 0,
+              bytes);
+  addTransfer(file, TaskKind::SendWeight, 0, owned.arena, owned.offset, bytes);
+  addTransfer(file, TaskKind::SendSum, 1, addArena(file, 1, executable::ArenaClass::Gradients, bytes), 0,
+              bytes);
+  addTransfer(file, TaskKind::ReceiveWeight, 1, copy, 0, bytes);
+
+  const std::vector<schedule::Tie> ties = {{0, 1}};
+  const auto training =
+      schedule::addStepTasks(*schedule::addTransfers(*schedule::generate("1f1b", 2, 4), ties), ties);
+  for (std::size_t i = 0; i < 2; ++i) {
+    auto &tasks = file.schedule->train[i]->tasks;
+    tasks.clear();
+    for (const schedule::Task &task : training.ranks[i]) {
+      tasks.emplace_back(static_cast<TaskKind>(task.kind), static_cast<std::int16_t>(task.stage),
+                         task.microBatch);
+    }
+  }
+  return file;
+}
+
+executable::TransferT &transfer(ExecutableT &file, TaskKind kind) {
+  for (auto &plan : file.variants[0]->ranks) {
+    for (auto &entry : plan->transfers) {
+      if (entry->kind == kind) {
+        return *entry;
+      }
+    }
+  }
+  throw std::logic_error("no such transfer");
+}
+
+Result<Executable> load(const ExecutableT &file) {
+  return Executable::fromBytes(stagefile::serialize(file), "x.stage");
+}
+
+} // namespace
+
+TEST(Tied, AFileWithHoldersLoads) {
+  const auto loaded = load(tied());
+  EXPECT_TRUE(loaded) << loaded.error().text();
+}
+
+TEST(Tied, OneWrongFieldAtATime) {
+  struct Mistake {
+    std::function<void(ExecutableT &)> make;
+    const char *place, *says;
+  };
+  const std::vector<Mistake> mistakes = {
+      {[](ExecutableT &f) { f.parameters[0]->holders = {0}; }, "parameters[0].holders[0]", "later stages"},
+      {[](ExecutableT &f) { f.parameters[0]->holders = {2}; }, "parameters[0].holders[0]", "later stages"},
+      {[](ExecutableT &f) {
+         f.parameters[0]->holders = {1, 1};
+       },
+       "parameters[0].holders[1]", "later stages"},
+      {[](ExecutableT &f) { f.parameters[0]->holders.clear(); }, "schedule.train", "those that hold one"},
+      {[](ExecutableT &f) { f.parameters[1]->holders = {1}; }, "parameters[1]", "1 places, not 2"},
+      {[](ExecutableT &f) { rank(f, 1).placements.pop_back(); }, "parameters[0]", "1 places, not 2"},
+      {[](ExecutableT &f) { rank(f, 1).placements.back()->parameter = 1; },
+       "ranks[1].placements[2].parameter", "another rank"},
+      {[](ExecutableT &f) {
+         auto state = std::make_unique<executable::StateSliceT>();
+         state->name = "exp_avg";
+         state->arena = rank(f, 1).placements.back()->arena;
+         state->shape = f.parameters[0]->shape;
+         rank(f, 1).placements.back()->states.push_back(std::move(state));
+       },
+       "ranks[1].placements[2].states[0]", "owns it alone"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendSum).partner = 1; }, "ranks[1].transfers",
+       "partner stage"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendSum).partner = -1; }, "ranks[1].transfers",
+       "partner stage"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendSum).arena = 99; }, "ranks[1].transfers",
+       "no such arena"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendSum).offset = ~std::uint64_t{3}; },
+       "ranks[1].transfers", "inside its arena"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendSum).arena = 0; }, "ranks[1].transfers",
+       "among the gradients"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::ReceiveWeight).bytes -= 4; }, "ranks[1].transfers",
+       "no parameter that both"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendWeight).offset += 4; }, "ranks[0].transfers", ""},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendSum).bytes -= 4; }, "ranks.transfers",
+       "something else"},
+      {[](ExecutableT &f) { rank(f, 0).transfers.pop_back(); }, "ranks.transfers", "something else"},
+  };
+  int number = 0;
+  for (const Mistake &mistake : mistakes) {
+    ExecutableT file = tied();
+    mistake.make(file);
+    const auto loaded = load(file);
+    SCOPED_TRACE("mistake " + std::to_string(number++));
+    ASSERT_FALSE(loaded);
+    EXPECT_EQ(loaded.error().kind, ErrorKind::User);
+    EXPECT_NE(loaded.error().place.find(mistake.place), std::string::npos) << loaded.error().text();
+    EXPECT_NE(loaded.error().what.find(mistake.says), std::string::npos) << loaded.error().text();
+  }
+}
