@@ -29,6 +29,7 @@ const std::map<std::string_view, const char *> kNoGradient = {
     {"batch_norm_inference", "evaluation only"},
     {"accumulate", "adds gradients"},
     {"add_and_clear", "adds gradients"},
+    {"clear", "behind the gradients"},
     {"count_correct", "a metric"},
     {"mean_loss", "what is printed"},
     {"gradient_norm_partials", "behind the gradients"},

@@ -78,6 +78,7 @@ def arithmetic():
     golden('scale', [a, zeros(a)], {1: 0.75 * a - 0.5}, factor=0.75, shift=-0.5)
     golden('accumulate', [a, b], {1: a + b})
     golden('add_and_clear', [a, b], {0: zeros(a), 1: a + b})
+    golden('clear', [a], {0: zeros(a)})
     golden('cast_to', [a / 3, zeros(a)], {1: a / 3})
     golden('cast_from', [a, zeros(a)], {1: a})
 
