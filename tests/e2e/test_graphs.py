@@ -149,7 +149,7 @@ class OneResult(PlanInvariance):
         total = {name: [sum(rank.get(name, 0) for rank in memory[n]) for n in (1, 2)] for name in memory[1][0]}
         self.assertEqual(total["parameters"][1] - total["parameters"][0], table)
         self.assertEqual(total["gradients"][1] - total["gradients"][0], table)
-        self.assertEqual(total["optimizer states"][1], total["optimizer states"][0])
+        self.assertEqual(total["optimizer state"][1], total["optimizer state"][0])
         plan = json.loads(run("inspect", stage, "--json").out)
         self.assertEqual(plan["parameters"][0]["stage"], 0)
         self.assertEqual(plan["parameters"][0]["holders"], [1])
