@@ -48,11 +48,12 @@ void replay(const TaskPlan &plan) {
     waitFor(task.waits);
     for (std::uint32_t i = task.posts.begin; i < task.posts.end; ++i, ++posts) {
       const Post &post = plan.posts[i];
-      const bool send = task.task.kind == TaskKind::SendForward || task.task.kind == TaskKind::SendBackward;
-      const bool forward =
-          task.task.kind == TaskKind::SendForward || task.task.kind == TaskKind::ReceiveForward;
-      EXPECT_EQ(post.send, send);
-      EXPECT_EQ(post.tag, forward ? 0 : 1);
+      const std::map<TaskKind, std::pair<bool, int>> expected = {
+          {TaskKind::SendForward, {true, 0}},  {TaskKind::ReceiveForward, {false, 0}},
+          {TaskKind::SendBackward, {true, 1}}, {TaskKind::ReceiveBackward, {false, 1}},
+          {TaskKind::SendSum, {true, 3}},      {TaskKind::ReceiveSum, {false, 3}},
+          {TaskKind::SendWeight, {true, 4}},   {TaskKind::ReceiveWeight, {false, 4}}};
+      EXPECT_EQ(std::pair(post.send, post.tag), expected.at(task.task.kind));
       free(post.data, post.bytes, task.text); // one transfer of a slot at a time
       EXPECT_TRUE(outstanding.emplace(post.request, Outstanding{post.send, post.data, post.data + post.bytes})
                       .second);
@@ -150,3 +151,40 @@ INSTANTIATE_TEST_SUITE_P(Plans, FlatPlan, testing::ValuesIn(plans()),
                          [](const testing::TestParamInfo<Plan> &info) { return info.param.name(); });
 
 } // namespace
+
+/// The kinds of the tasks that posted what a range waits for, per request.
+std::multiset<TaskKind> awaited(const TaskPlan &plan, IndexRange range) {
+  std::multiset<TaskKind> kinds;
+  for (std::uint32_t i = range.begin; i < range.end; ++i) {
+    for (const PlannedTask &task : plan.tasks) {
+      for (std::uint32_t post = task.posts.begin; post < task.posts.end; ++post) {
+        if (plan.posts[post].request == plan.waits[i]) {
+          kinds.insert(task.task.kind);
+        }
+      }
+    }
+  }
+  return kinds;
+}
+
+// The owner adds what has arrived, a holder clears what has left, and a step ends when the weights are there.
+TEST(TiedPlan, WhoWaitsForWhat) {
+  auto executable = Executable::fromBytes(stagefile::serialize(stagefile::buildTied()), "x");
+  ASSERT_TRUE(executable) << executable.error().text();
+  for (int rank = 0; rank < 2; ++rank) {
+    const TaskPlan plan = planTasks(*executable, rank, schedule::Purpose::Training,
+                                    imaginaryBases(executable->rank(rank)), false);
+    replay(plan);
+    const bool owner = rank == 0;
+    for (const PlannedTask &task : plan.tasks) {
+      if (task.task.kind == TaskKind::Norm) {
+        EXPECT_EQ(awaited(plan, task.waits).count(TaskKind::ReceiveSum), owner ? 1u : 0u);
+      } else if (task.task.kind == TaskKind::Update) {
+        EXPECT_EQ(awaited(plan, task.waits).count(TaskKind::SendSum), owner ? 0u : 1u);
+      }
+    }
+    EXPECT_EQ(awaited(plan, plan.endWaits).count(owner ? TaskKind::SendWeight : TaskKind::ReceiveWeight), 1u);
+    replay(planTasks(*executable, rank, schedule::Purpose::Evaluation, imaginaryBases(executable->rank(rank)),
+                     false));
+  }
+}

@@ -2,8 +2,6 @@
 #include "runtime/executable/Executable.h"
 #include "stagefile/StageFile.h"
 
-#include "schedule/Schedule.h"
-
 #include <functional>
 #include <gtest/gtest.h>
 
@@ -16,60 +14,6 @@ namespace {
 
 executable::RankPlanT &rank(ExecutableT &file, int index) {
   return *file.variants[0]->ranks[static_cast<std::size_t>(index)];
-}
-
-/// A new arena of the rank; returns its index.
-int addArena(ExecutableT &file, int rankIndex, executable::ArenaClass arenaClass, std::uint64_t bytes) {
-  auto arena = std::make_unique<executable::ArenaT>();
-  arena->name = "tied";
-  arena->arena_class = arenaClass;
-  arena->bytes = bytes;
-  rank(file, rankIndex).arenas.push_back(std::move(arena));
-  return static_cast<int>(rank(file, rankIndex).arenas.size()) - 1;
-}
-
-void addTransfer(ExecutableT &file, TaskKind kind, int stage, int arena, std::uint64_t offset,
-                 std::uint64_t bytes) {
-  auto transfer = std::make_unique<executable::TransferT>();
-  transfer->kind = kind;
-  transfer->stage = stage;
-  transfer->peer = transfer->partner = 1 - stage;
-  transfer->arena = arena;
-  transfer->offset = offset;
-  transfer->bytes = bytes;
-  rank(file, stage).transfers.push_back(std::move(transfer));
-}
-
-/// The first parameter, of stage 0, is held by stage 1 as well.
-ExecutableT tied() {
-  ExecutableT file = stagefile::build({});
-  executable::ParameterT &parameter = *file.parameters[0];
-  parameter.holders = {1};
-  const std::uint64_t bytes = 4 * static_cast<std::uint64_t>(parameter.shape[0] * parameter.shape[1]);
-  const executable::PlacementT &owned = *rank(file, 0).placements[0];
-  const int copy = addArena(file, 1, executable::ArenaClass::Parameters, bytes);
-  auto placement = std::make_unique<executable::PlacementT>();
-  placement->arena = static_cast<std::uint16_t>(copy);
-  rank(file, 1).placements.push_back(std::move(placement));
-  addTransfer(file, TaskKind::ReceiveSum, 0, addArena(file, 0, executable::ArenaClass::Gradients, bytes), 0,
-              bytes);
-  addTransfer(file, TaskKind::SendWeight, 0, owned.arena, owned.offset, bytes);
-  addTransfer(file, TaskKind::SendSum, 1, addArena(file, 1, executable::ArenaClass::Gradients, bytes), 0,
-              bytes);
-  addTransfer(file, TaskKind::ReceiveWeight, 1, copy, 0, bytes);
-
-  const std::vector<schedule::Tie> ties = {{0, 1}};
-  const auto training =
-      schedule::addStepTasks(*schedule::addTransfers(*schedule::generate("1f1b", 2, 4), ties), ties);
-  for (std::size_t i = 0; i < 2; ++i) {
-    auto &tasks = file.schedule->train[i]->tasks;
-    tasks.clear();
-    for (const schedule::Task &task : training.ranks[i]) {
-      tasks.emplace_back(static_cast<TaskKind>(task.kind), static_cast<std::int16_t>(task.stage),
-                         task.microBatch);
-    }
-  }
-  return file;
 }
 
 executable::TransferT &transfer(ExecutableT &file, TaskKind kind) {
@@ -90,7 +34,7 @@ Result<Executable> load(const ExecutableT &file) {
 } // namespace
 
 TEST(Tied, AFileWithHoldersLoads) {
-  const auto loaded = load(tied());
+  const auto loaded = load(stagefile::buildTied());
   EXPECT_TRUE(loaded) << loaded.error().text();
 }
 
@@ -138,7 +82,7 @@ TEST(Tied, OneWrongFieldAtATime) {
   };
   int number = 0;
   for (const Mistake &mistake : mistakes) {
-    ExecutableT file = tied();
+    ExecutableT file = stagefile::buildTied();
     mistake.make(file);
     const auto loaded = load(file);
     SCOPED_TRACE("mistake " + std::to_string(number++));

@@ -195,6 +195,68 @@ executable::ExecutableT build(const Classifier &classifier) {
   return file;
 }
 
+namespace {
+
+executable::RankPlanT &rankOf(executable::ExecutableT &file, int index) {
+  return *file.variants[0]->ranks[static_cast<std::size_t>(index)];
+}
+
+/// A new arena of the rank; returns its index.
+int addArena(executable::ExecutableT &file, int rankIndex, executable::ArenaClass arenaClass,
+             std::uint64_t bytes) {
+  auto arena = std::make_unique<executable::ArenaT>();
+  arena->name = "tied";
+  arena->arena_class = arenaClass;
+  arena->bytes = bytes;
+  rankOf(file, rankIndex).arenas.push_back(std::move(arena));
+  return static_cast<int>(rankOf(file, rankIndex).arenas.size()) - 1;
+}
+
+void addTransfer(executable::ExecutableT &file, executable::TaskKind kind, int stage, int arena,
+                 std::uint64_t offset, std::uint64_t bytes) {
+  auto transfer = std::make_unique<executable::TransferT>();
+  transfer->kind = kind;
+  transfer->stage = stage;
+  transfer->peer = transfer->partner = 1 - stage;
+  transfer->arena = arena;
+  transfer->offset = offset;
+  transfer->bytes = bytes;
+  rankOf(file, stage).transfers.push_back(std::move(transfer));
+}
+
+} // namespace
+
+executable::ExecutableT buildTied() {
+  executable::ExecutableT file = build({});
+  executable::ParameterT &parameter = *file.parameters[0];
+  parameter.holders = {1};
+  const std::uint64_t bytes = 4 * static_cast<std::uint64_t>(parameter.shape[0] * parameter.shape[1]);
+  const executable::PlacementT &owned = *rankOf(file, 0).placements[0];
+  const int copy = addArena(file, 1, executable::ArenaClass::Parameters, bytes);
+  auto placement = std::make_unique<executable::PlacementT>();
+  placement->arena = static_cast<std::uint16_t>(copy);
+  rankOf(file, 1).placements.push_back(std::move(placement));
+  addTransfer(file, executable::TaskKind::ReceiveSum, 0,
+              addArena(file, 0, executable::ArenaClass::Gradients, bytes), 0, bytes);
+  addTransfer(file, executable::TaskKind::SendWeight, 0, owned.arena, owned.offset, bytes);
+  addTransfer(file, executable::TaskKind::SendSum, 1,
+              addArena(file, 1, executable::ArenaClass::Gradients, bytes), 0, bytes);
+  addTransfer(file, executable::TaskKind::ReceiveWeight, 1, copy, 0, bytes);
+
+  const std::vector<schedule::Tie> ties = {{0, 1}};
+  const auto training =
+      schedule::addStepTasks(*schedule::addTransfers(*schedule::generate("1f1b", 2, 4), ties), ties);
+  for (std::size_t i = 0; i < 2; ++i) {
+    auto &tasks = file.schedule->train[i]->tasks;
+    tasks.clear();
+    for (const schedule::Task &task : training.ranks[i]) {
+      tasks.emplace_back(static_cast<executable::TaskKind>(task.kind), static_cast<std::int16_t>(task.stage),
+                         task.microBatch);
+    }
+  }
+  return file;
+}
+
 std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool seal) {
   flatbuffers::FlatBufferBuilder builder;
   executable::FinishExecutableBuffer(builder, executable::Executable::Pack(builder, &file));

@@ -32,6 +32,10 @@ struct Classifier {
 /// The file as an object, so that tests can damage it before it is written.
 executable::ExecutableT build(const Classifier &classifier);
 
+/// The same of the default classifier, but stage 1 holds a copy of stage 0's first parameter: tables and
+/// tasks, no kernel that uses it.
+executable::ExecutableT buildTied();
+
 /// A finished and sealed file. With `seal` false the checksum stays as it is in the object.
 std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool seal = true);
 
