@@ -95,7 +95,7 @@ int main(int count, char **arguments) {
   write(folder + "/model.json", must(model.json()));
   write(folder + "/config.json", kConfig);
   sw::CompileOptions options;
-  options.stages = count > 2 ? std::atoi(arguments[2]) : 1;
+  options.stages = count > 2 ? std::atoi(arguments[2]) : 2;
   must(must(sw::compile(model, config, options)).save(folder + "/x.stage"));
   const sw::StagedExecutable executable = must(sw::StagedExecutable::load(folder + "/x.stage"));
   std::printf("compiled: %s, %d stages, %llu bytes\n", executable.modelName().c_str(), executable.stages(),

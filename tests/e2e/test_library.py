@@ -68,7 +68,11 @@ class Library(ProgramTest):
         seen = set()
         for compiler in COMPILERS:
             with self.subTest(compiler=compiler):
-                said = self.run_example(self.build(compiler))
+                example = self.build(compiler)
+                one = self.run_example(example, 1)
+                said = self.run_example(example)  # two stages, which share the tied weight
+                self.assertIn("2 stages", said["compiled"])
+                self.assertEqual((said["weights_sha256"], said["evaluated"]), (one["weights_sha256"], one["evaluated"]))
                 self.assertRegex(said["refused"], r'^layer "up": .*17')
                 self.assertEqual(said["second engine"], "equal")
                 loss, accuracy = re.match(r"64 samples, loss (\S+), accuracy (\S+)", said["evaluated"]).groups()
