@@ -44,6 +44,9 @@ public:
         return built.takeError();
       }
     }
+    if (!spec.hasLoss()) {
+      return endWithoutLoss();
+    }
     if (llvm::all_of(module->getOps<layer::ParameterOp>(),
                      [](layer::ParameterOp parameter) { return parameter.getFrozen(); })) {
       return userError(placeOf(spec.partPosition("layers"), "model"),
@@ -62,6 +65,32 @@ public:
   }
 
 private:
+  /// Nothing is trained: no parameter has a gradient or a state. The last block makes the loss 0.
+  Result<OwningOpRef<ModuleOp>> endWithoutLoss() {
+    for (layer::ParameterOp parameter : module->getOps<layer::ParameterOp>()) {
+      parameter.setFrozen(true);
+    }
+    if (Result<void> assigned = assignGroups(); !assigned) {
+      return assigned.takeError();
+    }
+    Value last = values.lookup(spec.layers.back().name);
+    if (!isa<FloatType>(cast<RankedTensorType>(last.getType()).getElementType())) {
+      return userError(placeOf(spec.layers.back().position, "model"), "the last layer makes no numbers",
+                       "end the layers with one that computes");
+    }
+    Location location = NameLoc::get(builder.getStringAttr(kLossBlock), module->getLoc());
+    builder.setInsertionPointToEnd(body);
+    RankedTensorType type = RankedTensorType::get({1}, builder.getF32Type());
+    auto block = layer::BlockOp::create(builder, location, TypeRange(type), builder.getStringAttr(kLossBlock),
+                                        builder.getStringAttr(""), builder.getUnitAttr(), last);
+    Block *inner = builder.createBlock(&block.getBody(), {}, last.getType(), location);
+    builder.setInsertionPointToEnd(inner);
+    layer::YieldOp::create(builder, location, layer::NoLossOp::create(builder, location, type).getLoss());
+    builder.setInsertionPointToEnd(body);
+    layer::YieldOp::create(builder, location, block.getOutputs());
+    return std::move(module);
+  }
+
   Location at(const SourcePosition &position) {
     return FileLineColLoc::get(builder.getContext(), position.file, position.line, position.column);
   }
@@ -193,8 +222,10 @@ private:
                              ", which " + reason,
                          "choose a smaller train_micro_batch_size_per_gpu");
       }
-      values[input.name] = declare(input.name, input.role, RankedTensorType::get(input.shape, element),
-                                   RankedTensorType::get(batch, element), input, at(input.position));
+      RankedTensorType type = RankedTensorType::get(batch, element);
+      values[input.name] = declare(input.name, input.role, RankedTensorType::get(input.shape, element), type,
+                                   input, at(input.position));
+      parameters.inputs[input.name] = type;
     }
     RankedTensorType one = RankedTensorType::get({1}, builder.getI32Type());
     rows = declare(kRowsInput, "rows", one, one, InputSpec{}, module->getLoc());
@@ -245,8 +276,8 @@ private:
     if (std::optional<Error> refused = checkKernels(*inner, context)) {
       return *refused;
     }
-    if (inner->getNumArguments() > inputs.size()) {
-      inputs.push_back(randomInput());
+    for (auto &[name, argument] : context.furtherInputs()) {
+      inputs.push_back(name.empty() ? randomInput() : values.lookup(name));
     }
     SmallVector<Value> results = {*value};
     if (isLoss && spec.accuracy) {

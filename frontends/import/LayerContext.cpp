@@ -84,11 +84,11 @@ Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializ
   {
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(model);
-    make<layer::ParameterOp>(builder.getStringAttr(fullName), builder.getStringAttr(block),
-                             TypeAttr::get(type), builder.getStringAttr(initializer.kind),
-                             builder.getF64FloatAttr(initializer.bound),
-                             builder.getF64FloatAttr(initializer.value),
-                             trainable ? UnitAttr() : builder.getUnitAttr(), IntegerAttr());
+    make<layer::ParameterOp>(
+        builder.getStringAttr(fullName), builder.getStringAttr(block), TypeAttr::get(type),
+        builder.getStringAttr(initializer.kind), builder.getF64FloatAttr(initializer.bound),
+        builder.getF64FloatAttr(initializer.value), trainable ? UnitAttr() : builder.getUnitAttr(),
+        IntegerAttr(), initializer.zeroRow ? builder.getI64IntegerAttr(*initializer.zeroRow) : IntegerAttr());
   }
   return make<layer::ParameterValueOp>(type, fullName);
 }
@@ -121,10 +121,26 @@ LayerContext::RandomNumbers LayerContext::randomNumbers() {
   if (!random->value) {
     auto type = RankedTensorType::get({4}, builder.getI32Type());
     random->value = builder.getInsertionBlock()->addArgument(type, location);
+    named->emplace_back("", random->value);
   }
   RandomNumbers own = *random;
   ++random->ordinal;
   return own;
+}
+
+Value LayerContext::feature(const char *argumentName) {
+  const auto &name = argument<std::string>(argumentName);
+  if (name.empty()) {
+    return {};
+  }
+  for (auto &[known, value] : *named) {
+    if (known == name) {
+      return value;
+    }
+  }
+  Value value = builder.getInsertionBlock()->addArgument(parameters.inputs.lookup(name), location);
+  named->emplace_back(name, value);
+  return value;
 }
 
 void LayerContext::updateBuffer(Value read, Value value) {

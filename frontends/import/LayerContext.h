@@ -18,6 +18,7 @@ namespace stagewright {
 struct Initializer {
   const char *kind;
   double bound = 0, value = 0;
+  std::optional<std::int64_t> zeroRow = {};
   static Initializer uniform(double bound) { return {"uniform", bound}; }
   static Initializer normal(double deviation) { return {"normal", deviation}; }
   static Initializer constant(double value) { return {"constant", 0, value}; }
@@ -31,6 +32,7 @@ std::string beyondLimits(llvm::ArrayRef<std::int64_t> shape);
 
 /// What layers of one model share while they are built.
 struct ParameterTable {
+  llvm::StringMap<mlir::RankedTensorType> inputs; ///< of the model, a micro-batch of each
   struct Tied {
     std::string name; ///< of the parameter
     mlir::RankedTensorType type;
@@ -50,12 +52,13 @@ public:
                std::int64_t blockNumber = 0)
       : builder(builder), location(location), inputs(inputs), isLoss(isLoss), model(model),
         parameters(parameters), spec(spec), block(spec.name), path(spec.name), trainable(spec.trainable),
-        random(std::make_shared<RandomNumbers>(RandomNumbers{{}, blockNumber, 0})) {}
+        random(std::make_shared<RandomNumbers>(RandomNumbers{{}, blockNumber, 0})),
+        named(std::make_shared<NamedInputs>()) {}
   /// A layer of a Sequential.
   LayerContext(const LayerContext &outer, const LayerSpec &spec, mlir::ValueRange inputs)
       : builder(outer.builder), location(outer.location), inputs(inputs), isLoss(false), model(outer.model),
         parameters(outer.parameters), spec(spec), block(outer.block), path(outer.path + "." + spec.name),
-        trainable(outer.trainable && spec.trainable), random(outer.random) {}
+        trainable(outer.trainable && spec.trainable), random(outer.random), named(outer.named) {}
 
   mlir::OpBuilder &builder;
   const mlir::Location location;
@@ -88,6 +91,15 @@ public:
     std::int64_t block, ordinal;
   };
   RandomNumbers randomNumbers();
+
+  /// The model input that the argument names, an argument of the block behind its inputs: a layer of a
+  /// Sequential reads it like one of the list. Null when the argument names none.
+  mlir::Value feature(const char *argument);
+
+  /// Model inputs that the block's further arguments are, in their order; "" stands for what random numbers
+  /// are drawn by.
+  using NamedInputs = llvm::SmallVector<std::pair<std::string, mlir::Value>>;
+  const NamedInputs &furtherInputs() const { return *named; }
 
   template <typename Op, typename... Arguments>
   Op make(Arguments &&...arguments) {
@@ -127,6 +139,7 @@ private:
   const std::string block, path; ///< the LayerSpec of the list, and the names down to this layer
   const bool trainable;
   std::shared_ptr<RandomNumbers> random; ///< of the whole block, with the next ordinal
+  std::shared_ptr<NamedInputs> named;    ///< of the whole block
   std::optional<Error> error;
 };
 

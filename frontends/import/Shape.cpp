@@ -75,6 +75,43 @@ static Result<Value> permute(LayerContext &layer) {
   return layer.make<layer::PermuteOp>(layer.f32(shape), layer.inputs[0], ArrayRef<int64_t>(dims)).getY();
 }
 
+/// `length` elements from `start` on, along `dim`, of which negative ones count from the end.
+static Result<Value> narrowed(LayerContext &layer, int64_t start, int64_t length) {
+  SmallVector<int64_t> shape(layer.inputType().getShape());
+  auto rank = static_cast<int64_t>(shape.size());
+  int64_t given = layer.argument<int64_t>("dim"), dim = given < 0 ? given + rank : given;
+  if (dim < 1 || dim >= rank) {
+    return layer.mismatch("has no dimension " + std::to_string(given) + " to cut in " + shapeText(shape),
+                          "use a dimension between 1 and " + std::to_string(rank - 1));
+  }
+  int64_t from = start < 0 ? start + shape[dim] : start;
+  if (from < 0 || length > shape[dim] - from) {
+    return layer.mismatch("takes " + std::to_string(length) + " elements from " + std::to_string(start) +
+                              " on along dimension " + std::to_string(given) + " of " + shapeText(shape),
+                          "stay inside the " + std::to_string(shape[dim]) + " that there are");
+  }
+  SmallVector<int64_t> starts(shape.size(), 0);
+  starts[dim] = from;
+  shape[dim] = length;
+  return layer.make<layer::SliceOp>(layer.f32(shape), layer.inputs[0], ArrayRef<int64_t>(starts)).getY();
+}
+
+static Result<Value> narrow(LayerContext &layer) {
+  return narrowed(layer, layer.argument<int64_t>("start"), layer.argument<int64_t>("length"));
+}
+
+/// torch.select: the dimension goes away.
+static Result<Value> select(LayerContext &layer) {
+  Result<Value> one = narrowed(layer, layer.argument<int64_t>("index"), 1);
+  if (!one) {
+    return one;
+  }
+  SmallVector<int64_t> shape(LayerContext::shapeOf(*one));
+  int64_t dim = layer.argument<int64_t>("dim");
+  shape.erase(shape.begin() + (dim < 0 ? dim + static_cast<int64_t>(shape.size()) : dim));
+  return layer.reshape(*one, shape);
+}
+
 static Result<Value> concat(LayerContext &layer) {
   int64_t rank = layer.inputType().getRank(), dim = layer.argument<int64_t>("dim");
   dim = dim < 0 ? dim + rank : dim;
@@ -131,6 +168,8 @@ void addShape(LayerImporters &table) {
   table["Reshape"] = reshape;
   table["Permute"] = permute;
   table["Concat"] = concat;
+  table["Narrow"] = narrow;
+  table["Select"] = select;
   table["Mean"] = mean;
   table["Flatten"] = flatten;
 }

@@ -1,5 +1,6 @@
 // Layers of transformers: normalisation over the last dimensions, positions, attention.
 #include "frontends/import/LayerImporters.h"
+#include "frontends/layerspec/LayerTypes.h"
 
 using namespace mlir;
 
@@ -8,7 +9,7 @@ namespace {
 
 using Sizes = std::vector<int64_t>;
 
-constexpr int64_t kNoPadding = -1;
+constexpr int64_t kNoRow = -1; // of the kernels
 
 /// The input's rows to normalise, or why it has none of that shape.
 Result<Value> normalizedRows(LayerContext &layer) {
@@ -59,6 +60,51 @@ Result<Value> rmsNorm(LayerContext &layer) {
   return layer.reshape(op.getY(), layer.inputType().getShape());
 }
 
+/// torch.nn.functional.normalize over the last dimension.
+Result<Value> normalize(LayerContext &layer) {
+  int64_t rank = layer.inputType().getRank(), dim = layer.argument<int64_t>("dim");
+  if (rank < 2 || (dim != -1 && dim != rank - 1)) {
+    return layer.mismatch("is over dimension " + std::to_string(dim) + " of " +
+                              shapeText(layer.inputType().getShape()),
+                          "use the last dimension (-1)");
+  }
+  Value rows = layer.asRows(layer.inputs[0]);
+  auto op =
+      layer.make<layer::NormalizeOp>(TypeRange{rows.getType(), layer.f32({LayerContext::shapeOf(rows)[0]})},
+                                     rows, layer.builder.getF64FloatAttr(layer.argument<double>("eps")));
+  return layer.reshape(op.getY(), layer.inputType().getShape());
+}
+
+/// The mask that the argument names, of this shape; null when it names none.
+Result<Value> maskOf(LayerContext &layer, const char *argument, ArrayRef<int64_t> shape) {
+  Value mask = layer.feature(argument);
+  if (mask && LayerContext::shapeOf(mask) != shape) {
+    return layer.mismatch("reads the mask " + layer.argument<std::string>(argument) + " of shape " +
+                              shapeText(LayerContext::shapeOf(mask)) + ", but needs " + shapeText(shape),
+                          "give the input the shape [" + std::to_string(shape[1]) +
+                              "], one number per token");
+  }
+  return mask;
+}
+
+/// As sentence-transformers' mean pooling: x [batch, length, size] to [batch, size].
+Result<Value> maskedMean(LayerContext &layer) {
+  constexpr double kSmallestCount = 1e-9;
+  ArrayRef<int64_t> x = layer.inputType().getShape();
+  if (x.size() != 3) {
+    return layer.mismatch("needs an input [batch, length, size], but gets " + shapeText(x),
+                          "put it behind layers that make a value for every token");
+  }
+  Result<Value> mask = maskOf(layer, "mask", {x[0], x[1]});
+  if (!mask) {
+    return mask;
+  }
+  return layer
+      .make<layer::MaskedMeanOp>(layer.f32({x[0], x[2]}), layer.inputs[0], *mask,
+                                 layer.builder.getF64FloatAttr(kSmallestCount))
+      .getY();
+}
+
 Result<Value> softmax(LayerContext &layer) {
   int64_t rank = layer.inputType().getRank(), dim = layer.argument<int64_t>("dim");
   if (rank < 2 || (dim != -1 && dim != rank - 1)) {
@@ -98,9 +144,21 @@ Result<Value> embedding(LayerContext &layer) {
     return layer.mismatch("makes " + shapeText(shape) + ", which " + reason,
                           "make the layer or train_micro_batch_size_per_gpu smaller");
   }
-  Value weight = layer.parameter("weight", {rows, columns}, Initializer::normal(1));
+  int64_t padding = layer.argument<int64_t>("padding_idx");
+  Initializer initializer = Initializer::normal(1);
+  if (padding == kNoPadding) {
+    padding = kNoRow;
+  } else if (padding < -rows || padding >= rows) {
+    return layer.mismatch("has padding_idx " + std::to_string(padding) + ", but " + std::to_string(rows) +
+                              " rows",
+                          "name one of the rows, from 0 or, from the last one on, from -1");
+  } else {
+    padding = padding < 0 ? padding + rows : padding;
+    initializer.zeroRow = padding;
+  }
+  Value weight = layer.parameter("weight", {rows, columns}, initializer);
   Value y = layer.make<layer::EmbeddingOp>(layer.f32({tokens, columns}),
-                                           layer.reshape(layer.inputs[0], {tokens}), weight, kNoPadding);
+                                           layer.reshape(layer.inputs[0], {tokens}), weight, padding);
   return layer.reshape(y, shape);
 }
 
@@ -162,6 +220,10 @@ Result<Value> attention(LayerContext &layer) {
     q = rotated(layer, q, table);
     k = rotated(layer, k, table);
   }
+  Result<Value> mask = maskOf(layer, "key_mask", {first[0], LayerContext::shapeOf(sources[1])[1]});
+  if (!mask) {
+    return mask;
+  }
   OpBuilder &b = layer.builder;
   SmallVector<Type> types = {q.getType(), layer.f32({first[0], queryHeads, first[1]})};
   IntegerAttr causal = b.getI64IntegerAttr(isCausal ? 1 : 0);
@@ -169,11 +231,11 @@ Result<Value> attention(LayerContext &layer) {
   double p = layer.argument<double>("dropout_p");
   Value y;
   if (p == 0) {
-    y = layer.make<layer::AttentionOp>(types, q, k, v, Value(), causal, scale).getY();
+    y = layer.make<layer::AttentionOp>(types, q, k, v, *mask, causal, scale).getY();
   } else {
     LayerContext::RandomNumbers random = layer.randomNumbers();
     y = layer
-            .make<layer::AttentionDropoutOp>(types, q, k, v, random.value, Value(), causal, scale,
+            .make<layer::AttentionDropoutOp>(types, q, k, v, random.value, *mask, causal, scale,
                                              b.getF64FloatAttr(p), b.getI64IntegerAttr(random.block),
                                              b.getI64IntegerAttr(random.ordinal))
             .getY();
@@ -187,6 +249,8 @@ void addTransformer(LayerImporters &table) {
   table["LayerNorm"] = layerNorm;
   table["RMSNorm"] = rmsNorm;
   table["Softmax"] = softmax;
+  table["Normalize"] = normalize;
+  table["MaskedMean"] = maskedMean;
   table["LearnedPositions"] = learnedPositions;
   table["Embedding"] = embedding;
   table["ScaledDotProductAttention"] = attention;

@@ -29,6 +29,8 @@ static std::optional<ArgumentValue> listFrom(const Value &value, std::size_t lon
 
 std::optional<ArgumentValue> argumentFrom(const Value &value, const ArgumentType &argument) {
   const ArgumentValue &model = argument.defaultValue;
+  if (argument.isNullable && value.kind == Value::Kind::Null)
+    return model;
   if (std::holds_alternative<bool>(model) && value.kind == Value::Kind::Boolean)
     return value.boolean;
   if (std::holds_alternative<std::int64_t>(model) && value.kind == Value::Kind::Integer)
@@ -45,6 +47,8 @@ std::optional<ArgumentValue> argumentFrom(const Value &value, const ArgumentType
 bool accepts(const ArgumentType &argument, const ArgumentValue &value) {
   if (value.index() != argument.defaultValue.index())
     return false;
+  if (argument.isNullable && value == argument.defaultValue)
+    return true;
   auto isInRange = [&](std::int64_t integer) {
     return integer >= argument.minimum && integer <= argument.maximum;
   };
@@ -52,6 +56,8 @@ bool accepts(const ArgumentType &argument, const ArgumentValue &value) {
     return isInRange(*integer);
   if (const auto *number = std::get_if<double>(&value)) // false for NaN
     return *number >= argument.lowest && *number <= argument.highest;
+  if (argument.namesFeature)
+    return true; // ModelCheck looks for the feature
   if (const auto *text = std::get_if<std::string>(&value)) {
     std::vector<std::string_view> choices = alternatives(argument.choices);
     return std::find(choices.begin(), choices.end(), *text) != choices.end();
@@ -83,9 +89,11 @@ std::string wantedText(const ArgumentType &argument) {
   if (std::holds_alternative<bool>(argument.defaultValue))
     return "true or false";
   if (std::holds_alternative<std::int64_t>(argument.defaultValue))
-    return "an integer" + integers;
+    return "an integer" + integers + (argument.isNullable ? " or null" : "");
   if (std::holds_alternative<double>(argument.defaultValue))
     return numberText(argument);
+  if (argument.namesFeature)
+    return "the name of an input of role \"feature\" and dtype \"i32\"";
   if (std::holds_alternative<std::string>(argument.defaultValue))
     return "one of " + std::string(argument.choices);
   return "an integer" + integers + " or a list of " +
@@ -104,6 +112,8 @@ std::string shown(const ArgumentValue &value) {
 
 std::string argumentSchema(const ArgumentType &argument) {
   Json defaultValue = std::visit([](const auto &value) { return Json(value); }, argument.defaultValue);
+  if (argument.isNullable)
+    defaultValue = nullptr;
   if (!argument.defaultOnly.empty())
     return Json{{"description", "only the default: " + std::string(argument.defaultOnly)},
                 {"const", defaultValue}}
@@ -114,12 +124,17 @@ std::string argumentSchema(const ArgumentType &argument) {
     schema["type"] = "boolean";
   } else if (std::holds_alternative<std::int64_t>(argument.defaultValue)) {
     schema = integer;
+    if (argument.isNullable)
+      schema["type"] = Json{"integer", "null"};
   } else if (std::holds_alternative<double>(argument.defaultValue)) {
     schema["type"] = "number";
     if (argument.lowest > std::numeric_limits<double>::lowest())
       schema["minimum"] = argument.lowest;
     if (argument.highest < std::numeric_limits<double>::max())
       schema["maximum"] = argument.highest;
+  } else if (argument.namesFeature) {
+    schema["description"] = "name of an input of role feature and dtype i32";
+    schema["type"] = "string";
   } else if (std::holds_alternative<std::string>(argument.defaultValue)) {
     schema["type"] = "string";
     for (std::string_view choice : alternatives(argument.choices))

@@ -66,13 +66,26 @@ static ArgumentType number(std::string_view name, double defaultValue, double lo
   return {.name = name, .defaultValue = defaultValue, .lowest = lowest, .highest = highest};
 }
 
-/// Flatten as torch.nn has it; Reshape, Permute, Concat and Mean as the functions of torch.
+/// A mask of tokens: 1 = a token, 0 = padding.
+static ArgumentType mask(std::string_view name, bool isRequired) {
+  return {.name = name, .defaultValue = std::string(), .isRequired = isRequired, .namesFeature = true};
+}
+static ArgumentType requiredInteger(std::string_view name, std::int64_t minimum) {
+  return {.name = name, .defaultValue = std::int64_t(0), .isRequired = true, .minimum = minimum};
+}
+
+/// Flatten as torch.nn has it; Reshape, Permute, Concat, Narrow, Select and Mean as the functions of torch.
 static std::vector<LayerType> shapeTypes() {
   return {{.name = "Flatten", .arguments = {integer("start_dim", 1), integer("end_dim", -1)}},
           {.name = "Reshape", .arguments = {requiredList("shape", -1, 1, 7)}},
           {.name = "Permute", .arguments = {requiredList("dims", 0, 1, 8)}},
+          {.name = "Narrow",
+           .arguments = {requiredInteger("dim", -8), requiredInteger("start", INT32_MIN),
+                         requiredInteger("length", 1)}},
+          {.name = "Select", .arguments = {requiredInteger("dim", -8), requiredInteger("index", INT32_MIN)}},
           {.name = "Concat", .arguments = {integer("dim", 1)}, .fewestInputs = 2, .mostInputs = 8},
-          {.name = "Mean", .arguments = {requiredList("dim", -8, 1, 7), flag("keepdim", false)}}};
+          {.name = "Mean", .arguments = {requiredList("dim", -8, 1, 7), flag("keepdim", false)}},
+          {.name = "MaskedMean", .arguments = {mask("mask", true)}}};
 }
 
 /// Elementwise arithmetic with broadcasting.
@@ -130,33 +143,39 @@ static std::vector<LayerType> dropoutTypes() {
 static std::vector<LayerType> transformerTypes() {
   ArgumentType heads = integer("num_key_value_heads", 0);
   heads.minimum = 0;
-  return {{.name = "LayerNorm",
-           .arguments = {requiredList("normalized_shape", 1, 1, 7), number("eps", 1e-5, 0, 1),
-                         flag("elementwise_affine", true), flag("bias", true)}},
-          {.name = "RMSNorm",
-           .arguments = {requiredList("normalized_shape", 1, 1, 7),
-                         number("eps", 1.1920928955078125e-07, 0, 1), flag("elementwise_affine", true)}},
-          {.name = "Softmax", .arguments = {integer("dim", -1)}},
-          {.name = "LearnedPositions",
-           .arguments = {required("num_positions"), required("embedding_dim")},
-           .canTie = true},
-          {.name = "ScaledDotProductAttention",
-           .arguments = {required("num_heads"), heads, flag("is_causal", false), number("scale", 0, 0, 1e6),
-                         number("rotary_base", 0, 0, 1e9), number("dropout_p", 0, 0, 1)},
-           .fewestInputs = 1,
-           .mostInputs = 3}};
+  ArgumentType power = number("p", 2, 0, 1e6);
+  power.defaultOnly = "this version divides by the Euclidean norm";
+  power.instead = "remove it";
+  return {
+      {.name = "LayerNorm",
+       .arguments = {requiredList("normalized_shape", 1, 1, 7), number("eps", 1e-5, 0, 1),
+                     flag("elementwise_affine", true), flag("bias", true)}},
+      {.name = "RMSNorm",
+       .arguments = {requiredList("normalized_shape", 1, 1, 7), number("eps", 1.1920928955078125e-07, 0, 1),
+                     flag("elementwise_affine", true)}},
+      {.name = "Softmax", .arguments = {integer("dim", -1)}},
+      {.name = "Normalize", .arguments = {power, integer("dim", 1), number("eps", 1e-12, 0, 1)}},
+      {.name = "LearnedPositions",
+       .arguments = {required("num_positions"), required("embedding_dim")},
+       .canTie = true},
+      {.name = "ScaledDotProductAttention",
+       .arguments = {required("num_heads"), heads, flag("is_causal", false), number("scale", 0, 0, 1e6),
+                     number("rotary_base", 0, 0, 1e9), number("dropout_p", 0, 0, 1), mask("key_mask", false)},
+       .fewestInputs = 1,
+       .mostInputs = 3}};
 }
 
 static std::vector<LayerType> embeddingTypes() {
   std::vector<NullArgument> nulls = placement();
-  nulls.push_back({"padding_idx", "this version trains every row", "remove it"});
   nulls.push_back({"max_norm", "the forward pass changes no weights", "remove it"});
   ArgumentType byFrequency = flag("scale_grad_by_freq", false), sparse = flag("sparse", false);
   byFrequency.defaultOnly = "this version adds the gradients of a token's uses";
   sparse.defaultOnly = "gradients are dense";
   byFrequency.instead = sparse.instead = "remove it";
+  ArgumentType padding = integer("padding_idx", kNoPadding);
+  padding.isNullable = true;
   return {{.name = "Embedding",
-           .arguments = {required("num_embeddings"), required("embedding_dim"), byFrequency, sparse},
+           .arguments = {required("num_embeddings"), required("embedding_dim"), padding, byFrequency, sparse},
            .nullArguments = nulls,
            .inputType = "i32",
            .canTie = true}};

@@ -26,6 +26,11 @@ struct ArgumentType {
   /// kernel_size=3 stands for (3, 3).
   std::size_t shortest = 1, longest = 8;
   std::string_view choices = {}; ///< of a string: "a|b"
+  /// A string that names an input of role "feature" and dtype i32, which the layer reads wherever it stands;
+  /// empty by default: none.
+  bool namesFeature = false;
+  /// null stands for the default, which is no value that a file can give.
+  bool isNullable = false;
   /// Not empty: only the default is accepted, for this reason, and `instead` says what to do.
   std::string_view defaultOnly = {}, instead = {};
 };
@@ -46,6 +51,9 @@ struct LayerType {
   std::string_view inputType = "f32"; ///< dtype of what it reads; empty: what its own layers read
   bool canTie = false;                ///< has a parameter "weight", which layers may share
 };
+
+/// Of Embedding's padding_idx: none.
+inline constexpr std::int64_t kNoPadding = std::numeric_limits<std::int64_t>::min();
 
 /// The type that holds a list of layers, torch.nn.Sequential with residual connections.
 inline constexpr std::string_view kSequential = "Sequential";

@@ -60,9 +60,10 @@ void ModelCheck::checkInput(const InputSpec &input) {
                 "the role must be \"feature\" or \"label\", not " + json::inQuotes(input.role),
                 "a feature is read by the first layer, a label by the loss");
   if (input.dtype != "f32" && input.dtype != "i32")
-    return fail(input.partPosition("dtype"), entry,
-                "the dtype of a " + input.role + " cannot be " + json::inQuotes(input.dtype),
-                "use \"f32\", to which sources of bytes are converted, or \"i32\" for tokens and classes");
+    return fail(
+        input.partPosition("dtype"), entry,
+        "the dtype of a " + input.role + " cannot be " + json::inQuotes(input.dtype),
+        "use \"f32\", to which sources of bytes are converted, or \"i32\" for tokens, masks and classes");
   checkShape(input);
   for (double number : {input.scale, input.mean, input.deviation})
     if (!std::isfinite(number))
@@ -106,11 +107,15 @@ void ModelCheck::checkRoles() {
   if (count("feature") == 0)
     fail(model.partPosition("inputs"), "model", "the model has no input of the role \"feature\"",
          "add one: the first layer reads it");
-  if (count("label") != 1)
+  if (model.hasLoss() && count("label") != 1)
     fail(model.partPosition("inputs"), "model",
          "the model has " + std::to_string(count("label")) +
              " inputs of the role \"label\", but the loss needs one",
          "keep the one that the loss reads");
+  if (!model.hasLoss() && count("label") != 0)
+    fail(model.partPosition("inputs"), "model",
+         "the model has an input of the role \"label\", but no loss that reads it",
+         "add \"loss\", or remove the label from a model that is only evaluated");
 }
 
 /// The data source provides every input: one that nobody reads is a mistake in the model.
@@ -119,7 +124,7 @@ void ModelCheck::checkFeaturesAreRead() {
   for (const LayerSpec &layer : model.layers)
     read.insert(layer.inputs.begin(), layer.inputs.end());
   for (const InputSpec &input : model.inputs)
-    if (input.role == "feature" && !read.contains(input.name))
+    if (input.role == "feature" && !read.contains(input.name) && !masks.contains(input.name))
       fail(input.position, "input " + json::inQuotes(input.name),
            "no layer reads the input " + json::inQuotes(input.name),
            "remove it, or name it in the \"inputs\" of a layer");
@@ -245,6 +250,8 @@ void ModelCheck::checkArguments(const LayerSpec &layer, const LayerType &type) {
                   json::inQuotes(argument.name) + " of " + layer.type + " is " + shown(value) + ", but " +
                       std::string(argument.defaultOnly),
                   std::string(argument.instead));
+    if (argument.namesFeature)
+      checkFeature(layer, argument, given->second);
   }
   for (const auto &[name, argument] : layer.arguments) {
     bool isKnown = std::any_of(type.arguments.begin(), type.arguments.end(),
@@ -253,6 +260,26 @@ void ModelCheck::checkArguments(const LayerSpec &layer, const LayerType &type) {
       fail(argument.position, ofLayer(layer), layer.type + " has no argument " + json::inQuotes(name),
            "remove it");
   }
+}
+
+void ModelCheck::checkFeature(const LayerSpec &layer, const ArgumentType &argument, const Argument &given) {
+  const auto &name = std::get<std::string>(given.value);
+  if (name.empty() && !argument.isRequired)
+    return;
+  const InputSpec *feature = inputNamed(name, "feature");
+  if (feature && feature->dtype == "i32") {
+    masks.insert(feature->name);
+    return;
+  }
+  std::vector<std::string_view> known;
+  for (const InputSpec &input : model.inputs)
+    if (input.role == "feature" && input.dtype == "i32")
+      known.push_back(input.name);
+  fail(given.position, ofLayer(layer),
+       json::inQuotes(argument.name) + " of " + layer.type +
+           " names an input of role \"feature\" and dtype \"i32\", and " + json::inQuotes(name) + " is none",
+       known.empty() ? "declare one: 1 for a token, 0 for padding"
+                     : "did you mean " + json::inQuotes(json::nearestName(name, known)) + "?");
 }
 
 void ModelCheck::checkLayerInput(const LayerSpec &layer, std::size_t index) {
@@ -327,6 +354,10 @@ void ModelCheck::checkLoss() {
 }
 
 void ModelCheck::checkMetrics() {
+  if (model.accuracy && !model.hasLoss())
+    return fail(model.partPosition("accuracy"), "metrics",
+                "\"accuracy\" counts correct classes, but the model has no loss and no label",
+                "remove it, or add \"loss\"");
   if (model.accuracy && model.loss.type != "CrossEntropyLoss")
     fail(model.partPosition("accuracy"), "metrics",
          "\"accuracy\" counts correct classes, but " + model.loss.type + " has no classes",
@@ -365,9 +396,11 @@ Result<void> ModelCheck::run() {
   }
   if (error)
     return *error;
-  if (Result<void> known = checkLossType(model.loss.type, model.loss.partPosition("type")); !known)
-    return known;
-  checkLoss();
+  if (model.hasLoss()) {
+    if (Result<void> known = checkLossType(model.loss.type, model.loss.partPosition("type")); !known)
+      return known;
+    checkLoss();
+  }
   checkMetrics();
   checkFeaturesAreRead();
   checkTies();

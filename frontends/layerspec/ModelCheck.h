@@ -38,6 +38,8 @@ private:
   /// The layers of a Sequential, which see each other and "input".
   void checkInner(const LayerSpec &sequential);
   void checkArguments(const LayerSpec &layer, const LayerType &type);
+  /// An argument that names a feature.
+  void checkFeature(const LayerSpec &layer, const ArgumentType &argument, const Argument &given);
   void checkLayerInput(const LayerSpec &layer, std::size_t index);
   void checkLoss();
   void checkMetrics();
@@ -50,6 +52,7 @@ private:
   std::optional<Error> error;
   std::map<std::string_view, std::string> declared; ///< names of inputs and layers so far, and places
   std::map<std::string_view, const InputSpec *> inputs;
+  std::set<std::string_view> masks; ///< features that arguments name
   std::size_t layersSoFar = 0;
 };
 

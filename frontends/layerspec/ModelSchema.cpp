@@ -93,14 +93,16 @@ std::string modelSchema() {
               {"description", "A model as a list of torch.nn layers. Generated."},
               {"$defs", {{"layer", {{"anyOf", layers}}}}},
               {"type", "object"},
-              {"required", {"name", "inputs", "layers", "loss"}},
+              {"required", {"name", "inputs", "layers"}},
               {"additionalProperties", false},
               {"properties",
                {{"$schema", Json::object()},
                 {"name", name},
                 {"inputs", {{"type", "array"}, {"minItems", 1}, {"items", {{"anyOf", inputTypes}}}}},
                 {"layers", list},
-                {"loss", {{"anyOf", losses}}},
+                {"loss",
+                 {{"description", "absent: the model is evaluated for its last layer's values, not trained"},
+                  {"anyOf", losses}}},
                 {"metrics", {{"type", "array"}, {"items", metric}, {"maxItems", 1}}}}}};
   return schema.dump(2) + "\n";
 }

@@ -335,7 +335,7 @@ Result<ModelSpec> ModelReader::read() {
     spec.parts["layers"] = source(root.find("layers")->position);
     readLayers(*layers);
   }
-  const Value *loss = error ? nullptr : require(root, "loss", "the model file");
+  const Value *loss = error ? nullptr : root.find("loss"); // without one: only to be evaluated
   if (loss)
     readLoss(*loss);
   if (!error)

@@ -78,10 +78,12 @@ struct ModelSpec : EntryPosition {
   std::string name;
   std::vector<InputSpec> inputs;
   std::vector<LayerSpec> layers;
-  LayerSpec loss;        ///< inputs: the last layer and the label; its name is not used
+  LayerSpec loss; ///< inputs: the last layer and the label; its name is not used; no type: there is none
   bool accuracy = false; ///< "metrics": ["accuracy"]
   std::string sha256;    ///< hex, of the file
   std::optional<FolderSpec> folder;
+  /// Without one a model is evaluated for its last layer's values, and cannot be trained.
+  bool hasLoss() const { return !loss.type.empty(); }
 };
 
 /// What holds of every model, whoever made it: names (not empty, no slash, no control character, each used

@@ -102,6 +102,12 @@ def Command_InputOp : Command_Op<"input", [HasParent<"RankOp">]> {
   let assemblyFormat = [{ $input `stage` `(` $stage `)` `pool` `(` $pool `)` `offset` `(` $offset `)` $shape attr-dict }];
 }
 
+def Command_OutputOp : Command_Op<"output", [HasParent<"RankOp">]> {
+  let summary = "Where the last layer's value lies when evaluation's F of the stage has run, until the rank's next task";
+  let arguments = (ins StrAttr:$name, Int64Attr:$stage, Command_SliceAttr:$slice);
+  let assemblyFormat = "$name `stage` `(` $stage `)` $slice attr-dict";
+}
+
 def Command_PlacementOp : Command_Op<"placement", [HasParent<"RankOp">]> {
   let summary = "Where a parameter (empty state) or its gradient or optimizer state lies";
   let arguments = (ins StrAttr:$parameter, StrAttr:$state, Int64Attr:$stage, Command_SliceAttr:$slice);

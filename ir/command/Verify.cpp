@@ -115,6 +115,8 @@ LogicalResult RankOp::verifyRegions() {
       slices.push_back(placement.getSlice());
     } else if (auto buffer = dyn_cast<BufferOp>(op)) {
       slices.push_back(buffer.getSlice());
+    } else if (auto output = dyn_cast<OutputOp>(op)) {
+      slices.push_back(output.getSlice());
     } else if (auto scalar = dyn_cast<ScalarOp>(op)) {
       slices.push_back(scalar.getSlice());
     } else if (auto transfer = dyn_cast<TransferOp>(op)) {

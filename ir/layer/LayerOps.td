@@ -54,12 +54,14 @@ def Layer_ParameterOp : Layer_Op<"parameter", [Symbol]> {
   let description = [{
     `uniform` draws from U(-bound, bound), `constant` is `value`, `normal` draws from N(0, bound). The order of these ops
     is the import order, in which reductions over parameters run. A `frozen` one keeps its values: it has no gradient, no
-    accumulator and no optimizer state. `group` is the index of the `plan.group` whose rate and decay it has.
+    accumulator and no optimizer state. `group` is the index of the `plan.group` whose rate and decay it has. The row
+    `zero_row` begins as zeros.
 
         layer.parameter @"fc1.weight" of "fc1" : tensor<256x784xf32> initializer("uniform") bound(0.0357) value(0.0)
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$block, TypeAttrOf<FloatTensor>:$type, StrAttr:$initializer,
-                       F64Attr:$bound, F64Attr:$value, UnitAttr:$frozen, OptionalAttr<Int64Attr>:$group);
+                       F64Attr:$bound, F64Attr:$value, UnitAttr:$frozen, OptionalAttr<Int64Attr>:$group,
+                       OptionalAttr<Int64Attr>:$zero_row);
   let assemblyFormat = [{ $sym_name `of` $block `:` $type `initializer` `(` $initializer `)` `bound` `(` $bound `)`
                           `value` `(` $value `)` attr-dict }];
   let hasVerifier = 1;
@@ -92,7 +94,7 @@ def Layer_InputOp : Layer_Op<"input"> {
 }
 
 def Layer_LossOp : Layer_Op<"loss"> {
-  let summary = "How the model ends: the type of its loss, and whether evaluation counts correct rows";
+  let summary = "How the model ends: the type of its loss (empty: none), and whether evaluation counts correct rows";
   let arguments = (ins StrAttr:$type, BoolAttr:$accuracy);
   let assemblyFormat = "$type `accuracy` `(` $accuracy `)` attr-dict";
 }
@@ -236,6 +238,12 @@ def Layer_CountCorrectOp : Layer_KernelOp<"count_correct", [DeclareOpInterfaceMe
   let arguments = (ins ElementTensor:$logits, IntTensor:$labels, IntTensor:$valid_rows, Int64Attr:$rows_per_sample);
   let results = (outs CountTensor:$correct);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+def Layer_NoLossOp : Layer_KernelOp<"no_loss"> {
+  let summary = "0, the loss of a model that has none: it can be evaluated for its last layer's values, not trained";
+  let results = (outs FloatTensor:$loss);
+  let assemblyFormat = "attr-dict `:` type($loss)";
 }
 
 def Layer_CopyOp : Layer_KernelOp<"copy", [SameOperandsAndResultType]> {

@@ -50,6 +50,21 @@ void RmsNormOp::buildParameterGradients(GradientBuilder &gradients) {
   }
 }
 
+void NormalizeOp::buildInputGradients(GradientBuilder &gradients) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
+    gradients.addGradient(getX(), NormalizeGradOp::create(gradients.builder, getLoc(), getX().getType(), g,
+                                                          getX(), getNorm(), getEpsilonAttr()));
+  }
+}
+
+// The mask is a model input of integers: it has no gradient.
+void MaskedMeanOp::buildInputGradients(GradientBuilder &gradients) {
+  if (Value g = gradients.gradientFor(getY(), getX())) {
+    gradients.addGradient(getX(), MaskedMeanGradOp::create(gradients.builder, getLoc(), getX().getType(), g,
+                                                           getMask(), getEpsilonAttr()));
+  }
+}
+
 void SoftmaxOp::buildInputGradients(GradientBuilder &gradients) {
   if (Value g = gradients.gradientFor(getY(), getX())) {
     gradients.addGradient(getX(), SoftmaxGradOp::create(gradients.builder, getLoc(), g.getType(), g, getY()));
@@ -100,6 +115,18 @@ double RmsNormOp::flops() {
 }
 double RmsNormOp::gradientFlops() {
   return 11 * elementsOf(getX());
+}
+double NormalizeOp::flops() {
+  return 3 * elementsOf(getX());
+}
+double NormalizeOp::gradientFlops() {
+  return 6 * elementsOf(getX());
+}
+double MaskedMeanOp::flops() {
+  return elementsOf(getX());
+}
+double MaskedMeanOp::gradientFlops() {
+  return elementsOf(getX());
 }
 double SoftmaxOp::flops() {
   return 23 * elementsOf(getX());

@@ -44,6 +44,30 @@ def Layer_RmsNormWeightGradOp : Layer_AccumulatingOp<"rms_norm_weight_grad"> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Layer_NormalizeOp : Layer_KernelOp<"normalize", [DeclareOpInterfaceMethods<Layer_Cost>,
+    DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let summary = "torch.nn.functional.normalize of the rows of x [M, N]: x / max(norm, epsilon), with each row's Euclidean norm";
+  let arguments = (ins ElementTensor:$x, F64Attr:$epsilon);
+  let results = (outs ElementTensor:$y, FloatTensor:$norm);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+def Layer_NormalizeGradOp : Layer_GradOp<"normalize_grad"> {
+  let summary = "Gradient of normalize's input";
+  let arguments = (ins ElementTensor:$g, ElementTensor:$x, FloatTensor:$norm, F64Attr:$epsilon);
+}
+
+def Layer_MaskedMeanOp : Layer_KernelOp<"masked_mean", [DeclareOpInterfaceMethods<Layer_Cost>,
+    DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let summary = "Mean over the tokens of x [B, S, D] whose mask [B, S] is not 0; their count is at least epsilon";
+  let arguments = (ins ElementTensor:$x, IntTensor:$mask, F64Attr:$epsilon);
+  let results = (outs ElementTensor:$y);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+def Layer_MaskedMeanGradOp : Layer_GradOp<"masked_mean_grad"> {
+  let summary = "Gradient of masked_mean's x";
+  let arguments = (ins ElementTensor:$g, IntTensor:$mask, F64Attr:$epsilon);
+}
+
 def Layer_SoftmaxOp : Layer_KernelOp<"softmax", [SameOperandsAndResultType, DeclareOpInterfaceMethods<Layer_Cost>,
     DeclareOpInterfaceMethods<Layer_Differentiable>]> {
   let summary = "Softmax of the rows of x [M, N]";

@@ -42,7 +42,8 @@ def Plan_Role : I32EnumAttr<"Role", "What a value of a stage is", [
     I32EnumAttrCase<"Correct", 11, "correct">,         // one element of the shared value "correct"
     I32EnumAttrCase<"Scalar", 12, "scalar">,           // per-step value of the runtime
     I32EnumAttrCase<"Shared", 13, "shared">,           // all ranks hold it after ALL_GATHER
-    I32EnumAttrCase<"Buffer", 14, "buffer">]> {        // updated by forward, by buffer name
+    I32EnumAttrCase<"Buffer", 14, "buffer">,           // updated by forward, by buffer name
+    I32EnumAttrCase<"Output", 15, "output">]> {        // what evaluation hands out, in memory of its own function
   let cppNamespace = "::stagewright::plan";
 }
 

@@ -59,7 +59,7 @@ std::span<const Kernel> kernels() {
     for (auto family :
          {linearKernels, activationKernels, channelNormKernels, convolutionKernels, poolingKernels,
           arithmeticKernels, movementKernels, lossKernels, optimizerKernels, rowNormKernels, softmaxKernels,
-          embeddingKernels, rotaryKernels, dropoutKernels, attentionKernels})
+          embeddingKernels, rotaryKernels, dropoutKernels, attentionKernels, maskedMeanKernels})
       std::ranges::move(family(), std::back_inserter(all));
     return all;
   }();

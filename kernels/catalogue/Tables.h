@@ -21,6 +21,7 @@ std::vector<Kernel> embeddingKernels();
 std::vector<Kernel> rotaryKernels();
 std::vector<Kernel> dropoutKernels();
 std::vector<Kernel> attentionKernels();
+std::vector<Kernel> maskedMeanKernels();
 
 } // namespace stagewright::catalogue
 

@@ -1,5 +1,5 @@
-// Family row_norm: layer_norm, rms_norm and their gradients. A row's sums are RowSums; a weight gradient is
-// one chain per column over all rows, from acc.
+// Family row_norm: layer_norm, rms_norm, normalize and their gradients. A row's sums are RowSums; a weight
+// gradient is one chain per column over all rows, from acc.
 #include "kernels/host/Rows.h"
 
 namespace stagewright::kernels::STAGEWRIGHT_ISA {
@@ -124,6 +124,58 @@ void rmsNormGrad(const Call &call, void *const *operands, void *workspace, TileR
   normGrad<T, false>(call, operands, workspace, runner);
 }
 
+/// max(norm, epsilon), as torch.clamp_min: a norm that is not a number stays so.
+STAGEWRIGHT_INLINE float divisorOf(float norm, double epsilon) {
+  return norm < float(epsilon) ? float(epsilon) : norm;
+}
+
+template <typename T>
+void normalize(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
+  const T *const x = static_cast<const T *>(operands[0]);
+  T *const y = static_cast<T *>(operands[1]);
+  float *const norms = static_cast<float *>(operands[2]);
+  runRows(runner, rows, columns, [&](std::int64_t row, int) {
+    const T *const from = x + row * columns;
+    T *const to = y + row * columns;
+    RowSum squares;
+    eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
+      const Vec16 value = fill(read(from + i, lanes), Vec16{}, lanes);
+      squares.addProduct(value, value);
+    });
+    const float norm = squareRoot(splat(squares.total()))[0], divisor = divisorOf(norm, call.reals[0]);
+    eachVector({0, columns},
+               [&](std::int64_t i, auto lanes) { write(to + i, read(from + i, lanes) / divisor, lanes); });
+    norms[row] = norm;
+  });
+}
+
+/// With u = x / divisor:  dx = (g - u sum(g u)) / divisor; below epsilon the divisor is constant: g /
+/// divisor.
+template <typename T>
+void normalizeGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
+  const T *const gradient = static_cast<const T *>(operands[0]), *const x =
+                                                                     static_cast<const T *>(operands[1]);
+  const float *const norms = static_cast<const float *>(operands[2]);
+  T *const dx = static_cast<T *>(operands[3]);
+  runRows(runner, rows, columns, [&](std::int64_t row, int) {
+    const T *const g = gradient + row * columns, *const from = x + row * columns;
+    T *const to = dx + row * columns;
+    const float divisor = divisorOf(norms[row], call.reals[0]);
+    RowSum products;
+    eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
+      products.addProduct(fill(read(g + i, lanes), Vec16{}, lanes),
+                          fill(read(from + i, lanes) / divisor, Vec16{}, lanes));
+    });
+    const float slope = norms[row] < float(call.reals[0]) ? 0.0f : products.total();
+    eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
+      const Vec16 u = read(from + i, lanes) / divisor;
+      write(to + i, fma(-u, splat(slope), read(g + i, lanes)) / divisor, lanes);
+    });
+  });
+}
+
 constexpr int kStripVectors = 8;
 constexpr std::int64_t kStripColumns = kStripVectors * kLanes;
 /// Rows that a strip is fetched ahead: it jumps from row to row, which the processor does not foresee.
@@ -188,7 +240,9 @@ const HostKernel kKernels[] = {STAGEWRIGHT_FOR_ELEMENTS("layer_norm", 1, layerNo
                                STAGEWRIGHT_FOR_ELEMENTS("layer_norm_weight_grad", 1, layerNormWeightGrad),
                                STAGEWRIGHT_FOR_ELEMENTS("rms_norm", 1, rmsNorm),
                                STAGEWRIGHT_FOR_ELEMENTS("rms_norm_grad", 1, rmsNormGrad),
-                               STAGEWRIGHT_FOR_ELEMENTS("rms_norm_weight_grad", 1, rmsNormWeightGrad)};
+                               STAGEWRIGHT_FOR_ELEMENTS("rms_norm_weight_grad", 1, rmsNormWeightGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("normalize", 1, normalize),
+                               STAGEWRIGHT_FOR_ELEMENTS("normalize_grad", 1, normalizeGrad)};
 
 } // namespace
 

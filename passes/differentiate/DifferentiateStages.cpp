@@ -27,9 +27,9 @@ bool isReal(Value value) {
 /// slice.
 class JointGraph {
 public:
-  JointGraph(plan::FunctionOp model, double lossSeed, bool scalesLoss)
+  JointGraph(plan::FunctionOp model, double lossSeed, bool scalesLoss, bool isTrained)
       : model(model), block(model.getBody().front()), builder(block.getTerminator()),
-        gradients(builder, lossSeed) {
+        gradients(builder, lossSeed), isTrained(isTrained) {
     for (Operation &op : block.without_terminator()) {
       forward.push_back(&op);
     }
@@ -58,7 +58,8 @@ public:
       gradients.setAccumulator(parameter, sum);
     }
     for (Operation *op : forward) {
-      if (auto use = dyn_cast<layer::ParameterUseOp>(op)) {
+      auto use = dyn_cast<layer::ParameterUseOp>(op);
+      if (use && !isFrozen(names[use.getParameter()].getName())) {
         std::string name = (names[use.getParameter()].getName() + "/" + Twine(use.getIndex())).str();
         Value sum = argument(Role::Accumulator, name, use.getValue().getType());
         gradients.setAccumulator(use.getValue(), sum);
@@ -83,6 +84,16 @@ public:
       }
     }
     return success();
+  }
+
+  /// What a stage of a model that is not trained would send back, which nobody reads.
+  Value noGradient(Value input) {
+    Value zeros;
+    record(inputSlice, [&] {
+      zeros = layer::ScaleOp::create(builder, model.getLoc(), input.getType(), input,
+                                     builder.getF64FloatAttr(0), builder.getF64FloatAttr(0));
+    });
+    return zeros;
   }
 
   void computeAgain(plan::StageOp stage) {
@@ -119,6 +130,8 @@ public:
   }
 
 private:
+  const bool isTrained;
+
   bool isFrozen(StringRef parameter) {
     auto module = model->getParentOfType<ModuleOp>();
     return cast<layer::ParameterOp>(SymbolTable::lookupSymbolIn(module, parameter)).getFrozen();
@@ -134,7 +147,7 @@ private:
   void markNeeded() {
     llvm::for_each(parameters, [&](Value parameter) { gradients.markNeeded(parameter); });
     for (Value input : inputs) {
-      if (names[input].getRole() == Role::Receive && isReal(input)) {
+      if (names[input].getRole() == Role::Receive && isReal(input) && isTrained) {
         gradients.markNeeded(input);
       }
     }
@@ -194,9 +207,9 @@ LogicalResult sliceEvaluation(JointGraph &graph, StageSlicer &slicer) {
   return success();
 }
 
-LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLoss) {
+LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLoss, bool isTrained) {
   plan::FunctionOp model = plan::findFunction(stage, FunctionKind::Model);
-  JointGraph graph(model, lossSeed, scalesLoss);
+  JointGraph graph(model, lossSeed, scalesLoss, isTrained);
   if (failed(graph.build())) {
     return failure();
   }
@@ -207,7 +220,7 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLos
   SmallVector<SliceResult> sent, sentGradients, sums;
   auto yield = cast<plan::ReturnOp>(graph.block.getTerminator());
   for (auto [name, value] : llvm::zip(model.getOutputs().getAsRange<plan::ValueAttr>(), yield.getValues())) {
-    if (name.getRole() != Role::Correct) { // counted in evaluation only
+    if (name.getRole() != Role::Correct && name.getRole() != Role::Output) { // of evaluation only
       sent.push_back({name, value});
     }
   }
@@ -215,7 +228,7 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLos
     if (graph.names[input].getRole() != Role::Receive || !isReal(input)) {
       continue;
     }
-    Value gradient = graph.gradients.gradient(input);
+    Value gradient = isTrained ? graph.gradients.gradient(input) : graph.noGradient(input);
     if (!gradient) {
       return model.emitOpError("does not use what it receives, ") << graph.names[input];
     }
@@ -249,8 +262,9 @@ struct DifferentiateStagesPass : impl::DifferentiateStagesBase<DifferentiateStag
     plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
     double seed = 1.0 / static_cast<double>(settings.getMicroBatches());
     bool scalesLoss = !module.getOps<plan::LossScaleOp>().empty();
+    bool isTrained = !(*module.getOps<layer::LossOp>().begin()).getType().empty();
     for (plan::StageOp stage : llvm::make_early_inc_range(module.getOps<plan::StageOp>())) {
-      if (failed(differentiate(stage, seed, scalesLoss))) {
+      if (failed(differentiate(stage, seed, scalesLoss, isTrained))) {
         return signalPassFailure();
       }
     }

@@ -70,9 +70,11 @@ private:
   /// Whether a forward op of another segment, or a later stage, reads what `op` makes (directly or by a
   /// view).
   bool leaves(Operation *op, Operation *viewed) {
-    return llvm::any_of(viewed->getUsers(), [&](Operation *user) {
+    return llvm::any_of(viewed->getUses(), [&](OpOperand &use) {
+      Operation *user = use.getOwner();
       if (isa<plan::ReturnOp>(user)) {
-        return true;
+        auto names = user->getParentOfType<plan::FunctionOp>().getOutputs();
+        return cast<plan::ValueAttr>(names[use.getOperandNumber()]).getRole() != plan::Role::Output;
       }
       if (!forward.contains(user)) {
         return false;

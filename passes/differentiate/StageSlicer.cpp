@@ -94,13 +94,17 @@ void StageSlicer::build(FunctionKind kind, ArrayRef<Operation *> ops, ArrayRef<S
       take(value, saved(value));
     }
   };
-  // The gradient that the next stage sends arrives whether or not this stage needs it.
-  if (kind == FunctionKind::BackwardInput) {
+  // What the neighbours send arrives whether or not this stage needs it.
+  auto takeAll = [&](Role role) {
     for (BlockArgument argument : plan::findFunction(stage, FunctionKind::Model).getBody().getArguments()) {
-      if (auto name = argumentNames.lookup(argument); name.getRole() == Role::ReceiveGradient) {
+      auto name = argumentNames.lookup(argument);
+      if (name && name.getRole() == role && !mapping.contains(argument)) {
         take(argument, name);
       }
     }
+  };
+  if (kind == FunctionKind::BackwardInput) {
+    takeAll(Role::ReceiveGradient);
   }
   for (Operation *op : live) {
     for (Value operand : op->getOperands()) {
@@ -113,6 +117,9 @@ void StageSlicer::build(FunctionKind kind, ArrayRef<Operation *> ops, ArrayRef<S
     import(import, result.value);
     names.push_back(result.name);
     returned.push_back(mapping.lookup(result.value));
+  }
+  if (kind == FunctionKind::Forward || kind == FunctionKind::Evaluate) {
+    takeAll(Role::Receive);
   }
   plan::ReturnOp::create(builder, location, returned);
   function.setInputsAttr(builder.getArrayAttr(arguments));

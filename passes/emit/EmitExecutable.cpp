@@ -119,6 +119,10 @@ private:
       table->initializer->kind = parameter.getInitializer().str();
       table->initializer->bound = parameter.getBound().convertToDouble();
       table->initializer->value = parameter.getValue().convertToDouble();
+      if (parameter.getZeroRow()) {
+        table->initializer->zero_row = static_cast<int64_t>(*parameter.getZeroRow());
+        root.required_features |= file::kFeatureZeroRow;
+      }
       root.parameters.push_back(std::move(table));
     }
     for (layer::BufferOp buffer : module.getOps<layer::BufferOp>()) {
@@ -237,6 +241,7 @@ private:
     layer::LossOp loss = *module.getOps<layer::LossOp>().begin();
     root.loss = loss.getType().str();
     root.accuracy = loss.getAccuracy();
+    root.required_features |= root.loss.empty() ? file::kFeatureNoLoss : 0;
   }
 
   void scheduleTables() {
@@ -393,6 +398,12 @@ private:
       entry->offset = static_cast<uint64_t>(buffer.getSlice().getOffset());
       root.buffers[static_cast<size_t>(entry->buffer)]->stage = static_cast<int>(buffer.getStage());
       table.buffers.push_back(std::move(entry));
+    } else if (auto output = dyn_cast<command::OutputOp>(op)) {
+      auto entry = std::make_unique<file::OutputBindingT>();
+      entry->name = output.getName().str();
+      entry->stage = static_cast<int>(output.getStage());
+      entry->value = operandOf(output.getSlice());
+      table.outputs.push_back(std::move(entry));
     } else if (auto scalar = dyn_cast<command::ScalarOp>(op)) {
       if (scalar.getName().starts_with("partials")) {
         return; // between programs only: the runtime neither writes nor reads them

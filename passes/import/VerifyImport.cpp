@@ -52,10 +52,11 @@ LogicalResult checkInputs(ModuleOp module) {
                                     << wanted;
     }
   }
-  if (roles["feature"] == 0 || roles["label"] != 1 || roles["rows"] != 1 || roles["random"] > 1) {
-    return module.emitError(
-        "needs a feature, one label, one count of valid rows and at most one \"random\" among "
-        "its inputs");
+  const int labels = theOne<layer::LossOp>(module).getType().empty() ? 0 : 1;
+  if (roles["feature"] == 0 || roles["label"] != labels || roles["rows"] != 1 || roles["random"] > 1) {
+    return module.emitError("needs a feature, one label where there is a loss, one count of valid rows and "
+                            "at most one \"random\" "
+                            "among its inputs");
   }
   return success();
 }

@@ -117,6 +117,16 @@ private:
                                 builder.getI64IntegerAttr(workspace > 0 ? local.getWorkspace() : 0),
                                 builder.getI64IntegerAttr(workspace));
     }
+    builder.setInsertionPointAfter(program);
+    for (auto [name, value] : llvm::zip(function.getOutputs().getAsRange<plan::ValueAttr>(),
+                                        function.getBody().front().getTerminator()->getOperands())) {
+      if (name.getRole() == Role::Output && function.getKind() == FunctionKind::Evaluate) {
+        auto type = cast<RankedTensorType>(value.getType());
+        auto where = command::SliceAttr::get(type.getContext(), local.getArena(), -1,
+                                             local.getOffsets()[buffers.local(value)], type);
+        command::OutputOp::create(builder, made(function.getLoc()), name.getName(), stage, where);
+      }
+    }
     return success();
   }
 

@@ -25,7 +25,9 @@ FunctionBuffers::FunctionBuffers(plan::FunctionOp function) {
   }
   for (auto [name, value] :
        llvm::zip(function.getOutputs().getAsRange<plan::ValueAttr>(), body.getTerminator()->getOperands())) {
-    names.try_emplace(layer::memoryRoot(value), name);
+    if (name.getRole() != plan::Role::Output) {
+      names.try_emplace(layer::memoryRoot(value), name);
+    }
   }
   llvm::DenseMap<Value, int64_t> lastUse; // by root
   int64_t at = 0;

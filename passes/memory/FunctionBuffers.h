@@ -26,7 +26,8 @@ public:
   };
   const std::vector<Local> &locals() const { return localBuffers; }
 
-  /// The named value of the stage that holds this value, or null for a local one.
+  /// The named value of the stage that holds this value, or null for a local one. An output is local: it
+  /// lives to the end of the call.
   plan::ValueAttr named(mlir::Value value) const { return names.lookup(owner(value)); }
   /// Index into locals(); requires named(value) to be null.
   std::int64_t local(mlir::Value value) const { return localIndex.lookup(owner(value)); }

@@ -102,6 +102,9 @@ private:
   LogicalResult values(int64_t stage, plan::FunctionOp function) {
     LogicalResult holds = success();
     forEachValue(function, [&](plan::ValueAttr name, Value value) {
+      if (name.getRole() == Role::Output) {
+        return; // a local of its function
+      }
       auto type = cast<RankedTensorType>(value.getType());
       bool isCell = name.getRole() == Role::Scalar || name.getRole() == Role::Shared;
       plan::PlacementOp place = isCell ? plan::PlacementOp() : placed.lookup({stage, name});

@@ -98,7 +98,7 @@ public:
 private:
   /// 16-bit gradients overflow, so their norm is looked at whether it is clipped or not.
   bool skipsOverflow() { return settings.getPrecision() != "fp32"; }
-  bool needsNorm() { return !settings.getGradientClipping().isZero() || skipsOverflow(); }
+  bool needsNorm() { return granules > 0 && (!settings.getGradientClipping().isZero() || skipsOverflow()); }
   RankedTensorType vectorOf(int64_t size, Type element) { return RankedTensorType::get({size}, element); }
 
   void share(Location location, StringRef name, Type type, int64_t stage, bool evaluation) {

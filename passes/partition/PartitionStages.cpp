@@ -115,6 +115,10 @@ private:
         results.push_back(named(index == 0 ? Role::Loss : Role::Correct, index == 0 ? "losses" : "correct"));
         returned.push_back(mapping.lookup(value));
       }
+      // What evaluation hands out: the value that the loss reads first.
+      Value last = yield.getValues().front().getDefiningOp<layer::BlockOp>().getInputs().front();
+      results.push_back(named(Role::Output, valueName(last)));
+      returned.push_back(mapping.lookup(last));
     }
     for (auto &[name, value] : updates) {
       results.push_back(named(Role::Buffer, name));

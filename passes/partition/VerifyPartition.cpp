@@ -68,7 +68,8 @@ LogicalResult checkFunction(plan::FunctionOp function, const Declared &declared,
   LogicalResult holds = success();
   forEachValue(function, [&](plan::ValueAttr name, Value value) {
     Type wanted = declared.typeOf(name, value.getType());
-    bool atEnd = name.getRole() == Role::Loss || name.getRole() == Role::Correct;
+    bool atEnd =
+        name.getRole() == Role::Loss || name.getRole() == Role::Correct || name.getRole() == Role::Output;
     if (succeeded(holds) && (wanted != value.getType() || (atEnd && !isLastStage))) {
       holds = function.emitError("names ")
               << name << " of type " << value.getType() << ", which is not declared so";

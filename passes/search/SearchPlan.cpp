@@ -14,8 +14,9 @@ namespace stagewright {
 namespace {
 
 /// The row of one block: trainable parameters read in it (which is what DeepSpeed's partition counts) and
-/// costs of its ops. `all`: receives the elements of frozen ones too.
-BlockRow rowOf(layer::BlockOp block, int64_t &all) {
+/// costs of its ops. `all`: receives the elements of frozen ones too. Of a model that is not trained every
+/// parameter counts.
+BlockRow rowOf(layer::BlockOp block, bool isTrained, int64_t &all) {
   BlockRow row{block.getName().str()};
   block.getBody().walk([&](Operation *op) {
     if (auto parameter = dyn_cast<layer::ParameterValueOp>(op)) {
@@ -23,7 +24,7 @@ BlockRow rowOf(layer::BlockOp block, int64_t &all) {
       all += elements;
       auto declaration =
           SymbolTable::lookupNearestSymbolFrom<layer::ParameterOp>(op, parameter.getParameterAttr());
-      row.parameters += declaration.getFrozen() ? 0 : elements;
+      row.parameters += isTrained && declaration.getFrozen() ? 0 : elements;
     } else if (auto cost = dyn_cast<layer::Cost>(op)) {
       row.forwardFlops += cost.flops();
       row.gradientFlops += cost.gradientFlops();
@@ -38,13 +39,14 @@ struct SearchPlanPass : impl::SearchPlanBase<SearchPlanPass> {
     layer::ModelOp model = *module.getOps<layer::ModelOp>().begin();
     plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
     OpBuilder builder(model);
+    const bool isTrained = !(*module.getOps<layer::LossOp>().begin()).getType().empty();
     std::vector<BlockRow> rows;
     for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
       if (block.getLoss()) {
         continue;
       }
       int64_t parameters = 0;
-      rows.push_back(rowOf(block, parameters));
+      rows.push_back(rowOf(block, isTrained, parameters));
       const BlockRow &row = rows.back();
       ArrayRef<int64_t> output = cast<RankedTensorType>(block.getOutputs().front().getType()).getShape();
       plan::BlockOp::create(builder, madeBy("search-plan", block.getLoc()), block.getNameAttr(),

@@ -59,8 +59,8 @@ Result<void> Executor::train(InputSource &source, std::uint64_t step) {
   return run(trainTasks, trainCollective, source, true, step);
 }
 
-Result<void> Executor::evaluate(InputSource &source, std::uint64_t pass) {
-  return run(evaluateTasks, evaluateCollective, source, false, pass);
+Result<void> Executor::evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs) {
+  return run(evaluateTasks, evaluateCollective, source, false, pass, outputs);
 }
 
 void Executor::prepareWeights() {
@@ -74,7 +74,7 @@ void Executor::prepareWeights() {
 }
 
 Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
-                           bool training, std::uint64_t step) {
+                           bool training, std::uint64_t step, OutputSink *outputs) {
   for (const DeadBytes &bytes : tasks.deadAtEnd) {
     poison(bytes);
   }
@@ -94,6 +94,11 @@ Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collecti
     if (auto ok = runTask(tasks, task, collective, event); !ok) {
       return ok;
     }
+    if (outputs && task.task.kind == schedule::TaskKind::Forward) {
+      if (auto ok = handOut(task.task, *outputs); !ok) {
+        return ok;
+      }
+    }
     if (auto ok = waitFor(tasks, task.waitsAfter); !ok) {
       return ok;
     }
@@ -105,6 +110,19 @@ Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collecti
     return ok;
   }
   environment.status.finish();
+  return {};
+}
+
+Result<void> Executor::handOut(const schedule::Task &task, OutputSink &outputs) {
+  for (unsigned i = 0; plan().outputs() && i < plan().outputs()->size(); ++i) {
+    const executable::OutputBinding &output = *plan().outputs()->Get(i);
+    const executable::Operand &value = *output.value();
+    if (output.stage() == task.stage) {
+      if (auto ok = outputs.take(task.microBatch, value, data(value.arena(), value.offset())); !ok) {
+        return ok;
+      }
+    }
+  }
   return {};
 }
 

@@ -24,6 +24,15 @@ public:
   virtual void fill(int input, int microBatch, void *destination) = 0;
 };
 
+/// Where results of the model go.
+class OutputSink {
+public:
+  virtual ~OutputSink() = default;
+  /// The last layer's value of one micro-batch of evaluation, which lies there during the call. Called on the
+  /// thread of the rank that has it, which holds no permit; micro-batches come in the order of the task list.
+  virtual Result<void> take(int microBatch, const executable::Operand &value, const std::byte *data) = 0;
+};
+
 /// What the ranks of a process share, and what belongs to one rank. All of it outlives the executor.
 struct RankEnvironment {
   HostDevice &device;
@@ -48,7 +57,7 @@ public:
 
   /// Runs the evaluation list. Derived values (packed weights) are those of the last prepareWeights() or
   /// train().
-  Result<void> evaluate(InputSource &source, std::uint64_t pass);
+  Result<void> evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs = nullptr);
 
   /// Runs PREPARE of all stages of the rank: needed once before evaluate() when weights have changed.
   void prepareWeights();
@@ -72,7 +81,8 @@ private:
       : file(executable), environment(environment) {}
   Result<void> load();
   Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
-                   bool training, std::uint64_t step);
+                   bool training, std::uint64_t step, OutputSink *outputs = nullptr);
+  Result<void> handOut(const schedule::Task &task, OutputSink &outputs);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range);
   Result<void> runTask(const TaskPlan &tasks, const PlannedTask &task, const std::vector<Segment> &collective,
                        const TaskEvent &event);

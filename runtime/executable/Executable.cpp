@@ -127,8 +127,12 @@ Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::s
   }
   result.train = std::move(proof.train);
   result.evaluate = std::move(proof.evaluate);
-  result.limits = std::move(proof.classLimits);
+  result.rules = std::move(proof.integerRules);
   return result;
+}
+
+bool Executable::hasLoss() const {
+  return (file().required_features() & executable::kFeatureNoLoss) == 0;
 }
 
 std::uint64_t Executable::plannedBytes(int rank) const {

@@ -10,6 +10,7 @@
 #include "schema/stage_generated.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,6 +22,15 @@ inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
 
 /// Inputs of a micro-batch that no data set fills (InputBinding.input of stage.fbs).
 inline constexpr int kRowsInput = -1, kRandomInput = -2;
+
+/// What the values of an i32 input must be.
+struct IntegerRule {
+  std::int64_t limit = 0;              ///< in [0, limit); 0: no limit
+  bool isMask = false;                 ///< 0 or 1
+  std::optional<std::int64_t> ignored; ///< or this: a label that does not count
+
+  bool operator==(const IntegerRule &) const = default;
+};
 
 class Executable {
 public:
@@ -45,9 +55,11 @@ public:
   const schedule::Schedule &trainSchedule() const { return train; }
   const schedule::Schedule &evaluateSchedule() const { return evaluate; }
 
-  /// Values of a label input must lie in [0, classLimit); 0 where nothing limits them. Indexed like
-  /// file().inputs().
-  const std::vector<std::int64_t> &classLimits() const { return limits; }
+  /// Indexed like file().inputs().
+  const std::vector<IntegerRule> &integerRules() const { return rules; }
+
+  /// False: the file is for evaluation alone.
+  bool hasLoss() const;
 
   /// Bytes of all arenas of one rank, each rounded up to whole pages.
   std::uint64_t plannedBytes(int rank) const;
@@ -60,7 +72,7 @@ private:
   std::vector<std::uint8_t> bytes;
   unsigned variant = 0;
   schedule::Schedule train, evaluate;
-  std::vector<std::int64_t> limits;
+  std::vector<IntegerRule> rules;
 };
 
 /// How long the values of a pool live.

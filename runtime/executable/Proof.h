@@ -4,6 +4,7 @@
 
 #include "catalogue/Catalogue.h"
 #include "error/Error.h"
+#include "runtime/executable/Executable.h"
 #include "schedule/Schedule.h"
 #include "schema/stage_generated.h"
 
@@ -24,7 +25,7 @@ struct Proof {
   const executable::Executable &file;
   const executable::Variant *variant = nullptr;
   schedule::Schedule train, evaluate;
-  std::vector<std::int64_t> classLimits; ///< per model input: i32 values lie in [0, limit); 0: no limit
+  std::vector<IntegerRule> integerRules; ///< per model input
 
   Error fail(const std::string &field, std::string what,
              std::string advice = "compile the model again") const {
@@ -87,7 +88,7 @@ int moment(executable::ProgramKind kind);
 Result<void> verifyModel(const Proof &proof);  // inputs, blocks, parameters, recipe, contract, boundaries
 Result<void> verifySchedules(Proof &proof);    // fills train and evaluate
 Result<void> verifyMemory(const Proof &proof); // arenas, pools and their slots, inputs, placements, scalars
-Result<void> verifyPrograms(Proof &proof);     // kernels, commands, operands; fills classLimits
+Result<void> verifyPrograms(Proof &proof);     // kernels, commands, operands; fills integerRules
 Result<void> verifyTransfers(const Proof &proof); // transfers of both sides, collectives
 
 } // namespace stagewright::runtime

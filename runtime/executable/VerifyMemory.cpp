@@ -24,8 +24,9 @@ public:
   }
 
   Result<void> run() {
-    for (auto check : {&RankMemory::arenas, &RankMemory::pools, &RankMemory::inputs, &RankMemory::placements,
-                       &RankMemory::buffers, &RankMemory::scalars, &RankMemory::disjoint}) {
+    for (auto check :
+         {&RankMemory::arenas, &RankMemory::pools, &RankMemory::inputs, &RankMemory::placements,
+          &RankMemory::buffers, &RankMemory::outputs, &RankMemory::scalars, &RankMemory::disjoint}) {
       if (auto ok = (this->*check)(); !ok) {
         return ok;
       }
@@ -40,6 +41,7 @@ private:
   Result<void> inputs();
   Result<void> placements();
   Result<void> buffers();
+  Result<void> outputs();
   Result<void> scalars();
   Result<void> disjoint();
 
@@ -285,6 +287,32 @@ Result<void> RankMemory::buffers() {
     }
     if (auto ok = tensor(placement.arena(), placement.offset(), buffer.dtype(), buffer.shape(), field); !ok) {
       return ok;
+    }
+  }
+  return {};
+}
+
+/// They are only read, so that they may lie over anything.
+Result<void> RankMemory::outputs() {
+  for (unsigned i = 0; plan.outputs() && i < plan.outputs()->size(); ++i) {
+    const executable::OutputBinding &output = *plan.outputs()->Get(i);
+    const executable::Operand &value = *output.value();
+    const std::string field = indexed(at + "outputs", i);
+    if (!proof.owns(rank, output.stage())) {
+      return proof.fail(field + ".stage", "the output is of a stage of another rank");
+    }
+    if (value.dtype() != executable::DType::F32 && value.dtype() != executable::DType::F16 &&
+        value.dtype() != executable::DType::BF16) {
+      return proof.fail(field + ".value.dtype", "outputs are f32, f16 or bf16");
+    }
+    const auto bytes = bytesOf(value.dtype(), value.shape());
+    if (!bytes || value.shape()->size() < 1 ||
+        value.shape()->Get(0) != proof.file.recipe()->micro_batch_size()) {
+      return proof.fail(field + ".value.shape", "the first dimension is not the micro-batch size");
+    }
+    if (value.pool() >= 0 || !inArena(value.arena(), value.offset(), *bytes) ||
+        value.offset() % catalogue::kAlignment) {
+      return proof.fail(field + ".value.offset", "the output is not aligned or not inside an arena");
     }
   }
   return {};

@@ -170,6 +170,11 @@ static Result<void> verifyParameters(const Proof &proof) {
     if (!std::isfinite(initializer.bound()) || !std::isfinite(initializer.value())) {
       return proof.fail(at + ".initializer", "bound and value must be finite");
     }
+    if (initializer.zero_row() != -1 && (initializer.zero_row() < 0 || parameter.shape()->size() != 2 ||
+                                         initializer.zero_row() >= parameter.shape()->Get(0))) {
+      return proof.fail(at + ".initializer.zero_row",
+                        "there is no row " + std::to_string(initializer.zero_row()));
+    }
     const auto *groups = proof.file.recipe()->parameter_groups();
     if (parameter.group() < -1 || parameter.group() >= (groups ? static_cast<int>(groups->size()) : 0)) {
       return proof.fail(at + ".group", "there is no parameter group " + std::to_string(parameter.group()));

@@ -255,15 +255,15 @@ Result<void> RankPrograms::aliasing(const executable::Command &, const std::stri
   return {};
 }
 
-/// Tokens, class labels and row counts are indices and limits: only the data source, which checks them, may
-/// write them. A token numbers a row of a table, a label a column of logits. What random numbers are drawn by
-/// is not written either, as a gradient draws those of the forward program again.
-Result<void> RankPrograms::filledByInput(const executable::Command &, std::size_t index,
+/// Tokens, class labels, masks and row counts are indices and limits: only the data source, which checks
+/// them, may write them. A token numbers a row of a table, a label a column of logits, a mask is 0 or 1. What
+/// random numbers are drawn by is not written either, as a gradient draws those of the forward program again.
+Result<void> RankPrograms::filledByInput(const executable::Command &command, std::size_t index,
                                          const std::string &field) {
   const std::string_view name = kernel->operands[index].name;
   const bool labels = name == "labels", tokens = name == "ids", rows = name == "valid_rows",
-             random = name == "random";
-  if (!labels && !tokens && !rows && !random) {
+             random = name == "random", mask = name == "mask" || name == "key_mask";
+  if (!labels && !tokens && !rows && !random && !mask) {
     return {};
   }
   for (const executable::InputBinding *binding : *plan.inputs()) {
@@ -276,15 +276,20 @@ Result<void> RankPrograms::filledByInput(const executable::Command &, std::size_
     if (!sameBytes || !fits) {
       continue;
     }
-    if (labels || tokens) {
+    if (labels || tokens || mask) {
       const std::uint64_t filled = *elementsOf(binding->shape());
-      const std::int64_t classes =
-          labels ? sizeOf("logits", 1) : sizeOf(kernel->name == "embedding" ? "weight" : "acc", 0);
+      const std::int64_t classes = mask     ? 2
+                                   : labels ? sizeOf("logits", 1)
+                                            : sizeOf(kernel->name == "embedding" ? "weight" : "acc", 0);
       if (filled != static_cast<std::uint64_t>(catalogue::elements(shapes[index])) || classes == 0) {
         return proof.fail(field, "the input and the operand differ in size");
       }
-      std::int64_t &limit = proof.classLimits[binding->input()];
-      limit = limit ? std::min(limit, classes) : classes;
+      IntegerRule &rule = proof.integerRules[binding->input()];
+      rule.limit = rule.limit ? std::min(rule.limit, classes) : classes;
+      rule.isMask |= mask;
+      if (kernel->name == "softmax_cross_entropy") {
+        rule.ignored = catalogue::integerAttribute(*kernel, attributesOf(command), "ignore_index");
+      }
     }
     return {};
   }
@@ -356,7 +361,7 @@ Result<void> RankPrograms::workspace(const executable::Command &command, const s
 } // namespace
 
 Result<void> verifyPrograms(Proof &proof) {
-  proof.classLimits.assign(proof.file.inputs()->size(), 0);
+  proof.integerRules.assign(proof.file.inputs()->size(), {});
   for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
     if (auto ok = RankPrograms(proof, rank).run(); !ok) {
       return ok;

@@ -15,8 +15,11 @@ inline constexpr std::uint64_t kFeaturePrecision = 2; ///< recipe.precision othe
 inline constexpr std::uint64_t kFeatureBuffers = 4; ///< there are buffers, which must be given initial values
 inline constexpr std::uint64_t kFeatureFolder = 8;  ///< files of weights have the shapes of `folder`
 inline constexpr std::uint64_t kFeatureTies = 16;   ///< parameters with holders
-inline constexpr std::uint64_t kKnownFeatures =
-    kFeatureScheduler | kFeaturePrecision | kFeatureBuffers | kFeatureFolder | kFeatureTies;
+inline constexpr std::uint64_t kFeatureNoLoss = 32; ///< the model has no loss: evaluation only
+inline constexpr std::uint64_t kFeatureZeroRow = 64; ///< a parameter whose initializer has a zero_row
+inline constexpr std::uint64_t kKnownFeatures = kFeatureScheduler | kFeaturePrecision | kFeatureBuffers |
+                                                kFeatureFolder | kFeatureTies | kFeatureNoLoss |
+                                                kFeatureZeroRow;
 
 } // namespace stagewright::executable
 

@@ -61,6 +61,9 @@ Result<std::unique_ptr<BatchEngine>> BatchEngine::open(std::shared_ptr<const Exe
 BatchEngine::~BatchEngine() = default;
 
 Result<StepReport> BatchEngine::trainBatch() {
+  if (auto ok = checkHasLoss(executable()); !ok) {
+    return ok.takeError();
+  }
   const auto samples = static_cast<std::uint64_t>(executable().file().recipe()->train_batch_size());
   if (auto ok = session->dataset->refill(executable(), samples); !ok) {
     return ok.takeError();
@@ -92,7 +95,7 @@ Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t sa
     return ok.takeError();
   }
   return BatchEvaluation{evaluation->samples, evaluation->loss / static_cast<double>(evaluation->samples),
-                         evaluation->accuracy()};
+                         evaluation->accuracy(evaluation->ignoredLabels)};
 }
 
 Result<void> BatchEngine::loadWeights(const std::string &path) {

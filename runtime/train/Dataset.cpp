@@ -3,6 +3,7 @@
 #include "runtime/train/Random.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -58,24 +59,23 @@ void convert(const std::byte *values, std::size_t count, std::byte *out) {
   }
 }
 
-/// The first value outside [0, end), with its sample and its position there.
+/// A value that may not be there, by its sample and its position in it.
 struct Stray {
-  std::int64_t value;
+  std::int64_t integer;
   std::uint64_t sample, position;
 };
-template <typename Source>
-std::optional<Stray> findStray(const DataColumn &column, std::int64_t end) {
+/// The first value that is wrong(value).
+template <typename Source, typename Wrong>
+std::optional<Stray> findStray(const DataColumn &column, const Wrong &wrong) {
   for (std::uint64_t sample = 0; sample < column.samples; ++sample) {
     const std::byte *values = column.values + sample * column.stride * sizeof(Source);
-    bool anyOutside = false; // no branch in the loop, so that it is as fast as memory
+    bool anyWrong = false; // no branch in the loop, so that it is as fast as memory
     for (std::uint64_t i = 0; i < column.elements; ++i) {
-      const auto value = static_cast<std::int64_t>(valueAt<Source>(values, i));
-      anyOutside |= value < 0 || value >= end;
+      anyWrong |= wrong(valueAt<Source>(values, i));
     }
-    for (std::uint64_t i = 0; anyOutside && i < column.elements; ++i) {
-      const auto value = static_cast<std::int64_t>(valueAt<Source>(values, i));
-      if (value < 0 || value >= end) {
-        return Stray{value, sample, i};
+    for (std::uint64_t i = 0; anyWrong && i < column.elements; ++i) {
+      if (const Source value = valueAt<Source>(values, i); wrong(value)) {
+        return Stray{std::is_integral_v<Source> ? static_cast<std::int64_t>(value) : 0, sample, i};
       }
     }
   }
@@ -91,30 +91,64 @@ std::string placeOf(const DataColumn &column, const Stray &stray) {
          (column.elements == 1 ? "" : ", position " + std::to_string(stray.position));
 }
 
-/// Tokens and class labels lie in [0, limit) when there is a limit.
+/// Tokens, masks and class labels.
 Result<void> checkIntegers(const DataColumn &column, const executable::ModelInput &input,
-                           std::int64_t limit) {
+                           const IntegerRule &rule) {
   if (isFloat(column.type)) {
     return userError(column.place,
-                     std::string(isLabel(input) ? "class labels" : "tokens") +
+                     std::string(isLabel(input) ? "class labels"
+                                 : rule.isMask  ? "masks"
+                                                : "tokens") +
                          " are integers, the file holds " + name(column.type),
                      "convert the file");
   }
-  const std::int64_t end = limit > 0 ? limit : std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
-  const std::optional<Stray> stray =
-      withType(column.type, [&](auto type) { return findStray<decltype(type)>(column, end); });
+  const std::int64_t end =
+      rule.limit > 0 ? rule.limit : std::int64_t{std::numeric_limits<std::int32_t>::max()} + 1;
+  const std::int64_t ignored = rule.ignored.value_or(0);
+  const std::optional<Stray> stray = withType(column.type, [&](auto type) {
+    return findStray<decltype(type)>(column, [=](auto value) {
+      const auto integer = static_cast<std::int64_t>(value);
+      return (integer < 0 || integer >= end) && integer != ignored;
+    });
+  });
   if (!stray) {
     return {};
   }
-  const std::string range = "[0, " + std::to_string(end) + ")", number = std::to_string(stray->value);
+  const std::string range = "[0, " + std::to_string(end) + ")", number = std::to_string(stray->integer);
   if (isLabel(input)) {
     return userError(placeOf(column, *stray),
-                     "label " + number + " is not a class of this model (" + range + ")",
+                     "label " + number + " is not a class of this model (" + range +
+                         (rule.ignored && *rule.ignored < 0
+                              ? ", or " + std::to_string(*rule.ignored) + " where none counts)"
+                              : ")"),
                      "use a data set with the classes that the model was made for");
+  }
+  if (rule.isMask) {
+    return userError(placeOf(column, *stray),
+                     "the mask is " + number + ", neither 1 (a token) nor 0 (padding)",
+                     "write 1 for tokens that count and 0 for those that do not");
   }
   return userError(placeOf(column, *stray),
                    "token " + number + " is not in the vocabulary of this model (" + range + ")",
                    "use a data set with the vocabulary that the model was made for (num_embeddings)");
+}
+
+/// What is not finite as f32 would make every weight so.
+Result<void> checkReals(const DataColumn &column) {
+  const auto notFinite = [](auto value) { return !std::isfinite(static_cast<float>(value)); };
+  const std::optional<Stray> stray = column.type == ElementType::F32 ? findStray<float>(column, notFinite)
+                                                                     : findStray<double>(column, notFinite);
+  if (!stray) {
+    return {};
+  }
+  const std::size_t index = stray->sample * column.stride + stray->position;
+  const double value = column.type == ElementType::F32 ? valueAt<float>(column.values, index)
+                                                       : valueAt<double>(column.values, index);
+  return userError(placeOf(column, *stray),
+                   std::isnan(value)   ? "the value is not a number"
+                   : std::isinf(value) ? "the value is infinite"
+                                       : "the value is too large for 32 bits",
+                   "clean the data: no loss and no gradient would be a number");
 }
 
 } // namespace
@@ -164,7 +198,7 @@ Result<void> Dataset::refill(const Executable &executable, std::uint64_t samples
     columns[i].source.samples = samples;
     if (columns[i].isInteger) {
       const executable::ModelInput &input = *executable.file().inputs()->Get(static_cast<unsigned>(i));
-      if (auto ok = checkIntegers(columns[i].source, input, executable.classLimits()[i]); !ok) {
+      if (auto ok = checkIntegers(columns[i].source, input, executable.integerRules()[i]); !ok) {
         return ok;
       }
     }
@@ -188,7 +222,7 @@ Result<void> Dataset::add(const Executable &executable, int index, DataColumn so
   }
   Column column{std::move(source), isInteger(input), {}};
   if (needed && column.isInteger) {
-    if (auto ok = checkIntegers(column.source, input, executable.classLimits()[index]); !ok) {
+    if (auto ok = checkIntegers(column.source, input, executable.integerRules()[index]); !ok) {
       return ok;
     }
   } else if (needed && column.source.type == ElementType::U8) {
@@ -200,6 +234,10 @@ Result<void> Dataset::add(const Executable &executable, int index, DataColumn so
                      std::string("the file holds ") + name(column.source.type) +
                          ", but numeric inputs are u8, f32 or f64",
                      "convert the file");
+  } else if (needed) {
+    if (auto ok = checkReals(column.source); !ok) {
+      return ok;
+    }
   }
   columns.push_back(std::move(column));
   return {};
@@ -223,7 +261,7 @@ Dataset Dataset::synthesize(const Executable &executable, Split split, const std
                                                    (split == Split::Train ? "train, " : "test, ") +
                                                    input.name()->str());
       if (isInteger(input)) {
-        const std::int64_t limit = executable.classLimits()[i];
+        const std::int64_t limit = executable.integerRules()[i].limit;
         const auto classes = static_cast<std::uint32_t>(
             limit ? std::min<std::int64_t>(limit, std::numeric_limits<std::int32_t>::max()) : 10);
         for (std::size_t k = 0; k < count; ++k) {
@@ -243,6 +281,21 @@ Dataset Dataset::synthesize(const Executable &executable, Split split, const std
 
 std::size_t Dataset::sampleBytes(int input) const {
   return 4 * columns[input].source.elements;
+}
+
+std::uint64_t Dataset::countOf(int input, std::int64_t integer) const {
+  const DataColumn &source = columns[input].source;
+  std::uint64_t count = 0;
+  for (std::uint64_t sample = 0; source.values && !isFloat(source.type) && sample < source.samples;
+       ++sample) {
+    const std::byte *values = source.values + sample * source.stride * byteSize(source.type);
+    withType(source.type, [&](auto type) {
+      for (std::uint64_t i = 0; i < source.elements; ++i) {
+        count += static_cast<std::int64_t>(valueAt<decltype(type)>(values, i)) == integer;
+      }
+    });
+  }
+  return count;
 }
 
 void Dataset::gather(int input, std::span<const std::uint32_t> samples, void *destination) const {

@@ -21,8 +21,8 @@ public:
   /// `source` is "synthetic" (f32 features: normal values; tokens and classes: uniform; a function of the
   /// recipe's seed; 8 steps long), or a folder or file of one of the formats of DataSource.h. Sizes must
   /// agree in the number of values per sample. Feature values: u8 (converted as stage.fbs says, in fp64 and
-  /// rounded once) or f32, f64 (taken as they are). Tokens and class labels: any integer type, below the
-  /// limit that the model sets. Errors: User, naming file and byte or sample.
+  /// rounded once) or f32, f64 (taken as they are; finite as f32). Tokens, masks and class labels: any
+  /// integer type, as the model's rules say. Errors: User, naming file and byte or sample.
   static Result<Dataset> load(const Executable &executable, const std::string &source, Split split,
                               const std::vector<int> &wanted);
 
@@ -38,6 +38,8 @@ public:
 
   /// Copies the samples, converted, one behind the other. `input` must be one of the wanted ones.
   void gather(int input, std::span<const std::uint32_t> samples, void *destination) const;
+  /// How often the integer input, one of the wanted ones, is this number; 0 of what was not read.
+  std::uint64_t countOf(int input, std::int64_t integer) const;
   /// Bytes of one sample as the model sees it.
   std::size_t sampleBytes(int input) const;
 

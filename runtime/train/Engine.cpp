@@ -20,6 +20,9 @@ double seconds(std::int64_t nanoseconds) {
 /// The order of samples and the number of steps. Part of the preparation, so that mistakes are found before
 /// training.
 Result<void> plan(Session &session, const TrainOptions &options, std::shared_ptr<Training> &training) {
+  if (auto ok = checkHasLoss(session.executable); !ok) {
+    return ok;
+  }
   const executable::Recipe &recipe = *session.executable.file().recipe();
   const SampleOrder::Shape shape{static_cast<std::uint32_t>(recipe.micro_batch_size()),
                                  static_cast<std::uint32_t>(recipe.micro_batches()),
@@ -157,11 +160,11 @@ Result<TrainSummary> train(const TrainOptions &options) {
 
 Result<EvaluationSummary> evaluate(const EvaluateOptions &options) {
   std::shared_ptr<Evaluation> evaluation;
-  auto opened = Session::open(options, options.trainingData ? Split::Train : Split::Test,
-                              [&](Session &session) -> Result<void> {
-                                evaluation = std::make_shared<Evaluation>(session);
-                                return {};
-                              });
+  auto opened = Session::open(
+      options, options.trainingData ? Split::Train : Split::Test, [&](Session &session) -> Result<void> {
+        evaluation = std::make_shared<Evaluation>(session);
+        return options.outputs.empty() ? Result<void>() : evaluation->openOutputs(options.outputs);
+      });
   if (!opened) {
     return opened.takeError();
   }
@@ -174,11 +177,20 @@ Result<EvaluationSummary> evaluate(const EvaluateOptions &options) {
   if (!ending) {
     return ending.takeError();
   }
+  auto ignored = session.sumOverProcesses(evaluation->ignoredLabels);
+  if (!ignored) {
+    return ignored.takeError();
+  }
+  if (auto ok = session.agree(evaluation->commitOutputs()); !ok) {
+    return ok.takeError();
+  }
   EvaluationSummary summary;
   summary.rank = session.processRank();
   summary.samples = session.dataset->samples();
-  summary.loss = evaluation->loss / static_cast<double>(summary.samples);
-  summary.accuracy = evaluation->accuracy();
+  if (session.executable.hasLoss()) {
+    summary.loss = evaluation->loss / static_cast<double>(summary.samples);
+  }
+  summary.accuracy = evaluation->accuracy(*ignored);
   summary.weightsSha256 = ending->hashes.weights;
   summary.samplesPerSecond =
       static_cast<double>(summary.samples) / seconds(evaluation->end - evaluation->begin);

@@ -95,13 +95,17 @@ struct TrainSummary {
       allocationsAfterWarmup; ///< operator new between the ends of step 2 and the last; all ranks
 };
 
-/// Errors: User (a file, the data, a loss that is not finite), Environment (memory, MPI), Rank (a rank died
-/// or stands still: named), Interrupted. With processes, an error that only some ranks meet while they train
-/// goes to the launcher (reportError) and ends the job; the call does not return there.
+/// Errors: User (a file, a model without a loss, the data, a loss that is not finite), Environment (memory,
+/// MPI), Rank (a rank died or stands still: named), Interrupted. With processes, an error that only some
+/// ranks meet while they train goes to the launcher (reportError) and ends the job; the call does not return
+/// there.
 Result<TrainSummary> train(const TrainOptions &options);
 
 struct EvaluateOptions : EngineOptions {
   bool trainingData = false; ///< instead of the test data ("t10k")
+  /// .npz to write: "outputs" f32 [samples, ...], the last layer's values in the order of the data; empty:
+  /// none.
+  std::string outputs;
   std::function<void(std::uint64_t done, std::uint64_t all)>
       onSamples; ///< on rank 0's thread, after each pass
 };
@@ -109,14 +113,16 @@ struct EvaluateOptions : EngineOptions {
 struct EvaluationSummary {
   int rank = 0;
   std::uint64_t samples = 0;
-  double loss = 0;                ///< mean over all samples
-  std::optional<double> accuracy; ///< share of right labels, when the file counts them
+  std::optional<double> loss; ///< mean over all samples; none of a model without a loss
+  std::optional<double>
+      accuracy; ///< share of right ones among the labels that count, when the file counts them
   std::string weightsSha256;
   double samplesPerSecond = 0;
   std::uint64_t plannedBytes = 0, allocatedBytes = 0;
 };
 
-/// The whole data set, in order, the last batch short. Errors as for train().
+/// The whole data set, in order, the last batch short. Errors as for train(). A file of outputs appears when
+/// all has gone well.
 Result<EvaluationSummary> evaluate(const EvaluateOptions &options);
 
 } // namespace stagewright::runtime

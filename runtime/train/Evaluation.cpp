@@ -49,19 +49,6 @@ private:
   std::vector<std::uint32_t> rows;
 };
 
-/// A token each for a language model, else one.
-double labelsPerSample(const executable::Executable &file) {
-  double count = 1;
-  for (const executable::ModelInput *input : *file.inputs()) {
-    if (input->role()->str() == "label" && input->sample_shape()) {
-      for (const std::int64_t size : *input->sample_shape()) {
-        count *= static_cast<double>(size);
-      }
-    }
-  }
-  return count;
-}
-
 } // namespace
 
 /// One rank's part of it.
@@ -71,7 +58,14 @@ public:
       : executor(executor), recipe(*session.executable.file().recipe()), dataset(*session.dataset),
         inputs(dataset, recipe.micro_batch_size(), recipe.micro_batches()),
         losses(static_cast<const float *>(executor.scalar("losses"))),
-        correct(static_cast<const std::int64_t *>(executor.scalar("correct"))), shared(shared) {}
+        correct(static_cast<const std::int64_t *>(executor.scalar("correct"))), shared(shared) {
+    for (const executable::InputBinding *binding : *executor.plan().inputs()) {
+      const int input = binding->input();
+      if (input >= 0 && session.executable.integerRules()[input].ignored) {
+        ignored = {input, *session.executable.integerRules()[input].ignored};
+      }
+    }
+  }
 
   Result<void> run() {
     const std::uint64_t samples = dataset.samples(), batch = static_cast<unsigned>(recipe.train_batch_size());
@@ -84,9 +78,14 @@ public:
     if (first) {
       shared.begin = monotonicNanoseconds();
     }
+    const auto *handedOut = executor.plan().outputs();
+    OutputSink *sink = shared.outputs && handedOut && handedOut->size() > 0 ? &*shared.outputs : nullptr;
+    if (sink) {
+      shared.outputs->validRows = [this](int microBatch) { return inputs.validRows(microBatch); };
+    }
     executor.prepareWeights();
     for (inputs.pass = 0; inputs.pass * batch < samples; ++inputs.pass) {
-      if (auto ok = executor.evaluate(inputs, inputs.pass + 1); !ok) {
+      if (auto ok = executor.evaluate(inputs, inputs.pass + 1, sink); !ok) {
         return ok;
       }
       for (int k = 0; first && k < recipe.micro_batches(); ++k) {
@@ -96,6 +95,10 @@ public:
       if (first && shared.onSamples) {
         executor.callBack([&] { shared.onSamples(std::min((inputs.pass + 1) * batch, samples), samples); });
       }
+    }
+    if (ignored) {
+      shared.ignoredLabels = (shared.continues ? shared.ignoredLabels : 0) +
+                             static_cast<double>(dataset.countOf(ignored->input, ignored->label));
     }
     if (first) {
       shared.samples += samples;
@@ -111,6 +114,11 @@ private:
   EvaluationInputs inputs;
   const float *losses;
   const std::int64_t *correct; ///< null: not counted
+  struct Ignored {
+    int input;
+    std::int64_t label;
+  };
+  std::optional<Ignored> ignored; ///< of the rank that reads the labels
   Evaluation &shared;
 };
 
@@ -126,12 +134,35 @@ Result<void> Evaluation::run(Executor &executor) {
   return ranks[executor.rank()]->run();
 }
 
-std::optional<double> Evaluation::accuracy() const {
-  const executable::Executable &file = session.executable.file();
-  if (!file.accuracy()) {
+std::optional<double> Evaluation::accuracy(double ignoredLabels) const {
+  if (!session.executable.file().accuracy()) {
     return std::nullopt;
   }
-  return static_cast<double>(correct) / (static_cast<double>(samples) * labelsPerSample(file));
+  double labels = -ignoredLabels;
+  for (const executable::ModelInput *input :
+       *session.executable.file().inputs()) { // of a language model: tokens
+    labels += isLabel(*input) ? static_cast<double>(samples * sampleElements(*input)) : 0;
+  }
+  return labels > 0 ? static_cast<double>(correct) / labels : 0;
+}
+
+Result<void> Evaluation::openOutputs(const std::string &path) {
+  auto rank = outputRank(session.executable);
+  if (!rank) {
+    return rank.takeError();
+  }
+  if (ranks[static_cast<std::size_t>(*rank)]) {
+    auto created = EvaluationOutputs::create(path, session.executable, session.dataset->samples());
+    if (!created) {
+      return created.takeError();
+    }
+    outputs.emplace(std::move(*created));
+  }
+  return {};
+}
+
+Result<void> Evaluation::commitOutputs() {
+  return outputs ? outputs->commit() : Result<void>();
 }
 
 } // namespace stagewright::runtime

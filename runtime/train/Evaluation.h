@@ -2,6 +2,7 @@
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_EVALUATION_H
 #define STAGEWRIGHT_RUNTIME_TRAIN_EVALUATION_H
 
+#include "runtime/train/EvaluationOutputs.h"
 #include "runtime/train/Session.h"
 
 namespace stagewright::runtime {
@@ -17,14 +18,24 @@ public:
   /// All samples that the data set has at this time, in order, the last batch short.
   Result<void> run(Executor &executor) override;
 
-  /// Share of right labels; none when the file does not count them.
-  std::optional<double> accuracy() const;
+  /// Share of right ones among the labels that count; none when the file does not count them.
+  std::optional<double> accuracy(double ignoredLabels) const;
+
+  /// Opens the file of outputs where this process has them. Errors: those of EvaluationOutputs, also in the
+  /// other processes if the file hands none out.
+  Result<void> openOutputs(const std::string &path);
+  /// Makes that file visible, if it is this process's.
+  Result<void> commitOutputs();
 
   /// After each pass, on rank 0's thread. To be set between runs.
   std::function<void(std::uint64_t done, std::uint64_t all)> onSamples;
 
   /// The sums of the run before stay, and this one adds to them. To be set between runs.
   bool continues = false;
+
+  /// Labels that the loss ignores, of the runs as `samples`; 0 in a process that does not read them. Written
+  /// by the thread that does.
+  double ignoredLabels = 0;
 
   // Written by rank 0's thread.
   std::uint64_t samples = 0;
@@ -33,8 +44,11 @@ public:
   std::int64_t begin = 0, end = 0;
 
 private:
+  friend class RankEvaluation;
+
   const Session &session;
   std::vector<std::unique_ptr<RankEvaluation>> ranks; ///< null: in another process
+  std::optional<EvaluationOutputs> outputs; ///< in the process that has them, where they are asked for
 };
 
 } // namespace stagewright::runtime

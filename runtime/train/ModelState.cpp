@@ -205,6 +205,11 @@ void initializeWeights(const LocalRanks &ranks) {
         } else {
           std::fill(weights.begin(), weights.end(), static_cast<float>(initializer.value()));
         }
+        if (initializer.zero_row() >= 0) {
+          const auto columns = static_cast<std::size_t>(parameter.shape()->Get(1));
+          std::fill_n(weights.begin() + initializer.zero_row() * static_cast<std::int64_t>(columns), columns,
+                      0.0f);
+        }
         return {};
       });
   (void)forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) -> Result<void> {

@@ -43,7 +43,7 @@ Result<TextInputs> textInputs(const DataRequest &request, const std::string &pat
     fits = isInteger(input) && input.sample_shape() && input.sample_shape()->size() == 1 &&
            (i == 0 || sampleElements(input) == text.length);
     text.length = sampleElements(input);
-    text.vocabulary = std::max(text.vocabulary, request.executable.classLimits()[i]);
+    text.vocabulary = std::max(text.vocabulary, request.executable.integerRules()[i].limit);
   }
   if (!fits || text.tokens < 0 || text.next < 0) {
     return userError(

@@ -9,6 +9,14 @@
 
 namespace stagewright::runtime {
 
+Result<void> checkHasLoss(const Executable &executable) {
+  if (executable.hasLoss()) {
+    return {};
+  }
+  return userError(executable.name(), "the model has no loss, so that there is nothing to train for",
+                   "add \"loss\" and a label to the model, or use `stagewright eval --outputs`");
+}
+
 namespace {
 
 double seconds(std::int64_t nanoseconds) {

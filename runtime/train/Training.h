@@ -9,6 +9,9 @@
 
 namespace stagewright::runtime {
 
+/// Error: User, the model has no loss, so that nothing can be trained.
+Result<void> checkHasLoss(const Executable &executable);
+
 class RankTraining;
 
 class Training final : public RankWork {

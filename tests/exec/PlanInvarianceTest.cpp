@@ -135,7 +135,7 @@ TEST(PlanInvariance, EvaluationDoesNotDependOnThePlan) {
       evaluation.poison = poison;
       auto summary = evaluate(evaluation);
       ASSERT_TRUE(summary) << summary.error().text();
-      losses.push_back(summary->loss);
+      losses.push_back(*summary->loss);
       accuracies.push_back(*summary->accuracy);
     }
   }

@@ -37,7 +37,7 @@ TEST_P(GoodFiles, Load) {
   EXPECT_EQ(result->rankCount(), stages);
   EXPECT_EQ(result->trainSchedule().rankCount(), stages);
   EXPECT_EQ(result->trainSchedule().microBatches, 4);
-  EXPECT_EQ(result->classLimits(), (std::vector<std::int64_t>{0, 10}));
+  EXPECT_EQ(result->integerRules(), (std::vector<runtime::IntegerRule>{{}, {.limit = 10, .ignored = -100}}));
   auto expected = schedule::generate(classifier.schedule, stages, 4);
   ASSERT_TRUE(expected);
   auto transfers = schedule::addTransfers(*expected);

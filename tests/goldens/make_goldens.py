@@ -21,7 +21,7 @@ import sys
 import safetensors
 import safetensors.torch
 import torch
-from torch_training import Training, as_feature, build_model, read_idx, strip_comments, train, write_idx
+from torch_training import Training, as_feature, build_model, features_of, read_idx, strip_comments, train, write_idx
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
@@ -158,7 +158,36 @@ def make_gpt_data(folder, spec, generator):
     write_idx(folder / "train-next-idx2-ubyte.gz", text[1:].reshape(-1, length))
 
 
+def make_bert_data(folder, spec, generator):
+    """700 samples of 3 to 12 tokens in two segments, padded with zeros; the class is the commonest remainder by 3."""
+    (length,), vocabulary = spec["inputs"][0]["shape"], spec["layers"][0]["layers"][0]["num_embeddings"]
+    lengths = torch.randint(3, length + 1, (700, 1), generator=generator)
+    cuts = torch.randint(1, length, (700, 1), generator=generator)
+    places = torch.arange(length).expand(700, -1)
+    mask = places < lengths
+    tokens = torch.randint(1, vocabulary, (700, length), generator=generator) * mask
+    counts = torch.stack([((tokens % 3 == rest) & mask).sum(1) for rest in range(3)], 1)
+    columns = {"input_ids": tokens, "token_type_ids": (places >= cuts) & mask, "attention_mask": mask}
+    for name, values in columns.items():
+        write_idx(folder / f"train-{name}-idx2-ubyte.gz", values.to(torch.uint8))
+    write_idx(folder / "train-labels-idx1-ubyte.gz", counts.argmax(1).to(torch.uint8))
+
+
 SETS = {
+    # BERT's form: two embeddings, a mask of padding, dropout, the first token's pooler; besides, the mean of the
+    # tokens that are no padding, normalised.
+    "bert": dict(
+        data=None,
+        files=(
+            "train-input_ids-idx2-ubyte.gz", "train-token_type_ids-idx2-ubyte.gz", "train-attention_mask-idx2-ubyte.gz",
+            "train-labels-idx1-ubyte.gz",
+        ),
+        make=make_bert_data,
+        rows=3,
+        count=2,
+        clip=0.5,
+        seed=0x23456789A,
+    ),
     # 784-256-10 on Fashion-MNIST; model.json is that of models/fashion_mlp.
     "fashion_mlp": dict(
         data=FASHION, files=("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), make=None, rows=16, count=4, clip=1.0
@@ -241,8 +270,8 @@ def make_set(name):
         entry["make"](folder, spec, generator)
     data = entry["data"] or folder
     sources = [read_idx(data / file) for file in entry["files"]]
-    features = as_feature(sources[0], spec["inputs"][0])
-    labels = sources[1].long() if spec["inputs"][1]["dtype"] == "i32" else sources[1]
+    features = features_of(sources[:-1], spec)
+    labels = sources[-1].long() if spec["inputs"][-1]["dtype"] == "i32" else sources[-1]
 
     weights = {key: value.detach().clone() for key, value in build_model(spec).state().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")

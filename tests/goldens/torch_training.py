@@ -45,6 +45,13 @@ def as_feature(source, spec):
     return source.reshape(source.shape[0], *spec["shape"])
 
 
+def features_of(sources, spec):
+    """The model's features; several of one shape as [samples, feature, ...]."""
+    specs = [entry for entry in spec["inputs"] if entry["role"] == "feature"]
+    features = [as_feature(source, entry) for source, entry in zip(sources, specs, strict=True)]
+    return features[0] if len(features) == 1 else torch.stack(features, 1)
+
+
 # ---- model and optimizer from the same files that Stagewright reads ------------------------------------------------
 
 
@@ -67,6 +74,12 @@ class LearnedPositions(nn.Module):
 
     def forward(self, x):
         return x + self.weight[: x.shape[1]]
+
+
+class Inputs:
+    """The model's inputs by name, while it runs: masks are read from here."""
+
+    named = {}
 
 
 class AttentionDropout(nn.Module):
@@ -94,8 +107,9 @@ def rotate(x, base):
     return x * cos + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sin
 
 
-def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=0, rotary_base=0, drop=None):
+def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=0, rotary_base=0, key_mask=None, drop=None):
     groups = num_key_value_heads or num_heads
+    seen = Inputs.named[key_mask][:, None, None] != 0 if key_mask else None
     if len(inputs) == 1:
         size = inputs[0].shape[-1] // (num_heads + 2 * groups)
         inputs = inputs[0].split([num_heads * size, groups * size, groups * size], -1)
@@ -107,13 +121,27 @@ def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=
         scores = q @ k.transpose(2, 3) * (scale or q.shape[-1] ** -0.5)
         if is_causal:
             scores = scores.masked_fill(torch.ones(scores.shape[-2:]).triu(1) == 1, -math.inf)
+        if key_mask:
+            scores = scores.masked_fill(~seen, -math.inf)
         y = drop(scores.softmax(-1)) @ v
     else:
-        y = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=scale or None)
+        if key_mask and is_causal:  # torch takes one of the two
+            seen, is_causal = seen & (torch.ones(q.shape[2], k.shape[2]).tril() == 1), False
+        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=is_causal, scale=scale or None)
     return y.transpose(1, 2).flatten(2)
 
 
+def masked_mean(x, mask):
+    """sentence_transformers.models.Pooling, pooling_mode mean."""
+    weights = Inputs.named[mask].unsqueeze(-1).expand(x.size()).to(x.dtype)
+    return (x * weights).sum(1) / torch.clamp(weights.sum(1), min=1e-9)
+
+
 FUNCTIONS = {
+    "MaskedMean": masked_mean,
+    "Narrow": torch.narrow,
+    "Normalize": nn.functional.normalize,
+    "Select": torch.select,
     "Add": torch.add,
     "Subtract": torch.sub,
     "Multiply": torch.mul,
@@ -149,6 +177,7 @@ class Graph(nn.Module):
     def __init__(self, layers, first):
         super().__init__()
         self.first, self.entries, previous, tied = first, [], first, {}
+        self.features = ()  # names, where there are several
         for layer in layers:
             copies = range(layer["repeat"]) if "repeat" in layer else [None]
             for copy in copies:
@@ -162,7 +191,10 @@ class Graph(nn.Module):
         self.held = nn.ModuleList(module for _, module, _ in self.entries)
 
     def forward(self, *inputs):
-        values = {self.first if i == 0 else f"{self.first}:{i}": x for i, x in enumerate(inputs)}
+        if self.features:  # stacked by features_of()
+            inputs = inputs[0].unbind(1)
+            Inputs.named = dict(zip(self.features, inputs))
+        values = Inputs.named.copy() if self.features else {self.first if i == 0 else f"{self.first}:{i}": x for i, x in enumerate(inputs)}
         for name, module, reads in self.entries:
             values[name] = module(*(values[read] for read in reads))
         return values[self.entries[-1][0]]
@@ -187,6 +219,8 @@ class Graph(nn.Module):
 
 def build_model(spec):
     model = Graph(spec["layers"], spec["inputs"][0]["name"])
+    names = [entry["name"] for entry in spec["inputs"] if entry["role"] == "feature"]
+    model.features = names if len(names) > 1 else ()
     for block, (_, module, _) in enumerate(model.entries):
         random = [inner for inner in module.modules() if isinstance(inner, (Dropout, AttentionDropout))]
         for ordinal, inner in enumerate(random):

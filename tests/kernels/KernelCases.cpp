@@ -148,7 +148,7 @@ static std::vector<TableEntry> table() {
   std::vector<TableEntry> all;
   for (auto family : {linearCases, activationCases, channelNormCases, convolutionCases, poolingCases,
                       arithmeticCases, movementCases, lossCases, optimizerCases, rowNormCases, softmaxCases,
-                      embeddingCases, rotaryCases, dropoutCases, attentionCases})
+                      embeddingCases, rotaryCases, dropoutCases, attentionCases, maskedMeanCases})
     std::ranges::copy(family(), std::back_inserter(all));
   return all;
 }

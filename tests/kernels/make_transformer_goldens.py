@@ -106,4 +106,19 @@ for S, L, H, G, options, masked in ((3, 3, 2, 2, {'is_causal': True}, False), (2
     golden('attention', [(q, 'in'), (k, 'in'), (v, 'in'), (y, 'out'), (sums, 'out'), *extra], attributes)
     golden('attention_grad', [(g, 'in'), (q, 'in'), (k, 'in'), (v, 'in'), (y, 'in'), (sums, 'in'), (dq, 'out'), (dk, 'out'),
                               (dv, 'out'), *extra], attributes)
+for options in ({}, {'eps': 2.0}):
+    x = tensor(3, 5)
+    y = F.normalize(x, dim=1, **options)
+    g, dx = into(y, x)
+    norm, attributes = x.norm(dim=1), '{"epsilon", 2.0}' if options else ''
+    golden('normalize', [(x, 'in'), (y, 'out'), (norm, 'out')], attributes)
+    golden('normalize_grad', [(g, 'in'), (x, 'in'), (norm, 'in'), (dx, 'out')], attributes)
+
+# sentence_transformers.models.Pooling, pooling_mode mean
+tokens, mask = tensor(3, 4, 5), torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
+weights = mask.unsqueeze(-1).expand(tokens.size()).double()
+y = (tokens * weights).sum(1) / torch.clamp(weights.sum(1), min=1e-9)
+g, dx = into(y, tokens)
+golden('masked_mean', [(tokens, 'in'), (mask, 'in'), (y, 'out')])
+golden('masked_mean_grad', [(g, 'in'), (mask, 'in'), (dx, 'out')])
 print('};')

@@ -20,12 +20,15 @@ struct EvaluateFlags {
 
 nlohmann::ordered_json summaryJson(const runtime::EvaluationSummary &summary) {
   nlohmann::ordered_json json = {{"samples", summary.samples},
-                                 {"loss", summary.loss},
+                                 {"loss", nullptr},
                                  {"accuracy", nullptr},
                                  {"samples_per_second", summary.samplesPerSecond},
                                  {"weights_sha256", summary.weightsSha256},
                                  {"planned_bytes", summary.plannedBytes},
                                  {"allocated_bytes", summary.allocatedBytes}};
+  if (summary.loss) {
+    json["loss"] = *summary.loss;
+  }
   if (summary.accuracy) {
     json["accuracy"] = *summary.accuracy;
   }
@@ -53,7 +56,10 @@ Result<void> evaluate(EvaluateFlags &evaluate) {
       std::printf("%s\n", summaryJson(*summary).dump().c_str());
       return {};
     }
-    std::printf("samples %s, loss %.6f", grouped(summary->samples).c_str(), summary->loss);
+    std::printf("samples %s", grouped(summary->samples).c_str());
+    if (summary->loss) {
+      std::printf(", loss %.6f", *summary->loss);
+    }
     if (summary->accuracy) {
       std::printf(", accuracy %.4f", *summary->accuracy);
     }
@@ -65,12 +71,16 @@ Result<void> evaluate(EvaluateFlags &evaluate) {
 } // namespace
 
 Verb addEvaluate(CLI::App &program) {
-  CLI::App *command = program.add_subcommand("eval", "Loss and accuracy on the test data");
+  CLI::App *command = program.add_subcommand("eval", "Loss, accuracy and outputs on the test data");
   auto evaluate = std::make_shared<EvaluateFlags>();
   addEngineOptions(*command, evaluate->options, evaluate->flags);
   command->get_option("--init")->description(
       "trained weights: safetensors, or a Hugging Face folder (default: the initial weights)");
-  addLater(*command, "--outputs", true, "the loss and the accuracy are what this version reports");
+  command
+      ->add_option(
+          "--outputs", evaluate->options.outputs,
+          "write the last layer's values of all samples, in their order, to this .npz: the array \"outputs\"")
+      ->option_text("FILE");
   command->footer(
       "Example:\n"
       "  stagewright eval fashion_mlp.stage --data /usr/share/datasets/fashion-mnist --init w.safetensors");

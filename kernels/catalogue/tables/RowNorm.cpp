@@ -1,4 +1,5 @@
-// Family row_norm: normalisation of the rows of a matrix, with mean and rstd (1 / deviation) of every row.
+// Family row_norm: normalisation of the rows of a matrix, with mean and rstd (1 / deviation), or the norm, of
+// every row.
 #include "catalogue/Entry.h"
 #include "catalogue/Tables.h"
 
@@ -17,6 +18,9 @@ std::vector<Kernel> rowNormKernels() {
       entry<"rms_norm", "x T[M,N] R, y T[M,N] W, rstd f32[M] W, weight f32[N] R?">({{"epsilon", 1e-6}}),
       entry<"rms_norm_grad", "g T[M,N] R, x T[M,N] R, rstd f32[M] R, dx T[M,N] W, weight f32[N] R?">(),
       entry<"rms_norm_weight_grad", "g T[M,N] R, x T[M,N] R, rstd f32[M] R, acc f32[N] RW">(),
+      // y = x / max(norm, epsilon), where norm is the Euclidean one of each row.
+      entry<"normalize", "x T[M,N] R, y T[M,N] W, norm f32[M] W">({{"epsilon", 1e-12}}),
+      entry<"normalize_grad", "g T[M,N] R, x T[M,N] R, norm f32[M] R, dx T[M,N] W">({{"epsilon", 1e-12}}),
   };
 }
 

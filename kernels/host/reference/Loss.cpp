@@ -112,6 +112,7 @@ constexpr ReferenceEntry kEntries[] = {
      }},
     {"count_correct", countCorrect},
     {"mean_loss", meanLoss},
+    {"no_loss", [](const Values &v) { v[0][0] = 0; }},
 };
 
 } // namespace

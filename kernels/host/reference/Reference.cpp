@@ -8,7 +8,7 @@ bool runReference(const KernelInstance &instance, ReferenceOperands &operands) {
   for (auto family : {linearReferences, activationReferences, channelNormReferences, convolutionReferences,
                       poolingReferences, arithmeticReferences, movementReferences, lossReferences,
                       optimizerReferences, rowNormReferences, softmaxReferences, embeddingReferences,
-                      rotaryReferences, dropoutReferences, attentionReferences})
+                      rotaryReferences, dropoutReferences, attentionReferences, maskedMeanReferences})
     for (const ReferenceEntry &entry : family())
       if (entry.name == instance.kernel->name) {
         entry.run({instance, operands});

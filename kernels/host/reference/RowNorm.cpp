@@ -1,7 +1,9 @@
 // Family row_norm.
 #include "kernels/host/reference/Values.h"
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 
 namespace stagewright::kernels {
 
@@ -71,6 +73,31 @@ void weightGrad(const Values &v, bool centred) {
     }
 }
 
+double sumOf(const Values &v, const std::function<double(std::int64_t)> &f) {
+  return meanOf(v, f) * double(v.size(0, 1));
+}
+
+void normalize(const Values &v) {
+  for (std::int64_t row = 0; row < v.size(0, 0); ++row) {
+    const double *x = rowOf(v, 0, row);
+    const double norm = std::sqrt(sumOf(v, [&](auto i) { return x[i] * x[i]; }));
+    for (std::int64_t i = 0; i < v.size(0, 1); ++i)
+      rowOf(v, 1, row)[i] = x[i] / std::max(norm, v.real("epsilon"));
+    v[2][std::size_t(row)] = norm;
+  }
+}
+
+void normalizeGrad(const Values &v) {
+  for (std::int64_t row = 0; row < v.size(0, 0); ++row) {
+    const double *g = rowOf(v, 0, row), *x = rowOf(v, 1, row);
+    const double norm = v[2][std::size_t(row)], divisor = std::max(norm, v.real("epsilon"));
+    const double slope =
+        norm < v.real("epsilon") ? 0 : sumOf(v, [&](auto i) { return g[i] * x[i]; }) / (divisor * divisor);
+    for (std::int64_t i = 0; i < v.size(0, 1); ++i)
+      rowOf(v, 3, row)[i] = (g[i] - x[i] * slope) / divisor;
+  }
+}
+
 constexpr ReferenceEntry kEntries[] = {
     {"layer_norm", layerNorm},
     {"layer_norm_grad", [](const Values &v) { inputGrad(v, true); }},
@@ -78,6 +105,8 @@ constexpr ReferenceEntry kEntries[] = {
     {"rms_norm", rmsNorm},
     {"rms_norm_grad", [](const Values &v) { inputGrad(v, false); }},
     {"rms_norm_weight_grad", [](const Values &v) { weightGrad(v, false); }},
+    {"normalize", normalize},
+    {"normalize_grad", normalizeGrad},
 };
 
 } // namespace

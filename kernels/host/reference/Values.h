@@ -67,6 +67,7 @@ ReferenceTable embeddingReferences();
 ReferenceTable rotaryReferences();
 ReferenceTable dropoutReferences();
 ReferenceTable attentionReferences();
+ReferenceTable maskedMeanReferences();
 
 } // namespace stagewright::kernels
 

@@ -53,6 +53,7 @@ std::span<const TableEntry> embeddingCases();
 std::span<const TableEntry> rotaryCases();
 std::span<const TableEntry> dropoutCases();
 std::span<const TableEntry> attentionCases();
+std::span<const TableEntry> maskedMeanCases();
 
 } // namespace stagewright::kernels
 

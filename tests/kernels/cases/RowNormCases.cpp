@@ -102,6 +102,53 @@ Cases rmsNormWeightGradCases(std::string_view name) {
       0, 0, 0));
 }
 
+/// A read norm is that of its row of x, as the gradient's formula needs.
+Cases withNorms(Cases cases) {
+  for (KernelCase &one : cases) {
+    const std::int64_t columns = one.instance.shapes[1][1];
+    for (std::int64_t row = 0; row < one.operands[2].elements; ++row) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < columns; ++i)
+        sum += one.operands[1].at(row * columns + i) * one.operands[1].at(row * columns + i);
+      one.operands[2].set(row, std::sqrt(sum));
+    }
+  }
+  return cases;
+}
+
+Cases normalizeCases(std::string_view name) {
+  Cases out = normCases(
+      name,
+      [](auto m, auto n) {
+        return std::vector<Shape>{{m, n}, {m, n}, {m}};
+      },
+      0, 0, 1e-6);
+  // A row of zeros, and one below epsilon.
+  out.push_back(makeCase(name, {{3, 20}, {3, 20}, {3}}, {{"epsilon", 0.5}}));
+  for (std::int64_t i = 0; i < 40; ++i)
+    out.back().operands[0].set(i, i < 20 ? 0 : 0.015625);
+  out.back().relative = 1e-6;
+  return out;
+}
+
+Cases normalizeGradCases(std::string_view name) {
+  Cases out = normCases(
+      name,
+      [](auto m, auto n) {
+        return std::vector<Shape>{{m, n}, {m, n}, {m}, {m, n}};
+      },
+      0, 1e-5, 1e-6);
+  out.push_back(makeCase(name, {{3, 20}, {3, 20}, {3}, {3, 20}}, {{"epsilon", 1.0}}));
+  for (std::int64_t i = 0; i < 40; ++i)
+    out.back().operands[1].set(i, i < 20 ? 0 : 0.015625);
+  out.back().absolute = out.back().relative = 1e-5;
+  out = withNorms(std::move(out));
+  for (KernelCase &one : out) // sums of products are as exact as their largest terms
+    for (std::int64_t row = 0; row < one.operands[2].elements; ++row)
+      one.absolute = std::max(one.absolute, 4e-6 / std::max(one.operands[2].at(row), 1e-2));
+  return out;
+}
+
 const TableEntry kTable[] = {
     {"layer_norm", layerNormCases},
     {"layer_norm_grad", layerNormGradCases},
@@ -109,6 +156,8 @@ const TableEntry kTable[] = {
     {"rms_norm", rmsNormCases},
     {"rms_norm_grad", rmsNormGradCases},
     {"rms_norm_weight_grad", rmsNormWeightGradCases},
+    {"normalize", normalizeCases},
+    {"normalize_grad", normalizeGradCases},
 };
 
 } // namespace

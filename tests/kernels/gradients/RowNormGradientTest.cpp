@@ -7,10 +7,24 @@ namespace stagewright::kernels {
 namespace {
 
 const CoveredGradients kCovered({"layer_norm_grad", "layer_norm_weight_grad", "rms_norm_grad",
-                                 "rms_norm_weight_grad"});
+                                 "rms_norm_weight_grad", "normalize_grad"});
 
 constexpr std::int64_t kRows = 4, kColumns = 6;
 const Shape kMatrix{kRows, kColumns}, kRow{kColumns}, kColumn{kRows};
+
+/// Also of rows whose norm is below epsilon: there the divisor is constant.
+TEST(Gradient, Normalize) {
+  const Vector x = randomVector(kRows * kColumns), g = randomVector(kRows * kColumns);
+  for (double epsilon : {1e-12, 100.0}) {
+    const std::vector<Attribute> attributes = {{"epsilon", epsilon}};
+    const auto run = [&](const Vector &at) {
+      return call("normalize", {kMatrix, kMatrix, kColumn}, {at, {}, {}}, attributes);
+    };
+    expectGradient(
+        call("normalize_grad", {kMatrix, kMatrix, kColumn, kMatrix}, {g, x, run(x)[2], {}}, attributes)[3], x,
+        [&](const Vector &at) { return dot(g, run(at)[1]); });
+  }
+}
 
 TEST(Gradient, LayerNorm) {
   const Vector x = randomVector(kRows * kColumns), g = randomVector(kRows * kColumns),
