@@ -116,12 +116,11 @@ Result<void> checkIntegers(const DataColumn &column, const executable::ModelInpu
   }
   const std::string range = "[0, " + std::to_string(end) + ")", number = std::to_string(stray->integer);
   if (isLabel(input)) {
-    return userError(placeOf(column, *stray),
-                     "label " + number + " is not a class of this model (" + range +
-                         (rule.ignored && *rule.ignored < 0
-                              ? ", or " + std::to_string(*rule.ignored) + " where none counts)"
-                              : ")"),
-                     "use a data set with the classes that the model was made for");
+    return userError(
+        placeOf(column, *stray),
+        "label " + number + " is not a class of this model (" + range + ")" +
+            (rule.ignored ? ", nor " + std::to_string(*rule.ignored) + ", which does not count" : ""),
+        "use a data set with the classes that the model was made for");
   }
   if (rule.isMask) {
     return userError(placeOf(column, *stray),

@@ -296,7 +296,7 @@ class IgnoredLabels(Sentences):
             self.write_labels([*rows[:4], [0, 1, label, 2, 3], rows[5]], "train")
             error = self.refused("train", stage, "--data", self.folder)
             self.assertIn("train-labels-idx2-int at sample 4, position 2", error)
-            self.assertIn(f"label {label} is not a class of this model ([0, 7), or -100 where none counts)", error)
+            self.assertIn(f"label {label} is not a class of this model ([0, 7)), nor -100, which does not count", error)
 
 
 class PaddingRow(Sentences):

@@ -16,14 +16,15 @@ import sys
 import torch
 
 from make_goldens import FOLDER, configuration, dump
-from torch_training import as_feature, build_model, strip_comments, train
-from stagewright_random import drawn
+from torch_training import as_feature, build_model, features_of, strip_comments, train
+from stagewright_random import drawn, drawn_normal
 
 SEED = 20261122
 SAMPLES = 48
 CONFIGS = {
     "cifar_cnn": configuration(4, 4, "Adam", 1.0, lr=0.001),
     "resnet18": configuration(8, 2, "SGD", 0.0, lr=0.001, momentum=0.9, weight_decay=0.0005),
+    "bert_classifier": configuration(4, 2, "SGD", 1.0, lr=0.05, momentum=0.9, weight_decay=0.01),
 }
 
 
@@ -32,20 +33,44 @@ def image_bytes():
     return random.Random(SEED).randbytes(SAMPLES * 3072), bytes(byte % 10 for byte in random.Random(SEED + 1).randbytes(SAMPLES))
 
 
+def padded_tokens(length=128, vocabulary=8192):
+    """What tests/e2e/test_models.py writes: the three inputs of BERT as rows of numbers, and labels."""
+    generator, columns, labels = random.Random(SEED), ([], [], []), []
+    for _ in range(SAMPLES):
+        size = generator.randint(5, length)
+        cut, padding = generator.randint(1, size), [0] * (length - size)
+        columns[0].append([generator.randrange(1, vocabulary) for _ in range(size)] + padding)
+        columns[1].append([int(i >= cut) for i in range(size)] + padding)
+        columns[2].append([1] * size + padding)
+        labels.append(generator.randrange(4))
+    return columns, labels
+
+
+def samples_of(spec):
+    """Features and labels."""
+    if spec["name"] == "bert_classifier":
+        columns, labels = padded_tokens()
+        return features_of([torch.tensor(column) for column in columns], spec), torch.tensor(labels)
+    pixels, answers = (torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in image_bytes())
+    return as_feature(pixels.reshape(SAMPLES, -1), spec["inputs"][0]), answers.long()
+
+
 def initial_weights(spec):
-    """Weights and biases of Linear and Conv2d are drawn; all else begins as torch has it."""
+    """Weights and biases of Linear and Conv2d and tables of embeddings are drawn; all else begins as torch has it."""
     weights = {name: value.detach().clone() for name, value in build_model(spec).state().items()}
     for name, value in weights.items():
         weight = weights.get(name.rsplit(".", 1)[0] + ".weight")
-        if weight is not None and weight.dim() > 1:
+        if name.endswith("_embeddings.weight"):
+            weights[name] = drawn_normal(SEED, name, tuple(value.shape))
+            weights[name][value.abs().sum(1) == 0] = 0  # padding
+        elif weight is not None and weight.dim() > 1:
             weights[name] = drawn(SEED, name, tuple(value.shape), 1 / math.sqrt(weight[0].numel()))
     return weights
 
 
 def make(name):
     spec = json.loads(strip_comments((FOLDER.parents[1] / "models" / name / "model.json").read_text()))
-    pixels, answers = (torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in image_bytes())
-    features, labels = as_feature(pixels.reshape(SAMPLES, -1), spec["inputs"][0]), answers.long()
+    features, labels = samples_of(spec)
     config = {**CONFIGS[name], "seed": SEED}
     weights, order = initial_weights(spec), torch.arange(SAMPLES)
     runs = {

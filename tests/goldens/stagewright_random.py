@@ -45,12 +45,22 @@ class Dropout(nn.Module):
         return x * RandomNumbers.factors(x.numel(), self.block, self.ordinal, self.p).reshape(x.shape).to(x.dtype)
 
 
-def drawn(seed, name, shape, bound):
-    """U(-bound, bound) from the stream that is called `name`."""
+def stream(seed, name, count):
+    """Words of the stream that is called `name`."""
     hashed = 0xCBF29CE484222325
     for byte in name.encode():
         hashed = (hashed ^ byte) * 0x100000001B3 % 2**64
-    count = math.prod(shape)
-    words = philox((numpy.arange(-(-count // 4)), 0, hashed & 0xFFFFFFFF, hashed >> 32), seed).reshape(-1)[:count]
+    return philox((numpy.arange(-(-count // 4)), 0, hashed & 0xFFFFFFFF, hashed >> 32), seed).reshape(-1)[:count]
+
+
+def drawn(seed, name, shape, bound):
+    """U(-bound, bound)."""
+    words = stream(seed, name, math.prod(shape))
     centred = 2 * (words.astype(numpy.int64) >> 8) + 1 - 2**24
     return torch.from_numpy((centred * 2.0**-24 * bound).astype(numpy.float32)).reshape(shape)
+
+
+def drawn_normal(seed, name, shape):
+    """N(0, 1)."""
+    words = stream(seed, name, math.prod(shape))
+    return torch.special.ndtri(torch.from_numpy((words + 0.5) * 2.0**-32)).float().reshape(shape)

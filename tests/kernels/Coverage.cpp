@@ -32,6 +32,7 @@ const std::map<std::string_view, const char *> kNoGradient = {
     {"clear", "behind the gradients"},
     {"count_correct", "a metric"},
     {"mean_loss", "what is printed"},
+    {"no_loss", "a constant"},
     {"gradient_norm_partials", "behind the gradients"},
     {"clip_coefficient", "behind the gradients"},
     {"sgd", "behind the gradients"},

@@ -122,6 +122,7 @@ def losses():
         golden(kernel + '_grad', [x, target, zeros(x)], {2: dx / scale})
         golden(kernel + '_grad', [x, target, zeros(x), torch.tensor([4.0])], {2: dx * 4}, scale=scale)
     golden('mean_loss', [x[:, 0], one], {1: x[:, 0].mean()})
+    golden('no_loss', [one + 1], {0: zeros(one)})
 
 
 def optimizers():

@@ -117,8 +117,10 @@ for options in ({}, {'eps': 2.0}):
 # sentence_transformers.models.Pooling, pooling_mode mean
 tokens, mask = tensor(3, 4, 5), torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
 weights = mask.unsqueeze(-1).expand(tokens.size()).double()
-y = (tokens * weights).sum(1) / torch.clamp(weights.sum(1), min=1e-9)
-g, dx = into(y, tokens)
-golden('masked_mean', [(tokens, 'in'), (mask, 'in'), (y, 'out')])
-golden('masked_mean_grad', [(g, 'in'), (mask, 'in'), (dx, 'out')])
+for least in (1e-9, 2.5):
+    y = (tokens * weights).sum(1) / torch.clamp(weights.sum(1), min=least)
+    g, dx = into(y, tokens)
+    attributes = f'{{"epsilon", {least}}}' if least > 1 else ''
+    golden('masked_mean', [(tokens, 'in'), (mask, 'in'), (y, 'out')], attributes)
+    golden('masked_mean_grad', [(g, 'in'), (mask, 'in'), (dx, 'out')], attributes)
 print('};')

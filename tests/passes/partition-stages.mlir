@@ -7,5 +7,5 @@
 // CHECK: layer.linear
 // CHECK: layer.relu
 // CHECK: plan.stage 1 rank(1) blocks(3, 4)
-// CHECK: plan.function model([#plan.value<receive, "relu">, #plan.value<parameter, "fc2.weight">, #plan.value<input, "label">, #plan.value<input, "/valid_rows">]) -> [#plan.value<loss, "losses">, #plan.value<correct, "correct">]
+// CHECK: plan.function model([#plan.value<receive, "relu">, #plan.value<parameter, "fc2.weight">, #plan.value<input, "label">, #plan.value<input, "/valid_rows">]) -> [#plan.value<loss, "losses">, #plan.value<correct, "correct">, #plan.value<output, "fc2">]
 // CHECK-NOT: layer.block
