@@ -67,7 +67,9 @@ std::string LayerContext::declare(StringRef name, const char *kind, ArrayRef<int
 Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializer initializer) {
   RankedTensorType type = f32(shape);
   if (spec.initialDeviation && initializer.kind != llvm::StringRef("constant")) {
+    const std::optional<int64_t> zeroRow = initializer.zeroRow;
     initializer = name == "bias" ? Initializer::constant(0) : Initializer::normal(*spec.initialDeviation);
+    initializer.zeroRow = zeroRow;
   }
   if (!spec.tied.empty() && name == "weight") {
     if (!trainable && !error) {
