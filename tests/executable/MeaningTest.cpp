@@ -82,6 +82,19 @@ ofBuffer(std::function<void(ExecutableT &, executable::BufferT &, executable::Bu
   };
 }
 
+/// A change of a file that hands out ten values per sample, wherever they lie.
+std::function<void(ExecutableT &)> ofOutput(std::function<void(executable::OutputBindingT &)> change) {
+  return [change](ExecutableT &file) {
+    auto output = std::make_unique<executable::OutputBindingT>();
+    output->name = "fc2";
+    output->stage = 1;
+    output->value = std::make_unique<executable::OperandT>();
+    output->value->shape = {4, 10};
+    change(*output);
+    rank(file, 1).outputs.push_back(std::move(output));
+  };
+}
+
 /// The last operand of the last command of rank 1's program becomes the buffer.
 void useBuffer(ExecutableT &file, executable::ProgramKind kind, std::size_t operand) {
   executable::OperandT &changed = *program(file, 1, kind).commands.back()->operands[operand];
@@ -403,6 +416,21 @@ const std::vector<Mistake> &mistakes() {
        "overlap"},
       {"BufferUpdated", ofBuffer([](auto &f, auto &, auto &) { useBuffer(f, kUpdate, 0); }), "ranks[1].programs",
        "only Forward updates the buffer"},
+      {"OutputStage", ofOutput([](auto &o) { o.stage = 0; }), "ranks[1].outputs[0].stage", "another rank"},
+      {"OutputType", ofOutput([](auto &o) { o.value->dtype = executable::DType::I32; }), "ranks[1].outputs[0].value.dtype",
+       "f32, f16 or bf16"},
+      {"OutputShape", ofOutput([](auto &o) { o.value->shape = {5, 10}; }), "ranks[1].outputs[0].value.shape",
+       "micro-batch"},
+      {"OutputScalar", ofOutput([](auto &o) { o.value->shape = {}; }), "ranks[1].outputs[0].value.shape", "micro-batch"},
+      {"OutputPool", ofOutput([](auto &o) { o.value->pool = 0; }), "ranks[1].outputs[0].value.offset", "inside an arena"},
+      {"OutputArena", ofOutput([](auto &o) { o.value->arena = 99; }), "ranks[1].outputs[0].value.offset", "inside an arena"},
+      {"OutputOutside", ofOutput([](auto &o) { o.value->offset = kHuge - 63; }), "ranks[1].outputs[0].value.offset",
+       "inside an arena"},
+      {"OutputAlignment", ofOutput([](auto &o) { o.value->offset += 4; }), "ranks[1].outputs[0].value.offset", "aligned"},
+      {"ZeroRow", [](ExecutableT &f) { f.parameters[0]->initializer->zero_row = f.parameters[0]->shape[0]; },
+       "parameters[0].initializer.zero_row", "no row"},
+      {"ZeroRowOfAVector", [](ExecutableT &f) { f.parameters[1]->initializer->zero_row = 0; },
+       "parameters[1].initializer.zero_row", "no row"},
       {"BufferReadInBackward",
        ofBuffer([](auto &f, auto &, auto &) { useBuffer(f, executable::ProgramKind::BackwardWeight, 1); }),
        "ranks[1].programs", "only Evaluate reads"},
@@ -490,6 +518,13 @@ TEST_P(Meaning, IsRefusedAtItsPlace) {
 TEST(MeaningOfBuffers, AFileWithABufferLoads) {
   ExecutableT file = stagefile::build({});
   addBuffer(file);
+  auto result = Executable::fromBytes(stagefile::serialize(file), "x.stage");
+  EXPECT_TRUE(result) << result.error().text();
+}
+
+TEST(MeaningOfOutputs, AFileThatHandsOutValuesLoads) {
+  ExecutableT file = stagefile::build({});
+  ofOutput([](auto &) {})(file);
   auto result = Executable::fromBytes(stagefile::serialize(file), "x.stage");
   EXPECT_TRUE(result) << result.error().text();
 }

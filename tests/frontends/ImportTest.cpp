@@ -163,6 +163,45 @@ TEST_F(Import, TokensAreReadByEmbeddingsAlone) {
   EXPECT_TRUE(import(modelText(model), model.config));
 }
 
+/// Parts of a tensor, norms, and the row of padding.
+TEST_F(Import, PartsAndRowsMustBeThere) {
+  Model model;
+  model.shape = "[6, 4]";
+  const auto then = [&](const std::string &layer) {
+    model.layers = "\n" + layer + ",\n{\"type\": \"Flatten\"}";
+  };
+  then("{\"type\": \"Narrow\", \"dim\": 1, \"start\": 4, \"length\": 3}");
+  refused(model, "4:1",
+          {"takes 3 elements from 4 on along dimension 1 of [4, 6, 4]", "the 6 that there are"});
+  then("{\"type\": \"Narrow\", \"dim\": 0, \"start\": 0, \"length\": 1}");
+  refused(model, "4:1", {"has no dimension 0 to cut", "between 1 and 2"});
+  then("{\"type\": \"Select\", \"dim\": -1, \"index\": 4}");
+  refused(model, "4:1", {"takes 1 elements from 4 on along dimension -1"});
+  then("{\"type\": \"Select\", \"dim\": 1, \"index\": -7}");
+  refused(model, "4:1", {"takes 1 elements from -7 on"});
+  then("{\"type\": \"Normalize\"}");
+  refused(model, "4:1", {"is over dimension 1 of [4, 6, 4]", "the last dimension"});
+  const auto shapeOf = [&](const std::string &layers) -> std::vector<std::int64_t> {
+    model.layers =
+        layers + ", {\"type\": \"Flatten\"}, {\"type\": \"Linear\", \"name\": \"head\", \"in_features\": 12, "
+                 "\"out_features\": 3}";
+    auto module = import(modelText(model), model.config);
+    if (!module)
+      return {};
+    layer::BlockOp first;
+    (*module)->walk([&](layer::BlockOp block) { first = first ? first : block; });
+    auto type = mlir::cast<mlir::RankedTensorType>(first.getOutputs().front().getType());
+    return type.getShape().vec();
+  };
+  EXPECT_EQ(shapeOf("{\"type\": \"Narrow\", \"dim\": -2, \"start\": -4, \"length\": 3}"),
+            (std::vector<std::int64_t>{4, 3, 4}));
+  model.shape = "[2, 6, 3]";
+  EXPECT_EQ(shapeOf("{\"type\": \"Select\", \"dim\": -1, \"index\": -1}"),
+            (std::vector<std::int64_t>{4, 2, 6}));
+  EXPECT_EQ(shapeOf("{\"type\": \"Select\", \"dim\": 2, \"index\": 5}"),
+            std::vector<std::int64_t>{}); // 6 values
+}
+
 /// A table, and its use as the output's weight.
 TEST_F(Import, TiedLayersReadOneParameter) {
   Model model;

@@ -62,7 +62,12 @@ TEST(ModelErrors, TheFile) {
       {"{\"name\": \"m\", \"inputs\": []}", "1:25", {"a list"}},
       {kInputs + kLoss.substr(1), "1:1", {"no \"layers\""}},
       {kInputs + "\"layers\": []," + kLoss, "4:11", {"a list of at least one"}},
-      {kInputs + "\"layers\": [{\"type\": \"Tanh\"}]}", "1:1", {"no \"loss\""}},
+      {kInputs + "\"layers\": [{\"type\": \"Tanh\"}]}", "2:11", {"the role \"label\", but no loss"}},
+      {"{\"name\": \"m\",\n\"inputs\": [{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", "
+       "\"shape\": [4]}],\n"
+       "\"layers\": [{\"type\": \"Tanh\"}], \"metrics\": [\"accuracy\"]}",
+       "3:41",
+       {"counts correct classes, but the model has no loss"}},
       {kInputs + layers + "\"loss\": {\"type\": \"CrossEntropyLoss\"}, \"optimizer\": {}}",
        "5:39",
        {"\"optimizer\""}},
@@ -139,6 +144,35 @@ TEST(ModelErrors, Inputs) {
       {withInput("{\"name\": \"x\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": [], \"scale\": 2}"),
        "2:81",
        {"scale", "label"}},
+  });
+}
+
+/// Arguments that name an input.
+TEST(ModelErrors, Masks) {
+  const auto withMask = [](const std::string &layer) {
+    return "{\"name\": \"m\",\n\"inputs\": [{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", "
+           "\"shape\": [4, 3]},\n"
+           "{\"name\": \"mask\", \"role\": \"feature\", \"dtype\": \"i32\", \"shape\": [4]},\n"
+           "{\"name\": \"y\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": []}],\n\"layers\": [\n" +
+           layer + "\n]," + kLoss;
+  };
+  const auto mean = [](const std::string &mask) {
+    return "{\"type\": \"MaskedMean\", \"mask\": " + mask + "}";
+  };
+  for (const std::string &good :
+       {mean("\"mask\""), "{\"type\": \"Sequential\", \"layers\": [" + mean("\"mask\"") + "]}",
+        "{\"type\": \"Sequential\", \"repeat\": 2, \"layers\": [{\"type\": \"ScaledDotProductAttention\", "
+        "\"num_heads\": 1, "
+        "\"key_mask\": \"mask\", \"inputs\": [\"input\", \"input\", \"input\"]}]}"})
+    EXPECT_TRUE(readModelSpec(TemporaryFile(withMask(good)).path())) << good;
+  expectRefused({
+      {withMask("{\"type\": \"MaskedMean\"}"), "6:1", {"MaskedMean has no \"mask\""}},
+      {withMask(mean("7")), "6:32", {"must be the name of an input", "7"}},
+      {withMask(mean("\"\"")), "6:32", {"\"\" is none", "did you mean \"mask\""}},
+      {withMask(mean("\"masc\"")), "6:32", {"\"masc\" is none", "did you mean \"mask\""}},
+      {withMask(mean("\"x\"")), "6:32", {"dtype \"i32\"", "\"x\" is none"}},
+      {withMask(mean("\"y\"")), "6:32", {"role \"feature\"", "\"y\" is none"}},
+      {withMask("{\"type\": \"Tanh\"}"), "3:1", {"no layer reads the input \"mask\""}},
   });
 }
 

@@ -197,9 +197,15 @@ TEST(Reference, ModelSchemaAgreesWithTheReader) {
     for (const std::string &name : names) {
       for (const json &value : values) {
         json layer = {{"type", type.name}};
-        for (const ArgumentType &argument : type.arguments)
+        bool namesFeature = false, isNameOfFeature = false;
+        for (const ArgumentType &argument : type.arguments) {
           if (argument.isRequired)
             layer[std::string(argument.name)] = 1;
+          if (argument.isRequired && argument.namesFeature)
+            layer[std::string(argument.name)] = "mask";
+          namesFeature |= argument.isRequired && argument.namesFeature;
+          isNameOfFeature |= argument.namesFeature && argument.name == name && value.is_string();
+        }
         if (type.fewestInputs > 1)
           layer["inputs"] = json(std::vector<std::string>(type.fewestInputs, "x"));
         if (type.name == kSequential)
@@ -212,10 +218,13 @@ TEST(Reference, ModelSchemaAgreesWithTheReader) {
                         {{"name", "y"}, {"role", "label"}, {"dtype", label}, {"shape", json::array()}}}},
                       {"layers", {type.isLoss ? json{{"type", "Tanh"}} : layer}},
                       {"loss", type.isLoss ? layer : json{{"type", "CrossEntropyLoss"}}}};
-        bool isNameOfInput = name == "name" && value == "x"; // a rule between entries
+        if (namesFeature)
+          model["inputs"].push_back(
+              {{"name", "mask"}, {"role", "feature"}, {"dtype", "i32"}, {"shape", {1}}});
+        bool isNameOfInput = name == "name" && value == "x"; // a rule between entries, as that of features
         bool isSpelledAsFloat =
             value.is_number_float() && std::floor(value.get<double>()) == value.get<double>();
-        if (isNameOfInput || isSpelledAsFloat)
+        if (isNameOfInput || isNameOfFeature || isSpelledAsFloat)
           continue;
         TemporaryFile file(model.dump());
         Result<ModelSpec> read = readModelSpec(file.path());

@@ -10,3 +10,8 @@
 // One segment per run of neighbouring values of a rank: loss of 1, partials of 0, partials of 1.
 // CHECK: command.collective arena({{[0-9]+}}) [1, 0, 8, 0, {{[0-9]+}}, 16, 1, {{[0-9]+}}, 8]
 // CHECK: command.collective {{.*}} evaluation
+// The last layer's value lies in the workspace when evaluation's F has run.
+// CHECK: command.rank 1
+// CHECK: command.program 6 stage(1)
+// CHECK: command.launch "linear" version(1) block(3) [{{.*}}, #command.slice<[[W:[0-9]+]], -1, [[AT:[0-9]+]], tensor<4x3xf32>>]
+// CHECK: command.output "fc2" stage(1) <[[W]], -1, [[AT]], tensor<4x3xf32>>

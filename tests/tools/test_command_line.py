@@ -63,7 +63,6 @@ class Refusals(unittest.TestCase):
         self.refused("train", "a.stage", "--data", "d", "--save", "dir", says=["--save", "later", "--save-weights"])
         self.refused("train", "a.stage", "--data", "d", "--resume", says=["--resume", "later", "--init"])
         self.refused("compile", "m", "--cluster", "c.json", says=["--cluster", "later", "--stages"])
-        self.refused("eval", "a.stage", "--data", "d", "--outputs", "o.npz", says=["--outputs", "later"])
         for verb, word in (("launch", "--ranks"), ("report", "ctest"), ("tune", "simulate")):
             for more in ([], ["--help"], ["a.stage", "--some", "option"]):
                 self.refused(verb, *more, says=[f"{verb}: belongs to a later version", word, "see stagewright --help"])
