@@ -161,9 +161,10 @@ TEST(ModelErrors, Masks) {
   };
   for (const std::string &good :
        {mean("\"mask\""), "{\"type\": \"Sequential\", \"layers\": [" + mean("\"mask\"") + "]}",
-        "{\"type\": \"Sequential\", \"repeat\": 2, \"layers\": [{\"type\": \"ScaledDotProductAttention\", "
-        "\"num_heads\": 1, "
-        "\"key_mask\": \"mask\", \"inputs\": [\"input\", \"input\", \"input\"]}]}"})
+        std::string("{\"type\": \"Sequential\", \"repeat\": 2, \"layers\": [{\"type\": "
+                    "\"ScaledDotProductAttention\", "
+                    "\"num_heads\": 1, "
+                    "\"key_mask\": \"mask\", \"inputs\": [\"input\", \"input\", \"input\"]}]}")})
     EXPECT_TRUE(readModelSpec(TemporaryFile(withMask(good)).path())) << good;
   expectRefused({
       {withMask("{\"type\": \"MaskedMean\"}"), "6:1", {"MaskedMean has no \"mask\""}},
