@@ -67,6 +67,12 @@ public:
 private:
   /// Nothing is trained: no parameter has a gradient or a state. The last block makes the loss 0.
   Result<OwningOpRef<ModuleOp>> endWithoutLoss() {
+    if (!parameters.tied.empty()) {
+      return userError(
+          placeOf(spec.partPosition("layers"), "model"),
+          "layers of a model without a loss share a weight, and this version ties only what it trains",
+          "remove \"tied\" and give each of them the weight, or add \"loss\" and a label");
+    }
     for (layer::ParameterOp parameter : module->getOps<layer::ParameterOp>()) {
       parameter.setFrozen(true);
     }
