@@ -196,6 +196,9 @@ class WithoutLoss(Sentences):
         for changes, says in (
             ({"inputs": [*FEATURES, LABEL]}, 'an input of the role "label", but no loss'),
             ({"metrics": ["accuracy"]}, '"accuracy" counts correct classes, but the model has no loss'),
+            ({"layers": [{**TABLE, "tied": "k"}, *SENTENCES["layers"][1:3], {
+                "type": "LearnedPositions", "name": "again", "num_positions": VOCABULARY, "embedding_dim": SIZE, "tied": "k"}, *POOLING]},
+             "layers of a model without a loss share a weight"),
         ):
             error = self.refused("compile", self.write("model.json", {**SENTENCES, **changes}), "-c",
                                  self.write("config.json", configuration()), "-o", self.folder / "x.stage")
