@@ -18,6 +18,8 @@ void readGpt2(FolderConfig &config, const FolderOptions &options, ModelSpec &mod
 void readLlama(FolderConfig &config, const FolderOptions &options, ModelSpec &model);
 void readMistral(FolderConfig &config, const FolderOptions &options, ModelSpec &model);
 void readQwen2(FolderConfig &config, const FolderOptions &options, ModelSpec &model);
+void readBert(FolderConfig &config, const FolderOptions &options, ModelSpec &model);
+void readBertClassifier(FolderConfig &config, const FolderOptions &options, ModelSpec &model);
 
 /// Appends layers, each reading the one before it unless told otherwise.
 class LayerWriter {

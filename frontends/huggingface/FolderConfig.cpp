@@ -104,6 +104,10 @@ void FolderConfig::refuse(std::string_view key, std::string what, std::string_vi
                       json::inQuotes(key) + " " + std::move(what), std::string(instead)});
 }
 
+void FolderConfig::refuse(std::string what, std::string_view instead) {
+  refusals.push_back({document.root.position, std::move(what), std::string(instead)});
+}
+
 std::int64_t FolderConfig::integer(std::string_view key, std::optional<std::int64_t> otherwise,
                                    std::int64_t least, std::int64_t most) {
   const Value *found = value(key);

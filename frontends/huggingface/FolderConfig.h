@@ -38,6 +38,9 @@ public:
   /// `what` of the value of a key (or of the file, where it is missing) is not supported.
   void refuse(std::string_view key, std::string what, std::string_view instead);
 
+  /// The same of something else in the folder; `what` says where.
+  void refuse(std::string what, std::string_view instead);
+
   /// Nothing refused, and no key that nobody knows. `architecture` is named in the message.
   Result<void> finish(std::string_view architecture);
 

@@ -17,10 +17,13 @@ struct Architecture {
   std::string_view name, modelType;
   ArchitectureReader read;
 };
-static constexpr Architecture kArchitectures[] = {{"GPT2LMHeadModel", "gpt2", readGpt2},
-                                                  {"LlamaForCausalLM", "llama", readLlama},
-                                                  {"MistralForCausalLM", "mistral", readMistral},
-                                                  {"Qwen2ForCausalLM", "qwen2", readQwen2}};
+static constexpr Architecture kArchitectures[] = {
+    {"GPT2LMHeadModel", "gpt2", readGpt2},
+    {"LlamaForCausalLM", "llama", readLlama},
+    {"MistralForCausalLM", "mistral", readMistral},
+    {"Qwen2ForCausalLM", "qwen2", readQwen2},
+    {"BertModel", "bert", readBert},
+    {"BertForSequenceClassification", "bert", readBertClassifier}};
 
 std::vector<std::string_view> architectureNames() {
   std::vector<std::string_view> names;
@@ -88,6 +91,15 @@ static Result<const Architecture *> findArchitecture(const json::Document &docum
   return found;
 }
 
+/// A loss of this type reads the last layer and the labels.
+static void completeLoss(ModelSpec &model) {
+  model.loss.name = "loss";
+  model.loss.position = model.position;
+  model.loss.inputs = {model.layers.back().name, "labels"};
+  for (const ArgumentType &argument : findLayerType(model.loss.type)->arguments)
+    model.loss.arguments[std::string(argument.name)] = {argument.defaultValue, model.position};
+}
+
 Result<ModelSpec> readHuggingFaceFolder(const std::string &folder, const FolderOptions &options) {
   Result<json::Document> document = json::readDocument(fs::path(folder) / kConfigName);
   if (!document)
@@ -108,12 +120,8 @@ Result<ModelSpec> readHuggingFaceFolder(const std::string &folder, const FolderO
   model.sha256 = document->sha256;
   model.position = config.position("architectures");
   model.folder->config = document->root.text();
-  model.loss.type = "CrossEntropyLoss";
-  model.loss.name = "loss";
-  model.loss.position = model.position;
-  model.loss.inputs = {model.layers.back().name, "labels"};
-  for (const ArgumentType &argument : findLayerType(model.loss.type)->arguments)
-    model.loss.arguments[std::string(argument.name)] = {argument.defaultValue, model.position};
+  if (model.hasLoss())
+    completeLoss(model);
   if (Result<void> checked = check(model); !checked)
     return checked.takeError();
   return model;

@@ -56,7 +56,9 @@ Sizes readSizes(FolderConfig &config, std::int64_t keyHeads) {
   sizes.rotaryBase = readRotaryBase(config);
   sizes.isTied = config.flag("tie_word_embeddings", false);
   config.only("hidden_act", "\"silu\"", "gates are SwiGLU");
-  config.ignore({"pretraining_tp"}); // another order of the same sums
+  config.only("rope_interleaved", "false", "halves of a head are rotated: use a model that says so");
+  config.only("use_mrope", "false", "use a model of text alone");
+  config.ignore({"is_llama_config", "pretraining_tp", "transformers.js_config"});
   return sizes;
 }
 

@@ -44,6 +44,7 @@ public:
         return built.takeError();
       }
     }
+    writeFolder();
     if (!spec.hasLoss()) {
       return endWithoutLoss();
     }
@@ -56,7 +57,6 @@ public:
     if (Result<void> assigned = assignGroups(); !assigned) {
       return assigned.takeError();
     }
-    writeFolder();
     Value last = values.lookup(spec.loss.inputs[0]), label = values.lookup(spec.loss.inputs[1]);
     if (Result<void> built = importBlock(spec.loss, {last, label, rows}, true); !built) {
       return built.takeError();

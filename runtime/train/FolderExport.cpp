@@ -100,6 +100,11 @@ Result<ExportSummary> exportFolder(const Executable &executable, const ExportOpt
     return userError(executable.name(), "the model was not compiled from a Hugging Face folder",
                      "train --save-weights writes safetensors with PyTorch's names");
   }
+  if (!executable.hasLoss()) {
+    return userError(executable.name(),
+                     "the model has no loss, so that its weights are those of its source folder",
+                     "use that folder, or compile a model with a head");
+  }
   auto config = configText(executable);
   if (!config) {
     return config.takeError();

@@ -23,8 +23,8 @@ struct ExportSummary {
 };
 
 /// Writes config.json, as the source folder had it but for the dtype, model.safetensors in fp32, and
-/// tokenizer files; the folder is there whole or not at all. Errors: User (the model is from no such folder;
-/// what WeightFiles and WholeFolder refuse; no tokenizer files), Environment, Interrupted.
+/// tokenizer files; the folder is there whole or not at all. Errors: User (the model is from no such folder,
+/// or has no loss; what WeightFiles and WholeFolder refuse; no tokenizer files), Environment, Interrupted.
 Result<ExportSummary> exportFolder(const Executable &executable, const ExportOptions &options);
 
 } // namespace stagewright::runtime

@@ -11,6 +11,7 @@ import unittest
 
 import safetensors_file
 from program import GOLDENS, ProgramTest, run
+from test_sentences import read_npz
 
 FOLDERS = GOLDENS / "huggingface"
 TOLERANCE = 1e-5
@@ -68,6 +69,21 @@ class FolderTest(ProgramTest):
     def evaluate(self, stage, init):
         return self.run_ok("eval", stage, "--data", self.folder, "--init", init, "--json").json
 
+    def outputs(self, stage, init):
+        """What the last layer gives: shape and values."""
+        out = self.folder / "out.npz"
+        self.run_ok("eval", stage, "--data", self.folder, "--init", init, "--outputs", out)
+        shape, values = read_npz(out)["outputs"]
+        return list(shape), values
+
+    def assertOutputs(self, found, path, key):
+        expected = safetensors_file.read(path)[key]
+        shape, values = found
+        self.assertEqual(shape, expected.shape)
+        most = max(map(abs, expected.values()))
+        difference = max(abs(value - wanted) for value, wanted in zip(values, expected.values()))
+        self.assertLess(difference, TOLERANCE * most)
+
     def train_golden(self, stage, *options, init):
         return self.train(stage, "--init", init, "--sample-order", self.order, "--epochs", 1, *options, data=self.folder)
 
@@ -86,6 +102,7 @@ class Transformers(FolderTest):
     def check(self, name, *options):
         stage, golden = self.prepare(name, *options)
         self.assertNear(self.evaluate(stage, FOLDERS / name)["loss"], golden["test_loss"])
+        self.assertOutputs(self.outputs(stage, FOLDERS / name), FOLDERS / name / "logits.safetensors", "logits")
         losses = self.train_golden(stage, init=FOLDERS / name)["losses"]
         self.assertEqual(len(losses), len(golden["train_losses"]))
         for loss, expected in zip(losses, golden["train_losses"]):

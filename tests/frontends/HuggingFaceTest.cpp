@@ -130,6 +130,53 @@ TEST(HuggingFace, LlamaBecomesLayersWithTransformersNames) {
   EXPECT_FALSE(std::get<bool>(argumentOf(other[5], "bias").value));
 }
 
+TEST(HuggingFace, BertBecomesLayersWithTransformersNames) {
+  const auto bert = [](const std::string &name, const std::string &settings) {
+    return "{\"architectures\": [\"" + name + "\"],\n" + settings +
+           "\"vocab_size\": 11, \"max_position_embeddings\": 8, \"hidden_size\": 8, \"intermediate_size\": "
+           "12, "
+           "\"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"hidden_dropout_prob\": 0.0}";
+  };
+  const ModelFolder folder(bert("BertForSequenceClassification", "\"classifier_dropout\": 0.5,\n"));
+  Result<ModelSpec> model = read(folder, 6);
+  ASSERT_TRUE(model) << model.error().text();
+  EXPECT_EQ(
+      namesOf(model->layers),
+      (std::vector<std::string>{"bert.embeddings", "bert.encoder.layer.0", "first_token", "bert.pooler.dense",
+                                "bert.pooler.activation", "dropout", "classifier"}));
+  EXPECT_EQ(model->layers[0].inputs, (std::vector<std::string>{"input_ids", "token_type_ids"}));
+  EXPECT_EQ(namesOf(model->layers[1].layers),
+            (std::vector<std::string>{"attention.self.query", "attention.self.key", "attention.self.value",
+                                      "attention.self.attention", "attention.output.dense",
+                                      "attention.output.sum", "attention.output.LayerNorm",
+                                      "intermediate.dense", "intermediate.intermediate_act_fn",
+                                      "output.dense", "output.sum", "output.LayerNorm"}));
+  EXPECT_EQ(std::get<std::string>(argumentOf(model->layers[1].layers[3], "key_mask").value),
+            "attention_mask");
+  EXPECT_EQ(std::get<double>(argumentOf(model->layers[5], "p").value), 0.5);
+  EXPECT_EQ(std::get<std::int64_t>(argumentOf(model->layers[6], "out_features").value), 2);
+  EXPECT_EQ(model->inputs.back().name, "labels");
+
+  const ModelFolder sentences(bert("BertModel", ""));
+  model = read(sentences);
+  ASSERT_TRUE(model) << model.error().text();
+  EXPECT_EQ(namesOf(model->layers), (std::vector<std::string>{"embeddings", "encoder.layer.0"}));
+  EXPECT_FALSE(model->hasLoss());
+  sentences.write("modules.json",
+                  R"([{"type": "x.Transformer", "path": ""}, {"type": "x.Pooling", "path": "1"}])");
+  std::filesystem::create_directory(sentences.path() + "/1");
+  sentences.write("1/config.json", R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false})");
+  model = read(sentences);
+  ASSERT_TRUE(model) << model.error().text();
+  EXPECT_EQ(model->layers.back().type, "Select");
+
+  refused(bert("BertForSequenceClassification", "\"is_decoder\": true,\n\"problem_type\": \"ranking\",\n"
+                                                "\"pad_token_id\": 11,\n"),
+          {"3 settings", "line 2: \"is_decoder\" is true, not false; use an encoder",
+           "line 3: \"problem_type\" is \"ranking\"",
+           "line 4: \"pad_token_id\" is 11; give an integer from 0 to 10"});
+}
+
 TEST(HuggingFace, EverythingUnsupportedIsListedAtOnce) {
   refused(gpt2("\"activation_function\": \"quick_gelu\",\n"
                "\"scale_attn_by_inverse_layer_idx\": true,\n"
@@ -191,6 +238,22 @@ TEST(HuggingFace, SizesThatNoModelHasAreRefused) {
               {std::string("\"") + key + "\" is "});
   // Within its range, but more than a tensor may have: the importer's part.
   EXPECT_TRUE(read(ModelFolder(gpt2("\"n_inner\": 2147483647,\n"))));
+}
+
+TEST(HuggingFace, DamagedFilesAreErrors) {
+  const std::string good =
+      llama("LlamaForCausalLM", "\"rope_parameters\": {\"rope_theta\": 5}, \"x\": null,\n");
+  const ModelFolder folder(good);
+  ASSERT_TRUE(read(folder));
+  for (std::size_t i = 0; i < good.size(); ++i)
+    for (const char *text : {"", "9", "-", "\"", "{", "]", "null", "\xff", "1e400"}) {
+      folder.write("config.json", good.substr(0, i) + text + good.substr(i + 1));
+      Result<ModelSpec> model = read(folder);
+      if (!model) {
+        EXPECT_EQ(model.error().kind, ErrorKind::User) << model.error().text();
+      }
+      (void)modelFolderKind(folder.path());
+    }
 }
 
 TEST(HuggingFace, WhichKindOfFolder) {
