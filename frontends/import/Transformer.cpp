@@ -125,7 +125,8 @@ Result<Value> learnedPositions(LayerContext &layer) {
                               std::to_string(columns) + "], but gets " + shapeText(x),
                           "set num_positions and embedding_dim to fit");
   }
-  Value table = layer.parameter("weight", {rows, columns}, Initializer::normal(1));
+  Value table =
+      layer.parameter("weight", {rows, columns}, Initializer::normal(layer.argument<double>("init_std")));
   if (x[1] != rows) {
     table = layer.make<layer::SliceOp>(layer.f32({x[1], columns}), table, ArrayRef<int64_t>{0, 0});
   }
@@ -145,7 +146,7 @@ Result<Value> embedding(LayerContext &layer) {
                           "make the layer or train_micro_batch_size_per_gpu smaller");
   }
   int64_t padding = layer.argument<int64_t>("padding_idx");
-  Initializer initializer = Initializer::normal(1);
+  Initializer initializer = Initializer::normal(layer.argument<double>("init_std"));
   if (padding == kNoPadding) {
     padding = kNoRow;
   } else if (padding < -rows || padding >= rows) {

@@ -156,7 +156,7 @@ static std::vector<LayerType> transformerTypes() {
       {.name = "Softmax", .arguments = {integer("dim", -1)}},
       {.name = "Normalize", .arguments = {power, integer("dim", 1), number("eps", 1e-12, 0, 1)}},
       {.name = "LearnedPositions",
-       .arguments = {required("num_positions"), required("embedding_dim")},
+       .arguments = {required("num_positions"), required("embedding_dim"), number("init_std", 1, 0, 1e6)},
        .canTie = true},
       {.name = "ScaledDotProductAttention",
        .arguments = {required("num_heads"), heads, flag("is_causal", false), number("scale", 0, 0, 1e6),
@@ -175,7 +175,8 @@ static std::vector<LayerType> embeddingTypes() {
   ArgumentType padding = integer("padding_idx", kNoPadding);
   padding.isNullable = true;
   return {{.name = "Embedding",
-           .arguments = {required("num_embeddings"), required("embedding_dim"), padding, byFrequency, sparse},
+           .arguments = {required("num_embeddings"), required("embedding_dim"), padding, byFrequency, sparse,
+                         number("init_std", 1, 0, 1e6)},
            .nullArguments = nulls,
            .inputType = "i32",
            .canTie = true}};

@@ -35,11 +35,12 @@ def language_model(name, blocks=None, width=None, heads=None, vocabulary=None, l
                 layer[key] = layer[key] // old_width * (width or old_width)
         if "num_heads" in layer:
             layer["num_heads"] = heads or layer["num_heads"]
-            layer["dropout_p"] = dropout or 0
+            if dropout:
+                layer["dropout_p"] = dropout
         if "repeat" in layer:
             layer["repeat"] = blocks or layer["repeat"]
     table["num_embeddings"] = vocabulary or old_vocabulary
-    positions["num_positions"] = max(length or 0, positions["num_positions"] if length is None else length)
+    positions["num_positions"] = length or positions["num_positions"]
     if dropout:
         add_dropout(spec, dropout)
     return spec

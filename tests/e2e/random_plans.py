@@ -73,7 +73,7 @@ def resnet18(**sizes):
 
 
 JOBS = {
-    "gpt_mini": ("length 64 instead of 256, micro-batches of 1; Dropout and attention's dropout of 0.1", lambda: gpt_mini(length=64)),
+    "gpt_mini": ("length 64 instead of 256, micro-batches of 1; Dropout and attention's dropout of 0.1; the head is the embedding", lambda: gpt_mini(length=64)),
     "resnet18": ("images of 32 x 32, micro-batches of 2", resnet18),
 }
 
@@ -143,8 +143,9 @@ def table(name, about, rows, arguments, seconds):
         f"# {name} under {arguments.plans} random plans",
         "",
         f"`tests/e2e/random_plans.py {name} --plans {arguments.plans} --seed {arguments.seed} --steps {arguments.steps}`, "
-        f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}; {seconds:.0f} s. "
-        f"The model at its full width and depth; {about}. {MICRO_BATCHES} micro-batches, {arguments.steps} steps, synthetic data.",
+        f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores (shared with other work), {platform.system()} {platform.release()}; "
+        f"{seconds:.0f} s. The model at its full width and depth; {about}. {MICRO_BATCHES} micro-batches, {arguments.steps} steps, "
+        "synthetic data.",
         "",
         "Hashes are the first 16 digits of `weights_sha256` and `state_sha256`; `cuts` are the first blocks of stages 1, 2, ...",
         "",

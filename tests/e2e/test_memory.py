@@ -6,7 +6,7 @@ import unittest
 
 import memory_record
 from memory_record import MAP_ANONYMOUS, MAP_FIXED, PROT_WRITE
-from plan_report import planned_bytes
+from plan_report import inspect, planned_bytes
 from program import FASHION_DATA, ProgramTest, Running, configuration, write_idx
 from trace_file import Trace
 
@@ -122,6 +122,47 @@ class Memory(Recorded):
         self.assertGreater(min(arenas.values()), 0)
         self.assertLess(max(arenas.values()), result["planned_bytes"])
         self.check_steady(result, records, trace)
+
+
+class LongAttention(ProgramTest):
+    """One attention block on sequences of 1024, 2048 and 4096: what a plan holds grows with the length, not with its square."""
+
+    HEADS, WIDTH = 2, 64
+
+    def plan(self, length, **arguments):
+        wide = {"in_features": self.WIDTH, "out_features": self.WIDTH}
+        attention = {"num_heads": self.HEADS, **arguments}
+        layers = [
+            {"type": "Linear", "name": "qkv", "in_features": self.WIDTH, "out_features": 3 * self.WIDTH},
+            {"type": "ScaledDotProductAttention", "name": "attention", **attention},
+            {"type": "Linear", "name": "out", **wide},
+            {"type": "Mean", "name": "mean", "dim": 1},
+            {"type": "Linear", "name": "head", "in_features": self.WIDTH, "out_features": 10},
+        ]
+        inputs = [
+            {"name": "x", "role": "feature", "dtype": "f32", "shape": [length, self.WIDTH]},
+            {"name": "y", "role": "label", "dtype": "i32", "shape": []},
+        ]
+        model = {"name": "attention", "inputs": inputs, "layers": layers, "loss": {"type": "CrossEntropyLoss"}}
+        config = configuration(train_micro_batch_size_per_gpu=1)
+        path = self.compile(config, model=self.write("model.json", model), name=f"{length}.stage")
+        return path, inspect(path)
+
+    def test_no_buffer_is_as_large_as_the_scores(self):
+        for arguments in ({}, {"is_causal": True}, {"is_causal": True, "dropout_p": 0.1}):
+            with self.subTest(**arguments):
+                lengths = (1024, 2048, 4096)
+                stages, plans = zip(*(self.plan(length, **arguments) for length in lengths))
+                largest = [max(arena["bytes"] for rank in plan["ranks"] for arena in rank["arenas"]) for plan in plans]
+                totals = [plan["planned_bytes"] for plan in plans]
+                print(f"attention {arguments}: planned bytes at {lengths} {totals}, largest arena {largest}")
+                self.assertLess(largest[-1], 4 * lengths[-1] ** 2)
+                # Twice the length, twice the growth (a square would make it four times); in whole pages and lines.
+                for what in (totals, largest):
+                    growth = [b - a for a, b in zip(what, what[1:])]
+                    self.assertLess(abs(growth[1] - 2 * growth[0]), 0.01 * growth[1] + 4 * PAGE)
+                result = self.train(stages[-1], "--steps", 1, data="synthetic")
+                self.assertEqual(result["allocated_bytes"], totals[-1])
 
 
 class Limit(ProgramTest):

@@ -45,22 +45,25 @@ class Dropout(nn.Module):
         return x * RandomNumbers.factors(x.numel(), self.block, self.ordinal, self.p).reshape(x.shape).to(x.dtype)
 
 
-def stream(seed, name, count):
-    """Words of the stream that is called `name`."""
+def words_of(seed, name, count):
+    """The first `count` words of the stream that is called `name`."""
     hashed = 0xCBF29CE484222325
     for byte in name.encode():
         hashed = (hashed ^ byte) * 0x100000001B3 % 2**64
-    return philox((numpy.arange(-(-count // 4)), 0, hashed & 0xFFFFFFFF, hashed >> 32), seed).reshape(-1)[:count]
+    blocks = []
+    for begin in range(0, -(-count // 4), 1 << 20):
+        index = numpy.arange(begin, min(begin + (1 << 20), -(-count // 4)))
+        blocks.append(philox((index, 0, hashed & 0xFFFFFFFF, hashed >> 32), seed).reshape(-1))
+    return numpy.concatenate(blocks)[:count]
 
 
 def drawn(seed, name, shape, bound):
-    """U(-bound, bound)."""
-    words = stream(seed, name, math.prod(shape))
-    centred = 2 * (words.astype(numpy.int64) >> 8) + 1 - 2**24
+    """U(-bound, bound) from the stream that is called `name`."""
+    centred = 2 * (words_of(seed, name, math.prod(shape)).astype(numpy.int64) >> 8) + 1 - 2**24
     return torch.from_numpy((centred * 2.0**-24 * bound).astype(numpy.float32)).reshape(shape)
 
 
-def drawn_normal(seed, name, shape):
-    """N(0, 1)."""
-    words = stream(seed, name, math.prod(shape))
-    return torch.special.ndtri(torch.from_numpy((words + 0.5) * 2.0**-32)).float().reshape(shape)
+def drawn_normal(seed, name, shape, deviation=1.0):
+    """N(0, deviation^2) from that stream."""
+    uniform = (torch.from_numpy(words_of(seed, name, math.prod(shape)).astype(numpy.float64)) + 0.5) * 2.0**-32
+    return (torch.special.ndtri(uniform) * deviation).float().reshape(shape)

@@ -156,7 +156,7 @@ FUNCTIONS = {
 
 
 def build_layer(layer):
-    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs", "repeat", "tied", "trainable")}
+    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs", "repeat", "tied", "trainable", "init_std")}
     kind = layer["type"]
     if kind == "Sequential":
         return Graph(arguments["layers"], "input")

@@ -1,0 +1,114 @@
+"""Jobs in which the models of models/ are compared with PyTorch: sizes, data and recipes, the same on both sides. Standard library
+only; tests/goldens/make_model_loss_goldens.py trains them with PyTorch, test_model_losses.py with stagewright."""
+import hashlib
+import json
+import random
+import struct
+from dataclasses import dataclass
+
+import model_variants
+from program import write_idx
+
+SEED, STEPS, SAMPLES, LOSS_SCALE = 20261122, 50, 256, 256.0
+PRECISIONS = {"fp32": {}, "fp16": {"fp16": {"enabled": True, "loss_scale": LOSS_SCALE}}, "bf16": {"bf16": {"enabled": True}}}
+
+
+WITHOUT_FP16 = ("fp32", "bf16")  # torch's fp16 takes minutes on a CPU that has no instructions for it
+
+
+@dataclass(frozen=True)
+class Job:
+    """`sgd` and `adam` are the optimizers' parameters; Adam's gradients are clipped to 1."""
+
+    spec: dict
+    rows: int
+    count: int
+    sgd: dict
+    adam: dict
+    plan: tuple = ("--stages", "3", "--partition", "uniform")  # of our side
+    precisions: tuple = ("fp32", "fp16", "bf16")
+    steps: int = STEPS
+    cases: tuple = ("sgd", "adam")
+
+    def configs(self):
+        common = {
+            "train_micro_batch_size_per_gpu": self.rows,
+            "gradient_accumulation_steps": self.count,
+            "steps_per_print": 0,
+            "seed": SEED,
+        }
+        both = {
+            "sgd": {**common, "optimizer": {"type": "SGD", "params": self.sgd}, "gradient_clipping": 0.0},
+            "adam": {**common, "optimizer": {"type": "Adam", "params": self.adam}, "gradient_clipping": 1.0},
+        }
+        return {case: both[case] for case in self.cases}
+
+    def text(self, config):
+        """A short name of everything that a golden depends on."""
+        return hashlib.sha256(json.dumps([self.spec, config, self.steps, SAMPLES], sort_keys=True).encode()).hexdigest()[:16]
+
+    def order(self):
+        return [index % SAMPLES for index in range(self.steps * self.rows * self.count)]
+
+
+MOMENTUM = {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005}
+
+
+def job(name, full=False):
+    """At full size, or the one that the tests have: the same model, or one with smaller images, fewer blocks, shorter texts."""
+    load, language = model_variants.load, model_variants.language_model
+    one = {
+        "mlp_small": lambda: Job(load(name), 16, 2, {"lr": 0.02}, {"lr": 0.0001}, ("--stages", "2")),
+        "mlp_wide": lambda: Job(load(name), 16 if full else 4, 2, {"lr": 0.01}, {"lr": 0.00002},
+                                precisions=WITHOUT_FP16 if full else ("fp32",), cases=("sgd", "adam") if full else ("sgd",)),
+        "simple_model": lambda: Job(load(name), 8, 4, {"lr": 0.1}, {"lr": 0.01}, ("--stages", "4")),
+        "cifar_cnn": lambda: Job(load(name), 4, 4, {"lr": 0.01}, {"lr": 0.001}),
+        "resnet18": lambda: Job(load(name) if full else model_variants.image_model(name, 16), 8, 2, MOMENTUM, {"lr": 0.0001},
+                                ("--stages", "3", "--schedule", "zb-h1"), WITHOUT_FP16 if full else ("fp32",), STEPS if full else 5,
+                                # torch's own fp32 losses are 5e-4 from its fp64 ones here, so that those of SGD are no measure.
+                                ("sgd", "adam") if full else ("adam",)),
+        "gpt_mini": lambda: Job(language(name) if full else language(name, blocks=2, vocabulary=1024, length=32), 2, 2,
+                                {"lr": 0.05}, {"lr": 0.0003}, precisions=WITHOUT_FP16),
+        "gpt2_124m": lambda: Job(language(name, length=128) if full else language(name, blocks=1, vocabulary=1024, length=32), 1, 2,
+                                 {"lr": 0.05}, {"lr": 0.0001}, precisions=WITHOUT_FP16),
+    }
+    return one[name]()
+
+
+NAMES = ("mlp_small", "mlp_wide", "simple_model", "cifar_cnn", "resnet18", "gpt_mini", "gpt2_124m")
+
+
+def random_bytes(count, part):
+    return random.Random(SEED + part).randbytes(count)
+
+
+def size_of(shape):
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def samples(spec):
+    """What write_data writes: the feature's values (bytes, signed sixteenths or tokens) and the labels."""
+    feature = spec["inputs"][0]
+    if feature["dtype"] == "i32":
+        vocabulary = spec["layers"][0]["num_embeddings"]
+        count = SAMPLES * feature["shape"][0] + 1
+        return [value % vocabulary for (value,) in struct.iter_unpack("<I", random_bytes(4 * count, 0))], None
+    values = random_bytes(SAMPLES * size_of(feature["shape"]), 0)
+    if "scale" not in feature:
+        values = [(value - 128) / 64 for value in values]
+    return values, bytes(byte % 10 for byte in random_bytes(SAMPLES, 1))
+
+
+def write_data(spec, folder):
+    """Training data in the format that fits the model, and order.txt."""
+    values, labels = samples(spec)
+    if labels is None:
+        (folder / "train.bin").write_bytes(struct.pack(f"<{len(values)}H", *values))
+        return
+    is_bytes, shape = isinstance(values, bytes), (SAMPLES, *spec["inputs"][0]["shape"])
+    body = values if is_bytes else struct.pack(f">{len(values)}f", *values)
+    write_idx(folder / f"train-images-idx{len(shape)}-{'ubyte' if is_bytes else 'float'}", shape, body, 0x08 if is_bytes else 0x0D)
+    write_idx(folder / "train-labels-idx1-ubyte", (SAMPLES,), labels)
