@@ -1,4 +1,4 @@
-"""The models of models/ against PyTorch: 50 steps in fp32, fp16 and bf16 from the weights that Stagewright draws (model_jobs.py).
+"""Losses of the models of models/ against PyTorch, from the weights that Stagewright draws; steps, sizes and precisions: model_jobs.py.
 
 Run by hand it compares the models at their full size with what make_model_loss_goldens.py --full --out FOLDER has made of them:
 
