@@ -66,7 +66,7 @@ TEST(ModelErrors, TheFile) {
       {"{\"name\": \"m\",\n\"inputs\": [{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", "
        "\"shape\": [4]}],\n"
        "\"layers\": [{\"type\": \"Tanh\"}], \"metrics\": [\"accuracy\"]}",
-       "3:41",
+       "3:43",
        {"counts correct classes, but the model has no loss"}},
       {kInputs + layers + "\"loss\": {\"type\": \"CrossEntropyLoss\"}, \"optimizer\": {}}",
        "5:39",
