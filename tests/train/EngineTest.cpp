@@ -179,7 +179,7 @@ TEST(Engine, EvaluatesEverySampleOnce) {
     ASSERT_TRUE(summary) << summary.error().text();
     const auto expected = world.plain->evaluate(world.testImages, world.testLabels);
     EXPECT_EQ(summary->samples, 37u); // two batches of 16 and one of 5
-    EXPECT_NEAR(summary->loss / expected.loss, 1, 1e-6);
+    EXPECT_NEAR(summary->loss.value() / expected.loss, 1, 1e-6);
     ASSERT_TRUE(summary->accuracy);
     EXPECT_EQ(*summary->accuracy, expected.correct / 37.0);
     EXPECT_EQ(done, (std::vector<std::uint64_t>{16, 32, 37}));
@@ -189,7 +189,7 @@ TEST(Engine, EvaluatesEverySampleOnce) {
     ASSERT_TRUE(summary);
     const auto onTraining = world.plain->evaluate(world.trainImages, world.trainLabels);
     EXPECT_EQ(summary->samples, 50u);
-    EXPECT_NEAR(summary->loss / onTraining.loss, 1, 1e-6);
+    EXPECT_NEAR(summary->loss.value() / onTraining.loss, 1, 1e-6);
   }
 }
 
