@@ -8,6 +8,7 @@ from program import GOLDENS, ProgramTest, configuration, run
 
 class FindNan(ProgramTest):
     ROWS, COUNT = 5, 2
+    init = GOLDENS / "regression" / "weights.safetensors"
 
     def setUp(self):
         super().setUp()
@@ -31,22 +32,28 @@ class FindNan(ProgramTest):
         stage = self.compile(config, "--stages", 2, model=GOLDENS / "regression" / "model.json")
         return run(
             *("train", stage, "--data", self.data, "--steps", 3, "--sample-order", self.order, *options),
-            *("--init", GOLDENS / "regression" / "weights.safetensors"),
+            *("--init", self.init),
         )
 
     def found(self, done):
         return [line for line in done.err.splitlines() if "made " in line]
 
     def test_a_nan_of_the_data(self):
-        self.poison(18, float("nan"))  # step 2, its second micro-batch, row 3
+        self.poison(18, float("nan"))
+        done = self.run_steps("--find-nan")
+        self.assertEqual((done.code, self.found(done)), (2, []), str(done))
+        self.assertIn("train-images-idx2-float at sample 18, position 3: the value is not a number", done.err)
+
+    def test_a_nan_of_the_weights(self):
+        path = self.folder / "weights.safetensors"
+        values = (GOLDENS / "regression" / "weights.safetensors").read_bytes()
+        path.write_bytes(values[:-4] + struct.pack("<f", float("nan")))
+        self.init = path
         for ranks in ("threads", "processes"):
             with self.subTest(ranks):
                 done = self.run_steps("--find-nan", "--ranks", ranks)
                 self.assertEqual(done.code, 2, str(done))
-                first = self.found(done)[0]
-                self.assertRegex(first, r"^stagewright: rank 0, step 2, 0F1: kernel linear of layer \"\w+\" made y\[\d+\] = nan")
-                self.assertIn("it read x[36] = nan", first)  # row 3 of 11
-                self.assertIn("look at the data", first)
+                self.assertRegex(self.found(done)[0], r"^stagewright: rank \d, step 1, \w+: kernel \w+ .*it read .* = nan")
         self.assertEqual(self.found(self.run_steps()), [])
 
     def test_an_overflow_of_the_weights(self):
