@@ -20,6 +20,17 @@ public:
   std::uint64_t samples() const override { return dataset.samples(); }
 
   Result<void> fill(std::span<const std::uint64_t> samples, std::span<const Column> columns) override {
+    const auto &inputs = *plan->file().inputs();
+    bool fits = columns.size() == inputs.size();
+    for (std::size_t i = 0; fits && i < columns.size(); ++i) {
+      const executable::ModelInput &own = *inputs.Get(static_cast<unsigned>(i));
+      fits = runtime::sampleElements(own) == columns[i].input->elements &&
+             runtime::isInteger(own) == (columns[i].input->dtype == DType::I32);
+    }
+    if (!fits) {
+      return userError("DataSource", "the source was made for a model with other inputs",
+                       "make it with the executable of this engine");
+    }
     rows.assign(samples.begin(), samples.end());
     for (std::size_t i = 0; i < columns.size(); ++i) {
       dataset.gather(static_cast<int>(i), rows, columns[i].values);

@@ -25,7 +25,7 @@ struct Engine::State {
   Result<EvaluationReport> evaluate(DataSource &source, std::uint64_t first, bool continues);
 
   const StagedExecutable executable;
-  runtime::InterruptFlag interrupt;
+  const std::shared_ptr<runtime::InterruptFlag> interrupt = std::make_shared<runtime::InterruptFlag>();
   std::unique_ptr<runtime::BatchEngine> engine;
   std::optional<runtime::SampleOrder> order; ///< of `ordered` samples
   std::uint64_t ordered = 0;
@@ -49,7 +49,8 @@ Result<Engine> Engine::create(const StagedExecutable &executable, const EngineOp
     own.threads = options.threads;
     own.init = options.initialWeights;
     own.watchdogSeconds = options.watchdogSeconds;
-    own.interrupt = &state->interrupt;
+    own.interrupt = state->interrupt.get();
+    own.keeps = state->interrupt;
     own.printWatchdog = [print = options.onStandstill](const std::string &line) {
       if (print) {
         print(line);
@@ -207,7 +208,7 @@ const StagedExecutable &Engine::executable() const {
   return state->executable;
 }
 void Engine::interrupt() noexcept {
-  state->interrupt.raise();
+  state->interrupt->raise();
 }
 
 } // namespace v0

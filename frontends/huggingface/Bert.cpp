@@ -25,7 +25,7 @@ Sizes readSizes(FolderConfig &config) {
   sizes.blocks = config.integer("num_hidden_layers", 12, 1, kMostBlocks);
   sizes.heads = config.integer("num_attention_heads", 12);
   sizes.inner = config.integer("intermediate_size", 3072);
-  sizes.padding = config.integer("pad_token_id", 0, 0, sizes.vocabulary - 1);
+  sizes.padding = config.padding(sizes.vocabulary, 0);
   sizes.epsilon = config.number("layer_norm_eps", 1e-12, 0, 1);
   sizes.deviation = config.number("initializer_range", 0.02, 0, 1e6);
   sizes.hiddenDropout = config.number("hidden_dropout_prob", 0.1, 0, 1);

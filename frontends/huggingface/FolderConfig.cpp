@@ -1,5 +1,7 @@
 #include "frontends/huggingface/FolderConfig.h"
 
+#include "frontends/layerspec/LayerTypes.h"
+
 #include "frontends/json/NearestName.h"
 
 #include <algorithm>
@@ -118,6 +120,16 @@ std::int64_t FolderConfig::integer(std::string_view key, std::optional<std::int6
            "give an integer from " + std::to_string(least) + " to " + std::to_string(most));
   }
   return isRight ? found->integer : otherwise.value_or(least);
+}
+
+std::int64_t FolderConfig::padding(std::int64_t vocabulary, std::int64_t otherwise) {
+  const Value *given = document.root.find("pad_token_id");
+  if (given && given->kind == Value::Kind::Null) {
+    return kNoPadding;
+  }
+  const std::int64_t row =
+      given ? integer("pad_token_id", std::nullopt, -vocabulary, vocabulary - 1) : otherwise;
+  return row < 0 && row != kNoPadding ? row + vocabulary : row;
 }
 
 double FolderConfig::number(std::string_view key, std::optional<double> otherwise, double least,

@@ -30,6 +30,10 @@ public:
   /// Null where the key is missing or null; known from then on.
   const json::Value *value(std::string_view key);
 
+  /// pad_token_id, the row of `vocabulary` that transformers keeps at zero: kNoPadding where it is null,
+  /// `otherwise` where it is missing. Negative ones count from the end.
+  std::int64_t padding(std::int64_t vocabulary, std::int64_t otherwise);
+
   /// The key may be missing, null or have this value, as compact JSON.
   void only(std::string_view key, std::string_view accepted, std::string_view instead);
   /// What these keys say changes nothing here.

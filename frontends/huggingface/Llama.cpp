@@ -1,11 +1,13 @@
 // LlamaForCausalLM and what computes the same: MistralForCausalLM and Qwen2ForCausalLM.
 #include "frontends/huggingface/Architectures.h"
 
+#include "frontends/layerspec/LayerTypes.h"
+
 namespace stagewright {
 namespace {
 
 struct Sizes {
-  std::int64_t vocabulary, positions, width, inner, blocks, heads, keyHeads, headSize;
+  std::int64_t vocabulary, padding, positions, width, inner, blocks, heads, keyHeads, headSize;
   double epsilon, deviation, attentionDropout, rotaryBase;
   bool queryBias = false, outputBias = false, innerBias = false;
   bool isTied;
@@ -40,6 +42,7 @@ double readRotaryBase(FolderConfig &config) {
 Sizes readSizes(FolderConfig &config, std::int64_t keyHeads) {
   Sizes sizes;
   sizes.vocabulary = config.integer("vocab_size", 32000);
+  sizes.padding = config.padding(sizes.vocabulary, kNoPadding);
   sizes.positions = config.integer("max_position_embeddings", 2048);
   sizes.width = config.integer("hidden_size", 4096);
   sizes.inner = config.integer("intermediate_size", 11008);
@@ -104,7 +107,9 @@ void write(FolderConfig &config, const Sizes &sizes, std::int64_t length, ModelS
   const std::string key = sizes.isTied ? "model.embed_tokens" : "";
   layers
       .add("Embedding", "model.embed_tokens",
-           {{"num_embeddings", sizes.vocabulary}, {"embedding_dim", sizes.width}})
+           {{"num_embeddings", sizes.vocabulary},
+            {"embedding_dim", sizes.width},
+            {"padding_idx", sizes.padding}})
       .tied = key;
   const LayerSpec block = makeBlock(config, sizes);
   for (std::int64_t i = 0; i < sizes.blocks; ++i)

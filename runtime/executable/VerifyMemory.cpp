@@ -24,9 +24,9 @@ public:
   }
 
   Result<void> run() {
-    for (auto check :
-         {&RankMemory::arenas, &RankMemory::pools, &RankMemory::inputs, &RankMemory::placements,
-          &RankMemory::buffers, &RankMemory::outputs, &RankMemory::scalars, &RankMemory::disjoint}) {
+    for (auto check : {&RankMemory::arenas, &RankMemory::pools, &RankMemory::inputs, &RankMemory::placements,
+                       &RankMemory::buffers, &RankMemory::receivedSums, &RankMemory::outputs,
+                       &RankMemory::scalars, &RankMemory::disjoint}) {
       if (auto ok = (this->*check)(); !ok) {
         return ok;
       }
@@ -41,6 +41,7 @@ private:
   Result<void> inputs();
   Result<void> placements();
   Result<void> buffers();
+  Result<void> receivedSums();
   Result<void> outputs();
   Result<void> scalars();
   Result<void> disjoint();
@@ -292,6 +293,25 @@ Result<void> RankMemory::buffers() {
   return {};
 }
 
+/// Gradient sums of other stages arrive while this one's programs run: nothing else lies there.
+Result<void> RankMemory::receivedSums() {
+  for (unsigned i = 0; i < plan.transfers()->size(); ++i) {
+    const executable::Transfer &transfer = *plan.transfers()->Get(i);
+    if (transfer.kind() != executable::TaskKind::ReceiveSum) {
+      continue;
+    }
+    const std::string field = indexed(at + "transfers", i);
+    const auto range = transfer.arena() < 0 ? std::nullopt
+                                            : inArena(static_cast<unsigned>(transfer.arena()),
+                                                      transfer.offset(), transfer.bytes());
+    if (!range) {
+      return proof.fail(field + ".arena", "there is no such arena, or the transfer does not lie inside it");
+    }
+    regions.push_back({static_cast<unsigned>(transfer.arena()), *range, field});
+  }
+  return {};
+}
+
 /// They are only read, so that they may lie over anything.
 Result<void> RankMemory::outputs() {
   for (unsigned i = 0; plan.outputs() && i < plan.outputs()->size(); ++i) {
@@ -300,6 +320,9 @@ Result<void> RankMemory::outputs() {
     const std::string field = indexed(at + "outputs", i);
     if (!proof.owns(rank, output.stage())) {
       return proof.fail(field + ".stage", "the output is of a stage of another rank");
+    }
+    if (i > 0 || output.stage() != proof.stages() - 1) {
+      return proof.fail(field + ".stage", "there is one output, and it is of the last stage");
     }
     if (value.dtype() != executable::DType::F32 && value.dtype() != executable::DType::F16 &&
         value.dtype() != executable::DType::BF16) {

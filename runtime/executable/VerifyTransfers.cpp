@@ -31,6 +31,12 @@ Result<void> verifyTied(const Proof &proof, int rank, const executable::Transfer
     return proof.fail(field + ".peer",
                       "rank " + std::to_string(transfer.peer()) + " does not hold the partner stage");
   }
+  const auto ties = schedule::tiesOf(proof.train);
+  const bool ofOwner = transfer.kind() == TaskKind::ReceiveSum || transfer.kind() == TaskKind::SendWeight;
+  const schedule::Tie tie{ofOwner ? transfer.stage() : partner, ofOwner ? partner : transfer.stage()};
+  if (std::find(ties.begin(), ties.end(), tie) == ties.end()) {
+    return proof.fail(field + ".partner", "the two stages share no parameter");
+  }
   if (transfer.arena() < 0 || transfer.arena() >= static_cast<int>(plan.arenas()->size())) {
     return proof.fail(field + ".arena", "there is no such arena");
   }
@@ -76,6 +82,9 @@ Result<void> verifyTransfer(const Proof &proof, int rank, const executable::Tran
   }
   if (tied) {
     return verifyTied(proof, rank, transfer, field);
+  }
+  if (transfer.partner() != -1 || transfer.arena() != -1) {
+    return proof.fail(field + ".partner", "the transfer is of no tied parameter");
   }
   const int partner = partnerStage(kind, transfer.stage());
   if (partner < 0 || partner >= proof.stages() || proof.train.rankOfStage[partner] != transfer.peer() ||

@@ -25,16 +25,18 @@ Result<std::unique_ptr<BatchEngine>> BatchEngine::open(std::shared_ptr<const Exe
   EngineOptions own = options;
   own.ranks = RankMode::Threads;
   own.trace.clear();
-  std::vector<std::vector<std::byte>> buffers;
+  auto batch = std::make_shared<Batch>();
+  batch->callers = options.keeps;
+  own.keeps = batch;
   std::shared_ptr<Training> training;
   std::shared_ptr<Evaluation> evaluation;
   auto session =
       Session::open(own, std::move(executable), std::nullopt, [&](Session &session) -> Result<void> {
-        auto batch = overBuffers(session.executable, buffers);
-        if (!batch) {
-          return batch.takeError();
+        auto dataset = overBuffers(session.executable, batch->buffers);
+        if (!dataset) {
+          return dataset.takeError();
         }
-        session.dataset.emplace(std::move(*batch));
+        session.dataset.emplace(std::move(*dataset));
         const executable::Recipe &recipe = *session.executable.file().recipe();
         const SampleOrder::Shape shape{static_cast<std::uint32_t>(recipe.micro_batch_size()),
                                        static_cast<std::uint32_t>(recipe.micro_batches()),
@@ -51,10 +53,10 @@ Result<std::unique_ptr<BatchEngine>> BatchEngine::open(std::shared_ptr<const Exe
     return session.takeError();
   }
   std::unique_ptr<BatchEngine> engine(new BatchEngine(std::move(*session)));
-  engine->buffers = std::move(buffers);
+  engine->batch = batch;
   engine->training = std::move(training);
   engine->evaluation = std::move(evaluation);
-  engine->training->onStep = [step = &engine->lastStep](const StepReport &report) { *step = report; };
+  engine->training->onStep = [step = &batch->lastStep](const StepReport &report) { *step = report; };
   return engine;
 }
 
@@ -71,12 +73,13 @@ Result<StepReport> BatchEngine::trainBatch() {
   training->stopped.reset();
   ++training->steps;
   if (auto ok = session->runRanks(training); !ok) {
+    --training->steps;
     return ok.takeError();
   }
   if (training->stopped) {
     return *training->stopped;
   }
-  StepReport report = lastStep;
+  StepReport report = batch->lastStep;
   report.line = report.notice = nullptr; // they stand in memory of the ranks
   return report;
 }
@@ -98,7 +101,16 @@ Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t sa
                          evaluation->accuracy(evaluation->ignoredLabels)};
 }
 
+/// Ranks that have ended in the middle of a step have weights of two steps, and one may still write.
+Result<void> BatchEngine::hasNotEnded() {
+  auto failure = session->failure();
+  return failure ? Result<void>(*failure) : Result<void>();
+}
+
 Result<void> BatchEngine::loadWeights(const std::string &path) {
+  if (auto ok = hasNotEnded(); !ok) {
+    return ok;
+  }
   return Session::guarded([&] { return runtime::loadWeights(session->localRanks(), path); });
 }
 
@@ -113,6 +125,9 @@ Result<StateHashes> BatchEngine::finish(const std::string &saveTo) {
 }
 
 Result<void> BatchEngine::saveWeights(const std::string &path) {
+  if (auto ok = hasNotEnded(); !ok) {
+    return ok;
+  }
   if (auto ok = checkWritable(path); !ok) {
     return ok;
   }
@@ -124,6 +139,9 @@ Result<void> BatchEngine::saveWeights(const std::string &path) {
 }
 
 Result<StateHashes> BatchEngine::hashes() {
+  if (auto ok = hasNotEnded(); !ok) {
+    return ok.takeError();
+  }
   return finish("");
 }
 

@@ -29,12 +29,12 @@ public:
 
   /// The values of one model input, f32 or i32, for train_batch_size samples one behind the other. Sample s
   /// of micro-batch k is row k * micro_batch_size + s.
-  std::span<std::byte> column(int input) { return buffers[static_cast<std::size_t>(input)]; }
+  std::span<std::byte> column(int input) { return batch->buffers[static_cast<std::size_t>(input)]; }
 
   /// One step on the whole batch. Errors: User (a token or a class label out of range, then nothing has
-  /// changed; a loss that is not finite, then the weights are spoilt), and those that end the engine: Rank,
-  /// Interrupted, Environment. They are returned by every later call as well. Allocates nothing from the
-  /// third call on.
+  /// changed; a loss that is not finite, then weights and optimizer state are spoilt), and those that end the
+  /// engine: Rank, Interrupted, Environment. They are returned by every later call as well. Allocates nothing
+  /// from the third call on.
   Result<StepReport> trainBatch();
 
   struct BatchEvaluation {
@@ -60,13 +60,19 @@ public:
 
 private:
   explicit BatchEngine(Session::Handle session) : session(std::move(session)) {}
+  /// What the ranks touch: the session keeps it, as a rank may be stuck when the engine goes.
+  struct Batch {
+    std::vector<std::vector<std::byte>> buffers; ///< [inputs]
+    StepReport lastStep;
+    std::shared_ptr<const void> callers;
+  };
   Result<StateHashes> finish(const std::string &saveTo);
+  Result<void> hasNotEnded();
 
   Session::Handle session;
-  std::vector<std::vector<std::byte>> buffers; ///< [inputs]
+  std::shared_ptr<Batch> batch;
   std::shared_ptr<Training> training;
   std::shared_ptr<Evaluation> evaluation;
-  StepReport lastStep;
 };
 
 } // namespace stagewright::runtime

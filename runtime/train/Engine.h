@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,6 +40,9 @@ struct EngineOptions {
   /// each process that meets one; null: nobody looks.
   void (*onNotFinite)(const std::string &line) = nullptr;
   const InterruptFlag *interrupt = nullptr;
+  /// Lives as long as a rank of the run does, which may be stuck: what the pointers of these options point
+  /// to.
+  std::shared_ptr<const void> keeps;
   /// Calls of operator new so far (allocationCount of device/AllocationCounter.h); null: not counted.
   std::uint64_t (*allocationCount)() = nullptr;
 

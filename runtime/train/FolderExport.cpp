@@ -21,10 +21,15 @@ static constexpr const char *kTokenizerFiles[] = {
 
 /// The folder's config.json; the weights beside it are fp32, whatever they were.
 static Result<std::string> configText(const Executable &executable) {
+  bool isDeep = false; // dump() calls itself
+  const auto watch = [&](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json &) {
+    isDeep = isDeep || depth > 64;
+    return !isDeep;
+  };
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(
-      executable.file().folder()->config()->string_view(), nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object()) {
-    return userError(executable.name() + " at folder.config", "it is no JSON object",
+      executable.file().folder()->config()->string_view(), watch, /*allow_exceptions=*/false);
+  if (!config.is_object() || isDeep) {
+    return userError(executable.name() + " at folder.config", "it is no JSON object, or nested too deeply",
                      "compile the model again");
   }
   for (const char *key : {"dtype", "torch_dtype"}) {

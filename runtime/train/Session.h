@@ -81,6 +81,12 @@ public:
   /// the talk of all ranks. With processes it ends the job and does not return.
   void fail(const Error &error);
 
+  /// Why the run has ended; none: it has not.
+  std::optional<Error> failure() {
+    std::lock_guard lock(mutex);
+    return firstError;
+  }
+
   /// Sums over the processes of the job. Called by all.
   Result<double> sumOverProcesses(double value);
 

@@ -115,7 +115,7 @@ public:
         return ok;
       }
       // The loss, the norm and so the scale are the same on every rank.
-      const bool skipped = skipsOverflow && !std::isfinite(*gradientNorm);
+      const bool skipped = skipsOverflow && gradientNorm && !std::isfinite(*gradientNorm);
       const double scale = lossScale ? lossScale->value() : 1;
       skippedSteps += skipped;
       const Result<void> scaled = lossScale ? lossScale->update(skipped) : Result<void>();

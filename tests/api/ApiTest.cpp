@@ -391,6 +391,14 @@ TEST(Engine, MistakesAreErrors) {
   auto synthetic = sw::fileSource(executable, "synthetic");
   ASSERT_TRUE(synthetic);
   EXPECT_EQ((*synthetic)->samples(), 64u);
+  // The columns of an engine of another model: nothing is written into them.
+  std::vector<sw::InputInfo> inputs = executable.inputs();
+  inputs[0].elements += 1;
+  const std::vector<std::uint64_t> samples = {0};
+  const std::vector<sw::Column> columns = {{&inputs[0], 1, nullptr}, {&inputs[1], 1, nullptr}};
+  const auto filled = (*synthetic)->fill(samples, columns);
+  ASSERT_FALSE(filled);
+  EXPECT_NE(filled.error().what.find("other inputs"), std::string::npos) << filled.error().text();
 }
 
 TEST(Engine, AnInterruptEndsIt) {

@@ -417,6 +417,12 @@ const std::vector<Mistake> &mistakes() {
       {"BufferUpdated", ofBuffer([](auto &f, auto &, auto &) { useBuffer(f, kUpdate, 0); }), "ranks[1].programs",
        "only Forward updates the buffer"},
       {"OutputStage", ofOutput([](auto &o) { o.stage = 0; }), "ranks[1].outputs[0].stage", "another rank"},
+      {"OutputTwice",
+       [](ExecutableT &f) {
+         ofOutput([](auto &) {})(f);
+         ofOutput([](auto &) {})(f);
+       },
+       "ranks[1].outputs[1].stage", "one output"},
       {"OutputType", ofOutput([](auto &o) { o.value->dtype = executable::DType::I32; }), "ranks[1].outputs[0].value.dtype",
        "f32, f16 or bf16"},
       {"OutputShape", ofOutput([](auto &o) { o.value->shape = {5, 10}; }), "ranks[1].outputs[0].value.shape",

@@ -78,6 +78,16 @@ TEST(Tied, OneWrongFieldAtATime) {
       {[](ExecutableT &f) { transfer(f, TaskKind::SendWeight).offset += 4; }, "ranks[0].transfers", ""},
       {[](ExecutableT &f) { transfer(f, TaskKind::SendSum).bytes -= 4; }, "ranks.transfers",
        "something else"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendForward).partner = 1; }, "ranks[0].transfers",
+       "no tied parameter"},
+      {[](ExecutableT &f) { transfer(f, TaskKind::SendSum).kind = TaskKind::ReceiveSum; },
+       "ranks[1].transfers", "share no parameter"},
+      {[](ExecutableT &f) { // into the gradient of the owner itself
+         executable::StateSliceT &gradient = *rank(f, 0).placements[0]->states[0];
+         transfer(f, TaskKind::ReceiveSum).arena = gradient.arena;
+         transfer(f, TaskKind::ReceiveSum).offset = gradient.offset;
+       },
+       "ranks[0]", "overlap"},
       {[](ExecutableT &f) { rank(f, 0).transfers.pop_back(); }, "ranks.transfers", "something else"},
   };
   int number = 0;

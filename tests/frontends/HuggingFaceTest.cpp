@@ -174,7 +174,7 @@ TEST(HuggingFace, BertBecomesLayersWithTransformersNames) {
                                                 "\"pad_token_id\": 11,\n"),
           {"3 settings", "line 2: \"is_decoder\" is true, not false; use an encoder",
            "line 3: \"problem_type\" is \"ranking\"",
-           "line 4: \"pad_token_id\" is 11; give an integer from 0 to 10"});
+           "line 4: \"pad_token_id\" is 11; give an integer from -11 to 10"});
 }
 
 TEST(HuggingFace, EverythingUnsupportedIsListedAtOnce) {

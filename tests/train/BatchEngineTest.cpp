@@ -252,7 +252,7 @@ TEST_F(BatchEngineTest, ALossThatIsNotFiniteIsAnError) {
   EXPECT_NE(error->what.find("the loss is"), std::string::npos) << error->text();
   EXPECT_FALSE(engine->saveWeights(folder.path("bad.safetensors")));
   EXPECT_FALSE(std::filesystem::exists(folder.path("bad.safetensors")));
-  ASSERT_TRUE(engine->loadWeights(folder.path("w.safetensors"))); // and it can go on
+  ASSERT_TRUE(engine->loadWeights(folder.path("w.safetensors"))); // and it can be evaluated
   fill(*engine, 0);
   EXPECT_TRUE(engine->evaluateBatch(kBatch));
 }
@@ -280,6 +280,15 @@ TEST_F(BatchEngineTest, AnInterruptEndsTheEngine) {
     ASSERT_FALSE(stopped);
     EXPECT_EQ(stopped.error().kind, ErrorKind::Interrupted);
   }
+  EXPECT_EQ((*engine)->steps(), 1u);
+  // Ranks may have ended between the updates of one step: nothing is taken from them.
+  const std::string path = folder.path("ended.safetensors");
+  const auto saved = (*engine)->saveWeights(path);
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().kind, ErrorKind::Interrupted);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_FALSE((*engine)->hashes());
+  EXPECT_FALSE((*engine)->loadWeights(path));
 }
 
 } // namespace

@@ -71,17 +71,14 @@ private:
 };
 
 Result<ModelSpec> readModel(const CompileRequest &request) {
-  if (request.modelText) {
-    return parseModelSpec(request.model, *request.modelText);
-  }
-  if (llvm::sys::fs::is_directory(request.model)) {
+  if (!request.modelText && llvm::sys::fs::is_directory(request.model)) {
     return readHuggingFaceFolder(request.model, {.sequenceLength = request.sequenceLength});
   }
   if (request.sequenceLength) {
     return userError("--sequence-length", "the length of samples stands in the model file",
                      "change the shape of its inputs; the option is for Hugging Face folders");
   }
-  return readModelSpec(request.model);
+  return request.modelText ? parseModelSpec(request.model, *request.modelText) : readModelSpec(request.model);
 }
 
 Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const CompileRequest &request,

@@ -53,7 +53,7 @@ struct StepReport {
 
 struct EvaluationReport {
   std::uint64_t samples = 0;
-  double loss = 0;                ///< mean over the samples
+  double loss = 0;                ///< mean over the samples; 0 of a model without a loss
   std::optional<double> accuracy; ///< share of right labels, when the model counts them
 };
 
@@ -70,7 +70,8 @@ public:
   /// One step on the next trainBatchSize() samples of `source`: of a source with an end in the order that
   /// the program's `train` takes (epochs, shuffled by the seed unless the configuration says otherwise), by
   /// the number of steps made so far. Errors: User (of the source; a label or a token out of range; then
-  /// nothing has changed. A loss that is not finite: load weights, or end). Rank, Interrupted, Environment:
+  /// nothing has changed. A loss that is not finite: weights and
+  /// optimizer state are spoilt, make a new engine). Rank, Interrupted, Environment:
   /// the engine has ended, and says so at every later call. Allocates nothing from the third call on, unless
   /// the source does.
   Result<StepReport> trainBatch(DataSource &source);
