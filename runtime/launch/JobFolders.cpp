@@ -28,6 +28,11 @@ JobFolders::JobFolders() {
   startRemover();
 }
 
+// A rank that outlives mpirun for a moment may make a file while its folder is being removed: rm then leaves
+// the folder and says so.
+static constexpr const char *kRemove = "trap '' INT TERM HUP; read end; for try in 1 2 3 4 5 6 7 8 9 10; do "
+                                       "rm -rf \"$@\" && exit; sleep 0.2; done";
+
 /// A process of its own, because a launcher that is killed removes nothing.
 void JobFolders::startRemover() {
   int ends[2];
@@ -44,9 +49,7 @@ void JobFolders::startRemover() {
   posix_spawnattr_t attributes; // away from the terminal's Ctrl-C
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-  const char *arguments[] = {
-      "sh",           "-c",   "trap '' INT TERM HUP; read end; rm -rf \"$@\"", "sh", session.c_str(),
-      shared.c_str(), nullptr};
+  const char *arguments[] = {"sh", "-c", kRemove, "sh", session.c_str(), shared.c_str(), nullptr};
   if (posix_spawn(&remover, "/bin/sh", &files, &attributes, const_cast<char **>(arguments), environ) != 0) {
     remover = -1;
   }
@@ -64,7 +67,7 @@ JobFolders::~JobFolders() {
   }
   for (const std::string &folder : {session, shared}) {
     std::error_code ignored;
-    if (!folder.empty()) {
+    if (!folder.empty() && rmdir(folder.c_str()) != 0) { // which needs no file descriptor
       std::filesystem::remove_all(folder, ignored);
     }
   }
