@@ -121,6 +121,9 @@ public:
   SmallVector<std::pair<plan::ValueAttr, Value>> uses; ///< the further ones of tied parameters, by their sums
   llvm::DenseMap<Value, plan::ValueAttr> names;        ///< of arguments
 
+private:
+  const bool isTrained;
+
   /// All uses on this stage are further ones: the first use, and the sum that has the parameter's name,
   /// belong to an earlier stage.
   static bool isUsedElsewhereFirst(Value parameter) {
@@ -128,9 +131,6 @@ public:
       return isa<layer::ParameterUseOp>(user);
     });
   }
-
-private:
-  const bool isTrained;
 
   bool isFrozen(StringRef parameter) {
     auto module = model->getParentOfType<ModuleOp>();
@@ -235,11 +235,9 @@ LogicalResult differentiate(plan::StageOp stage, double lossSeed, bool scalesLos
     sentGradients.push_back({named(Role::SendGradient, graph.names[input].getName()), gradient});
   }
   for (Value parameter : graph.parameters) {
-    if (JointGraph::isUsedElsewhereFirst(parameter)) {
-      continue;
+    if (Value sum = graph.gradients.accumulator(parameter)) {
+      sums.push_back({named(Role::Accumulator, graph.names[parameter].getName()), sum});
     }
-    sums.push_back(
-        {named(Role::Accumulator, graph.names[parameter].getName()), graph.gradients.accumulator(parameter)});
   }
   for (auto &[name, use] : graph.uses) {
     sums.push_back({name, graph.gradients.accumulator(use)});

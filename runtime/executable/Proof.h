@@ -25,6 +25,7 @@ struct Proof {
   const executable::Executable &file;
   const executable::Variant *variant = nullptr;
   schedule::Schedule train, evaluate;
+  std::vector<schedule::Tie> ties;       ///< of the parameters that several stages hold, ascending
   std::vector<IntegerRule> integerRules; ///< per model input
 
   Error fail(const std::string &field, std::string what,

@@ -68,7 +68,8 @@ Result<void> verifySchedules(Proof &proof) {
   if (auto ok = prove(proof, *evaluate, schedule::Purpose::Evaluation, "schedule.evaluate"); !ok) {
     return ok;
   }
-  if (schedule::tiesOf(*train) != tiesOf(proof.file)) {
+  proof.ties = tiesOf(proof.file);
+  if (schedule::tiesOf(*train) != proof.ties) {
     return proof.fail("schedule.train",
                       "the tasks exchange the parameters of other stages than those that hold one");
   }

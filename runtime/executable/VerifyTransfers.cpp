@@ -31,10 +31,9 @@ Result<void> verifyTied(const Proof &proof, int rank, const executable::Transfer
     return proof.fail(field + ".peer",
                       "rank " + std::to_string(transfer.peer()) + " does not hold the partner stage");
   }
-  const auto ties = schedule::tiesOf(proof.train);
   const bool ofOwner = transfer.kind() == TaskKind::ReceiveSum || transfer.kind() == TaskKind::SendWeight;
   const schedule::Tie tie{ofOwner ? transfer.stage() : partner, ofOwner ? partner : transfer.stage()};
-  if (std::find(ties.begin(), ties.end(), tie) == ties.end()) {
+  if (!std::binary_search(proof.ties.begin(), proof.ties.end(), tie)) {
     return proof.fail(field + ".partner", "the two stages share no parameter");
   }
   if (transfer.arena() < 0 || transfer.arena() >= static_cast<int>(plan.arenas()->size())) {
@@ -53,11 +52,9 @@ Result<void> verifyTied(const Proof &proof, int rank, const executable::Transfer
       plan.placements()->begin(), plan.placements()->end(), [&](const executable::Placement *place) {
         const executable::Parameter &parameter =
             *proof.file.parameters()->Get(static_cast<unsigned>(place->parameter()));
-        const int other = transfer.kind() == TaskKind::SendWeight ? transfer.partner() : transfer.stage();
-        const int owner = transfer.kind() == TaskKind::SendWeight ? transfer.stage() : transfer.partner();
         const auto *holders = parameter.holders();
-        return parameter.stage() == owner && holders &&
-               std::find(holders->begin(), holders->end(), other) != holders->end() &&
+        return parameter.stage() == tie.owner && holders &&
+               std::find(holders->begin(), holders->end(), tie.holder) != holders->end() &&
                place->arena() == transfer.arena() && place->offset() == transfer.offset() &&
                bytesOf(parameter.dtype(), parameter.shape()) == transfer.bytes();
       });
@@ -139,7 +136,7 @@ Result<void> verifySame(const Proof &proof, int from, int to,
 }
 
 Result<void> verifyBothSides(const Proof &proof) {
-  for (const schedule::Tie &tie : schedule::tiesOf(proof.train)) {
+  for (const schedule::Tie &tie : proof.ties) {
     for (const bool weight : {false, true}) {
       const int from = weight ? tie.owner : tie.holder, to = weight ? tie.holder : tie.owner;
       const auto sends = transfersOf(proof, weight ? TaskKind::SendWeight : TaskKind::SendSum, from, to);

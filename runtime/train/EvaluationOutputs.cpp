@@ -1,6 +1,7 @@
 #include "runtime/train/EvaluationOutputs.h"
 
-#include <bit>
+#include "runtime/train/HalfPrecision.h"
+
 #include <cstring>
 
 namespace stagewright::runtime {
@@ -57,8 +58,7 @@ Result<void> EvaluationOutputs::take(int microBatch, const executable::Operand &
   for (std::uint64_t i = 0; i < count; ++i) {
     std::uint16_t bits = 0;
     std::memcpy(&bits, data + 2 * i, sizeof bits);
-    widened[i] = isHalf ? static_cast<float>(std::bit_cast<_Float16>(bits))
-                        : std::bit_cast<float>(std::uint32_t{bits} << 16);
+    widened[i] = isHalf ? fromF16(bits) : fromBF16(bits);
   }
   return file.write(widened.data(), count);
 }

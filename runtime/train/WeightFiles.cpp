@@ -1,10 +1,10 @@
 #include "runtime/train/WeightFiles.h"
 
 #include "error/NearestName.h"
+#include "runtime/train/HalfPrecision.h"
 #include "runtime/train/StrictJson.h"
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -18,30 +18,6 @@ namespace {
 constexpr std::string_view kOneFile = "model.safetensors", kIndex = "model.safetensors.index.json",
                            kPickled = "pytorch_model.bin", kPickledIndex = "pytorch_model.bin.index.json";
 constexpr std::uintmax_t kMaxIndexBytes = 64 << 20;
-
-float fromF16(std::uint16_t half) {
-  const std::uint32_t sign = std::uint32_t{half} >> 15 << 31, exponent = half >> 10 & 31,
-                      fraction = half & 1023;
-  float value;
-  if (exponent == 0) { // fraction 2^-24, exactly
-    value = static_cast<float>(fraction) * 0x1p-24f;
-  } else {
-    const std::uint32_t bits = (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13;
-    std::memcpy(&value, &bits, 4);
-  }
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  bits |= sign;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
-
-float fromBF16(std::uint16_t half) {
-  const std::uint32_t bits = std::uint32_t{half} << 16;
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
 
 bool endsWithOneOf(const std::string &name, const executable::Folder *folder) {
   const auto *endings = folder ? folder->ignored() : nullptr;
