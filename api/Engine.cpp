@@ -143,6 +143,7 @@ Result<StepReport> Engine::trainBatch(DataSource &source) {
     }
     return StepReport{.step = made->step,
                       .loss = made->loss,
+                      .lossTerms = made->lossTerms,
                       .gradientNorm = made->gradientNorm,
                       .skipped = made->skipped,
                       .learningRate = made->learningRate,
@@ -162,7 +163,8 @@ Result<EvaluationReport> Engine::State::evaluate(DataSource &source, std::uint64
   if (!made) {
     return made.takeError();
   }
-  return EvaluationReport{made->samples, made->loss, made->accuracy};
+  return EvaluationReport{
+      made->samples, made->loss, {made->lossTerms.begin(), made->lossTerms.end()}, made->accuracy};
 }
 
 Result<EvaluationReport> Engine::evalBatch(DataSource &source, std::uint64_t firstSample) {

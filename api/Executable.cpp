@@ -48,6 +48,9 @@ std::span<const std::uint8_t> StagedExecutable::bytes() const {
 std::string StagedExecutable::modelName() const {
   return plan->file().model()->str();
 }
+std::vector<std::string> StagedExecutable::lossTerms() const {
+  return plan->lossTerms();
+}
 int StagedExecutable::stages() const {
   return plan->trainSchedule().stages;
 }

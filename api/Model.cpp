@@ -24,8 +24,8 @@ public:
     line(" ],");
     line(" \"layers\": [");
     writeLayers(model.layers, "  ", "");
-    line(" ],");
-    line(" \"loss\": " + entryText(model.loss) + "}" + (model.accuracy ? "," : ""), "loss");
+    line(std::string(" ]") + (model.losses.empty() && !model.accuracy ? "" : ","));
+    writeLosses(model);
     if (model.accuracy) {
       line(" \"metrics\": [\"accuracy\"]", "accuracy");
     }
@@ -61,6 +61,35 @@ private:
               std::visit([](const auto &given) { return json(given).dump(); }, value.get());
     }
     return text;
+  }
+
+  void writeLosses(const Model &model) {
+    if (model.losses.empty()) {
+      return;
+    }
+    line(" \"loss\": [");
+    for (std::size_t i = 0; i < model.losses.size(); ++i) {
+      line("  " + lossText(model.losses[i]) + (i + 1 < model.losses.size() ? "," : ""),
+           model.losses.size() == 1 ? "loss" : "loss \"" + model.losses[i].name + "\"");
+    }
+    line(std::string(" ]") + (model.accuracy ? "," : ""), "loss");
+  }
+
+  static std::string lossText(const LossSpec &loss) {
+    std::string text = entryText(loss);
+    const auto add = [&](const char *key, const json &value) {
+      text += std::string(", \"") + key + "\": " + value.dump();
+    };
+    if (!loss.name.empty()) {
+      add("name", loss.name);
+    }
+    if (!loss.inputs.empty()) {
+      add("inputs", loss.inputs);
+    }
+    if (loss.weight != 1) {
+      add("loss_weight", loss.weight);
+    }
+    return text + "}";
   }
 
   void writeLayers(const std::vector<LayerSpec> &layers, const std::string &indent,

@@ -35,7 +35,7 @@ sw::Model makeModel(std::int64_t width) {
       {"Linear", "down", {{"in_features", 4 * kWidth}, {"out_features", kWidth}}},
       sw::TiedLayerSpec("table", "Linear", "head",
                         {{"in_features", kWidth}, {"out_features", kVocabulary}, {"bias", false}})};
-  model.loss = {"CrossEntropyLoss"};
+  model.losses = {{"CrossEntropyLoss"}};
   model.accuracy = true;
   return model;
 }

@@ -231,11 +231,11 @@ void readBertClassifier(FolderConfig &config, const FolderOptions &options, Mode
       config.text("problem_type", labels == 1 ? "regression" : "single_label_classification");
   if (problem == "single_label_classification") {
     addInput(config, model, "labels", "label", "i32", {});
-    model.loss.type = "CrossEntropyLoss";
+    model.losses.emplace_back().type = "CrossEntropyLoss";
     model.accuracy = true;
   } else if (problem == "regression" || problem == "multi_label_classification") {
     addInput(config, model, "labels", "label", "f32", {labels});
-    model.loss.type = problem == "regression" ? "MSELoss" : "BCEWithLogitsLoss";
+    model.losses.emplace_back().type = problem == "regression" ? "MSELoss" : "BCEWithLogitsLoss";
   } else {
     config.refuse("problem_type", "is " + json::inQuotes(problem),
                   "use single_label_classification, multi_label_classification or regression");

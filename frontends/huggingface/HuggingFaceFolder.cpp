@@ -93,11 +93,13 @@ static Result<const Architecture *> findArchitecture(const json::Document &docum
 
 /// A loss of this type reads the last layer and the labels.
 static void completeLoss(ModelSpec &model) {
-  model.loss.name = "loss";
-  model.loss.position = model.position;
-  model.loss.inputs = {model.layers.back().name, "labels"};
-  for (const ArgumentType &argument : findLayerType(model.loss.type)->arguments)
-    model.loss.arguments[std::string(argument.name)] = {argument.defaultValue, model.position};
+  for (LossSpec &loss : model.losses) {
+    loss.name = loss.type;
+    loss.position = model.position;
+    loss.inputs = {model.layers.back().name, "labels"};
+    for (const ArgumentType &argument : findLayerType(loss.type)->arguments)
+      loss.arguments[std::string(argument.name)] = {argument.defaultValue, model.position};
+  }
 }
 
 Result<ModelSpec> readHuggingFaceFolder(const std::string &folder, const FolderOptions &options) {

@@ -40,7 +40,7 @@ void addTokensAndLabels(FolderConfig &config, ModelSpec &model, std::int64_t len
   };
   input("input_ids", "feature");
   input("labels", "label");
-  model.loss.type = "CrossEntropyLoss";
+  model.losses.emplace_back().type = "CrossEntropyLoss";
   model.accuracy = true;
 }
 

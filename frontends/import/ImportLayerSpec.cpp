@@ -29,7 +29,7 @@ public:
     builder.setInsertionPointToEnd(module->getBody());
     Location location = module->getLoc();
     writeSettings(location);
-    layer::LossOp::create(builder, location, spec.loss.type, spec.accuracy);
+    declareLoss(location);
     model = layer::ModelOp::create(builder, location, spec.name);
     body = builder.createBlock(&model.getBody());
     if (Result<void> declared = declareInputs(); !declared) {
@@ -40,7 +40,7 @@ public:
       for (const std::string &name : layer.inputs) {
         read.push_back(values.lookup(name));
       }
-      if (Result<void> built = importBlock(layer, read, false); !built) {
+      if (Result<void> built = importBlock(layer, read); !built) {
         return built.takeError();
       }
     }
@@ -57,8 +57,7 @@ public:
     if (Result<void> assigned = assignGroups(); !assigned) {
       return assigned.takeError();
     }
-    Value last = values.lookup(spec.loss.inputs[0]), label = values.lookup(spec.loss.inputs[1]);
-    if (Result<void> built = importBlock(spec.loss, {last, label, rows}, true); !built) {
+    if (Result<void> built = importLosses(); !built) {
       return built.takeError();
     }
     return std::move(module);
@@ -262,19 +261,17 @@ private:
     return random;
   }
 
-  /// One layer, or the loss, as a block that reads these values.
-  Result<void> importBlock(const LayerSpec &layer, SmallVector<Value> inputs, bool isLoss) {
-    const std::string name = isLoss ? kLossBlock : layer.name;
+  /// One layer as a block that reads these values.
+  Result<void> importBlock(const LayerSpec &layer, SmallVector<Value> inputs) {
     // The location by which later passes know the block.
-    Location location = NameLoc::get(builder.getStringAttr(name), at(layer.position));
+    Location location = NameLoc::get(builder.getStringAttr(layer.name), at(layer.position));
     OpBuilder::InsertionGuard guard(builder);
     auto inner = std::make_unique<Block>();
     for (Value input : inputs) {
       inner->addArgument(input.getType(), location);
     }
     builder.setInsertionPointToEnd(inner.get());
-    LayerContext context(builder, model, parameters, layer, isLoss, location, inner->getArguments(),
-                         blocks++);
+    LayerContext context(builder, model, parameters, layer, false, location, inner->getArguments(), blocks++);
     Result<Value> value = importLayer(context, layer.type);
     if (!value) {
       return value.takeError();
@@ -285,20 +282,89 @@ private:
     for (auto &[name, argument] : context.furtherInputs()) {
       inputs.push_back(name.empty() ? randomInput() : values.lookup(name));
     }
-    SmallVector<Value> results = {*value};
-    if (isLoss && spec.accuracy) {
-      results.push_back(countCorrect(context));
-    }
+    values[layer.name] = endBlock(location, layer.name, layer.type, std::move(inner), *value, inputs).front();
+    return {};
+  }
+
+  /// The builder stands at the end of `inner`.
+  ValueRange endBlock(Location location, StringRef name, StringRef type, std::unique_ptr<Block> inner,
+                      ValueRange results, ValueRange inputs) {
+    const bool isLoss = name == kLossBlock;
     layer::YieldOp::create(builder, location, results);
     builder.setInsertionPointToEnd(body);
-    auto block = layer::BlockOp::create(builder, location, TypeRange(ValueRange(results)),
-                                        builder.getStringAttr(name), builder.getStringAttr(layer.type),
+    auto block = layer::BlockOp::create(builder, location, TypeRange(results), builder.getStringAttr(name),
+                                        builder.getStringAttr(type),
                                         isLoss ? builder.getUnitAttr() : UnitAttr(), inputs);
     block.getBody().push_back(inner.release());
-    values[layer.name] = block.getOutputs().front();
-    if (isLoss) {
-      layer::YieldOp::create(builder, location, block.getOutputs());
+    return block.getOutputs();
+  }
+
+  /// "CrossEntropyLoss", or "CrossEntropyLoss + 0.5 MSELoss"; empty: there is none.
+  std::string lossType() const {
+    std::string text;
+    for (const LossSpec &loss : spec.losses) {
+      char weight[32] = "";
+      if (loss.weight != 1) {
+        std::snprintf(weight, sizeof weight, "%g ", loss.weight);
+      }
+      text += (text.empty() ? "" : " + ") + std::string(weight) + loss.type;
     }
+    return text;
+  }
+
+  void declareLoss(Location location) {
+    SmallVector<StringRef> terms;
+    for (const LossSpec &loss : spec.losses) {
+      terms.push_back(loss.name);
+    }
+    layer::LossOp::create(builder, location, builder.getStringAttr(lossType()),
+                          spec.hasLossTerms() ? builder.getStrArrayAttr(terms) : ArrayAttr(),
+                          spec.accuracy ? builder.getStringAttr(spec.classes()->inputs[1]) : StringAttr());
+  }
+
+  /// The last block: it reads a layer and a label for each loss, and the count of valid rows.
+  Result<void> importLosses() {
+    Location location = NameLoc::get(builder.getStringAttr(kLossBlock), at(spec.losses.front().position));
+    OpBuilder::InsertionGuard guard(builder);
+    auto inner = std::make_unique<Block>();
+    SmallVector<Value> inputs;
+    for (const LossSpec &loss : spec.losses) {
+      inputs.append({values.lookup(loss.inputs[0]), values.lookup(loss.inputs[1])});
+    }
+    inputs.push_back(rows);
+    for (Value input : inputs) {
+      inner->addArgument(input.getType(), location);
+    }
+    builder.setInsertionPointToEnd(inner.get());
+    Value total, correct;
+    if (spec.hasLossTerms()) {
+      total = layer::NoLossOp::create(builder, location, RankedTensorType::get({1}, builder.getF32Type()));
+    }
+    for (auto [index, loss] : llvm::enumerate(spec.losses)) {
+      const Value read[] = {inner->getArgument(2 * index), inner->getArgument(2 * index + 1),
+                            inner->getArguments().back()};
+      LayerContext context(builder, model, parameters, loss, true, location, read);
+      Result<Value> value = importLayer(context, loss.type);
+      if (!value) {
+        return value.takeError();
+      }
+      if (std::optional<Error> refused = checkKernels(*inner, context)) {
+        return *refused;
+      }
+      if (spec.accuracy && &loss == spec.classes()) {
+        correct = countCorrect(context);
+      }
+      total = total ? layer::AppendLossOp::create(builder, location, total, *value,
+                                                  builder.getF64FloatAttr(loss.weight))
+                          .getLonger()
+                    : *value;
+    }
+    SmallVector<Value> results = {total};
+    if (correct) {
+      results.push_back(correct);
+    }
+    ValueRange outputs = endBlock(location, kLossBlock, lossType(), std::move(inner), results, inputs);
+    layer::YieldOp::create(builder, location, outputs);
     return {};
   }
 

@@ -107,11 +107,6 @@ void ModelCheck::checkRoles() {
   if (count("feature") == 0)
     fail(model.partPosition("inputs"), "model", "the model has no input of the role \"feature\"",
          "add one: the first layer reads it");
-  if (model.hasLoss() && count("label") != 1)
-    fail(model.partPosition("inputs"), "model",
-         "the model has " + std::to_string(count("label")) +
-             " inputs of the role \"label\", but the loss needs one",
-         "keep the one that the loss reads");
   if (!model.hasLoss() && count("label") != 0)
     fail(model.partPosition("inputs"), "model",
          "the model has an input of the role \"label\", but no loss that reads it",
@@ -119,8 +114,13 @@ void ModelCheck::checkRoles() {
 }
 
 /// The data source provides every input: one that nobody reads is a mistake in the model.
-void ModelCheck::checkFeaturesAreRead() {
+void ModelCheck::checkInputsAreRead() {
   std::set<std::string_view> read;
+  for (const InputSpec &input : model.inputs)
+    if (input.role == "label" && !labels.contains(input.name))
+      fail(input.position, "input " + json::inQuotes(input.name),
+           "no loss reads the label " + json::inQuotes(input.name),
+           "remove it, or name it in the \"inputs\" of a loss");
   for (const LayerSpec &layer : model.layers)
     read.insert(layer.inputs.begin(), layer.inputs.end());
   for (const InputSpec &input : model.inputs)
@@ -338,19 +338,68 @@ Result<void> checkLossType(const std::string &name, const SourcePosition &positi
                        json::joined(losses));
 }
 
-void ModelCheck::checkLoss() {
-  const LayerType &type = *findLayerType(model.loss.type);
-  checkArguments(model.loss, type);
-  const std::vector<std::string> &read = model.loss.inputs;
-  const InputSpec *label = read.size() == 2 ? inputNamed(read[1], "label") : nullptr;
-  if (!label || read[0] != model.layers.back().name)
-    return fail(model.loss.position, "loss", "a loss reads the last layer and the label",
-                "name these two as its inputs");
-  if (label->dtype != type.labelType)
-    fail(label->position, "input " + json::inQuotes(label->name),
-         "the label " + json::inQuotes(label->name) + " has the dtype " + label->dtype + ", but " +
-             model.loss.type + " reads " + std::string(type.labelType),
-         "change the dtype of the label or the loss");
+void ModelCheck::checkLosses() {
+  std::set<std::string_view> names;
+  for (const LossSpec &loss : model.losses) {
+    if (Result<void> known = checkLossType(loss.type, loss.partPosition("type")); !known) {
+      error = error ? error : std::optional(known.takeError());
+      return;
+    }
+    checkLoss(loss);
+    if (!names.insert(loss.name).second)
+      fail(loss.partPosition("name"), "loss",
+           "the name " + json::inQuotes(loss.name) + " occurs twice among the losses",
+           "give every loss a \"name\" of its own: what is logged has it");
+  }
+}
+
+void ModelCheck::checkLoss(const LossSpec &loss) {
+  const LayerType &type = *findLayerType(loss.type);
+  const std::string entry = model.losses.size() == 1 ? "loss" : "loss " + json::inQuotes(loss.name);
+  checkName(loss.name, loss);
+  checkArguments(loss, type);
+  if (!std::isfinite(loss.weight) || loss.weight < 0)
+    fail(loss.partPosition("loss_weight"), entry, "the weight of a loss must be a number from 0 on",
+         "the losses are added, each times its weight");
+  if (loss.inputs.size() != 2)
+    return fail(loss.position, entry,
+                "a loss reads a layer and a label, but \"inputs\" names " +
+                    std::to_string(loss.inputs.size()),
+                "write \"inputs\": [\"LAYER\", \"LABEL\"]");
+  const SourcePosition &layerPlace = loss.partPosition("inputs/0"),
+                       &labelPlace = loss.partPosition("inputs/1");
+  const auto named = [](const auto &list) {
+    std::vector<std::string_view> names;
+    for (const auto &entry : list)
+      names.push_back(entry.name);
+    return names;
+  };
+  const std::string &layer = loss.inputs[0], &label = loss.inputs[1];
+  if (inputs.contains(layer) || !declared.contains(layer))
+    return fail(layerPlace, entry,
+                "the loss reads the layer " + json::inQuotes(layer) + ", and there is none",
+                "did you mean " + json::inQuotes(json::nearestName(layer, named(model.layers))) + "?");
+  auto input = inputs.find(label);
+  if (input == inputs.end())
+    return fail(labelPlace, entry,
+                label.empty() ? "the model has no input of the role \"label\", but the loss reads one"
+                              : "the loss reads the label " + json::inQuotes(label) + ", and there is none",
+                label.empty()
+                    ? "add one, or remove the loss from a model that is only evaluated"
+                    : "did you mean " + json::inQuotes(json::nearestName(label, named(model.inputs))) + "?");
+  if (input->second->dtype != type.labelType)
+    return fail(input->second->position, "input " + json::inQuotes(label),
+                "the " + input->second->role + " " + json::inQuotes(label) + " has the dtype " +
+                    input->second->dtype + ", but " + loss.type + " reads " + std::string(type.labelType),
+                "change the dtype of the " + input->second->role + " or the loss");
+  const auto [known, isFirst] = labels.try_emplace(label, &loss);
+  const auto ignored = [](const LossSpec &loss) { return loss.arguments.find("ignore_index"); };
+  if (!isFirst && ignored(loss) != loss.arguments.end() &&
+      ignored(loss)->second.value != ignored(*known->second)->second.value)
+    fail(ignored(loss)->second.position, entry,
+         "the losses " + json::inQuotes(known->second->name) + " and " + json::inQuotes(loss.name) +
+             " read one label, but ignore different ones of its classes",
+         "give them the same \"ignore_index\", or labels of their own");
 }
 
 void ModelCheck::checkMetrics() {
@@ -358,11 +407,17 @@ void ModelCheck::checkMetrics() {
     return fail(model.partPosition("accuracy"), "metrics",
                 "\"accuracy\" counts correct classes, but the model has no loss and no label",
                 "remove it, or add \"loss\"");
-  if (model.accuracy && model.loss.type != "CrossEntropyLoss")
+  const LossSpec *classes = model.classes();
+  if (model.accuracy && !classes)
     fail(model.partPosition("accuracy"), "metrics",
-         "\"accuracy\" counts correct classes, but " + model.loss.type + " has no classes",
+         "\"accuracy\" counts correct classes, but " + model.losses.front().type + " has no classes",
          "remove it or use CrossEntropyLoss");
-  else if (model.accuracy && std::get<std::int64_t>(model.loss.arguments.at("ignore_index").value) >= 0)
+  else if (model.accuracy && inputNamed(classes->inputs[1], "feature"))
+    fail(model.partPosition("accuracy"), "metrics",
+         "\"accuracy\" counts correct classes of a label, but " + json::inQuotes(classes->inputs[1]) +
+             " is a feature",
+         "remove it");
+  else if (model.accuracy && std::get<std::int64_t>(classes->arguments.at("ignore_index").value) >= 0)
     fail(model.partPosition("accuracy"), "metrics",
          "\"accuracy\" would count the labels that the loss ignores (ignore_index) as well",
          "remove it, or ignore_index");
@@ -396,13 +451,11 @@ Result<void> ModelCheck::run() {
   }
   if (error)
     return *error;
-  if (model.hasLoss()) {
-    if (Result<void> known = checkLossType(model.loss.type, model.loss.partPosition("type")); !known)
-      return known;
-    checkLoss();
-  }
+  checkLosses();
+  if (error)
+    return *error;
   checkMetrics();
-  checkFeaturesAreRead();
+  checkInputsAreRead();
   checkTies();
   if (error)
     return *error;

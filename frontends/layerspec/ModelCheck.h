@@ -41,9 +41,10 @@ private:
   /// An argument that names a feature.
   void checkFeature(const LayerSpec &layer, const ArgumentType &argument, const Argument &given);
   void checkLayerInput(const LayerSpec &layer, std::size_t index);
-  void checkLoss();
+  void checkLosses();
+  void checkLoss(const LossSpec &loss);
   void checkMetrics();
-  void checkFeaturesAreRead();
+  void checkInputsAreRead();
   /// Layers that share a weight, also inside of Sequentials: at least two of a key, of types that have one.
   void checkTies();
   const InputSpec *inputNamed(const std::string &name, std::string_view role) const;
@@ -52,7 +53,8 @@ private:
   std::optional<Error> error;
   std::map<std::string_view, std::string> declared; ///< names of inputs and layers so far, and places
   std::map<std::string_view, const InputSpec *> inputs;
-  std::set<std::string_view> masks; ///< features that arguments name
+  std::set<std::string_view> masks;                    ///< features that arguments name
+  std::map<std::string_view, const LossSpec *> labels; ///< that losses read, and the first that does
   std::size_t layersSoFar = 0;
 };
 

@@ -44,6 +44,7 @@ private:
   void readSequential(const Value &value, LayerSpec &layer);
   void appendCopies(LayerSpec layer, const Value &repeat, std::vector<LayerSpec> &list);
   void readArguments(const Value &value, const LayerType &type, std::map<std::string, Argument> &arguments);
+  void readLosses(const Value &value);
   void readLoss(const Value &value);
   void readMetrics(const Value &object);
   SourcePosition source(json::Position position) const {

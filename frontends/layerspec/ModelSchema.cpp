@@ -64,7 +64,20 @@ std::string modelSchema() {
   Json layers = Json::array(), losses = Json::array();
   for (const LayerType &type : layerTypes()) {
     if (type.isLoss)
-      losses.push_back(typeSchema(type, Json::object()));
+      losses.push_back(typeSchema(
+          type,
+          {{"name", name},
+           {"inputs",
+            {{"description", "a layer and a label (or a feature); absent = the last layer, the first label"},
+             {"type", "array"},
+             {"items", {{"type", "string"}}},
+             {"minItems", 2},
+             {"maxItems", 2}}},
+           {"loss_weight",
+            {{"description", "factor in the sum of several"},
+             {"type", "number"},
+             {"minimum", 0},
+             {"default", 1}}}}));
     else
       layers.push_back(
           typeSchema(type, {{"name", name}, {"inputs", inputs(type)}, {"trainable", trainable}}));
@@ -91,7 +104,7 @@ std::string modelSchema() {
   Json schema{{"$schema", "https://json-schema.org/draft/2020-12/schema"},
               {"title", "Stagewright model"},
               {"description", "A model as a list of torch.nn layers. Generated."},
-              {"$defs", {{"layer", {{"anyOf", layers}}}}},
+              {"$defs", {{"layer", {{"anyOf", layers}}}, {"loss", {{"anyOf", losses}}}}},
               {"type", "object"},
               {"required", {"name", "inputs", "layers"}},
               {"additionalProperties", false},
@@ -102,7 +115,12 @@ std::string modelSchema() {
                 {"layers", list},
                 {"loss",
                  {{"description", "absent: the model is evaluated for its last layer's values, not trained"},
-                  {"anyOf", losses}}},
+                  {"anyOf",
+                   {{{"$ref", "#/$defs/loss"}},
+                    {{"description", "their weighted sum; each is logged by its name"},
+                     {"type", "array"},
+                     {"items", {{"$ref", "#/$defs/loss"}}},
+                     {"minItems", 1}}}}}},
                 {"metrics", {{"type", "array"}, {"items", metric}, {"maxItems", 1}}}}}};
   return schema.dump(2) + "\n";
 }

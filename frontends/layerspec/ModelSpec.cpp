@@ -277,24 +277,41 @@ void ModelReader::readArguments(const Value &value, const LayerType &type,
            std::string(argument.instead));
 }
 
+/// One loss, or a list of them.
+void ModelReader::readLosses(const Value &value) {
+  if (value.kind != Value::Kind::Array)
+    return readLoss(value);
+  if (value.items.empty())
+    fail(value.position, "\"loss\" is an empty list", "add a loss, or remove the key");
+  for (std::size_t i = 0; i < value.items.size() && !error; ++i)
+    readLoss(value.items[i]);
+}
+
 void ModelReader::readLoss(const Value &value) {
-  if (!isObject(value, "\"loss\""))
+  if (!isObject(value, "a loss"))
     return;
+  LossSpec loss;
   require(value, "type", "the loss");
-  spec.loss.type = namedPart(value, "type", spec.loss);
+  loss.type = namedPart(value, "type", loss);
   if (error)
     return;
-  if (Result<void> known = checkLossType(spec.loss.type, spec.loss.partPosition("type")); !known) {
+  if (Result<void> known = checkLossType(loss.type, loss.partPosition("type")); !known) {
     error = known.takeError();
     return;
   }
-  const LayerType *type = findLayerType(spec.loss.type);
-  checkKeys(value, spec.loss.type, {"type"}, type);
-  readArguments(value, *type, spec.loss.arguments);
-  spec.loss.name = "loss";
-  spec.loss.position = source(value.position);
+  const LayerType *type = findLayerType(loss.type);
+  checkKeys(value, loss.type, {"type", "name", "inputs", "loss_weight"}, type);
+  readArguments(value, *type, loss.arguments);
+  loss.position = source(value.position);
+  loss.name = value.find("name") ? namedPart(value, "name", loss) : loss.type;
+  loss.weight = number(value, "loss_weight", 1);
+  if (const Value *weight = value.find("loss_weight"))
+    loss.parts["loss_weight"] = source(weight->position);
+  readLayerInputs(value, "", loss);
   const InputSpec *label = firstInput("label");
-  spec.loss.inputs = {spec.layers.back().name, label ? label->name : ""};
+  if (loss.inputs.empty())
+    loss.inputs = {spec.layers.back().name, label ? label->name : ""};
+  spec.losses.push_back(std::move(loss));
 }
 
 void ModelReader::readMetrics(const Value &object) {
@@ -337,7 +354,7 @@ Result<ModelSpec> ModelReader::read() {
   }
   const Value *loss = error ? nullptr : root.find("loss"); // without one: only to be evaluated
   if (loss)
-    readLoss(*loss);
+    readLosses(*loss);
   if (!error)
     readMetrics(root);
   if (error)

@@ -64,6 +64,12 @@ struct LayerSpec : EntryPosition {
   std::optional<double> initialDeviation;
 };
 
+/// One loss, or a term of a weighted sum of several. `inputs`: a layer and a label (or a feature, which the
+/// layer is to reproduce).
+struct LossSpec : LayerSpec {
+  double weight = 1;
+};
+
 /// Of a model that was read from a Hugging Face folder: how its tensors belong to the parameters, which have
 /// their names.
 struct FolderSpec {
@@ -78,18 +84,28 @@ struct ModelSpec : EntryPosition {
   std::string name;
   std::vector<InputSpec> inputs;
   std::vector<LayerSpec> layers;
-  LayerSpec loss; ///< inputs: the last layer and the label; its name is not used; no type: there is none
-  bool accuracy = false; ///< "metrics": ["accuracy"]
-  std::string sha256;    ///< hex, of the file
+  std::vector<LossSpec> losses; ///< what is trained is their weighted sum
+  bool accuracy = false;        ///< "metrics": ["accuracy"]: of the first CrossEntropyLoss
+  std::string sha256;           ///< hex, of the file
   std::optional<FolderSpec> folder;
   /// Without one a model is evaluated for its last layer's values, and cannot be trained.
-  bool hasLoss() const { return !loss.type.empty(); }
+  bool hasLoss() const { return !losses.empty(); }
+  /// False: the loss is the one of the list, as it is.
+  bool hasLossTerms() const { return losses.size() > 1 || (hasLoss() && losses.front().weight != 1); }
+  /// Whose right answers `accuracy` counts; null: there are no classes.
+  const LossSpec *classes() const {
+    for (const LossSpec &loss : losses)
+      if (loss.type == "CrossEntropyLoss")
+        return &loss;
+    return nullptr;
+  }
 };
 
 /// What holds of every model, whoever made it: names (not empty, no slash, no control character, each used
 /// once), roles, dtypes and sizes of the inputs, types and arguments of the layers, inputs of layers that
-/// come earlier, every feature read, a loss that fits its label. Shapes are the importer's part. Errors are
-/// ErrorKind::User at the place in the file; of a model without a file, the place is the entry's name.
+/// come earlier, every feature and label read, losses that fit their labels. Shapes are the importer's part.
+/// Errors are ErrorKind::User at the place in the file; of a model without a file, the place is the entry's
+/// name.
 Result<void> check(const ModelSpec &model);
 
 /// Reads a model file and checks it. Errors (ErrorKind::User, with file:line:column): syntax, duplicate key,

@@ -85,8 +85,12 @@ void GeluOp::buildInputGradients(GradientBuilder &gradients) {
   }
 }
 
-// The loss is the end of the chain: its own gradient is the seed. The kernel divides it by the rows that
+// A loss is the end of the chain: its own gradient is the seed. The kernel divides it by the rows that
 // count.
+void AppendLossOp::buildInputGradients(GradientBuilder &gradients) {
+  gradients.setLossWeight(getTerm(), getWeight().convertToDouble());
+}
+
 void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getLogits())) {
     return;
@@ -94,7 +98,7 @@ void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {
   gradients.addGradient(getLogits(), SoftmaxCrossEntropyGradOp::create(
                                          gradients.builder, getLoc(), getLogits().getType(), getLogits(),
                                          getLabels(), getLogSumExp(), getCount(), gradients.lossScale(),
-                                         gradients.builder.getF64FloatAttr(gradients.lossSeed()),
+                                         gradients.builder.getF64FloatAttr(gradients.lossSeed(getLoss())),
                                          getIgnoreIndexAttr(), getLabelSmoothingAttr()));
 }
 
@@ -102,7 +106,7 @@ void MseLossOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getX())) {
     return;
   }
-  double scale = 2.0 * gradients.lossSeed() / static_cast<double>(elementCount(getX()));
+  double scale = 2.0 * gradients.lossSeed(getLoss()) / static_cast<double>(elementCount(getX()));
   gradients.addGradient(getX(), MseLossGradOp::create(gradients.builder, getLoc(), getX().getType(), getX(),
                                                       getTarget(), gradients.lossScale(),
                                                       gradients.builder.getF64FloatAttr(scale)));
@@ -112,7 +116,7 @@ void BceWithLogitsOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getX())) {
     return;
   }
-  double scale = gradients.lossSeed() / static_cast<double>(elementCount(getX()));
+  double scale = gradients.lossSeed(getLoss()) / static_cast<double>(elementCount(getX()));
   gradients.addGradient(getX(), BceWithLogitsGradOp::create(gradients.builder, getLoc(), getX().getType(),
                                                             getX(), getTarget(), gradients.lossScale(),
                                                             gradients.builder.getF64FloatAttr(scale)));

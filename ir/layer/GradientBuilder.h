@@ -19,8 +19,13 @@ public:
 
   mlir::OpBuilder &builder;
 
-  /// d(step loss)/d(micro-batch loss) without the loss scale: 1 / micro-batches.
-  double lossSeed() const { return seed; }
+  /// d(step loss)/d(loss) without the loss scale: 1 / micro-batches, times the weight of a term.
+  double lossSeed(mlir::Value loss) const {
+    auto weight = weights.find(loss);
+    return weight == weights.end() ? seed : seed * weight->second;
+  }
+  /// To be called before the rule of the loss's op.
+  void setLossWeight(mlir::Value loss, double weight) { weights[loss] = weight; }
   /// f32[1] by which the gradient of the loss is multiplied; null where losses are not scaled.
   mlir::Value lossScale() const { return scale; }
 
@@ -48,6 +53,7 @@ public:
 private:
   double seed;
   mlir::Value scale;
+  llvm::DenseMap<mlir::Value, double> weights; ///< of the terms of a loss
   llvm::DenseSet<mlir::Value> needed;
   llvm::DenseMap<mlir::Value, mlir::Value> gradients, accumulators;
 };

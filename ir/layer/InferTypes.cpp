@@ -48,6 +48,14 @@ STAGEWRIGHT_INFER(BceWithLogitsOp) {
   return success();
 }
 
+STAGEWRIGHT_INFER(AppendLossOp) {
+  if (!hasRank(operands, 0, 1)) {
+    return failure();
+  }
+  types.push_back(vectorOf(typeOf(operands, 0).getDimSize(0) + 1, Float32Type::get(context)));
+  return success();
+}
+
 STAGEWRIGHT_INFER(CountCorrectOp) {
   types.push_back(vectorOf(1, IntegerType::get(context, 64)));
   return success();

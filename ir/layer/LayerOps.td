@@ -94,9 +94,18 @@ def Layer_InputOp : Layer_Op<"input"> {
 }
 
 def Layer_LossOp : Layer_Op<"loss"> {
-  let summary = "How the model ends: the type of its loss (empty: none), and whether evaluation counts correct rows";
-  let arguments = (ins StrAttr:$type, BoolAttr:$accuracy);
-  let assemblyFormat = "$type `accuracy` `(` $accuracy `)` attr-dict";
+  let summary = "How the model ends: the type of its loss (empty: none), and the label by which evaluation counts correct rows";
+  let description = [{
+    A loss that is a weighted sum has named `terms`; the losses of a micro-batch are then [sum, first term, second term, ...].
+
+        layer.loss "CrossEntropyLoss + 0.5 MSELoss" terms ["class", "place"] accuracy("digit")
+  }];
+  let arguments = (ins StrAttr:$type, OptionalAttr<StrArrayAttr>:$terms, OptionalAttr<StrAttr>:$accuracy);
+  let assemblyFormat = "$type (`terms` $terms^)? (`accuracy` `(` $accuracy^ `)`)? attr-dict";
+  let extraClassDeclaration = [{
+    /// Losses of a micro-batch: the loss, and its terms where it is a sum.
+    int64_t width() { return 1 + (getTerms() ? static_cast<int64_t>(getTerms()->size()) : 0); }
+  }];
 }
 
 // ---- Structure ---------------------------------------------------------------------------------------------------
@@ -240,8 +249,16 @@ def Layer_CountCorrectOp : Layer_KernelOp<"count_correct", [DeclareOpInterfaceMe
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Layer_AppendLossOp : Layer_KernelOp<"append_loss",
+    [DeclareOpInterfaceMethods<InferTypeOpInterface>, DeclareOpInterfaceMethods<Layer_Differentiable>]> {
+  let summary = "[total + weight * term, the earlier terms, term] of the losses [total, the earlier terms]";
+  let arguments = (ins FloatTensor:$losses, FloatTensor:$term, F64Attr:$weight);
+  let results = (outs FloatTensor:$longer);
+  let assemblyFormat = "operands `weight` `(` $weight `)` attr-dict `:` functional-type(operands, results)";
+}
+
 def Layer_NoLossOp : Layer_KernelOp<"no_loss"> {
-  let summary = "0, the loss of a model that has none: it can be evaluated for its last layer's values, not trained";
+  let summary = "0: a total before its first term, and the loss of a model that has none, which is not trained";
   let results = (outs FloatTensor:$loss);
   let assemblyFormat = "attr-dict `:` type($loss)";
 }
@@ -361,7 +378,7 @@ def Layer_GradientNormPartialsOp : Layer_KernelOp<"gradient_norm_partials",
   let assemblyFormat = "$gradient attr-dict `:` type($gradient) `->` type($partials)";
 }
 def Layer_MeanLossOp : Layer_KernelOp<"mean_loss"> {
-  let summary = "Mean of the micro-batches' losses";
+  let summary = "Means of the micro-batches' losses and of their terms";
   let arguments = (ins FloatTensor:$losses);
   let results = (outs DoubleTensor:$mean);
   let assemblyFormat = "$losses attr-dict `:` type($losses) `->` type($mean)";

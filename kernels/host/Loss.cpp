@@ -200,10 +200,25 @@ void countCorrect(const Call &call, void *const *operands, void *workspace, Tile
 
 void meanLoss(const Call &call, void *const *operands, void *, TileRunner &) {
   const float *const losses = static_cast<const float *>(operands[0]);
-  double sum = 0;
-  for (std::int64_t i = 0; i < call.elements(0); ++i)
-    sum += double(losses[i]);
-  *static_cast<double *>(operands[1]) = sum / double(call.elements(0));
+  double *const means = static_cast<double *>(operands[1]);
+  const std::int64_t width = call.elements(1), rows = call.elements(0) / width;
+  for (std::int64_t column = 0; column < width; ++column) {
+    double sum = 0;
+    for (std::int64_t row = 0; row < rows; ++row)
+      sum += double(losses[row * width + column]);
+    means[column] = sum / double(rows);
+  }
+}
+
+void appendLoss(const Call &call, void *const *operands, void *, TileRunner &) {
+  const float *const losses = static_cast<const float *>(operands[0]);
+  float *const longer = static_cast<float *>(operands[2]);
+  const std::int64_t count = call.elements(0);
+  const float term = *static_cast<const float *>(operands[1]);
+  longer[0] = float(double(losses[0]) + call.reals[0] * double(term));
+  for (std::int64_t i = 1; i < count; ++i)
+    longer[i] = losses[i];
+  longer[count] = term;
 }
 
 void noLoss(const Call &, void *const *operands, void *, TileRunner &) {
@@ -218,6 +233,7 @@ const HostKernel kKernels[] = {
     STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits", 1, bceWithLogits),
     STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits_grad", 1, bceWithLogitsGrad),
     STAGEWRIGHT_FOR_ELEMENTS("count_correct", 1, countCorrect),
+    {"append_loss", 1, appendLoss},
     {"mean_loss", 1, meanLoss},
     {"no_loss", 1, noLoss}};
 

@@ -240,8 +240,20 @@ private:
     root.pipeline_ranks = static_cast<int>((*module.getOps<plan::MeshOp>().begin()).getPipe());
     layer::LossOp loss = *module.getOps<layer::LossOp>().begin();
     root.loss = loss.getType().str();
-    root.accuracy = loss.getAccuracy();
     root.required_features |= root.loss.empty() ? file::kFeatureNoLoss : 0;
+    if (auto terms = loss.getTerms()) {
+      root.required_features |= file::kFeatureLossTerms;
+      for (StringRef term : terms->getAsValueRange<StringAttr>()) {
+        root.loss_terms.push_back(term.str());
+      }
+    }
+    root.accuracy = loss.getAccuracy().has_value();
+    for (layer::InputOp input : module.getOps<layer::InputOp>()) {
+      if (!root.accuracy || input.getName() == *loss.getAccuracy()) {
+        break;
+      }
+      root.accuracy_label += input.getRole() == "label";
+    }
   }
 
   void scheduleTables() {

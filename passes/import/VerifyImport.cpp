@@ -52,11 +52,18 @@ LogicalResult checkInputs(ModuleOp module) {
                                     << wanted;
     }
   }
-  const int labels = theOne<layer::LossOp>(module).getType().empty() ? 0 : 1;
-  if (roles["feature"] == 0 || roles["label"] != labels || roles["rows"] != 1 || roles["random"] > 1) {
-    return module.emitError("needs a feature, one label where there is a loss, one count of valid rows and "
+  layer::LossOp loss = theOne<layer::LossOp>(module);
+  if (roles["feature"] == 0 || (loss.getType().empty() && roles["label"] != 0) || roles["rows"] != 1 ||
+      roles["random"] > 1) {
+    return module.emitError("needs a feature, labels only where there is a loss, one count of valid rows and "
                             "at most one \"random\" "
                             "among its inputs");
+  }
+  const auto isCounted = [&](layer::InputOp input) {
+    return input.getRole() == "label" && input.getName() == *loss.getAccuracy();
+  };
+  if (loss.getAccuracy() && llvm::none_of(module.getOps<layer::InputOp>(), isCounted)) {
+    return loss.emitError() << "counts the correct rows of " << *loss.getAccuracy() << ", which is no label";
   }
   return success();
 }
@@ -89,7 +96,8 @@ LogicalResult checkBlocks(layer::ModelOp model) {
         "must be a list of blocks whose last one is the loss, and yield what that returns");
   }
   Builder builder(model.getContext());
-  Type wanted[] = {RankedTensorType::get({1}, builder.getF32Type()),
+  layer::LossOp loss = theOne<layer::LossOp>(model->getParentOfType<ModuleOp>());
+  Type wanted[] = {RankedTensorType::get({loss.width()}, builder.getF32Type()),
                    RankedTensorType::get({1}, builder.getI64Type())};
   for (auto [type, want] : llvm::zip(yield->getOperandTypes(), wanted)) {
     if (type != want) {

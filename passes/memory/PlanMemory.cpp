@@ -216,8 +216,8 @@ private:
     }
   }
 
-  //  shared arena, the same on every rank:  [loss | losses of m micro-batches | correct of m | partials,
-  //  dense]
+  //  shared arena, the same on every rank:  [loss, terms | m micro-batches of the same | correct of m |
+  //  partials, dense]
   void planShared(int rank) {
     int64_t granules = 0;
     for (plan::SharedOp shared : module.getOps<plan::SharedOp>()) {
@@ -227,7 +227,7 @@ private:
       granules += partial ? type.getNumElements() : 0;
       bool perMicroBatch = shared.getName() == "losses" || shared.getName() == "correct";
       if (perMicroBatch && training.rankOfStage[shared.getStage()] == rank) {
-        memory.placePerMicroBatch(shared.getStage(), shared.getName(), type);
+        memory.placePerMicroBatch(shared.getStage(), shared.getName(), type, settings.getMicroBatches());
       }
     }
     memory.closeShared(granules, RankedTensorType::get({granules}, builder.getF64Type()));

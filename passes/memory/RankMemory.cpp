@@ -111,13 +111,13 @@ void RankMemory::placeShared(StringRef name, RankedTensorType type, int64_t alig
       {name.str(), type, ArenaKind::Shared, reserve(ArenaKind::Shared, command::byteSize(type), alignment)});
 }
 
-void RankMemory::placePerMicroBatch(int64_t stage, StringRef name, RankedTensorType type) {
+void RankMemory::placePerMicroBatch(int64_t stage, StringRef name, RankedTensorType type,
+                                    int64_t microBatches) {
   MLIRContext *context = type.getContext();
-  int64_t microBatches = type.getNumElements();
   Pool pool{"s" + std::to_string(stage) + "." + name.str(),
             ArenaKind::Shared,
             {static_cast<int>(stage), schedule::TaskKind::Forward, schedule::TaskKind::AllGather, false}};
-  pool.slotBytes = type.getElementTypeBitWidth() / 8;
+  pool.slotBytes = command::byteSize(type) / microBatches;
   pool.slots = microBatches;
   pool.offset = cells.back().offset;
   for (int64_t k = 0; k < microBatches; ++k) { // dense, so that the vector can be read as one

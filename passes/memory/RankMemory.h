@@ -51,7 +51,8 @@ public:
   void placeScalar(llvm::StringRef name, mlir::RankedTensorType type);
   void placeShared(llvm::StringRef name, mlir::RankedTensorType type, std::int64_t alignment);
   /// Element k of the shared vector `name` as the value that micro-batch k's F writes.
-  void placePerMicroBatch(std::int64_t stage, llvm::StringRef name, mlir::RankedTensorType type);
+  void placePerMicroBatch(std::int64_t stage, llvm::StringRef name, mlir::RankedTensorType type,
+                          std::int64_t microBatches);
   /// "partials" as a whole: the last `granules` fp64 values placed.
   void closeShared(std::int64_t granules, mlir::RankedTensorType type);
 

@@ -64,7 +64,7 @@ class StepEnd {
 public:
   StepEnd(ModuleOp module)
       : module(module), settings(*module.getOps<plan::SettingsOp>().begin()), builder(module.getContext()),
-        sums(gradientSums(module)) {
+        sums(gradientSums(module)), losses((*module.getOps<layer::LossOp>().begin()).width()) {
     stages = llvm::range_size(module.getOps<plan::StageOp>());
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
       auto type = cast<RankedTensorType>(parameter.getType());
@@ -76,8 +76,8 @@ public:
     builder.setInsertionPoint(*module.getOps<plan::StageOp>().begin());
     Location location = madeBy("insert-update", settings.getLoc());
     int64_t microBatches = settings.getMicroBatches();
-    share(location, "loss", vectorOf(1, builder.getF64Type()), stages - 1, false);
-    share(location, "losses", vectorOf(microBatches, builder.getF32Type()), stages - 1, true);
+    share(location, "loss", vectorOf(losses, builder.getF64Type()), stages - 1, false);
+    share(location, "losses", vectorOf(microBatches * losses, builder.getF32Type()), stages - 1, true);
     share(location, "correct", vectorOf(microBatches, builder.getI64Type()), stages - 1, true);
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
       for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
@@ -152,11 +152,11 @@ private:
       }
     }
     if (stage.getIndex() == stages - 1) {
-      Value losses =
-          maker.argument(Role::Shared, "losses", vectorOf(settings.getMicroBatches(), builder.getF32Type()));
+      Value all = maker.argument(Role::Shared, "losses",
+                                 vectorOf(settings.getMicroBatches() * losses, builder.getF32Type()));
       maker.result(Role::Shared, "loss",
-                   layer::MeanLossOp::create(maker.builder, maker.location, vectorOf(1, builder.getF64Type()),
-                                             losses));
+                   layer::MeanLossOp::create(maker.builder, maker.location,
+                                             vectorOf(losses, builder.getF64Type()), all));
     }
     maker.finish();
   }
@@ -313,6 +313,7 @@ private:
   plan::SettingsOp settings;
   OpBuilder builder;
   llvm::MapVector<StringRef, std::vector<GradientSum>> sums;
+  const int64_t losses; ///< of a micro-batch
   int64_t stages = 0, granules = 0;
 };
 

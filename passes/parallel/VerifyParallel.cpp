@@ -31,9 +31,10 @@ struct Producers {
       plan::FunctionOp evaluate = plan::findFunction(stage, FunctionKind::Evaluate);
       for (Role role : {Role::Loss, Role::Correct}) {
         for (auto &entry : typesOf(evaluate, role, true)) {
-          Type element = cast<RankedTensorType>(entry.getValue()).getElementType();
+          auto ofOne = cast<RankedTensorType>(entry.getValue());
           of[role == Role::Loss ? "losses" : "correct"].push_back(
-              {stage.getIndex(), RankedTensorType::get({microBatches}, element)});
+              {stage.getIndex(),
+               RankedTensorType::get({microBatches * ofOne.getNumElements()}, ofOne.getElementType())});
         }
       }
     }
@@ -42,7 +43,7 @@ struct Producers {
 
 LogicalResult checkShared(ModuleOp module) {
   auto stages = static_cast<int64_t>(llvm::range_size(module.getOps<plan::StageOp>()));
-  bool accuracy = theOne<layer::LossOp>(module).getAccuracy();
+  bool accuracy = theOne<layer::LossOp>(module).getAccuracy().has_value();
   Producers producers(module);
   llvm::StringMap<Type> shared;
   int64_t granules = 0;

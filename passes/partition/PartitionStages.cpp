@@ -115,8 +115,8 @@ private:
         results.push_back(named(index == 0 ? Role::Loss : Role::Correct, index == 0 ? "losses" : "correct"));
         returned.push_back(mapping.lookup(value));
       }
-      // What evaluation hands out: the value that the loss reads first.
-      Value last = yield.getValues().front().getDefiningOp<layer::BlockOp>().getInputs().front();
+      // What evaluation hands out: the value of the last layer, which stands before the loss.
+      Value last = cast<layer::BlockOp>(*std::next(model.getBody().front().rbegin(), 2)).getOutputs().front();
       results.push_back(named(Role::Output, valueName(last)));
       returned.push_back(mapping.lookup(last));
     }

@@ -16,6 +16,7 @@ using plan::Role;
 /// Declared types, by name.
 struct Declared {
   llvm::StringMap<Type> parameters, buffers, inputs;
+  int64_t losses = 1; ///< of a micro-batch
 
   explicit Declared(ModuleOp module) {
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
@@ -24,6 +25,7 @@ struct Declared {
     for (layer::BufferOp buffer : module.getOps<layer::BufferOp>()) {
       buffers[buffer.getSymName()] = buffer.getType();
     }
+    losses = theOne<layer::LossOp>(module).width();
     int64_t microBatchSize = theOne<plan::SettingsOp>(module).getMicroBatchSize();
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
       inputs[input.getName()] = microBatchOf(input, microBatchSize);
@@ -42,7 +44,7 @@ struct Declared {
     case Role::Input:
       return inputs.lookup(name.getName());
     case Role::Loss:
-      return RankedTensorType::get({1}, Float32Type::get(own.getContext()));
+      return RankedTensorType::get({losses}, Float32Type::get(own.getContext()));
     case Role::Correct:
       return RankedTensorType::get({1}, IntegerType::get(own.getContext(), 64));
     default:

@@ -135,6 +135,24 @@ bool Executable::hasLoss() const {
   return (file().required_features() & executable::kFeatureNoLoss) == 0;
 }
 
+std::vector<std::string> Executable::lossTerms() const {
+  std::vector<std::string> names;
+  for (unsigned i = 0; file().loss_terms() && i < file().loss_terms()->size(); ++i) {
+    names.push_back(file().loss_terms()->Get(i)->str());
+  }
+  return names;
+}
+
+int accuracyLabel(const executable::Executable &file) {
+  int label = 0;
+  for (unsigned i = 0; file.accuracy() && i < file.inputs()->size(); ++i) {
+    if (file.inputs()->Get(i)->role()->str() == "label" && label++ == file.accuracy_label()) {
+      return static_cast<int>(i);
+    }
+  }
+  return -1;
+}
+
 std::uint64_t Executable::plannedBytes(int rank) const {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   std::uint64_t total = 0;

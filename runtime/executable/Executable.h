@@ -60,6 +60,8 @@ public:
 
   /// False: the file is for evaluation alone.
   bool hasLoss() const;
+  /// Names of the terms of a loss that is a weighted sum; empty: it is one.
+  std::vector<std::string> lossTerms() const;
 
   /// Bytes of all arenas of one rank, each rounded up to whole pages.
   std::uint64_t plannedBytes(int rank) const;
@@ -74,6 +76,9 @@ private:
   schedule::Schedule train, evaluate;
   std::vector<IntegerRule> rules;
 };
+
+/// Index into inputs of the label whose right answers evaluation counts; -1: it counts none.
+int accuracyLabel(const executable::Executable &file);
 
 /// How long the values of a pool live.
 schedule::Lifetime lifetimeOf(const executable::SlotPool &pool);

@@ -344,6 +344,7 @@ Result<void> RankMemory::outputs() {
 Result<void> RankMemory::scalars() {
   using executable::DType;
   const auto m = static_cast<unsigned>(proof.microBatches());
+  const unsigned losses = 1 + (proof.file.loss_terms() ? proof.file.loss_terms()->size() : 0);
   const bool corrects = correctsBias(proof.file.recipe()->optimizer()->str());
   struct Rule {
     std::string name;
@@ -359,8 +360,8 @@ Result<void> RankMemory::scalars() {
       {"loss_scale", DType::F32, 1, proof.file.recipe()->loss_scale() != nullptr, true},
       {"clip_coefficient", DType::F32, 1, true, true},
       {"gradient_norm", DType::F64, 1, false, true},
-      {"loss", DType::F64, 1, true, true},
-      {"losses", DType::F32, m, true, false},
+      {"loss", DType::F64, losses, true, true},
+      {"losses", DType::F32, m * losses, true, false},
       {"correct", DType::I64, m, proof.file.accuracy(), false}};
   const auto *groups = proof.file.recipe()->parameter_groups();
   for (unsigned group = 0; groups && group < groups->size(); ++group) {

@@ -111,6 +111,20 @@ static Result<void> verifyInputs(const Proof &proof) {
   return {};
 }
 
+static Result<void> verifyLoss(const Proof &proof) {
+  std::set<std::string> names;
+  const auto *terms = proof.file.loss_terms();
+  for (unsigned i = 0; terms && i < terms->size(); ++i) {
+    if (!names.insert(terms->Get(i)->str()).second) {
+      return proof.fail(indexed("loss_terms", i), "two terms have the name \"" + terms->Get(i)->str() + "\"");
+    }
+  }
+  if (proof.file.accuracy() && accuracyLabel(proof.file) < 0) {
+    return proof.fail("accuracy_label", "there is no label " + std::to_string(proof.file.accuracy_label()));
+  }
+  return {};
+}
+
 static Result<void> verifyBlocks(const Proof &proof) {
   const auto &blocks = *proof.file.blocks();
   const auto &boundaries = *proof.file.boundaries();
@@ -252,8 +266,8 @@ static Result<void> verifyFolder(const Proof &proof) {
 }
 
 Result<void> verifyModel(const Proof &proof) {
-  for (auto check :
-       {verifyRecipe, verifyInputs, verifyBlocks, verifyParameters, verifyBuffers, verifyFolder}) {
+  for (auto check : {verifyRecipe, verifyInputs, verifyLoss, verifyBlocks, verifyParameters, verifyBuffers,
+                     verifyFolder}) {
     if (auto ok = check(proof); !ok) {
       return ok;
     }

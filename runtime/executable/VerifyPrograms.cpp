@@ -173,8 +173,10 @@ Result<Placed> RankPrograms::place(const executable::Program &program, const exe
                                    catalogue::Access access, const std::string &field) const {
   const std::uint64_t bytes = *bytesOf(operand.dtype(), operand.shape());
   const std::uint64_t unit = catalogue::byteSize(static_cast<catalogue::DType>(operand.dtype()));
-  // Vectors of fp64 partials and of counts are packed without gaps; all else is read 64 bytes at a time.
-  const std::uint64_t alignment = bytes == unit || unit == 8 ? unit : catalogue::kAlignment;
+  // fp64 partials, counts and the losses of micro-batches are packed without gaps; all else is read 64 bytes
+  // at a time.
+  const bool isPacked = bytes == unit || unit == 8 || kernel->name == "append_loss";
+  const std::uint64_t alignment = isPacked ? unit : catalogue::kAlignment;
   const int now = moment(program.kind());
   if (operand.arena() >= plan.arenas()->size()) {
     return proof.fail(field + ".arena", "there is no arena " + std::to_string(operand.arena()));

@@ -16,10 +16,11 @@ inline constexpr std::uint64_t kFeatureBuffers = 4; ///< there are buffers, whic
 inline constexpr std::uint64_t kFeatureFolder = 8;  ///< files of weights have the shapes of `folder`
 inline constexpr std::uint64_t kFeatureTies = 16;   ///< parameters with holders
 inline constexpr std::uint64_t kFeatureNoLoss = 32; ///< the model has no loss: evaluation only
-inline constexpr std::uint64_t kFeatureZeroRow = 64; ///< a parameter whose initializer has a zero_row
+inline constexpr std::uint64_t kFeatureZeroRow = 64;    ///< a parameter whose initializer has a zero_row
+inline constexpr std::uint64_t kFeatureLossTerms = 128; ///< the loss is a sum of terms
 inline constexpr std::uint64_t kKnownFeatures = kFeatureScheduler | kFeaturePrecision | kFeatureBuffers |
                                                 kFeatureFolder | kFeatureTies | kFeatureNoLoss |
-                                                kFeatureZeroRow;
+                                                kFeatureZeroRow | kFeatureLossTerms;
 
 } // namespace stagewright::executable
 

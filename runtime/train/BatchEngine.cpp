@@ -97,7 +97,8 @@ Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t sa
   if (auto ok = session->runRanks(evaluation); !ok) {
     return ok.takeError();
   }
-  return BatchEvaluation{evaluation->samples, evaluation->loss / static_cast<double>(evaluation->samples),
+  const std::span<const double> means = evaluation->meanLosses();
+  return BatchEvaluation{evaluation->samples, means.front(), means.subspan(1),
                          evaluation->accuracy(evaluation->ignoredLabels)};
 }
 

@@ -39,8 +39,9 @@ public:
 
   struct BatchEvaluation {
     std::uint64_t samples = 0;
-    double loss = 0;                ///< mean over the samples; 0 of a model without a loss
-    std::optional<double> accuracy; ///< share of right labels, when the file counts them
+    double loss = 0;                   ///< mean over the samples; 0 of a model without a loss
+    std::span<const double> lossTerms; ///< likewise; they stand until the next call
+    std::optional<double> accuracy;    ///< share of right labels, when the file counts them
   };
   /// The first `samples` rows of the batch, from 1 to train_batch_size. With `continues` the outcome is that
   /// of this batch and of those evaluated before it. Training goes on afterwards as if nothing had been.

@@ -37,7 +37,9 @@ Result<void> plan(Session &session, const TrainOptions &options, std::shared_ptr
   training = std::make_shared<Training>(session, *order);
   training->steps = options.steps ? *options.steps : options.epochs.value_or(1) * order->stepsPerEpoch();
   training->keepsLosses = true;
-  training->losses.reserve(session.isFirst() ? std::min(training->steps, kReservedLosses) : 0);
+  const std::uint64_t kept = session.isFirst() ? std::min(training->steps, kReservedLosses) : 0;
+  training->losses.reserve(kept);
+  training->termLosses.reserve(kept * session.executable.lossTerms().size());
   training->onStep = options.onStep;
   training->allocationCount = options.allocationCount;
   return options.saveWeights.empty() ? Result<void>() : checkWritable(options.saveWeights);
@@ -139,6 +141,13 @@ Result<TrainSummary> train(const TrainOptions &options) {
   summary.rank = session.processRank();
   summary.steps = training->steps;
   summary.losses = std::move(training->losses);
+  const std::vector<std::string> terms = session.executable.lossTerms();
+  for (std::size_t term = 0; term < terms.size(); ++term) {
+    summary.lossTerms.emplace_back(terms[term], std::vector<double>());
+    for (std::size_t i = term; i < training->termLosses.size(); i += terms.size()) {
+      summary.lossTerms.back().second.push_back(training->termLosses[i]);
+    }
+  }
   summary.loss = summary.losses.empty() ? 0 : summary.losses.back();
   const bool warm = training->steps > 1;
   summary.samplesPerSecond = static_cast<double>(session.executable.file().recipe()->train_batch_size()) *
@@ -188,7 +197,12 @@ Result<EvaluationSummary> evaluate(const EvaluateOptions &options) {
   summary.rank = session.processRank();
   summary.samples = session.dataset->samples();
   if (session.executable.hasLoss()) {
-    summary.loss = evaluation->loss / static_cast<double>(summary.samples);
+    const std::span<const double> means = evaluation->meanLosses();
+    summary.loss = means.front();
+    const std::vector<std::string> terms = session.executable.lossTerms();
+    for (std::size_t i = 0; i < terms.size(); ++i) {
+      summary.lossTerms.emplace_back(terms[i], means[i + 1]);
+    }
   }
   summary.accuracy = evaluation->accuracy(*ignored);
   summary.weightsSha256 = ending->hashes.weights;

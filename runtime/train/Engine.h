@@ -17,7 +17,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace stagewright::runtime {
@@ -56,13 +58,16 @@ struct EngineOptions {
 struct StepReport {
   std::uint64_t step = 0, steps = 0; ///< step counts from 1
   double loss = 0;                   ///< mean over the step's samples
-  double gradientNorm = 0;           ///< before clipping; 0 where the file does not compute it
-  bool skipped = false;              ///< of 16-bit precision: gradients were not finite, weights stay
-  double lossScale = 1;              ///< that the step was made with; 1 except in fp16
-  double learningRate = 0;           ///< with which the step trained
-  double samplesPerSecond = 0;       ///< of this step
+  /// Of a loss that is a weighted sum: its terms, without their weights, in the order of
+  /// Executable::lossTerms().
+  std::span<const double> lossTerms = {};
+  double gradientNorm = 0;     ///< before clipping; 0 where the file does not compute it
+  bool skipped = false;        ///< of 16-bit precision: gradients were not finite, weights stay
+  double lossScale = 1;        ///< that the step was made with; 1 except in fp16
+  double learningRate = 0;     ///< with which the step trained
+  double samplesPerSecond = 0; ///< of this step
   /// Every steps_per_print steps: "steps: 10 loss: 2.3026 iter time (s): 0.001 samples/sec: 64000.000 lr:
-  /// 0.001"; else null.
+  /// 0.001", behind the loss "NAME: VALUE" of each term; else null.
   const char *line = nullptr;
   /// Of a skipped step: "step 7 skipped: ..."; else null.
   const char *notice = nullptr;
@@ -82,8 +87,10 @@ struct TrainSummary {
   int rank =
       0; ///< of this process; rank 0 (always, with threads) has all that follows, others only what is theirs
   std::uint64_t steps = 0;
-  double loss = 0; ///< of the last step
-  std::vector<double> losses;
+  double loss = 0;            ///< of the last step
+  std::vector<double> losses; ///< of every step
+  /// Of a loss that is a weighted sum: each term of every step, in the order of the model's terms.
+  std::vector<std::pair<std::string, std::vector<double>>> lossTerms;
   double samplesPerSecond = 0; ///< from the end of the first step on (from the start when there is one only)
   std::string weightsSha256;   ///< fp32, little-endian, in order of the parameters' names
   /// In order of the names of parameters and buffers, i64 before all f32: the weights or the buffer, then
@@ -118,6 +125,7 @@ struct EvaluationSummary {
   int rank = 0;
   std::uint64_t samples = 0;
   std::optional<double> loss; ///< mean over all samples; none of a model without a loss
+  std::vector<std::pair<std::string, double>> lossTerms; ///< of a loss that is a weighted sum
   std::optional<double>
       accuracy; ///< share of right ones among the labels that count, when the file counts them
   std::string weightsSha256;

@@ -59,10 +59,10 @@ public:
         inputs(dataset, recipe.micro_batch_size(), recipe.micro_batches()),
         losses(static_cast<const float *>(executor.scalar("losses"))),
         correct(static_cast<const std::int64_t *>(executor.scalar("correct"))), shared(shared) {
+    const int label = accuracyLabel(session.executable.file());
     for (const executable::InputBinding *binding : *executor.plan().inputs()) {
-      const int input = binding->input();
-      if (input >= 0 && session.executable.integerRules()[input].ignored) {
-        ignored = {input, *session.executable.integerRules()[input].ignored};
+      if (label >= 0 && binding->input() == label && session.executable.integerRules()[label].ignored) {
+        ignored = {label, *session.executable.integerRules()[label].ignored};
       }
     }
   }
@@ -71,7 +71,7 @@ public:
     const std::uint64_t samples = dataset.samples(), batch = static_cast<unsigned>(recipe.train_batch_size());
     const bool first = executor.rank() == 0;
     if (first && !shared.continues) {
-      shared.loss = 0;
+      std::fill(shared.losses.begin(), shared.losses.end(), 0.0);
       shared.correct = 0;
       shared.samples = 0;
     }
@@ -89,7 +89,11 @@ public:
         return ok;
       }
       for (int k = 0; first && k < recipe.micro_batches(); ++k) {
-        shared.loss += static_cast<double>(losses[k]) * inputs.validRows(k);
+        const std::size_t width = shared.losses.size();
+        for (std::size_t i = 0; i < width; ++i) {
+          shared.losses[i] +=
+              static_cast<double>(losses[static_cast<std::size_t>(k) * width + i]) * inputs.validRows(k);
+        }
         shared.correct += correct ? correct[k] : 0;
       }
       if (first && shared.onSamples) {
@@ -122,7 +126,8 @@ private:
   Evaluation &shared;
 };
 
-Evaluation::Evaluation(const Session &session) : session(session) {
+Evaluation::Evaluation(const Session &session)
+    : losses(1 + session.executable.lossTerms().size()), means(losses.size()), session(session) {
   for (const auto &executor : session.localExecutors()) {
     ranks.push_back(executor ? std::make_unique<RankEvaluation>(*executor, session, *this) : nullptr);
   }
@@ -134,15 +139,21 @@ Result<void> Evaluation::run(Executor &executor) {
   return ranks[executor.rank()]->run();
 }
 
+std::span<const double> Evaluation::meanLosses() {
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    means[i] = losses[i] / static_cast<double>(samples);
+  }
+  return means;
+}
+
 std::optional<double> Evaluation::accuracy(double ignoredLabels) const {
-  if (!session.executable.file().accuracy()) {
+  const int label = accuracyLabel(session.executable.file());
+  if (label < 0) {
     return std::nullopt;
   }
-  double labels = -ignoredLabels;
-  for (const executable::ModelInput *input :
-       *session.executable.file().inputs()) { // of a language model: tokens
-    labels += isLabel(*input) ? static_cast<double>(samples * sampleElements(*input)) : 0;
-  }
+  // Of a language model: tokens.
+  const std::size_t each = sampleElements(*session.executable.file().inputs()->Get(label));
+  const double labels = static_cast<double>(samples * each) - ignoredLabels;
   return labels > 0 ? static_cast<double>(correct) / labels : 0;
 }
 

@@ -18,6 +18,9 @@ public:
   /// All samples that the data set has at this time, in order, the last batch short.
   Result<void> run(Executor &executor) override;
 
+  /// Means over the samples of the loss and of its terms, until the next run.
+  std::span<const double> meanLosses();
+
   /// Share of right ones among the labels that count; none when the file does not count them.
   std::optional<double> accuracy(double ignoredLabels) const;
 
@@ -39,7 +42,8 @@ public:
 
   // Written by rank 0's thread.
   std::uint64_t samples = 0;
-  double loss = 0; ///< sum over samples
+  std::vector<double> losses, ///< sums over samples: of the loss, and of its terms where it is a sum
+      means;
   std::int64_t correct = 0;
   std::int64_t begin = 0, end = 0;
 

@@ -92,9 +92,15 @@ public:
         stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),
         biasCorrections(static_cast<double *>(executor.scalar("bias_corrections"))),
         lossScaleCell(static_cast<float *>(executor.scalar("loss_scale"))),
-        loss(static_cast<const double *>(executor.scalar("loss"))),
+        loss(static_cast<const double *>(executor.scalar("loss"))), termNames(session.executable.lossTerms()),
+        terms(loss + 1, termNames.size()),
         gradientNorm(static_cast<const double *>(executor.scalar("gradient_norm"))),
         skipsOverflow(skips(recipe)), lossScale(lossScaleOf(recipe)) {
+    std::size_t longest = 160;
+    for (const std::string &name : termNames) {
+      longest += name.size() + 32;
+    }
+    line.resize(longest);
     for (unsigned i = 0; recipe.parameter_groups() && i < recipe.parameter_groups()->size(); ++i) {
       groupRates.push_back(static_cast<double *>(executor.scalar("learning_rate." + std::to_string(i))));
     }
@@ -158,6 +164,7 @@ private:
     const std::int64_t now = monotonicNanoseconds();
     if (shared.keepsLosses) {
       shared.losses.push_back(*loss);
+      shared.termLosses.insert(shared.termLosses.end(), terms.begin(), terms.end());
     }
     shared.end = now;
     if (step == 1) {
@@ -172,6 +179,7 @@ private:
       StepReport report{.step = step,
                         .steps = shared.steps,
                         .loss = *loss,
+                        .lossTerms = terms,
                         .gradientNorm = gradientNorm ? *gradientNorm : 0,
                         .skipped = skipped,
                         .lossScale = scale,
@@ -181,17 +189,27 @@ private:
         report.notice = describeSkip(step, scale);
       }
       if (recipe.steps_per_print() > 0 && step % static_cast<unsigned>(recipe.steps_per_print()) == 0) {
-        const double perStep = seconds(now - lastPrint) / recipe.steps_per_print();
-        std::snprintf(line, sizeof line,
-                      "steps: %llu loss: %.4f iter time (s): %.3f samples/sec: %.3f lr: %g",
-                      static_cast<unsigned long long>(step), *loss, perStep,
-                      recipe.train_batch_size() / perStep, *learningRate);
-        report.line = line;
+        report.line = describeStep(step, seconds(now - lastPrint) / recipe.steps_per_print());
         lastPrint = now;
       }
       executor.callBack([&] { shared.onStep(report); });
     }
     lastEnd = now;
+  }
+
+  const char *describeStep(std::uint64_t step, double perStep) {
+    std::size_t used = 0;
+    const auto add = [&](const char *format, auto... values) {
+      const int length = std::snprintf(line.data() + used, line.size() - used, format, values...);
+      used = std::min(used + static_cast<std::size_t>(length), line.size() - 1);
+    };
+    add("steps: %llu loss: %.4f", static_cast<unsigned long long>(step), *loss);
+    for (std::size_t i = 0; i < terms.size(); ++i) {
+      add(" %s: %.4f", termNames[i].c_str(), terms[i]);
+    }
+    add(" iter time (s): %.3f samples/sec: %.3f lr: %g", perStep, recipe.train_batch_size() / perStep,
+        *learningRate);
+    return line.data();
   }
 
   const char *describeSkip(std::uint64_t step, double scale) {
@@ -226,12 +244,16 @@ private:
   std::int32_t *stepCell;
   double *biasCorrections;
   float *lossScaleCell; ///< null except in fp16
-  const double *loss, *gradientNorm;
+  const double *loss;
+  const std::vector<std::string> termNames;
+  const std::span<const double> terms;
+  const double *gradientNorm;
   const bool skipsOverflow;
   std::optional<LossScale> lossScale;
   std::uint64_t done = 0, skippedSteps = 0;
   std::int64_t lastEnd = 0, lastPrint = 0;
-  char line[160], notice[160];
+  std::vector<char> line; ///< as long as it can get, so that nothing is allocated later
+  char notice[160];
 };
 
 Training::Training(const Session &session, const SampleOrder &order)

@@ -28,12 +28,13 @@ public:
 
   // To be set between runs.
   std::uint64_t steps = 0;
-  bool keepsLosses = false;
+  bool keepsLosses = false;                       ///< in `losses` and `termLosses`
   std::function<void(const StepReport &)> onStep; ///< on rank 0's thread
   std::uint64_t (*allocationCount)() = nullptr;
 
   // Written by rank 0's thread.
-  std::vector<double> losses;
+  std::vector<double> losses;     ///< of every step
+  std::vector<double> termLosses; ///< [steps][terms]
   std::uint64_t skippedSteps = 0;
   std::optional<LossScale> lossScale; ///< behind the last step; none but in fp16
   std::int64_t begin = 0, firstEnd = 0, end = 0;

@@ -36,7 +36,7 @@ sw::Model mlp() {
                   {"Linear", "fc1", {{"in_features", 6}, {"out_features", 16}}},
                   {"ReLU", "relu"},
                   {"Linear", "fc2", {{"in_features", 16}, {"out_features", 4}}}};
-  model.loss = {"CrossEntropyLoss"};
+  model.losses = {{"CrossEntropyLoss"}};
   model.accuracy = true;
   return model;
 }
@@ -166,7 +166,7 @@ TEST(Compile, EveryKindOfEntryCrosses) {
                                  {"Dropout", "drop", {{"p", 0.25}}}},
                                 2),
       sw::LayerSpec("Add", "sum").reads({"block.1", "frozen"})};
-  model.loss = {"MSELoss", "", {{"reduction", "mean"}}};
+  model.losses = {{"MSELoss", "", {{"reduction", "mean"}}}};
   auto executable = sw::compile(model, sw::Config::json(kConfig));
   ASSERT_TRUE(executable) << executable.error().text();
   std::vector<std::string> names;
@@ -196,7 +196,7 @@ TEST(Compile, ErrorsNameTheEntry) {
   model.inputs[0].shape = {0};
   EXPECT_EQ(errorOf(model).place, "input \"image\"");
   model = mlp();
-  model.loss = {"CrossEntropy"};
+  model.losses = {{"CrossEntropy"}};
   EXPECT_EQ(errorOf(model).place, "loss");
   model = mlp();
   model.layers[2] = sw::LayerSpec::sequential("block", {{"Linear", "inner", {{"in_features", 9}}}});
@@ -259,6 +259,37 @@ TEST(Engine, EvaluatesBatchesAndAll) {
   EXPECT_FALSE(engine.evaluate(source));
   EXPECT_TRUE(engine.evalBatch(source, 1000));
   EXPECT_EQ(weightsOf(engine), before);
+}
+
+TEST(Engine, SeveralLosses) {
+  sw::Model model = mlp();
+  model.layers.push_back(
+      sw::LayerSpec("Linear", "decoder", {{"in_features", 16}, {"out_features", 6}}).reads({"relu"}));
+  model.layers.push_back({"Reshape", "picture", {{"shape", {2, 3}}}});
+  model.losses = {{sw::LayerSpec("CrossEntropyLoss", "digit").reads({"fc2", "digit"})},
+                  {sw::LayerSpec("MSELoss", "image").reads({"picture", "image"}), 0.5}};
+  auto executable = sw::compile(model, sw::Config::json(kConfig), stages(3));
+  ASSERT_TRUE(executable) << executable.error().text();
+  EXPECT_EQ(executable->lossTerms(), (std::vector<std::string>{"digit", "image"}));
+  sw::Engine engine = engineOf(*executable);
+  Recorder source;
+  auto before = engine.evaluate(source);
+  ASSERT_TRUE(before);
+  ASSERT_EQ(before->lossTerms.size(), 2u);
+  const double digit = before->lossTerms[0], image = before->lossTerms[1];
+  EXPECT_NEAR(before->loss, digit + 0.5 * image, 1e-6);
+  EXPECT_TRUE(before->accuracy);
+  for (int step = 0; step < 60; ++step) {
+    auto report = engine.trainBatch(source);
+    ASSERT_TRUE(report);
+    ASSERT_EQ(report->lossTerms.size(), 2u);
+    EXPECT_NEAR(report->loss, report->lossTerms[0] + 0.5 * report->lossTerms[1], 1e-6);
+  }
+  auto after = engine.evaluate(source);
+  EXPECT_LT(after->lossTerms[0], digit); // both are learnt
+  EXPECT_LT(after->lossTerms[1], image);
+  model.losses[1].inputs = {"pictur", "image"};
+  EXPECT_EQ(errorOf(model).place, "loss \"image\"");
 }
 
 TEST(Engine, ErrorsOfTheSourceChangeNothing) {

@@ -7,7 +7,7 @@ import struct
 import unittest
 
 import safetensors_file
-from program import FASHION_DATA, GOLDENS, SOURCE, ProgramTest
+from program import FASHION_DATA, GOLDENS, SOURCE, ProgramTest, configuration
 
 
 def relative_errors(ours, theirs):
@@ -55,7 +55,14 @@ class Goldens(ProgramTest):
         self.assertEqual(result["steps"], self.facts["steps"])
         self.assertEqual(len(result["losses"]), self.facts["steps"])
         self.check_final_weights(case, safetensors_file.read(weights))
+        self.check_terms(case, result["loss_terms"])
         return case, result["losses"]
+
+    def check_terms(self, case, terms):
+        """Every term of a loss that is a sum of several, in every step."""
+        self.assertEqual(sorted(terms), sorted(case.get("terms_fp64", {})))
+        for name, values in terms.items():
+            self.assertLess(max(relative_errors(values, case["terms_fp64"][name])), 2e-5, name)
 
     def check_final_weights(self, case, weights):
         """Sum and norm of every parameter after the last update, against the fp64 run."""
@@ -205,6 +212,72 @@ class BinaryRecipes(Goldens):
 
     def test_adam(self):
         self.check_adam("adam_binary", "--stages", 3, "--schedule", "zb-h1")
+
+
+class SeveralLosses(Goldens):
+    """Three losses of three layers; what they read is two labels and the image itself."""
+
+    name = "losses"
+
+    def test_sgd(self):
+        for name, stages in (("sgd", 1), ("sgd_momentum", 2), ("sgd_dampening_clipped", 4), ("sgd_nesterov_decay_clipped", 9)):
+            with self.subTest(name):
+                self.check_sgd(name, "--stages", stages, "--partition", "uniform")
+
+    def test_adam(self):
+        for name in ("adam", "adam_clipped", "adam_l2_clipped", "adamw_decay_clipped"):
+            with self.subTest(name):
+                self.check_adam(name, "--stages", 3, "--schedule", "zb-h1")
+
+    def test_one_result_under_every_plan(self):
+        case = self.facts["cases"]["adam_clipped"]
+        for precision in ({}, {"fp16": {"enabled": True, "initial_scale_power": 8}}, {"bf16": {"enabled": True}}):
+            results = []
+            for number, (options, ranks) in enumerate(
+                ((["--stages", 1], "threads"), (["--stages", 3, "--schedule", "zb-h1"], "processes"),
+                 (["--stages", 9, "--partition", "uniform", "--schedule", "1f1b"], "threads"),
+                 (["--stages", 2, "--schedule", "gpipe"], "processes"))
+            ):
+                config = {**case["config"], **precision, "steps_per_print": 0}
+                stage = self.compile(config, *options, model=self.goldens / "model.json", name=f"{number}.stage")
+                result = self.train(stage, "--steps", 8, "--ranks", ranks, data=self.data)
+                results.append([result[key] for key in ("weights_sha256", "state_sha256", "losses", "loss_terms")])
+            self.assertEqual(results, [results[0]] * 4)
+
+    def test_what_is_printed(self):
+        case = self.facts["cases"]["sgd"]
+        stage = self.compile({**case["config"], "steps_per_print": 1}, model=self.goldens / "model.json")
+        start = ("--init", self.goldens / "weights.safetensors")
+        order = ("--sample-order", self.goldens / "order.txt")
+        self.assertIn("loss 0.3 MSELoss + CrossEntropyLoss + 0.25 MSELoss", self.run_ok("inspect", stage).out)
+        done = self.run_ok("train", stage, "--data", self.data, *start, *order, "--steps", 1)
+        place, kind, picture = (case["terms_fp64"][name][0] for name in ("place", "kind", "picture"))
+        total = 0.3 * place + kind + 0.25 * picture
+        self.assertIn(f"loss: {total:.4f} place: {place:.4f} kind: {kind:.4f} picture: {picture:.4f} iter", done.err)
+        printed = re.findall(r"(loss|place|kind|picture) ([0-9.]+)", done.out)
+        self.assertEqual([name for name, _ in printed], ["loss", "place", "kind", "picture"])
+        for (_, value), want in zip(printed, (total, place, kind, picture)):
+            self.assertAlmostEqual(float(value), want, delta=1e-6 * want)
+        for name in self.data.glob("train-*"):  # the same samples as test data, of which the last batch is short
+            (self.folder / name.name.replace("train-", "t10k-")).symlink_to(name)
+        all_of_them = self.run_ok("eval", stage, "--data", self.folder, *start, "--json").json
+        terms = all_of_them["loss_terms"]
+        self.assertEqual(list(terms), ["place", "kind", "picture"])
+        self.assertAlmostEqual(all_of_them["loss"], 0.3 * terms["place"] + terms["kind"] + 0.25 * terms["picture"], places=6)
+        self.assertIn("accuracy", all_of_them)
+        self.assertTrue(0.05 < all_of_them["accuracy"] < 0.5, all_of_them)  # untrained, five classes
+
+    def test_a_single_loss_with_a_weight(self):
+        spec = json.loads((GOLDENS / "regression" / "model.json").read_text())
+        results = []
+        for factor, rate in ((1, 0.02), (0.5, 0.04)):
+            model = self.write("model.json", {**spec, "loss": {"type": "MSELoss", "loss_weight": factor}})
+            config = configuration(optimizer={"type": "SGD", "params": {"lr": rate}}, gradient_clipping=0.0)
+            stage = self.compile(config, model=model)
+            result = self.train(stage, "--steps", 5, data=GOLDENS / "regression")
+            self.assertEqual(list(result["loss_terms"]), [] if factor == 1 else ["MSELoss"])
+            results.append((result["weights_sha256"], [loss / factor for loss in result["losses"]]))
+        self.assertEqual(*results)  # powers of two
 
 
 if __name__ == "__main__":

@@ -59,12 +59,16 @@ TEST(ModelSpec, FashionMlp) {
   EXPECT_EQ(model->layers[1].arguments.at("bias").position.text(),
             path + ":11:5"); // a default: the layer's place
   EXPECT_FALSE(argument<bool>(model->layers[2], "inplace"));
-  EXPECT_EQ(model->loss.type, "CrossEntropyLoss");
-  EXPECT_EQ(model->loss.name, "loss");
-  EXPECT_EQ(model->loss.inputs, (std::vector<std::string>{"fc2", "label"}));
-  EXPECT_EQ(argument<std::string>(model->loss, "reduction"), "mean");
-  EXPECT_EQ(argument<std::int64_t>(model->loss, "ignore_index"), -100);
-  EXPECT_EQ(argument<double>(model->loss, "label_smoothing"), 0);
+  ASSERT_EQ(model->losses.size(), 1u);
+  const LossSpec &loss = model->losses.front();
+  EXPECT_EQ(loss.type, "CrossEntropyLoss");
+  EXPECT_EQ(loss.name, "CrossEntropyLoss");
+  EXPECT_EQ(loss.weight, 1);
+  EXPECT_FALSE(model->hasLossTerms());
+  EXPECT_EQ(loss.inputs, (std::vector<std::string>{"fc2", "label"}));
+  EXPECT_EQ(argument<std::string>(loss, "reduction"), "mean");
+  EXPECT_EQ(argument<std::int64_t>(loss, "ignore_index"), -100);
+  EXPECT_EQ(argument<double>(loss, "label_smoothing"), 0);
   EXPECT_TRUE(model->accuracy);
   EXPECT_EQ(model->sha256.size(), 64u);
 }
@@ -101,10 +105,32 @@ TEST(ModelSpec, EveryArgumentOfEveryType) {
   EXPECT_EQ(model.layers[5].inputs, std::vector<std::string>{"x2"});
   EXPECT_EQ(model.layers[5].name, "5");
   EXPECT_EQ(model.inputs[1].mean, -1);
-  EXPECT_EQ(model.loss.inputs, (std::vector<std::string>{"5", "y"}));
+  EXPECT_EQ(model.losses.at(0).inputs, (std::vector<std::string>{"5", "y"}));
   EXPECT_FALSE(model.accuracy);
   for (const LayerSpec &layer : model.layers)
     EXPECT_EQ(layer.arguments.size(), findLayerType(layer.type)->arguments.size());
+}
+
+TEST(ModelSpec, SeveralLosses) {
+  ModelSpec model = read(R"({
+    "name": "m", "metrics": ["accuracy"],
+    "inputs": [{"name": "x", "role": "feature", "dtype": "f32", "shape": [3]},
+               {"name": "place", "role": "label", "dtype": "f32", "shape": [3]},
+               {"name": "kind", "role": "label", "dtype": "i32", "shape": []}],
+    "layers": [{"type": "Tanh", "name": "a"}, {"type": "Tanh", "name": "b", "inputs": ["x"]}],
+    "loss": [{"type": "MSELoss", "loss_weight": 0.25},
+             {"type": "CrossEntropyLoss", "name": "kind", "inputs": ["a", "kind"]},
+             {"type": "MSELoss", "name": "same", "inputs": ["a", "x"], "loss_weight": 0}]
+  })");
+  ASSERT_EQ(model.losses.size(), 3u);
+  EXPECT_TRUE(model.hasLossTerms());
+  EXPECT_EQ(model.losses[0].name, "MSELoss");
+  EXPECT_EQ(model.losses[0].weight, 0.25);
+  EXPECT_EQ(model.losses[0].inputs, (std::vector<std::string>{"b", "place"}));
+  EXPECT_EQ(model.losses[1].inputs, (std::vector<std::string>{"a", "kind"}));
+  EXPECT_EQ(model.losses[2].inputs, (std::vector<std::string>{"a", "x"}));
+  EXPECT_EQ(model.losses[2].weight, 0);
+  EXPECT_EQ(model.classes(), &model.losses[1]);
 }
 
 // A program that fills in a ModelSpec meets the same rules as a file.
@@ -139,8 +165,8 @@ TEST(ModelSpec, CheckNeedsNoFile) {
   refused([](ModelSpec &m) { m.layers[1].inputs = {}; }, "layer \"fc1\"",
           "Linear reads one tensor, but \"inputs\" names 0");
   refused([](ModelSpec &m) { m.layers.clear(); }, read->partPosition("layers").text(), "no layers");
-  refused([](ModelSpec &m) { m.loss.inputs = {}; }, read->loss.position.text(),
-          "the last layer and the label");
+  refused([](ModelSpec &m) { m.losses.at(0).inputs = {}; }, read->losses.at(0).position.text(),
+          "a layer and a label");
   refused([&](ModelSpec &m) { arguments(m).erase("bias"); }, "layer \"fc1\"", "has no \"bias\"");
   refused([&](ModelSpec &m) { arguments(m)["bias"].value = 1.0; }, "layer \"fc1\"", "true or false");
   refused([&](ModelSpec &m) { arguments(m)["in_features"].value = std::int64_t(0); }, "layer \"fc1\"",

@@ -21,7 +21,7 @@ import sys
 import safetensors
 import safetensors.torch
 import torch
-from torch_training import Training, as_feature, build_model, features_of, read_idx, strip_comments, train, write_idx
+from torch_training import Labels, Training, as_feature, build_model, features_of, read_idx, strip_comments, train, write_idx
 
 FOLDER = pathlib.Path(__file__).resolve().parent
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
@@ -138,6 +138,15 @@ def make_activations_data(folder, spec, generator):
     write_idx(folder / "train-labels-idx1-ubyte.gz", labels)
 
 
+def make_losses_data(folder, spec, generator):
+    """The images and classes of make_activations_data, and a place of three floats for each."""
+    images = torch.randint(0, 256, (2100, 3, 5), generator=generator, dtype=torch.uint8)
+    feature = as_feature(images, spec["inputs"][1])
+    write_idx(folder / "train-images-idx3-ubyte.gz", images)
+    write_idx(folder / "train-kind-idx1-ubyte.gz", teacher_labels(feature, 5, generator).argmax(1).to(torch.uint8))
+    write_idx(folder / "train-place-idx2-float.gz", teacher_labels(feature, 3, generator).to(torch.float32))
+
+
 def make_regression_data(folder, spec, generator):
     """Synthetic regression: 1000 rows of 11 floats, targets of 3 floats."""
     rows = torch.randn(1000, 11, generator=generator)
@@ -200,6 +209,15 @@ SETS = {
         rows=7,
         count=3,
         clip=0.125,
+    ),
+    # Two labels and a feature that three losses read from three layers.
+    "losses": dict(
+        data=None,
+        files=("train-place-idx2-float.gz", "train-images-idx3-ubyte.gz", "train-kind-idx1-ubyte.gz"),
+        make=make_losses_data,
+        rows=7,
+        count=3,
+        clip=0.5,
     ),
     # Float inputs and targets, MSELoss, a Linear without bias.
     "regression": dict(
@@ -270,8 +288,11 @@ def make_set(name):
         entry["make"](folder, spec, generator)
     data = entry["data"] or folder
     sources = [read_idx(data / file) for file in entry["files"]]
-    features = features_of(sources[:-1], spec)
-    labels = sources[-1].long() if spec["inputs"][-1]["dtype"] == "i32" else sources[-1]
+    roles = [input["role"] for input in spec["inputs"]]
+    features = features_of([source for source, role in zip(sources, roles, strict=True) if role == "feature"], spec)
+    named = Labels({input["name"]: source.long() if input["dtype"] == "i32" else source
+                    for source, input in zip(sources, spec["inputs"]) if input["role"] == "label"})
+    labels = named if len(named) > 1 else next(iter(named.values()))
 
     weights = {key: value.detach().clone() for key, value in build_model(spec).state().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")
@@ -310,7 +331,8 @@ def write_goldens(path, name, spec, model_path, data, configs, inputs, test=None
         layers = [{**layer, "trainable": layer.get("name") not in frozen} for layer in spec["layers"]]
         loss = LOSSES.get(case, spec["loss"]) if name == "recipes" else spec["loss"]
         changed = {**spec, "layers": layers, "loss": loss}
-        fp32 = train(changed, config, *inputs, torch.float32).losses
+        run32 = train(changed, config, *inputs, torch.float32)
+        fp32 = run32.losses
         run = train(changed, config, *inputs, torch.float64)
         fp64, norms64, final = run.losses, run.norms, run.model.state()
         clip = config["gradient_clipping"]
@@ -321,6 +343,7 @@ def write_goldens(path, name, spec, model_path, data, configs, inputs, test=None
             "clipped_steps": sum(norm > clip for norm in norms64) if clip else 0,
             "losses_fp32": fp32,
             "losses_fp64": fp64,
+            **({"terms_fp32": run32.terms, "terms_fp64": run.terms} if run.terms else {}),
             "final_fp64": {key: {"sum": value.sum().item(), "norm": value.double().norm().item()} for key, value in final.items()},
         }
         if test:

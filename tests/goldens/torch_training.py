@@ -52,6 +52,17 @@ def features_of(sources, spec):
     return features[0] if len(features) == 1 else torch.stack(features, 1)
 
 
+class Labels(dict):
+    """Several labels by name, taken apart like one tensor."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(key) if isinstance(key, str) else Labels({name: value[key] for name, value in self.items()})
+
+    def split(self, rows):
+        parts = {name: value.split(rows) for name, value in self.items()}
+        return [Labels(zip(parts, values)) for values in zip(*parts.values())]
+
+
 # ---- model and optimizer from the same files that Stagewright reads ------------------------------------------------
 
 
@@ -156,7 +167,8 @@ FUNCTIONS = {
 
 
 def build_layer(layer):
-    arguments = {key: value for key, value in layer.items() if key not in ("type", "name", "inputs", "repeat", "tied", "trainable", "init_std")}
+    ours = ("type", "name", "inputs", "repeat", "tied", "trainable", "init_std", "loss_weight")
+    arguments = {key: value for key, value in layer.items() if key not in ours}
     kind = layer["type"]
     if kind == "Sequential":
         return Graph(arguments["layers"], "input")
@@ -197,6 +209,7 @@ class Graph(nn.Module):
         values = Inputs.named.copy() if self.features else {self.first if i == 0 else f"{self.first}:{i}": x for i, x in enumerate(inputs)}
         for name, module, reads in self.entries:
             values[name] = module(*(values[read] for read in reads))
+        self.values = values
         return values[self.entries[-1][0]]
 
     def entries_by_name(self):
@@ -218,8 +231,8 @@ class Graph(nn.Module):
 
 
 def build_model(spec):
-    model = Graph(spec["layers"], spec["inputs"][0]["name"])
     names = [entry["name"] for entry in spec["inputs"] if entry["role"] == "feature"]
+    model = Graph(spec["layers"], names[0])
     model.features = names if len(names) > 1 else ()
     for block, (_, module, _) in enumerate(model.entries):
         random = [inner for inner in module.modules() if isinstance(inner, (Dropout, AttentionDropout))]
@@ -323,6 +336,25 @@ def scheduled_rate(config, t):
     return base * (p["cos_min_ratio"] + (1 - p["cos_min_ratio"]) * (1 + cosine) / 2)
 
 
+class WeightedLosses:
+    """A list of losses: each by its name, and their weighted sum."""
+
+    def __init__(self, spec):
+        last, label = spec["layers"][-1]["name"], next(entry["name"] for entry in spec["inputs"] if entry["role"] == "label")
+        self.terms = [(loss.get("name", loss["type"]), loss.get("inputs", [last, label]), loss.get("loss_weight", 1.0), build_layer(loss))
+                      for loss in spec["loss"]]
+
+    def __call__(self, values, labels):
+        """`values`: of the model's inputs and layers."""
+        each = {name: one_loss(layer, values[x], labels[y] if y in labels else values[y]) for name, (x, y), _, layer in self.terms}
+        return sum(weight * each[name] for name, _, weight, _ in self.terms), each
+
+
+def one_loss(layer, y, target):
+    """torch wants classes in dimension 1, the files have them last."""
+    return layer(y.movedim(-1, 1) if isinstance(layer, nn.CrossEntropyLoss) else y, target)
+
+
 class Training:
     """A model and its optimizer, moved on step by step."""
 
@@ -330,7 +362,8 @@ class Training:
         self.model = build_model(spec)
         self.model.load(weights)
         self.model.to(dtype)
-        self.loss_layer = build_layer(spec["loss"])
+        self.loss_layer = WeightedLosses(spec) if isinstance(spec["loss"], list) else build_layer(spec["loss"])
+        self.terms = {}  # of several losses: each in every step
         for layer in spec["layers"]:
             if not layer.get("trainable", True):
                 dict(self.model.entries_by_name())[layer["name"]].requires_grad_(False)
@@ -340,11 +373,20 @@ class Training:
         self.seed, self.losses, self.norms = config.get("seed", 0), [], []
 
     def cast(self, values):
+        if isinstance(values, Labels):
+            return Labels({name: self.cast(value) for name, value in values.items()})
         return values.to(self.dtype) if values.is_floating_point() else values
 
     def loss_of(self, y, target):
-        """torch wants classes in dimension 1, the files have them last."""
-        return self.loss_layer(y.movedim(-1, 1) if isinstance(self.loss_layer, nn.CrossEntropyLoss) else y, target)
+        """Of the model that has just made y."""
+        if not isinstance(target, Labels):
+            return one_loss(self.loss_layer, y, target)
+        loss, each = self.loss_layer(self.model.values, target)
+        for name, value in each.items():
+            steps = self.terms.setdefault(name, [])
+            steps += [0.0] * (len(self.losses) + 1 - len(steps))
+            steps[-1] += value.item() / self.count
+        return loss
 
     def step(self, features, labels):
         """One step on rows x count samples, in micro-batches."""

@@ -31,6 +31,7 @@ const std::map<std::string_view, const char *> kNoGradient = {
     {"add_and_clear", "adds gradients"},
     {"clear", "behind the gradients"},
     {"count_correct", "a metric"},
+    {"append_loss", "the terms have the weight in their gradients' scale"},
     {"mean_loss", "what is printed"},
     {"no_loss", "a constant"},
     {"gradient_norm_partials", "behind the gradients"},

@@ -121,7 +121,13 @@ def losses():
         dx, = torch.autograd.grad(function(x, target), x)
         golden(kernel + '_grad', [x, target, zeros(x)], {2: dx / scale})
         golden(kernel + '_grad', [x, target, zeros(x), torch.tensor([4.0])], {2: dx * 4}, scale=scale)
+    terms = x[:, 0]
+    golden('append_loss', [terms, target[0, :1], torch.zeros(6)],
+           {2: torch.cat((terms[:1] + target[0, :1], terms[1:], target[0, :1]))})
+    golden('append_loss', [terms, target[0, :1], torch.zeros(6)],
+           {2: torch.cat((terms[:1] + 0.25 * target[0, :1], terms[1:], target[0, :1]))}, weight=0.25)
     golden('mean_loss', [x[:, 0], one], {1: x[:, 0].mean()})
+    golden('mean_loss', [x.reshape(-1), torch.zeros(3)], {1: x.mean(0)})
     golden('no_loss', [one + 1], {0: zeros(one)})
 
 

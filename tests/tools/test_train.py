@@ -18,6 +18,7 @@ KEYS = {
     "steps": int,
     "loss": float,
     "losses": list,
+    "loss_terms": dict,
     "samples_per_second": float,
     "weights_sha256": str,
     "state_sha256": str,
@@ -74,7 +75,7 @@ class Results(Command):
         self.assertEqual(evaluated["weights_sha256"], trained["weights_sha256"])
         self.assertEqual(
             set(evaluated),
-            {"samples", "loss", "accuracy", "samples_per_second", "weights_sha256", "planned_bytes", "allocated_bytes"},
+            {"samples", "loss", "loss_terms", "accuracy", "samples_per_second", "weights_sha256", "planned_bytes", "allocated_bytes"},
         )
         self.assertEqual([file.name for file in self.folder.iterdir()], [path.name])
         done = self.ok("eval", PLAN, "--data", "synthetic", "--init", path)

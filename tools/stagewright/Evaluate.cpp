@@ -21,6 +21,7 @@ struct EvaluateFlags {
 nlohmann::ordered_json summaryJson(const runtime::EvaluationSummary &summary) {
   nlohmann::ordered_json json = {{"samples", summary.samples},
                                  {"loss", nullptr},
+                                 {"loss_terms", nlohmann::ordered_json::object()},
                                  {"accuracy", nullptr},
                                  {"samples_per_second", summary.samplesPerSecond},
                                  {"weights_sha256", summary.weightsSha256},
@@ -28,6 +29,9 @@ nlohmann::ordered_json summaryJson(const runtime::EvaluationSummary &summary) {
                                  {"allocated_bytes", summary.allocatedBytes}};
   if (summary.loss) {
     json["loss"] = *summary.loss;
+  }
+  for (const auto &[name, loss] : summary.lossTerms) {
+    json["loss_terms"][name] = loss;
   }
   if (summary.accuracy) {
     json["accuracy"] = *summary.accuracy;
@@ -59,6 +63,9 @@ Result<void> evaluate(EvaluateFlags &evaluate) {
     std::printf("samples %s", grouped(summary->samples).c_str());
     if (summary->loss) {
       std::printf(", loss %.6f", *summary->loss);
+    }
+    for (const auto &[name, loss] : summary->lossTerms) {
+      std::printf(", %s %.6f", name.c_str(), loss);
     }
     if (summary->accuracy) {
       std::printf(", accuracy %.4f", *summary->accuracy);

@@ -32,11 +32,12 @@ static Json modelJson(const executable::Executable &file) {
                       {"mean", input->mean()},
                       {"deviation", input->deviation()}});
   }
-  return {{"name", text(file.model())},
-          {"sha256", text(file.model_sha256())},
-          {"loss", text(file.loss())},
-          {"accuracy", file.accuracy()},
-          {"inputs", inputs}};
+  Json terms = Json::array();
+  for (unsigned i = 0; file.loss_terms() && i < file.loss_terms()->size(); ++i) {
+    terms.push_back(file.loss_terms()->Get(i)->str());
+  }
+  return {{"name", text(file.model())}, {"sha256", text(file.model_sha256())}, {"loss", text(file.loss())},
+          {"loss_terms", terms},        {"accuracy", file.accuracy()},         {"inputs", inputs}};
 }
 
 static Json schedulerJson(const executable::Scheduler *scheduler) {

@@ -23,6 +23,7 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
   nlohmann::ordered_json json = {{"steps", summary.steps},
                                  {"loss", summary.loss},
                                  {"losses", summary.losses},
+                                 {"loss_terms", nlohmann::ordered_json::object()},
                                  {"samples_per_second", summary.samplesPerSecond},
                                  {"weights_sha256", summary.weightsSha256},
                                  {"state_sha256", summary.stateSha256},
@@ -31,6 +32,9 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
                                  {"allocations_after_warmup", nullptr},
                                  {"skipped_steps", summary.skippedSteps},
                                  {"loss_scale", nullptr}};
+  for (const auto &[name, losses] : summary.lossTerms) {
+    json["loss_terms"][name] = losses;
+  }
   if (summary.lossScale) {
     json["loss_scale"] = *summary.lossScale;
   }
@@ -43,6 +47,9 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
 void printSummary(const runtime::TrainSummary &summary) {
   std::printf("steps %llu, loss %.6f, %.0f samples/s\n", static_cast<unsigned long long>(summary.steps),
               summary.loss, summary.samplesPerSecond);
+  for (const auto &[name, losses] : summary.lossTerms) {
+    std::printf("  %s %.6f\n", name.c_str(), losses.empty() ? 0 : losses.back());
+  }
   if (summary.skippedSteps > 0) {
     std::printf("skipped steps %llu\n", static_cast<unsigned long long>(summary.skippedSteps));
   }

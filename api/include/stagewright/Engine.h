@@ -21,7 +21,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 namespace stagewright {
 inline namespace v0 {
@@ -43,8 +45,11 @@ struct EngineOptions {
 };
 
 struct StepReport {
-  std::uint64_t step = 0;  ///< from 1
-  double loss = 0;         ///< mean over the step's samples
+  std::uint64_t step = 0; ///< from 1
+  double loss = 0;        ///< mean over the step's samples
+  /// Of several losses: each without its weight, in the order of executable().lossTerms(). They stand in
+  /// memory of the engine, until its next call.
+  std::span<const double> lossTerms = {};
   double gradientNorm = 0; ///< before clipping; 0 where the plan does not compute it
   bool skipped = false;    ///< of 16-bit precision: gradients were not finite, the weights stayed
   double learningRate = 0; ///< with which the step trained
@@ -54,6 +59,7 @@ struct StepReport {
 struct EvaluationReport {
   std::uint64_t samples = 0;
   double loss = 0;                ///< mean over the samples; 0 of a model without a loss
+  std::vector<double> lossTerms;  ///< of several losses, as in StepReport
   std::optional<double> accuracy; ///< share of right labels, when the model counts them
 };
 

@@ -73,6 +73,7 @@ public:
   std::span<const std::uint8_t> bytes() const;
 
   std::string modelName() const;
+  std::vector<std::string> lossTerms() const; ///< names of the model's losses, if there are several
   int stages() const;
   int ranks() const;
   int trainBatchSize() const; ///< samples per step

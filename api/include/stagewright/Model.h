@@ -6,7 +6,7 @@
 //                   {"Linear", "fc1", {{"in_features", 784}, {"out_features", 256}}},
 //                   {"ReLU", "relu"},
 //                   {"Linear", "fc2", {{"in_features", 256}, {"out_features", 10}}}};
-//   model.loss = {"CrossEntropyLoss"};
+//   model.losses = {{"CrossEntropyLoss"}};
 //   model.accuracy = true;
 //
 // Nothing is checked here: compile() checks the whole model, and its errors name the layer.
@@ -118,14 +118,23 @@ struct TiedLayerSpec : LayerSpec {
   }
 };
 
+/// A loss. It reads a layer and a label, `inputs`; without them the last layer and the first label. What is
+/// trained is the sum of all losses, each times its weight.
+struct LossSpec : LayerSpec {
+  using LayerSpec::LayerSpec;
+  LossSpec(LayerSpec spec, double weight = 1) : LayerSpec(std::move(spec)), weight(weight) {}
+
+  double weight = 1;
+};
+
 struct Model {
   explicit Model(std::string name) : name(std::move(name)) {}
 
   std::string name;
-  std::vector<InputSpec> inputs; ///< features and the label
+  std::vector<InputSpec> inputs; ///< features and labels
   std::vector<LayerSpec> layers; ///< the last one is the model's output
-  LayerSpec loss;                ///< reads the output and the label; its name is not used
-  bool accuracy = false;         ///< also count the right labels
+  std::vector<LossSpec> losses;  ///< a loss that is one of several is logged by its name
+  bool accuracy = false;         ///< also count the right labels of the first CrossEntropyLoss
 
   /// The model file that says the same, for the program: stagewright compile model.json. Error: User, a name
   /// or a text is not valid UTF-8.

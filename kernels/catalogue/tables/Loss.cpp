@@ -33,6 +33,21 @@ Result<void> checkCrossEntropyGrad(std::span<const Shape>, std::span<const Attri
   return checkSmoothing("softmax_cross_entropy_grad", attributes);
 }
 
+Result<void> checkAppendLoss(std::span<const Shape> shapes, std::span<const Attribute>) {
+  if (shapes[2][0] != shapes[0][0] + 1)
+    return userError("kernel append_loss", "the result has " + std::to_string(shapes[2][0]) +
+                                               " elements, not one more than " +
+                                               std::to_string(shapes[0][0]));
+  return {};
+}
+
+Result<void> checkMeanLoss(std::span<const Shape> shapes, std::span<const Attribute>) {
+  if (shapes[0][0] % shapes[1][0] != 0)
+    return userError("kernel mean_loss",
+                     std::to_string(shapes[0][0]) + " losses are no rows of " + std::to_string(shapes[1][0]));
+  return {};
+}
+
 } // namespace
 
 std::vector<Kernel> lossKernels() {
@@ -61,8 +76,13 @@ std::vector<Kernel> lossKernels() {
                                     "loss_scale f32[1] R?">({scale}),
       entry<"count_correct", "logits T[M,C] R, labels i32[M] R, valid_rows i32[1] R, correct i64[1] W">(
           {rowsPerSample}, {}, rowResults, checkCountCorrect),
-      entry<"mean_loss", "losses f32[M] R, mean f64[1] W">(),
-      // Of a model without a loss: 0.
+      // The losses of a micro-batch are [total, first term, second term, ...]: a term joins them by
+      // total + weight * term.
+      entry<"append_loss", "losses f32[A] R, term f32[1] R, longer f32[B] W">({{"weight", 1.0}}, {}, nullptr,
+                                                                              checkAppendLoss),
+      // Means over the micro-batches, whose losses follow each other in rows of W.
+      entry<"mean_loss", "losses f32[N] R, mean f64[W] W">({}, {}, nullptr, checkMeanLoss),
+      // The loss of a model without a loss, and a total before its first term: 0.
       entry<"no_loss", "loss f32[1] W">(),
   };
 }

@@ -91,8 +91,17 @@ void countCorrect(const Values &v) {
   }
 }
 
+void appendLoss(const Values &v) {
+  std::copy(v[0].begin(), v[0].end(), v[2].begin());
+  v[2].back() = v.scalar(1);
+  v[2].front() += v.real("weight") * v.scalar(1);
+}
+
 void meanLoss(const Values &v) {
-  v[1][0] = std::reduce(v[0].begin(), v[0].end()) / double(v[0].size());
+  const std::size_t width = v[1].size(), rows = v[0].size() / width;
+  std::fill(v[1].begin(), v[1].end(), 0.0);
+  for (std::size_t i = 0; i < v[0].size(); ++i)
+    v[1][i % width] += v[0][i] / double(rows);
 }
 
 constexpr ReferenceEntry kEntries[] = {
@@ -111,6 +120,7 @@ constexpr ReferenceEntry kEntries[] = {
          v[2][i] = (1 / (1 + std::exp(-v[0][i])) - v[1][i]) * gradientScale(v, 3);
      }},
     {"count_correct", countCorrect},
+    {"append_loss", appendLoss},
     {"mean_loss", meanLoss},
     {"no_loss", [](const Values &v) { v[0][0] = 0; }},
 };

@@ -122,8 +122,20 @@ Cases countCases(std::string_view name) {
 Cases meanCases(std::string_view name) {
   Cases out;
   for (std::int64_t count : {1, 7, 128}) {
-    out.push_back(makeCase(name, {{count}, {1}}));
-    out.back().absolute = 1e-14;
+    for (std::int64_t width : {1, 3}) {
+      out.push_back(makeCase(name, {{count * width}, {width}}));
+      out.back().absolute = 1e-14;
+    }
+  }
+  return out;
+}
+
+Cases appendCases(std::string_view name) {
+  Cases out;
+  for (std::int64_t count : {1, 2, 17}) {
+    out.push_back(makeCase(name, {{count}, {1}, {count + 1}}, {{"weight", count == 1 ? 1.0 : 0.3}}));
+    out.back().relative = 1e-7;
+    out.back().absolute = 1e-7;
   }
   return out;
 }
@@ -136,6 +148,7 @@ const TableEntry kTable[] = {
     {"bce_with_logits", bceCases},
     {"bce_with_logits_grad", bceGradCases},
     {"count_correct", countCases},
+    {"append_loss", appendCases},
     {"mean_loss", meanCases},
     {"no_loss", [](std::string_view name) { return Cases{makeCase(name, {{1}})}; }},
 };

@@ -6,7 +6,7 @@ module {
                  optimizer = "adam", learning_rate = 1.0e-3 : f64, beta1 = 0.9 : f64, beta2 = 0.999 : f64,
                  epsilon = 1.0e-8 : f64, momentum = 0.0 : f64, dampening = 0.0 : f64, nesterov = false,
                  weight_decay = 0.0 : f64, decoupled_decay = true, bias_correction = true, targets = ["host"], entries = []}
-  layer.loss "CrossEntropyLoss" accuracy(true)
+  layer.loss "CrossEntropyLoss" accuracy("label")
   layer.input "image" "feature" tensor<2x3xf32> scale(1.0) mean(0.0) deviation(1.0)
   layer.input "label" "label" tensor<i32> scale(1.0) mean(0.0) deviation(1.0)
   layer.input "/valid_rows" "rows" tensor<1xi32> scale(1.0) mean(0.0) deviation(1.0)
