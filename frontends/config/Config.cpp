@@ -336,6 +336,14 @@ static Result<Config> configFrom(Result<json::Document> document, const ConfigOv
   if (!scheduler)
     return scheduler.takeError();
   config.scheduler = std::move(*scheduler);
+  if (const auto *first = config.scheduler.find("cycle_min_mom")) { // as DeepSpeed's OneCycle sets them
+    config.optimizer.beta1 = std::get<double>(*first);
+    config.optimizer.beta2 = 0.99;
+    settings.record("/optimizer/params/betas",
+                    "[" + json::jsonText(config.optimizer.beta1) + ", " +
+                        json::jsonText(config.optimizer.beta2) + "]",
+                    "scheduler");
+  }
   if (Result<void> ok = readPrecision(settings, config); !ok)
     return ok.takeError();
   Result<std::vector<ParameterGroup>> groups = readParameterGroups(*document, settings, config);

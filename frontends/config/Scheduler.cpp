@@ -35,14 +35,12 @@ Result<SchedulerConfig> readScheduler(Settings &settings, const OptimizerConfig 
   settings.record("/scheduler/type", json::jsonText(scheduler.type), "file");
   const bool cyclesMomentum =
       scheduler.type == "OneCycle" && settings.flag("/scheduler/params/cycle_momentum");
-  if (cyclesMomentum && optimizer.hasBetas())
-    return userError(
-        settings.place(settings.given("/scheduler/params/cycle_momentum") ? "/scheduler/params/cycle_momentum"
-                                                                          : "/scheduler/type"),
-        "OneCycle cycles the betas of " +
-            std::string(optimizerTypes()[static_cast<std::size_t>(optimizer.type)]) +
-            " unless cycle_momentum is false, but this version compiles them into the executable",
-        "set /scheduler/params/cycle_momentum to false, so that only the learning rate cycles");
+  const bool cyclesBetas = cyclesMomentum && optimizer.hasBetas();
+  if (cyclesBetas && settings.number("/scheduler/params/decay_mom_rate") > 0 &&
+      settings.number("/scheduler/params/decay_step_size") > 0)
+    return userError(settings.place("/scheduler/params/decay_mom_rate"),
+                     "the momentum would grow without end behind the cycle, above 1, and training diverge",
+                     "leave decay_mom_rate at 0, or make it negative");
   // What null stands for, in terms of values that stand before it in the table.
   const auto meaningOfNull = [&](std::string_view name) -> SchedulerConfig::Value {
     if (name == "warmup_max_lr")
@@ -51,7 +49,8 @@ Result<SchedulerConfig> readScheduler(Settings &settings, const OptimizerConfig 
                                                             : "cycle_first_stair_count");
   };
   for (const ConfigKey *key : settings.keysBelow(kParams)) {
-    if (key->treatment != Treatment::Honoured || key->name() == "cycle_momentum")
+    if (key->treatment != Treatment::Honoured || key->name() == "cycle_momentum" ||
+        (key->name().ends_with("_mom") || key->name() == "decay_mom_rate") > cyclesBetas)
       continue;
     const json::Value value = settings.value(key->path);
     SchedulerConfig::Value taken;

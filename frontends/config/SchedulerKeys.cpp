@@ -13,12 +13,7 @@ static constexpr std::string_view kLinear = "WarmupLR|WarmupDecayLR";
 static constexpr std::string_view kDecays = "WarmupDecayLR|WarmupCosineLR";
 static constexpr std::string_view kOneCycle = "OneCycle";
 static constexpr std::string_view kRangeTest = "LRRangeTest";
-static constexpr std::string_view kMomentum = "it matters with cycle_momentum alone";
-
-static constexpr ConfigKey ofOneCycle(ConfigKey key) {
-  key.types = kOneCycle;
-  return key;
-}
+static constexpr ValueRule kMomentum{.type = Type::Number, .minimum = 0, .maximum = 1, .belowMaximum = true};
 
 static constexpr ConfigKey kTable[] = {
     {"/scheduler",
@@ -59,13 +54,20 @@ static constexpr ConfigKey kTable[] = {
              "the same of the falling half; null = as the rising one", kOneCycle),
     honoured("/scheduler/params/decay_step_size", kStepsOrNone, "0", "0 = no decay after the cycle",
              kOneCycle),
-    honoured("/scheduler/params/cycle_momentum", kFlag, "true",
-             "has to be false with an optimizer that has betas, as this version compiles them into the "
-             "executable; other optimizers have none to cycle, as in DeepSpeed",
+    honoured(
+        "/scheduler/params/cycle_momentum", kFlag, "true",
+        "the first of an optimizer's betas falls while the rate rises, and the second is 0.99; optimizers "
+        "without betas have none to cycle, as in DeepSpeed",
+        kOneCycle),
+    honoured("/scheduler/params/cycle_min_mom", kMomentum, "0.8", "the first beta at the top of the cycle",
              kOneCycle),
-    ofOneCycle(ignored("/scheduler/params/cycle_min_mom", kNumber, "0.8", kMomentum)),
-    ofOneCycle(ignored("/scheduler/params/cycle_max_mom", kNumber, "0.9", kMomentum)),
-    ofOneCycle(ignored("/scheduler/params/decay_mom_rate", kNumber, "0.0", kMomentum)),
+    honoured("/scheduler/params/cycle_max_mom", kMomentum, "0.9", "the first beta at both ends of the cycle",
+             kOneCycle),
+    honoured("/scheduler/params/decay_mom_rate",
+             {.type = Type::Number, .minimum = -FLT_MAX, .maximum = FLT_MAX}, "0.0",
+             "after the cycle the first beta is cycle_max_mom x (1 + this x steps / decay_step_size), at "
+             "least 0; above 0 it would end above 1, which is refused",
+             kOneCycle),
     honoured("/scheduler/params/lr_range_test_min_lr", kNonNegative, "0.001", "rate of the first step",
              kRangeTest),
     honoured("/scheduler/params/lr_range_test_step_size", kSteps, "2000",

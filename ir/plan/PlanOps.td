@@ -109,6 +109,10 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        OptionalAttr<F64Attr>:$lr_decay, OptionalAttr<F64Attr>:$max_coeff, OptionalAttr<F64Attr>:$min_coeff);
   let assemblyFormat = "attr-dict";
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Whether the schedule of the learning rate also changes the first of the optimizer's betas (OneCycle).
+    bool cyclesFirstBeta() { return getSchedulerParams() && getSchedulerParams()->contains("cycle_max_mom"); }
+  }];
 }
 
 def Plan_GroupOp : Plan_Op<"group"> {

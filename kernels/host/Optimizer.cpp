@@ -98,6 +98,12 @@ void sgd(const Call &call, void *const *operands, void *, TileRunner &runner) {
   runElements(runner, call.elements(0), [&](Range range) { rule.update(range); });
 }
 
+/// That of the step where a schedule cycles it.
+double firstBeta(const Call &call, void *const *operands, int operand, int attribute) {
+  return call.operands[operand].present ? *static_cast<const double *>(operands[operand])
+                                        : call.reals[attribute];
+}
+
 /// torch.optim.Adam, and AdamW when `decoupled`.
 struct Adam {
   enum Attributes { kBeta1, kBeta2, kEpsilon, kWeightDecay, kDecoupled };
@@ -136,7 +142,7 @@ void adam(const Call &call, void *const *operands, void *, TileRunner &runner) {
                   .average = static_cast<float *>(operands[5]),
                   .square = static_cast<float *>(operands[6]),
                   .coefficient = splat(coefficientOf(operands[3])),
-                  .newAverage = splat(float(1.0 - call.reals[Adam::kBeta1])),
+                  .newAverage = splat(float(1.0 - firstBeta(call, operands, 7, Adam::kBeta1))),
                   .beta2 = splat(float(call.reals[Adam::kBeta2])),
                   .newSquare = splat(float(1.0 - call.reals[Adam::kBeta2])),
                   .stepSize = splat(float(rate / corrections[0])),
@@ -177,7 +183,7 @@ void lion(const Call &call, void *const *operands, void *, TileRunner &runner) {
                   .average = static_cast<float *>(operands[4]),
                   .rate = splat(float(rate)),
                   .coefficient = splat(coefficientOf(operands[3])),
-                  .newMixture = splat(float(1.0 - call.reals[Lion::kBeta1])),
+                  .newMixture = splat(float(1.0 - firstBeta(call, operands, 5, Lion::kBeta1))),
                   .newAverage = splat(float(1.0 - call.reals[Lion::kBeta2])),
                   .keep = splat(float(1.0 - rate * call.reals[Lion::kWeightDecay]))};
   runElements(runner, call.elements(0), [&](Range range) { rule.update(range); });
@@ -283,7 +289,7 @@ void lamb(const Call &call, void *const *operands, void *workspace, TileRunner &
                   .paramNorms = norms,
                   .directionNorms = norms + granules,
                   .coefficient = splat(coefficientOf(operands[3])),
-                  .newAverage = splat(float(1.0 - call.reals[Lamb::kBeta1])),
+                  .newAverage = splat(float(1.0 - firstBeta(call, operands, 7, Lamb::kBeta1))),
                   .beta2 = splat(float(call.reals[Lamb::kBeta2])),
                   .newSquare = splat(float(1.0 - call.reals[Lamb::kBeta2])),
                   .epsilon = splat(float(call.reals[Lamb::kEpsilon])),

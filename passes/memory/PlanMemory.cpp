@@ -209,6 +209,9 @@ private:
     }
     memory.placeScalar("step", RankedTensorType::get({1}, i32));
     memory.placeScalar("bias_corrections", RankedTensorType::get({2}, f64));
+    if (settings.cyclesFirstBeta()) {
+      memory.placeScalar("beta1", RankedTensorType::get({1}, f64));
+    }
     memory.placeScalar("clip_coefficient", RankedTensorType::get({1}, f32));
     memory.placeScalar("gradient_norm", RankedTensorType::get({1}, f64));
     if (!module.getOps<plan::LossScaleOp>().empty()) {

@@ -195,6 +195,9 @@ private:
       if (!rule.clock.empty()) {
         clock = maker.argument(Role::Scalar, rule.clock, rule.clockType);
       }
+      Value firstBeta = rule.hasBetas && settings.cyclesFirstBeta()
+                            ? maker.argument(Role::Scalar, "beta1", vectorOf(1, builder.getF64Type()))
+                            : Value();
       for (const StageParameter &parameter : parameters) {
         if (parameter.group) {
           plan::GroupOp group = *std::next(module.getOps<plan::GroupOp>().begin(), *parameter.group);
@@ -202,7 +205,7 @@ private:
         } else {
           rule.attributes.set("weight_decay", settings.getWeightDecayAttr());
         }
-        update(maker, rule, parameter, rateOf(parameter), coefficient, clock);
+        update(maker, rule, parameter, rateOf(parameter), coefficient, clock, firstBeta);
       }
     }
     clearSent(maker, stage);
@@ -222,14 +225,15 @@ private:
     }
   }
 
-  /// The optimizer's op: (parameter, gradient, learning_rate, coefficient, clock?, states...) -> (parameter,
-  /// gradient, states...).
+  /// The optimizer's op: (parameter, gradient, learning_rate, coefficient, clock?, states..., first beta?) ->
+  /// (parameter, gradient, states...).
   struct UpdateRule {
     StringRef op;
     StringRef clock; ///< the scalar that counts steps; empty: none
     RankedTensorType clockType;
     SmallVector<StringRef> states;
     NamedAttrList attributes;
+    bool hasBetas = true;
   };
 
   UpdateRule updateRule() {
@@ -247,18 +251,23 @@ private:
     const StringRef optimizer = settings.getOptimizer();
     if (optimizer == "sgd") {
       SmallVector<StringRef> states(settings.getMomentum().isZero() ? 0 : 1, "momentum_buffer");
-      return {"layer.sgd", "step", steps, states,
+      return {"layer.sgd",
+              "step",
+              steps,
+              states,
               named({{"momentum", settings.getMomentumAttr()},
                      {"dampening", settings.getDampeningAttr()},
                      {"nesterov", builder.getI64IntegerAttr(settings.getNesterov())},
-                     decay})};
+                     decay}),
+              false};
     }
     if (optimizer == "adagrad") {
       return {"layer.adagrad",
               "step",
               steps,
               {"sum"},
-              named({{"lr_decay", settings.getLrDecayAttr()}, epsilon, decay})};
+              named({{"lr_decay", settings.getLrDecayAttr()}, epsilon, decay}),
+              false};
     }
     if (optimizer == "lion") {
       return {"layer.lion", "", {}, {"exp_avg"}, named({beta1, beta2, decay})};
@@ -287,7 +296,7 @@ private:
   }
 
   static void update(FunctionMaker &maker, const UpdateRule &rule, const StageParameter &p, Value rate,
-                     Value coefficient, Value clock) {
+                     Value coefficient, Value clock, Value firstBeta) {
     Value weight = maker.argument(Role::Parameter, p.name, p.type),
           gradient = maker.argument(Role::Accumulator, p.name, p.type);
     SmallVector<Value> operands = {weight, gradient, rate, coefficient};
@@ -298,6 +307,9 @@ private:
     for (StringRef state : rule.states) {
       states.push_back((p.name + ":" + state).str());
       operands.push_back(maker.argument(Role::State, states.back(), p.type));
+    }
+    if (firstBeta) {
+      operands.push_back(firstBeta);
     }
     OperationState made(p.location, rule.op, operands, SmallVector<Type>(2 + states.size(), p.type),
                         ArrayRef<NamedAttribute>(rule.attributes.getAttrs()));

@@ -1,6 +1,7 @@
 // Arenas, and what lies in them: slot pools, model inputs, parameters with their state, scalars.
 #include "runtime/executable/Executable.h"
 #include "runtime/executable/Proof.h"
+#include "runtime/train/LearningRate.h"
 
 #include <algorithm>
 #include <set>
@@ -346,6 +347,7 @@ Result<void> RankMemory::scalars() {
   const auto m = static_cast<unsigned>(proof.microBatches());
   const unsigned losses = 1 + (proof.file.loss_terms() ? proof.file.loss_terms()->size() : 0);
   const bool corrects = correctsBias(proof.file.recipe()->optimizer()->str());
+  const bool cyclesBeta = LearningRate::create(*proof.file.recipe())->firstBeta(1).has_value(); // proved
   struct Rule {
     std::string name;
     DType dtype;
@@ -357,6 +359,7 @@ Result<void> RankMemory::scalars() {
       {"learning_rate", DType::F64, 1, true, true},
       {"step", DType::I32, 1, true, true},
       {"bias_corrections", DType::F64, 2, corrects, true},
+      {"beta1", DType::F64, 1, cyclesBeta, true},
       {"loss_scale", DType::F32, 1, proof.file.recipe()->loss_scale() != nullptr, true},
       {"clip_coefficient", DType::F32, 1, true, true},
       {"gradient_norm", DType::F64, 1, false, true},

@@ -40,12 +40,27 @@ double OneCycle::at(double t) const {
   if (t >= cycle) {
     return decaySteps == 0 ? minimum : minimum / (1 + decay * (t - cycle + 1) / decaySteps);
   }
+  return minimum + (maximum - minimum) * share(t);
+}
+
+double OneCycle::share(double t) const {
+  const double cycle = first + second;
   const double position = std::fmod(t + 1, cycle); // of whole numbers: exact
   const bool rises = position <= first;
   const double stairs = rises ? firstStairs : secondStairs, length = rises ? first : second;
   const double done = rises ? position : cycle - position;
-  const double share = stairs > 0 ? std::floor(done * stairs / length) / stairs : done / length;
-  return minimum + (maximum - minimum) * share;
+  return stairs > 0 ? std::floor(done * stairs / length) / stairs : done / length;
+}
+
+double OneCycle::opposite(double t, double low, double high, double growth) const {
+  const double cycle = first + second;
+  if (t < 0) {
+    return low;
+  }
+  if (t < cycle) {
+    return high - (high - low) * share(t);
+  }
+  return decaySteps == 0 ? high : std::max(0.0, high * (1 + growth * (t - cycle + 1) / decaySteps));
 }
 
 double LRRangeTest::at(double t) const {
@@ -69,6 +84,25 @@ public:
   double count(const char *name, double least = 1) {
     const executable::Attribute *found = find(name);
     return number(name, found && found->integer() ? static_cast<double>(*found->integer()) : -1, least);
+  }
+  bool has(const char *name) const {
+    for (unsigned i = 0; scheduler.params() && i < scheduler.params()->size(); ++i) {
+      if (scheduler.params()->Get(i)->name()->str() == name) {
+        return true;
+      }
+    }
+    return false;
+  }
+  /// In [0, 1).
+  double beta(const char *name) {
+    const double value = rate(name);
+    wrong = wrong.empty() && value >= 1 ? name : wrong;
+    return value;
+  }
+  /// At most 0.
+  double decay(const char *name) {
+    const executable::Attribute *found = find(name);
+    return -number(name, found && found->real() ? -*found->real() : -1, 0);
   }
   bool flag(const char *name) { return count(name, 0) != 0; }
   bool isText(const char *name, const char *one, const char *other) {
@@ -127,6 +161,7 @@ Result<LearningRate> LearningRate::create(const executable::Recipe &recipe) {
   const std::string type = recipe.scheduler()->type()->str();
   Parameters p(*recipe.scheduler());
   Schedule schedule;
+  std::optional<Betas> betas;
   // Braces evaluate in order.
   if (type == "WarmupLR") {
     schedule = schedules::WarmupLR{p.rise(), p.rate("warmup_min_lr"), p.rate("warmup_max_lr")};
@@ -145,6 +180,9 @@ Result<LearningRate> LearningRate::create(const executable::Recipe &recipe) {
                                    p.count("cycle_second_stair_count", 0),
                                    p.rate("decay_lr_rate"),
                                    p.count("decay_step_size", 0)};
+    if (p.has("cycle_max_mom")) {
+      betas = Betas{p.beta("cycle_min_mom"), p.beta("cycle_max_mom"), p.decay("decay_mom_rate")};
+    }
   } else if (type == "LRRangeTest") {
     schedule = schedules::LRRangeTest{p.rate("lr_range_test_min_lr"), p.count("lr_range_test_step_size"),
                                       p.rate("lr_range_test_step_rate"), p.flag("lr_range_test_staircase")};
@@ -154,7 +192,9 @@ Result<LearningRate> LearningRate::create(const executable::Recipe &recipe) {
   if (std::string problem = p.problem(); !problem.empty()) {
     return userError("recipe.scheduler", type + ": " + problem);
   }
-  return LearningRate(schedule, recipe.learning_rate());
+  LearningRate rate(schedule, recipe.learning_rate());
+  rate.betas = betas;
+  return rate;
 }
 
 } // namespace stagewright::runtime

@@ -6,6 +6,7 @@
 #include "schema/stage_generated.h"
 
 #include <cstdint>
+#include <optional>
 #include <variant>
 
 namespace stagewright::runtime {
@@ -50,6 +51,12 @@ struct WarmupCosineLR {
 struct OneCycle {
   double minimum, maximum, first, second, firstStairs, secondStairs, decay, decaySteps;
   double at(double t) const;
+
+  /// Of the way up, within the cycle.
+  double share(double t) const;
+  /// From `high` down to `low` and up again, then high x (1 + growth x steps), at least 0; `low` before the
+  /// first move.
+  double opposite(double t, double low, double high, double growth) const;
 };
 
 struct LRRangeTest {
@@ -80,13 +87,24 @@ public:
                                                                  : at(step) * (groupRate / base);
   }
 
+  /// The first of the optimizer's betas in a step, from 1, where the schedule cycles it.
+  std::optional<double> firstBeta(std::uint64_t step) const {
+    return betas ? std::optional(std::get<schedules::OneCycle>(schedule).opposite(
+                       static_cast<double>(step) - 2, betas->low, betas->high, betas->growth))
+                 : std::nullopt;
+  }
+
 private:
+  struct Betas {
+    double low, high, growth;
+  };
   using Schedule = std::variant<schedules::Constant, schedules::WarmupLR, schedules::WarmupDecayLR,
                                 schedules::WarmupCosineLR, schedules::OneCycle, schedules::LRRangeTest>;
   LearningRate(Schedule schedule, double base) : schedule(schedule), base(base) {}
 
   Schedule schedule;
   double base; ///< the optimizer's rate
+  std::optional<Betas> betas;
 };
 
 } // namespace stagewright::runtime

@@ -91,6 +91,7 @@ public:
         learningRate(static_cast<double *>(executor.scalar("learning_rate"))),
         stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),
         biasCorrections(static_cast<double *>(executor.scalar("bias_corrections"))),
+        firstBeta(static_cast<double *>(executor.scalar("beta1"))),
         lossScaleCell(static_cast<float *>(executor.scalar("loss_scale"))),
         loss(static_cast<const double *>(executor.scalar("loss"))), termNames(session.executable.lossTerms()),
         terms(loss + 1, termNames.size()),
@@ -152,9 +153,13 @@ private:
           rates.at(step, recipe.parameter_groups()->Get(static_cast<unsigned>(group))->learning_rate());
     }
     *stepCell = static_cast<std::int32_t>(std::min<std::uint64_t>(step, INT32_MAX));
+    const double beta1 = rates.firstBeta(step).value_or(recipe.beta1());
+    if (firstBeta) {
+      *firstBeta = beta1;
+    }
     if (biasCorrections) {
       const bool corrects = recipe.bias_correction();
-      biasCorrections[0] = corrects ? 1 - power(recipe.beta1(), step) : 1;
+      biasCorrections[0] = corrects ? 1 - power(beta1, step) : 1;
       biasCorrections[1] = corrects ? 1 - power(recipe.beta2(), step) : 1;
     }
   }
@@ -242,7 +247,7 @@ private:
   double *learningRate;
   std::vector<double *> groupRates;
   std::int32_t *stepCell;
-  double *biasCorrections;
+  double *biasCorrections, *firstBeta;
   float *lossScaleCell; ///< null except in fp16
   const double *loss;
   const std::vector<std::string> termNames;

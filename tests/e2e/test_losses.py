@@ -168,7 +168,7 @@ class Recipes(Goldens):
 
     def test_sgd(self):
         # Lion too: where the sign hangs on rounding it makes a whole step, so that two fp32 programs differ by more.
-        names = ("sgd_warmup_decay", "sgd_one_cycle", "adagrad", "lion", "sgd_groups", "sgd_frozen", "sgd_smoothed")
+        names = ("sgd_warmup_decay", "sgd_one_cycle", "adagrad", "lion", "lion_one_cycle", "sgd_groups", "sgd_frozen", "sgd_smoothed")
         for name in names:
             with self.subTest(name):
                 self.check_sgd(name, "--stages", 3)
@@ -186,7 +186,7 @@ class Recipes(Goldens):
 
     def test_adam(self):
         for name in (
-            *("adam_warmup_cosine", "lamb", "lamb_limits"),
+            *("adam_warmup_cosine", "adam_one_cycle", "lamb", "lamb_limits", "lamb_one_cycle"),
             *("adam_groups_cosine", "adam_frozen_groups", "adam_ignored"),
         ):
             with self.subTest(name):

@@ -109,13 +109,14 @@ TEST(ConfigErrors, Schedulers) {
       {batch + "{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0.1}}}",
        "2:32",
        {"lacks \"cycle_max_lr\""}},
-      {batch + "{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0.1, \"cycle_max_lr\": 1}}}",
-       "2:10",
-       {"betas of Adam", "cycle_momentum to false"}},
       {batch + "{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0.1, \"cycle_max_lr\": 1,\n"
-               "\"cycle_momentum\": true}}}",
-       "3:19",
-       {"betas of Adam"}},
+               "\"decay_step_size\": 3, \"decay_mom_rate\": 0.5}}}",
+       "3:41",
+       {"grow without end"}},
+      {batch + "{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0.1, \"cycle_max_lr\": 1,\n"
+               "\"cycle_max_mom\": 1}}}",
+       "3:18",
+       {"cycle_max_mom", "from 0 to 1 exclusive"}},
   };
   for (const BadInput &input : cases)
     expectRefused(input);

@@ -260,6 +260,12 @@ TEST(Config, SchedulersHaveDeepSpeedsParametersAndDefaults) {
        "Adam", "OneCycle",
        "cycle_min_lr 0.0, cycle_max_lr 1.0, decay_lr_rate 0.0, cycle_first_step_size 2000, "
        "cycle_second_step_size 5, cycle_first_stair_count 0, cycle_second_stair_count 2, decay_step_size 0"},
+      {"{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0, \"cycle_max_lr\": 1, \"cycle_max_mom\": "
+       "0.95}}",
+       "Lamb", "OneCycle",
+       "cycle_min_lr 0.0, cycle_max_lr 1.0, decay_lr_rate 0.0, cycle_first_step_size 2000, "
+       "cycle_second_step_size 2000, cycle_first_stair_count 0, cycle_second_stair_count 0, decay_step_size "
+       "0, cycle_min_mom 0.8, cycle_max_mom 0.95, decay_mom_rate 0.0"},
       {"{\"type\": \"LRRangeTest\"}", "Adam", "LRRangeTest",
        "lr_range_test_min_lr 0.001, lr_range_test_step_size 2000, lr_range_test_step_rate 1.0, "
        "lr_range_test_staircase 0"},
@@ -273,6 +279,11 @@ TEST(Config, SchedulersHaveDeepSpeedsParametersAndDefaults) {
   }
   Settings settings = settingsOf(read("{\"train_batch_size\": 8, \"scheduler\": {\"type\": \"WarmupLR\",\n"
                                       "\"params\": {\"warmup_num_steps\": 5}}}"));
+  Config cycled = read("{\"train_batch_size\": 8, \"scheduler\": {\"type\": \"OneCycle\", \"params\":\n"
+                       "{\"cycle_min_lr\": 0, \"cycle_max_lr\": 1, \"cycle_min_mom\": 0.75}}}");
+  EXPECT_EQ(cycled.optimizer.beta1, 0.75);
+  EXPECT_EQ(cycled.optimizer.beta2, 0.99);
+  EXPECT_EQ(settingsOf(cycled)["/optimizer/params/betas"], "[0.75, 0.99] scheduler");
   EXPECT_EQ(settings["/scheduler/type"], "\"WarmupLR\" file");
   EXPECT_EQ(settings["/scheduler/params/warmup_max_lr"], "0.001 inferred");
   EXPECT_EQ(settings["/scheduler/params/warmup_num_steps"], "5 file");

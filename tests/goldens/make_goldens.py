@@ -120,6 +120,12 @@ def recipes(rows, count, clip):
         "adam_groups_cosine": case("AdamW", clip, lr=0.004, weight_decay=0.2, groups=by_name, scheduler=("WarmupCosineLR", cosine)),
         "sgd_frozen": case("SGD", clip, lr=0.05, momentum=0.9),
         "adam_frozen_groups": case("Adam", clip, lr=0.004, groups=[{"match": "^(first|fourth)", "lr": 0.001}]),
+        "adam_one_cycle": case("Adam", clip, lr=0.004, weight_decay=0.1, scheduler=("OneCycle", {
+            **cycle, "cycle_min_mom": 0.7, "cycle_max_mom": 0.95, "decay_mom_rate": -0.05, "decay_lr_rate": 0.2, "decay_step_size": 4})),
+        "lion_one_cycle": case("Lion", clip, lr=0.0005, betas=[0.5, 0.6], scheduler=("OneCycle", {
+            **cycle, "cycle_min_lr": 0.0001, "cycle_max_lr": 0.002, "decay_step_size": 0})),
+        "lamb_one_cycle": case("Lamb", clip, lr=0.01, betas=[0.9, 0.999], weight_decay=0.01, scheduler=("OneCycle", {
+            **cycle, "cycle_max_lr": 0.02, "decay_mom_rate": -0.1, "decay_step_size": 10})),
         "adam_warmup_cosine": case("Adam", clip, lr=0.004, weight_decay=0.1, scheduler=("WarmupCosineLR", cosine)),
     }
 

@@ -321,7 +321,7 @@ def scheduled_rate(config, t):
         low, high, first = p["cycle_min_lr"], p["cycle_max_lr"], p["cycle_first_step_size"]
         cycle = first + p["cycle_second_step_size"]
         if t >= cycle:
-            return low / (1 + p["decay_lr_rate"] * (t - cycle + 1) / p["decay_step_size"])
+            return low / (1 + p.get("decay_lr_rate", 0.0) * (t - cycle + 1) / (p["decay_step_size"] or math.inf))
         x, r = (t + 1) / cycle % 1, first / cycle
         return low + (high - low) * (x / r if x <= r else (x - 1) / (r - 1))
     steps, total = p["warmup_num_steps"], p["total_num_steps"]
@@ -334,6 +334,22 @@ def scheduled_rate(config, t):
         return 0 if t < 0 else base * (p["warmup_min_ratio"] + (1 - p["warmup_min_ratio"]) * rise)
     cosine = math.cos(math.pi * min(1, (t - steps + 1) / (total - steps)))
     return base * (p["cos_min_ratio"] + (1 - p["cos_min_ratio"]) * (1 + cosine) / 2)
+
+
+def cycled_betas(config, t):
+    """The betas of DeepSpeed's OneCycle at last_batch_iteration t; None where nothing cycles them."""
+    scheduler = config.get("scheduler")
+    if scheduler is None or scheduler["type"] != "OneCycle" or not scheduler["params"].get("cycle_momentum", True):
+        return None
+    p = scheduler["params"]
+    low, high, first = p.get("cycle_min_mom", 0.8), p.get("cycle_max_mom", 0.9), p["cycle_first_step_size"]
+    cycle = first + p["cycle_second_step_size"]
+    if t < 0:
+        return low, 0.99
+    if t >= cycle:
+        return high * (1 + p.get("decay_mom_rate", 0.0) * (t - cycle + 1) / (p["decay_step_size"] or math.inf)), 0.99
+    x, r = (t + 1) / cycle % 1, first / cycle
+    return high - (high - low) * (x / r if x <= r else (x - 1) / (r - 1)), 0.99
 
 
 class WeightedLosses:
@@ -394,6 +410,8 @@ class Training:
             # As LambdaLR: every group's own rate times the schedule's rate / the optimizer's.
             factor = scheduled_rate(self.config, len(self.losses) - 1) / self.config["optimizer"]["params"]["lr"]
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            if "betas" in group:
+                group["betas"] = cycled_betas(self.config, len(self.losses) - 1) or group["betas"]
         self.optimizer.zero_grad()
         total = 0.0
         batches = zip(features.split(self.rows), labels.split(self.rows), strict=True)

@@ -156,16 +156,18 @@ def optimizers():
     # Lion and Lamb, which torch has not: the formulas of tests/goldens/torch_training.py.
     for beta1, beta2, decay in ((0.9, 0.99, 0.0), (0.75, 0.5, 0.25)):
         direction = torch.sign(beta1 * m + (1 - beta1) * g) + decay * p
-        golden('lion', [p, grad, rate, coefficient, m], {0: p - 0.0625 * direction, 1: zeros(p), 4: beta2 * m + (1 - beta2) * g},
-               beta1=beta1, beta2=beta2, weight_decay=decay)
+        wanted = {0: p - 0.0625 * direction, 1: zeros(p), 4: beta2 * m + (1 - beta2) * g}
+        golden('lion', [p, grad, rate, coefficient, m], wanted, beta1=beta1, beta2=beta2, weight_decay=decay)
+        golden('lion', [p, grad, rate, coefficient, m, torch.tensor([beta1])], wanted, beta1=0.25, beta2=beta2, weight_decay=decay)
     for changes in ({}, {'beta1': 0.75, 'beta2': 0.5, 'epsilon': 0.125, 'weight_decay': 0.25}, {'max_coeff': 0.5}, {'min_coeff': 9.0}):
         a = {'beta1': 0.9, 'beta2': 0.999, 'epsilon': 1e-8, 'weight_decay': 0.0, 'max_coeff': 10.0, 'min_coeff': 0.01} | changes
         first, second = a['beta1'] * m + (1 - a['beta1']) * g, a['beta2'] * v + (1 - a['beta2']) * g * g
         direction = first / (second.sqrt() + a['epsilon']) + a['weight_decay'] * p
         ratio = min(max(p.norm() / direction.norm(), a['min_coeff']), a['max_coeff'])
         corrections = torch.tensor([1 - a['beta1'] ** 2, 1 - a['beta2'] ** 2], dtype=torch.double)
-        golden('lamb', [p, grad, rate, coefficient, corrections, m, v],
-               {0: p - 0.0625 * corrections[1].sqrt() / corrections[0] * ratio * direction, 1: zeros(p), 5: first, 6: second}, **changes)
+        wanted = {0: p - 0.0625 * corrections[1].sqrt() / corrections[0] * ratio * direction, 1: zeros(p), 5: first, 6: second}
+        golden('lamb', [p, grad, rate, coefficient, corrections, m, v], wanted, **changes)
+        golden('lamb', [p, grad, rate, coefficient, corrections, m, v, torch.tensor([a['beta1']])], wanted, **(changes | {'beta1': 0.25}))
 
 
 def rows():

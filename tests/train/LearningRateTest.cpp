@@ -173,6 +173,32 @@ TEST(LearningRate, FollowsTheFormulasAtEveryStep) {
   }
 }
 
+// DeepSpeed's OneCycle moves the first beta against the rate; its first step has the lowest of both.
+TEST(LearningRate, OneCycleCyclesTheFirstBeta) {
+  Params params = oneCycle(4, 6);
+  auto plain = schedule("OneCycle", params);
+  ASSERT_TRUE(plain);
+  EXPECT_FALSE(plain->firstBeta(3));
+  params["cycle_min_mom"] = 0.8;
+  params["cycle_max_mom"] = 0.9;
+  params["decay_mom_rate"] = -0.25;
+  params["decay_step_size"] = std::int64_t{2};
+  auto rate = schedule("OneCycle", params);
+  ASSERT_TRUE(rate) << rate.error().text();
+  const std::pair<int, double> wanted[] = {{-1, 0.8}, {0, 0.875},        {1, 0.85},       {3, 0.8}, {6, 0.85},
+                                           {9, 0.9},  {10, 0.9 * 0.875}, {13, 0.9 * 0.5}, {17, 0},  {900, 0}};
+  for (const auto &[t, beta] : wanted) {
+    EXPECT_NEAR(*rate->firstBeta(static_cast<std::uint64_t>(t + 2)), beta, 1e-15) << t;
+  }
+  params["cycle_max_mom"] = 1.0;
+  EXPECT_NE(schedule("OneCycle", params).error().text().find("cycle_max_mom"), std::string::npos);
+  params["cycle_max_mom"] = 0.9;
+  params["decay_mom_rate"] = 0.25;
+  EXPECT_NE(schedule("OneCycle", params).error().text().find("decay_mom_rate"), std::string::npos);
+  params.erase("decay_mom_rate");
+  EXPECT_FALSE(schedule("OneCycle", params));
+}
+
 TEST(LearningRate, OfAGroupIsItsOwnTimesTheSchedulesFactor) {
   auto constant = schedule("", {}, 0.25), linear = schedule("WarmupLR", warmup("linear"), 0.25);
   ASSERT_TRUE(constant && linear);

@@ -31,27 +31,29 @@ std::vector<Kernel> optimizerKernels() {
                    "momentum_buffer f32[X...] RW?">(
           {{"momentum", 0.0}, {"dampening", 0.0}, {"nesterov", std::int64_t(0)}, {"weight_decay", 0.0}}, {},
           nullptr, checkMomentum),
+      // first_beta, of a schedule that cycles the momentum, takes the place of beta1.
       entry<"adam", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
-                    "bias_corrections f64[2] R, exp_avg f32[X...] RW, exp_avg_sq f32[X...] RW">(
-          {{"beta1", 0.9},
-           {"beta2", 0.999},
-           {"epsilon", 1e-8},
-           {"weight_decay", 0.0},
-           {"decoupled", std::int64_t(1)}}),
+                    "bias_corrections f64[2] R, exp_avg f32[X...] RW, exp_avg_sq f32[X...] RW, "
+                    "first_beta f64[1] R?">({{"beta1", 0.9},
+                                             {"beta2", 0.999},
+                                             {"epsilon", 1e-8},
+                                             {"weight_decay", 0.0},
+                                             {"decoupled", std::int64_t(1)}}),
       entry<"lion", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
-                    "exp_avg f32[X...] RW">({{"beta1", 0.9}, {"beta2", 0.99}, {"weight_decay", 0.0}}),
+                    "exp_avg f32[X...] RW, first_beta f64[1] R?">(
+          {{"beta1", 0.9}, {"beta2", 0.99}, {"weight_decay", 0.0}}),
       entry<"adagrad", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
                        "step i32[1] R, sum f32[X...] RW">(
           {{"lr_decay", 0.0}, {"epsilon", 1e-10}, {"weight_decay", 0.0}}),
       entry<"lamb", "param f32[X...] RW, grad f32[X...] RW, learning_rate f64[1] R, coefficient f32[1] R, "
-                    "bias_corrections f64[2] R, exp_avg f32[X...] RW, exp_avg_sq f32[X...] RW">(
-          {{"beta1", 0.9},
-           {"beta2", 0.999},
-           {"epsilon", 1e-8},
-           {"weight_decay", 0.0},
-           {"max_coeff", 10.0},
-           {"min_coeff", 0.01}},
-          {}, lambNorms),
+                    "bias_corrections f64[2] R, exp_avg f32[X...] RW, exp_avg_sq f32[X...] RW, "
+                    "first_beta f64[1] R?">({{"beta1", 0.9},
+                                             {"beta2", 0.999},
+                                             {"epsilon", 1e-8},
+                                             {"weight_decay", 0.0},
+                                             {"max_coeff", 10.0},
+                                             {"min_coeff", 0.01}},
+                                            {}, lambNorms),
   };
 }
 

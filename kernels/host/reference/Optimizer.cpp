@@ -39,7 +39,8 @@ void sgd(const Values &v) {
 
 /// torch.optim.Adam and torch.optim.AdamW, algorithms of their documentation pages.
 void adam(const Values &v) {
-  const double beta1 = v.real("beta1"), beta2 = v.real("beta2"), decay = v.real("weight_decay");
+  const double beta1 = v.has(7) ? v.scalar(7) : v.real("beta1"), beta2 = v.real("beta2"),
+               decay = v.real("weight_decay");
   for (std::size_t i = 0; i < v[0].size(); ++i) {
     double &p = v[0][i], &m = v[5][i], &s = v[6][i], g = v[1][i] * v.scalar(3);
     if (v.flag("decoupled"))
@@ -55,7 +56,7 @@ void adam(const Values &v) {
 
 /// Lion: Chen et al., "Symbolic discovery of optimization algorithms" (2023), algorithm 2.
 void lion(const Values &v) {
-  const double beta1 = v.real("beta1"), beta2 = v.real("beta2");
+  const double beta1 = v.has(5) ? v.scalar(5) : v.real("beta1"), beta2 = v.real("beta2");
   for (std::size_t i = 0; i < v[0].size(); ++i) {
     double &p = v[0][i], &m = v[4][i], g = v[1][i] * v.scalar(3);
     const double direction = beta1 * m + (1 - beta1) * g;
@@ -78,7 +79,7 @@ void adagrad(const Values &v) {
 
 /// LAMB (You et al. 2019) as DeepSpeed's FusedLamb computes it.
 void lamb(const Values &v) {
-  const double beta1 = v.real("beta1"), beta2 = v.real("beta2");
+  const double beta1 = v.has(7) ? v.scalar(7) : v.real("beta1"), beta2 = v.real("beta2");
   std::vector<double> direction(v[0].size());
   double ofParam = 0, ofDirection = 0;
   for (std::size_t i = 0; i < v[0].size(); ++i) {

@@ -60,6 +60,23 @@ Cases sgdCases(std::string_view name) {
   return out;
 }
 
+/// And the same cases with a first beta that is not the attribute.
+Cases withFirstBeta(Cases cases) {
+  Cases out = cases;
+  for (const KernelCase &one : cases) {
+    std::vector<Shape> shapes = one.instance.shapes;
+    shapes.push_back({1});
+    out.push_back(makeCase(one.instance.kernel->name, shapes, one.instance.attributes));
+    KernelCase &cycled = out.back();
+    for (std::size_t i = 0; i < one.operands.size(); ++i)
+      cycled.operands[i] = one.operands[i];
+    cycled.operands.back().set(0, 0.84375);
+    cycled.absolute = one.absolute;
+    cycled.relative = one.relative;
+  }
+  return out;
+}
+
 Cases adamCases(std::string_view name) {
   Cases out;
   for (const Shape &shape : elementShapes())
@@ -141,10 +158,10 @@ const TableEntry kTable[] = {
     {"gradient_norm_partials", normCases},
     {"clip_coefficient", clipCases},
     {"sgd", sgdCases},
-    {"adam", adamCases},
-    {"lion", lionCases},
+    {"adam", [](std::string_view name) { return withFirstBeta(adamCases(name)); }},
+    {"lion", [](std::string_view name) { return withFirstBeta(lionCases(name)); }},
     {"adagrad", adagradCases},
-    {"lamb", lambCases},
+    {"lamb", [](std::string_view name) { return withFirstBeta(lambCases(name)); }},
 };
 
 } // namespace
