@@ -170,6 +170,9 @@ void addModules(FolderConfig &config, LayerWriter &layers) {
     return; // transformers' own: the last hidden state
   std::optional<json::Document> modules = readPart(config, folder / "modules.json");
   bool isPooled = false;
+  if (modules && modules->root.items.empty())
+    config.refuse(modules->place(modules->root.position) + ": no list of modules",
+                  "give the file that sentence-transformers wrote, or remove it for the last hidden state");
   for (std::size_t i = 0; modules && i < modules->root.items.size(); ++i) {
     const json::Value &module = modules->root.items[i];
     const json::Value *type = module.find("type"), *path = module.find("path");

@@ -159,7 +159,10 @@ void readQwen2(FolderConfig &config, const FolderOptions &options, ModelSpec &mo
   if (config.flag("use_sliding_window", false))
     checkWindow(config, 4096, length);
   config.ignore({"sliding_window", "max_window_layers"});
-  if (const json::Value *types = config.value("layer_types"))
+  const json::Value *types = config.value("layer_types");
+  if (types && types->kind != json::Value::Kind::Array)
+    config.refuse("layer_types", "is " + json::shown(*types), "give a list with a type for each layer");
+  else if (types)
     for (const json::Value &type : types->items)
       if (type.string != "full_attention" && !config.flag("use_sliding_window", false)) {
         config.refuse("layer_types", "has " + json::shown(type), "use a model of full_attention alone");

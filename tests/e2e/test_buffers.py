@@ -50,6 +50,26 @@ class Files(ProgramTest):
             self.assertEqual((variance.dtype, tensors[f"{layer}.running_mean"].shape), ("F32", variance.shape))
             self.assertGreater(min(variance.values()), 0)
 
+    def test_a_frozen_layer_still_counts(self):
+        """As torch's requires_grad_(False) in train(): weight and bias stay, the statistics move as before in the first step."""
+        spec = json.loads(MODEL.read_text())
+        frozen = {**spec, "layers": [{**layer, "trainable": layer["name"] != "bn1"} for layer in spec["layers"]]}
+        config = configuration(optimizer={"type": "SGD", "params": {"lr": 0.01}})
+        saved = []
+        for name, model in (("free", spec), ("frozen", frozen)):
+            stage = self.compile(config, "--stages", 2, model=self.write(name + ".json", model), name=name + ".stage")
+            path = self.folder / (name + ".safetensors")
+            self.train(stage, "--steps", 1, "--init", WEIGHTS, "--save-weights", path)
+            saved.append(safetensors_file.read(path))
+        start = safetensors_file.read(WEIGHTS)
+        for part in ("weight", "bias"):
+            self.assertEqual(saved[1][f"bn1.{part}"].data, start[f"bn1.{part}"].data)
+            self.assertNotEqual(saved[0][f"bn1.{part}"].data, start[f"bn1.{part}"].data)
+        for layer in LAYERS:
+            for part in ("running_mean", "running_var", "num_batches_tracked"):
+                self.assertEqual(saved[0][f"{layer}.{part}"].data, saved[1][f"{layer}.{part}"].data)
+        self.assertNotEqual(saved[1]["bn1.running_mean"].data, start["bn1.running_mean"].data)
+
     def test_hashes(self):
         """weights_sha256 is over parameters, state_sha256 over buffers too: i64 first, then by name."""
         result, tensors = self.step()

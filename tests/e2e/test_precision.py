@@ -129,6 +129,15 @@ class Overflow(ProgramTest):
         )
         return done.json, done.err
 
+    def test_a_static_scale_leaves_every_optimizer_its_gradients(self):
+        """Powers of two go in and out of numbers without rounding: no other bits, unless a gradient is too small for fp16."""
+        for optimizer in ("SGD", "Adam", "Lamb", "Lion", "Adagrad"):
+            with self.subTest(optimizer):
+                found = [self.run_steps([1, 3], {"fp16": {"enabled": True, "loss_scale": scale}}, optimizer=optimizer)[0]
+                         for scale in (4096, 8192)]
+                self.assertEqual(found[0]["weights_sha256"], found[1]["weights_sha256"])
+                self.assertEqual(found[0]["skipped_steps"], 0)
+
     def test_a_step_that_overflows_is_skipped_by_all_stages(self):
         for optimizer, clipping in (("Adam", 1.0), ("SGD", 0.0)):
             for options in (["--ranks", "threads"], ["--ranks", "processes"]):

@@ -169,6 +169,12 @@ TEST(HuggingFace, BertBecomesLayersWithTransformersNames) {
   model = read(sentences);
   ASSERT_TRUE(model) << model.error().text();
   EXPECT_EQ(model->layers.back().type, "Select");
+  for (const char *none : {"{}", "[]", "null"}) {
+    sentences.write("modules.json", none);
+    model = read(sentences);
+    ASSERT_FALSE(model) << none;
+    EXPECT_NE(model.error().text().find("no list of modules"), std::string::npos) << model.error().text();
+  }
 
   refused(bert("BertForSequenceClassification", "\"is_decoder\": true,\n\"problem_type\": \"ranking\",\n"
                                                 "\"pad_token_id\": 11,\n"),
@@ -214,6 +220,8 @@ TEST(HuggingFace, OneMistakeStandsAtItsPlace) {
           {":2:19: \"sliding_window\" is 7, but samples have 8 tokens", "--sequence-length 7"});
   refused(llama("Qwen2ForCausalLM", "\"layer_types\": [\"sliding_attention\"],\n"),
           {":2:16: \"layer_types\" has \"sliding_attention\""});
+  refused(llama("Qwen2ForCausalLM", "\"layer_types\": \"full_attention\",\n"),
+          {":2:16: \"layer_types\" is \"full_attention\""});
   EXPECT_TRUE(read(ModelFolder(llama("MistralForCausalLM", "\"sliding_window\": 8,\n"))));
   EXPECT_TRUE(read(ModelFolder(llama("MistralForCausalLM", "\"sliding_window\": 3,\n")), 3));
   EXPECT_TRUE(read(ModelFolder(llama("MistralForCausalLM", "\"sliding_window\": null,\n"))));
