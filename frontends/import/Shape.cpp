@@ -138,29 +138,31 @@ static Result<Value> concat(LayerContext &layer) {
   return joined;
 }
 
-static Result<Value> mean(LayerContext &layer) {
+/// Over dimensions of a sample; the mean where it is wanted.
+static Result<Value> reduce(LayerContext &layer, bool isMean) {
   ArrayRef<int64_t> sizes = layer.inputType().getShape();
   auto rank = static_cast<int64_t>(sizes.size());
   SmallVector<int64_t> ones(sizes), kept;
-  SmallVector<bool> averaged(sizes.size(), false);
+  SmallVector<bool> reduced(sizes.size(), false);
   int64_t count = 1;
   for (int64_t dim : layer.argument<std::vector<int64_t>>("dim")) {
     int64_t at = dim < 0 ? dim + rank : dim;
     if (at < 1 || at >= rank) {
-      return layer.mismatch("has no dimension " + std::to_string(dim) + " to average in " + shapeText(sizes),
+      return layer.mismatch("has no dimension " + std::to_string(dim) + " to add up in " + shapeText(sizes),
                             "use dimensions between 1 and " + std::to_string(rank - 1));
     }
     count *= ones[at];
     ones[at] = 1;
-    averaged[at] = true;
+    reduced[at] = true;
   }
   for (int64_t i = 0; i < rank; ++i) {
-    if (layer.argument<bool>("keepdim") || !averaged[i]) {
+    if (layer.argument<bool>("keepdim") || !reduced[i]) {
       kept.push_back(ones[i]);
     }
   }
-  Value sum = layer.make<layer::ReduceSumOp>(layer.f32(ones), layer.inputs[0],
-                                             layer.builder.getF64FloatAttr(1 / static_cast<double>(count)));
+  const double scale = isMean ? 1 / static_cast<double>(count) : 1;
+  Value sum =
+      layer.make<layer::ReduceSumOp>(layer.f32(ones), layer.inputs[0], layer.builder.getF64FloatAttr(scale));
   return layer.reshape(sum, kept);
 }
 
@@ -170,7 +172,8 @@ void addShape(LayerImporters &table) {
   table["Concat"] = concat;
   table["Narrow"] = narrow;
   table["Select"] = select;
-  table["Mean"] = mean;
+  table["Mean"] = [](LayerContext &layer) { return reduce(layer, true); };
+  table["Sum"] = [](LayerContext &layer) { return reduce(layer, false); };
   table["Flatten"] = flatten;
 }
 

@@ -60,19 +60,38 @@ Result<Value> rmsNorm(LayerContext &layer) {
   return layer.reshape(op.getY(), layer.inputType().getShape());
 }
 
-/// torch.nn.functional.normalize over the last dimension.
-Result<Value> normalize(LayerContext &layer) {
-  int64_t rank = layer.inputType().getRank(), dim = layer.argument<int64_t>("dim");
-  if (rank < 2 || (dim != -1 && dim != rank - 1)) {
-    return layer.mismatch("is over dimension " + std::to_string(dim) + " of " +
-                              shapeText(layer.inputType().getShape()),
-                          "use the last dimension (-1)");
+/// What `rowwise` makes of the rows of x along the argument `dim`, in the shape of x: any dimension of a
+/// sample, which stands last while it is computed.
+Result<Value> along(LayerContext &layer, llvm::function_ref<Value(Value)> rowwise) {
+  ArrayRef<int64_t> shape = layer.inputType().getShape();
+  const auto rank = static_cast<int64_t>(shape.size());
+  int64_t dim = layer.argument<int64_t>("dim");
+  dim = dim < 0 ? dim + rank : dim;
+  if (dim < 1 || dim >= rank) {
+    return layer.mismatch(
+        "is over dimension " + std::to_string(layer.argument<int64_t>("dim")) + " of " + shapeText(shape),
+        rank < 2 ? "give it samples of at least one dimension"
+                 : "use one between 1 and " + std::to_string(rank - 1) + ": samples do not mix");
   }
-  Value rows = layer.asRows(layer.inputs[0]);
-  auto op =
-      layer.make<layer::NormalizeOp>(TypeRange{rows.getType(), layer.f32({LayerContext::shapeOf(rows)[0]})},
-                                     rows, layer.builder.getF64FloatAttr(layer.argument<double>("eps")));
-  return layer.reshape(op.getY(), layer.inputType().getShape());
+  SmallVector<int64_t> order = llvm::to_vector(llvm::seq<int64_t>(0, rank)), turned(shape);
+  std::swap(order[dim], order.back()); // its own inverse
+  std::swap(turned[dim], turned.back());
+  const auto turn = [&](Value x, ArrayRef<int64_t> to) -> Value {
+    return dim == rank - 1 ? x
+                           : layer.make<layer::PermuteOp>(layer.f32(to), x, ArrayRef<int64_t>(order)).getY();
+  };
+  Value rows = layer.asRows(turn(layer.inputs[0], turned));
+  return turn(layer.reshape(rowwise(rows), turned), shape);
+}
+
+/// torch.nn.functional.normalize.
+Result<Value> normalize(LayerContext &layer) {
+  return along(layer, [&](Value rows) -> Value {
+    auto op =
+        layer.make<layer::NormalizeOp>(TypeRange{rows.getType(), layer.f32({LayerContext::shapeOf(rows)[0]})},
+                                       rows, layer.builder.getF64FloatAttr(layer.argument<double>("eps")));
+    return op.getY();
+  });
 }
 
 /// The mask that the argument names, of this shape; null when it names none.
@@ -106,14 +125,7 @@ Result<Value> maskedMean(LayerContext &layer) {
 }
 
 Result<Value> softmax(LayerContext &layer) {
-  int64_t rank = layer.inputType().getRank(), dim = layer.argument<int64_t>("dim");
-  if (rank < 2 || (dim != -1 && dim != rank - 1)) {
-    return layer.mismatch("is over dimension " + std::to_string(dim) + " of " +
-                              shapeText(layer.inputType().getShape()),
-                          "use the last dimension (-1), with a Permute before it");
-  }
-  Value y = layer.make<layer::SoftmaxOp>(layer.asRows(layer.inputs[0]));
-  return layer.reshape(y, layer.inputType().getShape());
+  return along(layer, [&](Value rows) -> Value { return layer.make<layer::SoftmaxOp>(rows); });
 }
 
 /// x [batch, S, D] plus the first S rows of a table.

@@ -74,7 +74,8 @@ static ArgumentType requiredInteger(std::string_view name, std::int64_t minimum)
   return {.name = name, .defaultValue = std::int64_t(0), .isRequired = true, .minimum = minimum};
 }
 
-/// Flatten as torch.nn has it; Reshape, Permute, Concat, Narrow, Select and Mean as the functions of torch.
+/// Flatten as torch.nn has it; Reshape, Permute, Concat, Narrow, Select, Mean and Sum as the functions of
+/// torch.
 static std::vector<LayerType> shapeTypes() {
   return {{.name = "Flatten", .arguments = {integer("start_dim", 1), integer("end_dim", -1)}},
           {.name = "Reshape", .arguments = {requiredList("shape", -1, 1, 7)}},
@@ -85,13 +86,14 @@ static std::vector<LayerType> shapeTypes() {
           {.name = "Select", .arguments = {requiredInteger("dim", -8), requiredInteger("index", INT32_MIN)}},
           {.name = "Concat", .arguments = {integer("dim", 1)}, .fewestInputs = 2, .mostInputs = 8},
           {.name = "Mean", .arguments = {requiredList("dim", -8, 1, 7), flag("keepdim", false)}},
+          {.name = "Sum", .arguments = {requiredList("dim", -8, 1, 7), flag("keepdim", false)}},
           {.name = "MaskedMean", .arguments = {mask("mask", true)}}};
 }
 
-/// Elementwise arithmetic with broadcasting.
+/// Elementwise arithmetic with broadcasting, and torch.matmul.
 static std::vector<LayerType> arithmeticTypes() {
   std::vector<LayerType> types;
-  for (std::string_view name : {"Add", "Subtract", "Multiply", "Divide"})
+  for (std::string_view name : {"Add", "Subtract", "Multiply", "Divide", "MatMul"})
     types.push_back({.name = name, .fewestInputs = 2, .mostInputs = 2});
   return types;
 }

@@ -220,7 +220,7 @@ class SeveralLosses(Goldens):
     name = "losses"
 
     def test_sgd(self):
-        for name, stages in (("sgd", 1), ("sgd_momentum", 2), ("sgd_dampening_clipped", 4), ("sgd_nesterov_decay_clipped", 9)):
+        for name, stages in (("sgd", 1), ("sgd_momentum", 2), ("sgd_dampening_clipped", 4), ("sgd_nesterov_decay_clipped", 16)):
             with self.subTest(name):
                 self.check_sgd(name, "--stages", stages, "--partition", "uniform")
 
@@ -235,7 +235,7 @@ class SeveralLosses(Goldens):
             results = []
             for number, (options, ranks) in enumerate(
                 ((["--stages", 1], "threads"), (["--stages", 3, "--schedule", "zb-h1"], "processes"),
-                 (["--stages", 9, "--partition", "uniform", "--schedule", "1f1b"], "threads"),
+                 (["--stages", 16, "--partition", "uniform", "--schedule", "1f1b"], "threads"),
                  (["--stages", 2, "--schedule", "gpipe"], "processes"))
             ):
                 config = {**case["config"], **precision, "steps_per_print": 0}

@@ -216,7 +216,7 @@ SETS = {
         count=3,
         clip=0.125,
     ),
-    # Two labels and a feature that three losses read from three layers.
+    # Two labels and a feature that three losses read from three layers; products of matrices, sums and softmax over odd dimensions.
     "losses": dict(
         data=None,
         files=("train-place-idx2-float.gz", "train-images-idx3-ubyte.gz", "train-kind-idx1-ubyte.gz"),

@@ -160,6 +160,8 @@ FUNCTIONS = {
     "SwiGLU": lambda gate, up: nn.functional.silu(gate) * up,
     "Concat": lambda *inputs, dim=1: torch.cat(inputs, dim),
     "Mean": lambda x, dim, keepdim=False: x.mean(dim, keepdim),
+    "Sum": lambda x, dim, keepdim=False: x.sum(dim, keepdim),
+    "MatMul": torch.matmul,
     "Reshape": lambda x, shape: x.reshape(len(x), *shape),
     "Permute": lambda x, dims: x.permute(dims),
     "ScaledDotProductAttention": attention,
