@@ -70,7 +70,7 @@ def tensors(spec):
 
 class HalfProducts(TorchDispatchMode):
     """Products of fp16 matrices and convolutions by torch's fp32 kernels, rounded once, as kernels do that sum in fp32. On a CPU without
-    fp16 instructions torch's own take a hundred times as long (check_half_products: and differ by roundings only)."""
+    fp16 instructions torch's own take many times as long (check_half_products: and differ by roundings only)."""
 
     aten = torch.ops.aten
     products = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default, aten.convolution_backward.default}
