@@ -13,12 +13,9 @@ SEED, STEPS, SAMPLES, LOSS_SCALE = 20261122, 50, 256, 256.0
 PRECISIONS = {"fp32": {}, "fp16": {"fp16": {"enabled": True, "loss_scale": LOSS_SCALE}}, "bf16": {"bf16": {"enabled": True}}}
 
 
-WITHOUT_FP16 = ("fp32", "bf16")  # torch's fp16 takes minutes on a CPU that has no instructions for it
-
-
 @dataclass(frozen=True)
 class Job:
-    """`sgd` and `adam` are the optimizers' parameters; Adam's gradients are clipped to 1."""
+    """`sgd` and `adam` are the optimizers' parameters; Adam's gradients are clipped to `clip`."""
 
     spec: dict
     rows: int
@@ -26,9 +23,8 @@ class Job:
     sgd: dict
     adam: dict
     plan: tuple = ("--stages", "3", "--partition", "uniform")  # of our side
-    precisions: tuple = ("fp32", "fp16", "bf16")
-    steps: int = STEPS
-    cases: tuple = ("sgd", "adam")
+    clip: float = 1.0
+    precisions: tuple = tuple(PRECISIONS)
 
     def configs(self):
         common = {
@@ -37,21 +33,20 @@ class Job:
             "steps_per_print": 0,
             "seed": SEED,
         }
-        both = {
+        return {
             "sgd": {**common, "optimizer": {"type": "SGD", "params": self.sgd}, "gradient_clipping": 0.0},
-            "adam": {**common, "optimizer": {"type": "Adam", "params": self.adam}, "gradient_clipping": 1.0},
+            "adam": {**common, "optimizer": {"type": "Adam", "params": self.adam}, "gradient_clipping": self.clip},
         }
-        return {case: both[case] for case in self.cases}
 
     def text(self, config):
         """A short name of everything that a golden depends on."""
-        return hashlib.sha256(json.dumps([self.spec, config, self.steps, SAMPLES], sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.spec, config, STEPS, SAMPLES], sort_keys=True).encode()).hexdigest()[:16]
 
     def order(self):
-        return [index % SAMPLES for index in range(self.steps * self.rows * self.count)]
+        return [index % SAMPLES for index in range(STEPS * self.rows * self.count)]
 
 
-MOMENTUM = {"lr": 0.001, "momentum": 0.9, "weight_decay": 0.0005}
+MOMENTUM = {"lr": 0.000003, "momentum": 0.9, "weight_decay": 0.0005}
 
 
 def job(name, full=False):
@@ -59,23 +54,26 @@ def job(name, full=False):
     load, language = model_variants.load, model_variants.language_model
     one = {
         "mlp_small": lambda: Job(load(name), 16, 2, {"lr": 0.02}, {"lr": 0.0001}, ("--stages", "2")),
-        "mlp_wide": lambda: Job(load(name), 16 if full else 4, 2, {"lr": 0.01}, {"lr": 0.00002},
-                                precisions=WITHOUT_FP16 if full else ("fp32",), cases=("sgd", "adam") if full else ("sgd",)),
+        # Not clipped: torch's norm of 4096 x 4096 gradients is 1e-3 off in fp32, so that twice its error would allow anything.
+        "mlp_wide": lambda: Job(load(name), 16 if full else 4, 2, {"lr": 0.01}, {"lr": 0.00002}, clip=0.0),
         "simple_model": lambda: Job(load(name), 8, 4, {"lr": 0.1}, {"lr": 0.01}, ("--stages", "4")),
         "cifar_cnn": lambda: Job(load(name), 4, 4, {"lr": 0.01}, {"lr": 0.001}),
-        "resnet18": lambda: Job(load(name) if full else model_variants.image_model(name, 16), 8, 2, MOMENTUM, {"lr": 0.0001},
-                                ("--stages", "3", "--schedule", "zb-h1"), WITHOUT_FP16 if full else ("fp32",), STEPS if full else 5,
-                                # torch's own fp32 losses are 5e-4 from its fp64 ones here, so that those of SGD are no measure.
-                                ("sgd", "adam") if full else ("adam",)),
+        # Small rates: with larger ones torch's own fp32 losses are 1e-3 from its fp64 ones behind 50 steps, and measure nothing. Not
+        # in bf16: its roundings move losses by 2e-3 on both sides, more than the bound has in the first steps.
+        "resnet18": lambda: Job(load(name) if full else model_variants.image_model(name, 10), 32, 2, MOMENTUM, {"lr": 0.000002},
+                                ("--stages", "3", "--schedule", "zb-h1"), precisions=("fp32", "fp16")),
+        # 16 texts a step: the mean of 8 has roundings of bf16 as large as what its bound allows beside torch's own.
+        "bert_classifier": lambda: Job(load(name) if full else model_variants.classifier(name, blocks=2, vocabulary=1024, length=32), 8, 2,
+                                       {"lr": 0.05}, {"lr": 0.0001}),
         "gpt_mini": lambda: Job(language(name) if full else language(name, blocks=2, vocabulary=1024, length=32), 2, 2,
-                                {"lr": 0.05}, {"lr": 0.0003}, precisions=WITHOUT_FP16),
+                                {"lr": 0.05}, {"lr": 0.0003}),
         "gpt2_124m": lambda: Job(language(name, length=128) if full else language(name, blocks=1, vocabulary=1024, length=32), 1, 2,
-                                 {"lr": 0.05}, {"lr": 0.0001}, precisions=WITHOUT_FP16),
+                                 {"lr": 0.05}, {"lr": 0.0001}),
     }
     return one[name]()
 
 
-NAMES = ("mlp_small", "mlp_wide", "simple_model", "cifar_cnn", "resnet18", "gpt_mini", "gpt2_124m")
+NAMES = ("mlp_small", "mlp_wide", "simple_model", "cifar_cnn", "resnet18", "bert_classifier", "gpt_mini", "gpt2_124m")
 
 
 def random_bytes(count, part):
@@ -89,9 +87,25 @@ def size_of(shape):
     return total
 
 
+def padded_tokens(spec):
+    """{input: tokens} of BERT: texts of every length in two parts, and their padding."""
+    generator, length = random.Random(SEED), spec["inputs"][0]["shape"][0]
+    vocabulary = next(layer["num_embeddings"] for layer in model_variants.layers_of(spec) if layer["type"] == "Embedding")
+    ids, kinds, mask = [], [], []
+    for _ in range(SAMPLES):
+        size = generator.randint(5, length)
+        cut, padding = generator.randint(1, size), [0] * (length - size)
+        ids += [generator.randrange(1, vocabulary) for _ in range(size)] + padding
+        kinds += [int(i >= cut) for i in range(size)] + padding
+        mask += [1] * size + padding
+    return {"input_ids": ids, "token_type_ids": kinds, "attention_mask": mask}
+
+
 def samples(spec):
-    """What write_data writes: the feature's values (bytes, signed sixteenths or tokens) and the labels."""
+    """What write_data writes: the feature's values (bytes, signed sixteenths or tokens; several features: a dictionary) and the labels."""
     feature = spec["inputs"][0]
+    if len(spec["inputs"]) > 2:
+        return padded_tokens(spec), bytes(byte % spec["layers"][-1]["out_features"] for byte in random_bytes(SAMPLES, 1))
     if feature["dtype"] == "i32":
         vocabulary = spec["layers"][0]["num_embeddings"]
         count = SAMPLES * feature["shape"][0] + 1
@@ -108,7 +122,12 @@ def write_data(spec, folder):
     if labels is None:
         (folder / "train.bin").write_bytes(struct.pack(f"<{len(values)}H", *values))
         return
+    write_idx(folder / "train-labels-idx1-ubyte", (SAMPLES,), labels)
+    if isinstance(values, dict):
+        for name, column in values.items():
+            shape = SAMPLES, len(column) // SAMPLES
+            write_idx(folder / f"train-{name}-idx2-int", shape, struct.pack(f">{len(column)}i", *column), 0x0C)
+        return
     is_bytes, shape = isinstance(values, bytes), (SAMPLES, *spec["inputs"][0]["shape"])
     body = values if is_bytes else struct.pack(f">{len(values)}f", *values)
     write_idx(folder / f"train-images-idx{len(shape)}-{'ubyte' if is_bytes else 'float'}", shape, body, 0x08 if is_bytes else 0x0D)
-    write_idx(folder / "train-labels-idx1-ubyte", (SAMPLES,), labels)

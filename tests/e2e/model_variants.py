@@ -68,3 +68,18 @@ def image_model(name, size=None):
     spec = load(name)
     spec["inputs"][0]["shape"][1:] = [size or 32] * 2
     return spec
+
+
+def classifier(name, blocks, vocabulary, length):
+    """bert_classifier on shorter texts."""
+    spec = load(name)
+    for tensor in spec["inputs"]:
+        tensor["shape"] = [length] * len(tensor["shape"])  # the label has none
+    for layer in layers_of(spec):
+        if layer.get("padding_idx") is not None:
+            layer["num_embeddings"] = vocabulary
+        elif "num_positions" in layer:
+            layer["num_positions"] = length
+        elif "repeat" in layer:
+            layer["repeat"] = blocks
+    return spec

@@ -7,7 +7,6 @@ Their weights are too large to be stored: they are those that Stagewright draws 
 second time. The images are random bytes (image_bytes), so that the test makes the same ones.
 """
 import json
-import math
 import pathlib
 import platform
 import random
@@ -16,10 +15,10 @@ import sys
 import torch
 
 from make_goldens import FOLDER, configuration, dump
-from torch_training import as_feature, build_model, features_of, strip_comments, train
-from stagewright_random import drawn, drawn_normal
+from make_model_loss_goldens import initial_weights
+from torch_training import as_feature, features_of, strip_comments, train
 
-SEED = 20261122
+SEED = 20261122  # as model_jobs.SEED, with which initial_weights draws
 SAMPLES = 48
 CONFIGS = {
     "cifar_cnn": configuration(4, 4, "Adam", 1.0, lr=0.001),
@@ -53,19 +52,6 @@ def samples_of(spec):
         return features_of([torch.tensor(column) for column in columns], spec), torch.tensor(labels)
     pixels, answers = (torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in image_bytes())
     return as_feature(pixels.reshape(SAMPLES, -1), spec["inputs"][0]), answers.long()
-
-
-def initial_weights(spec):
-    """Weights and biases of Linear and Conv2d and tables of embeddings are drawn; all else begins as torch has it."""
-    weights = {name: value.detach().clone() for name, value in build_model(spec).state().items()}
-    for name, value in weights.items():
-        weight = weights.get(name.rsplit(".", 1)[0] + ".weight")
-        if name.endswith("_embeddings.weight"):
-            weights[name] = drawn_normal(SEED, name, tuple(value.shape))
-            weights[name][value.abs().sum(1) == 0] = 0  # padding
-        elif weight is not None and weight.dim() > 1:
-            weights[name] = drawn(SEED, name, tuple(value.shape), 1 / math.sqrt(weight[0].numel()))
-    return weights
 
 
 def make(name):

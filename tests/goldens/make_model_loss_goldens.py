@@ -5,9 +5,10 @@
 
 Sizes, data and recipes are those of tests/e2e/model_jobs.py; --full takes the models at their full size. Weights are too large to be
 stored: they are those that Stagewright draws (runtime/train/Random.h), drawn here a second time. 16-bit runs have fp32 masters
-(make_precision_goldens.py).
+(make_precision_goldens.py); products of fp16 matrices are HalfProducts'.
 """
 import argparse
+import contextlib
 import json
 import math
 import pathlib
@@ -16,11 +17,13 @@ import sys
 import time
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from make_goldens import FOLDER, dump
 from make_precision_goldens import TYPES, MixedTraining
-from stagewright_random import drawn, drawn_normal
-from torch_training import Training, as_feature, build_model
+from stagewright_random import RandomNumbers, drawn, drawn_normal
+from torch_training import Training, as_feature, build_model, features_of
 
 sys.path.insert(0, str(FOLDER.parent / "e2e"))
 import model_jobs  # noqa: E402
@@ -47,6 +50,7 @@ def initial_weights(spec):
         weight = weights.get(name.rsplit(".", 1)[0] + ".weight")
         if name in normal:
             weights[name] = drawn_normal(model_jobs.SEED, name, tuple(value.shape), normal[name])
+            weights[name][value.abs().sum(1) == 0] = 0  # padding_idx
         elif weight is not None and weight.dim() > 1:
             weights[name] = drawn(model_jobs.SEED, name, tuple(value.shape), 1 / math.sqrt(weight[0].numel()))
     return weights
@@ -54,11 +58,52 @@ def initial_weights(spec):
 
 def tensors(spec):
     values, labels = model_jobs.samples(spec)
+    if isinstance(values, dict):
+        columns = [torch.tensor(values[entry["name"]]).reshape(model_jobs.SAMPLES, -1) for entry in spec["inputs"][:-1]]
+        return features_of(columns, spec), torch.tensor(list(labels))
     if labels is None:
         text, length = torch.tensor(values), spec["inputs"][0]["shape"][0]
         return text[:-1].reshape(-1, length), text[1:].reshape(-1, length)
     source = torch.frombuffer(bytearray(values), dtype=torch.uint8) if isinstance(values, bytes) else torch.tensor(values)
     return as_feature(source.reshape(model_jobs.SAMPLES, -1), spec["inputs"][0]), torch.tensor(list(labels))
+
+
+class HalfProducts(TorchDispatchMode):
+    """Products of fp16 matrices and convolutions by torch's fp32 kernels, rounded once, as kernels do that sum in fp32. On a CPU without
+    fp16 instructions torch's own take many times as long (check_half_products: and differ by roundings only)."""
+
+    aten = torch.ops.aten
+    products = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default, aten.convolution_backward.default}
+
+    def __torch_dispatch__(self, function, types, inputs=(), options=None):
+        if function not in self.products or inputs[0].dtype != torch.float16:
+            return function(*inputs, **(options or {}))
+        return tree_map_only(torch.Tensor, torch.Tensor.half, function(*tree_map_only(torch.Tensor, torch.Tensor.float, inputs)))
+
+
+def check_half_products():
+    """Outputs and gradients of a convolution and a Linear layer with and without HalfProducts, to a rounding of their largest."""
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 10)).half()
+    x, results = torch.randn(4, 3, 8, 8).half(), []
+    for mode in (contextlib.nullcontext(), HalfProducts()):
+        with mode:
+            y = layers(x)
+            gradients = torch.autograd.grad(y.float().square().mean(), layers.parameters())
+        results.append((y, *gradients))
+    for one, other in zip(*results):
+        assert (one - other).abs().max() <= 2**-9 * one.abs().max(), "torch's fp16 is another"
+
+
+class DroppingTraining(MixedTraining):
+    """MixedTraining of models with dropout."""
+
+    def cast(self, values):  # of the features, once in every micro-batch
+        RandomNumbers.micro_batch += 1
+        return super().cast(values)
+
+    def step(self, features, labels):
+        RandomNumbers.seed, RandomNumbers.step, RandomNumbers.micro_batch = self.seed, len(self.losses), -1
+        super().step(features, labels)
 
 
 def make(name, full, path):
@@ -71,23 +116,23 @@ def make(name, full, path):
         "made_by": f"python {pathlib.Path(__file__).name}{' --full' if full else ''} {name}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "steps": job.steps,
+        "steps": model_jobs.STEPS,
         "cases": {case: known[case] if known.get(case, {}).get("job") == job.text(config) else {"job": job.text(config)}
                   for case, config in job.configs().items()},
     }
     for precision in ("fp32", "fp64", *TYPES):
         for case, config in job.configs().items():
             golden = text["cases"][case]
-            wanted = case == "adam" if precision == "fp64" else precision in job.precisions
-            if f"losses_{precision}" in golden or not wanted:
+            if f"losses_{precision}" in golden or precision not in (*job.precisions, "fp64"):
                 continue
             begin = time.perf_counter()
             if precision in TYPES:
-                run = MixedTraining(job.spec, config, weights, TYPES[precision])
+                run = DroppingTraining(job.spec, config, weights, TYPES[precision])
             else:
                 run = Training(job.spec, config, weights, getattr(torch, {"fp32": "float32", "fp64": "float64"}[precision]))
-            for index in order.split(run.rows * run.count):
-                run.step(features[index], labels[index])
+            with HalfProducts() if precision == "fp16" else contextlib.nullcontext():
+                for index in order.split(run.rows * run.count):
+                    run.step(features[index], labels[index])
             golden[f"losses_{precision}"] = run.losses
             if precision == "fp32" and case == "sgd":
                 golden["final_fp32"] = {key: {"norm": value.double().norm().item()} for key, value in run.model.state().items()}
@@ -105,5 +150,6 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(exist_ok=True)
+    check_half_products()
     for model in arguments.models:
         make(model, arguments.full, arguments.out / f"{model}.json")
