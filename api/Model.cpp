@@ -70,7 +70,10 @@ private:
     line(" \"loss\": [");
     for (std::size_t i = 0; i < model.losses.size(); ++i) {
       line("  " + lossText(model.losses[i]) + (i + 1 < model.losses.size() ? "," : ""),
-           model.losses.size() == 1 ? "loss" : "loss \"" + model.losses[i].name + "\"");
+           model.losses.size() == 1
+               ? "loss"
+               : "loss \"" + (model.losses[i].name.empty() ? model.losses[i].type : model.losses[i].name) +
+                     "\"");
     }
     line(std::string(" ]") + (model.accuracy ? "," : ""), "loss");
   }
@@ -88,6 +91,15 @@ private:
     }
     if (loss.weight != 1) {
       add("loss_weight", loss.weight);
+    }
+    if (!loss.tied.empty()) { // what no loss has, for the reader to refuse
+      add("tied", loss.tied);
+    }
+    if (!loss.trainable) {
+      add("trainable", false);
+    }
+    if (loss.repeat != 0 || !loss.layers.empty()) {
+      add("repeat", loss.repeat);
     }
     return text + "}";
   }

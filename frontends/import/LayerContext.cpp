@@ -28,7 +28,8 @@ std::string beyondLimits(ArrayRef<int64_t> shape) {
 }
 
 Error LayerContext::mismatch(const std::string &what, std::string advice) const {
-  std::string who = isLoss ? "the loss " + spec.type : "layer " + path + " (" + spec.type + ")";
+  const std::string named = spec.name == spec.type ? spec.type : "\"" + spec.name + "\" (" + spec.type + ")";
+  std::string who = isLoss ? "the loss " + named : "layer " + path + " (" + spec.type + ")";
   return userError(placeOf(spec.position, who), who + " " + what, std::move(advice));
 }
 

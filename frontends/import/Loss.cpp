@@ -38,7 +38,7 @@ static Result<Value> ofNumbers(LayerContext &loss) {
   if (loss.inputType(0) != loss.inputType(1)) {
     return loss.mismatch("compares shapes " + shapeText(loss.inputType(0).getShape()) + " and " +
                              shapeText(loss.inputType(1).getShape()),
-                         "give the label input the last layer's shape and dtype f32");
+                         "give the label the layer's shape, or let the loss read another layer");
   }
   return loss.make<Op>(loss.inputs[0], loss.inputs[1], loss.inputs[2]).getLoss();
 }

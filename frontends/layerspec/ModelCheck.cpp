@@ -5,6 +5,7 @@
 #include "frontends/layerspec/Arguments.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 namespace stagewright {
@@ -127,7 +128,8 @@ void ModelCheck::checkInputsAreRead() {
     if (input.role == "feature" && !read.contains(input.name) && !masks.contains(input.name))
       fail(input.position, "input " + json::inQuotes(input.name),
            "no layer reads the input " + json::inQuotes(input.name),
-           "remove it, or name it in the \"inputs\" of a layer");
+           labels.contains(input.name) ? "give it the role \"label\", which losses alone read"
+                                       : "remove it, or name it in the \"inputs\" of a layer");
 }
 
 // ---- Layers ---------------------------------------------------------------------------------------------
@@ -346,6 +348,11 @@ void ModelCheck::checkLosses() {
       return;
     }
     checkLoss(loss);
+    if (model.hasLossTerms() && (loss.name == "loss" || loss.name == "lr"))
+      fail(loss.partPosition("name"), "loss",
+           json::inQuotes(loss.name) + " is what the log calls " +
+               (loss.name == "lr" ? "the learning rate" : "the sum of the losses"),
+           "choose another name");
     if (!names.insert(loss.name).second)
       fail(loss.partPosition("name"), "loss",
            "the name " + json::inQuotes(loss.name) + " occurs twice among the losses",
@@ -358,8 +365,9 @@ void ModelCheck::checkLoss(const LossSpec &loss) {
   const std::string entry = model.losses.size() == 1 ? "loss" : "loss " + json::inQuotes(loss.name);
   checkName(loss.name, loss);
   checkArguments(loss, type);
-  if (!std::isfinite(loss.weight) || loss.weight < 0)
-    fail(loss.partPosition("loss_weight"), entry, "the weight of a loss must be a number from 0 on",
+  if (!(loss.weight >= 0 && loss.weight <= FLT_MAX))
+    fail(loss.partPosition("loss_weight"), entry,
+         "the weight of a loss must be a number from 0 on that fits a float",
          "the losses are added, each times its weight");
   if (loss.inputs.size() != 2)
     return fail(loss.position, entry,

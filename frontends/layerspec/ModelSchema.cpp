@@ -3,6 +3,7 @@
 #include "catalogue/Catalogue.h"
 #include "frontends/layerspec/Arguments.h"
 
+#include <cfloat>
 #include <nlohmann/json.hpp>
 
 namespace stagewright {
@@ -77,6 +78,7 @@ std::string modelSchema() {
             {{"description", "factor in the sum of several"},
              {"type", "number"},
              {"minimum", 0},
+             {"maximum", FLT_MAX},
              {"default", 1}}}}));
     else
       layers.push_back(

@@ -88,7 +88,7 @@ void GeluOp::buildInputGradients(GradientBuilder &gradients) {
 // A loss is the end of the chain: its own gradient is the seed. The kernel divides it by the rows that
 // count.
 void AppendLossOp::buildInputGradients(GradientBuilder &gradients) {
-  gradients.setLossWeight(getTerm(), getWeight().convertToDouble());
+  gradients.addLossWeight(getTerm(), getWeight().convertToDouble());
 }
 
 void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {

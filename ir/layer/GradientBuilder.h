@@ -25,7 +25,9 @@ public:
     return weight == weights.end() ? seed : seed * weight->second;
   }
   /// To be called before the rule of the loss's op.
-  void setLossWeight(mlir::Value loss, double weight) { weights[loss] = weight; }
+  void addLossWeight(mlir::Value loss, double weight) {
+    weights.try_emplace(loss, 0).first->second += weight;
+  }
   /// f32[1] by which the gradient of the loss is multiplied; null where losses are not scaled.
   mlir::Value lossScale() const { return scale; }
 

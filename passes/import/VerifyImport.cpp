@@ -190,7 +190,7 @@ LogicalResult checkUses(layer::ModelOp model) {
   for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
     if (block->use_empty()) {
       auto diagnostic = block.emitError() << "no layer reads the output of layer " << block.getName();
-      diagnostic.attachNote() << "name it in the \"inputs\" of a later layer, or remove it";
+      diagnostic.attachNote() << "name it in the \"inputs\" of a later layer or of a loss, or remove it";
       return diagnostic;
     }
   }

@@ -27,6 +27,7 @@ inline constexpr int kRowsInput = -1, kRandomInput = -2;
 struct IntegerRule {
   std::int64_t limit = 0;              ///< in [0, limit); 0: no limit
   bool isMask = false;                 ///< 0 or 1
+  bool isIndex = false;                ///< also a token or a mask: no value is ignored
   std::optional<std::int64_t> ignored; ///< or this: a label that does not count
 
   bool operator==(const IntegerRule &) const = default;

@@ -344,14 +344,14 @@ Result<void> RankMemory::outputs() {
 
 Result<void> RankMemory::scalars() {
   using executable::DType;
-  const auto m = static_cast<unsigned>(proof.microBatches());
-  const unsigned losses = 1 + (proof.file.loss_terms() ? proof.file.loss_terms()->size() : 0);
+  const auto m = static_cast<std::uint64_t>(proof.microBatches());
+  const std::uint64_t losses = 1 + (proof.file.loss_terms() ? proof.file.loss_terms()->size() : 0);
   const bool corrects = correctsBias(proof.file.recipe()->optimizer()->str());
   const bool cyclesBeta = LearningRate::create(*proof.file.recipe())->firstBeta(1).has_value(); // proved
   struct Rule {
     std::string name;
     DType dtype;
-    unsigned count;
+    std::uint64_t count;
     bool required;
     bool own; ///< not part of a pool that programs write
   };

@@ -2,6 +2,7 @@
 #include "runtime/executable/Proof.h"
 #include "runtime/train/LearningRate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -115,7 +116,12 @@ static Result<void> verifyLoss(const Proof &proof) {
   std::set<std::string> names;
   const auto *terms = proof.file.loss_terms();
   for (unsigned i = 0; terms && i < terms->size(); ++i) {
-    if (!names.insert(terms->Get(i)->str()).second) {
+    const std::string name = terms->Get(i)->str();
+    const auto isControl = [](unsigned char c) { return c < 0x20 || c == 0x7F; };
+    if (name.empty() || std::any_of(name.begin(), name.end(), isControl)) {
+      return proof.fail(indexed("loss_terms", i), "the name is empty or holds control characters");
+    }
+    if (!names.insert(name).second) {
       return proof.fail(indexed("loss_terms", i), "two terms have the name \"" + terms->Get(i)->str() + "\"");
     }
   }

@@ -289,6 +289,7 @@ Result<void> RankPrograms::filledByInput(const executable::Command &command, std
       IntegerRule &rule = proof.integerRules[binding->input()];
       rule.limit = rule.limit ? std::min(rule.limit, classes) : classes;
       rule.isMask |= mask;
+      rule.isIndex |= mask || tokens;
       if (kernel->name == "softmax_cross_entropy") {
         rule.ignored = catalogue::integerAttribute(*kernel, attributesOf(command), "ignore_index");
       }
@@ -367,6 +368,11 @@ Result<void> verifyPrograms(Proof &proof) {
   for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
     if (auto ok = RankPrograms(proof, rank).run(); !ok) {
       return ok;
+    }
+  }
+  for (IntegerRule &rule : proof.integerRules) {
+    if (rule.isIndex) {
+      rule.ignored.reset();
     }
   }
   return {};

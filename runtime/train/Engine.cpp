@@ -37,9 +37,10 @@ Result<void> plan(Session &session, const TrainOptions &options, std::shared_ptr
   training = std::make_shared<Training>(session, *order);
   training->steps = options.steps ? *options.steps : options.epochs.value_or(1) * order->stepsPerEpoch();
   training->keepsLosses = true;
-  const std::uint64_t kept = session.isFirst() ? std::min(training->steps, kReservedLosses) : 0;
+  const std::uint64_t terms = session.executable.lossTerms().size();
+  const std::uint64_t kept = session.isFirst() ? std::min(training->steps, kReservedLosses / (1 + terms)) : 0;
   training->losses.reserve(kept);
-  training->termLosses.reserve(kept * session.executable.lossTerms().size());
+  training->termLosses.reserve(kept * terms);
   training->onStep = options.onStep;
   training->allocationCount = options.allocationCount;
   return options.saveWeights.empty() ? Result<void>() : checkWritable(options.saveWeights);

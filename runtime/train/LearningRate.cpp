@@ -3,6 +3,7 @@
 #include "runtime/train/Elementary.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <string>
 
@@ -99,10 +100,10 @@ public:
     wrong = wrong.empty() && value >= 1 ? name : wrong;
     return value;
   }
-  /// At most 0.
-  double decay(const char *name) {
+  /// At most 0 where it is `used`.
+  double growth(const char *name, bool used) {
     const executable::Attribute *found = find(name);
-    return -number(name, found && found->real() ? -*found->real() : -1, 0);
+    return -number(name, found && found->real() ? -*found->real() : std::nan(""), used ? 0 : -FLT_MAX);
   }
   bool flag(const char *name) { return count(name, 0) != 0; }
   bool isText(const char *name, const char *one, const char *other) {
@@ -181,7 +182,8 @@ Result<LearningRate> LearningRate::create(const executable::Recipe &recipe) {
                                    p.rate("decay_lr_rate"),
                                    p.count("decay_step_size", 0)};
     if (p.has("cycle_max_mom")) {
-      betas = Betas{p.beta("cycle_min_mom"), p.beta("cycle_max_mom"), p.decay("decay_mom_rate")};
+      const bool decays = std::get<schedules::OneCycle>(schedule).decaySteps > 0;
+      betas = Betas{p.beta("cycle_min_mom"), p.beta("cycle_max_mom"), p.growth("decay_mom_rate", decays)};
     }
   } else if (type == "LRRangeTest") {
     schedule = schedules::LRRangeTest{p.rate("lr_range_test_min_lr"), p.count("lr_range_test_step_size"),

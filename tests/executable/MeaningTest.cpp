@@ -275,6 +275,8 @@ const std::vector<Mistake> &mistakes() {
       {"ScalarCount", [](ExecutableT &f) { scalar(f, 1, "losses").count = 5; }, "ranks[1].scalars[6].dtype", "4"},
       {"LossTermTwice", [](ExecutableT &f) { f.loss_terms = {"a", "b", "a"}; }, "loss_terms[2]", "\"a\""},
       {"LossTermsWithoutCells", [](ExecutableT &f) { f.loss_terms = {"a", "b"}; }, "ranks[0].scalars", "f64 x 3"},
+      {"LossTermOfControlCharacters", [](ExecutableT &f) { f.loss_terms = {"a\x1b[2J"}; }, "loss_terms[0]", "control"},
+      {"LossTermWithoutName", [](ExecutableT &f) { f.loss_terms = {""}; }, "loss_terms[0]", "empty"},
       {"AccuracyOfNoLabel", [](ExecutableT &f) { f.accuracy_label = 1; }, "accuracy_label", "no label 1"},
       {"ScalarPlace", [](ExecutableT &f) { scalar(f, 1, "loss").offset = 25; }, "ranks[1].scalars[5].offset", "aligned"},
       {"ScalarOverlap", [](ExecutableT &f) { scalar(f, 1, "step").offset = 0; }, "ranks[1].scalars", "overlap"},

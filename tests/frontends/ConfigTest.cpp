@@ -261,11 +261,11 @@ TEST(Config, SchedulersHaveDeepSpeedsParametersAndDefaults) {
        "cycle_min_lr 0.0, cycle_max_lr 1.0, decay_lr_rate 0.0, cycle_first_step_size 2000, "
        "cycle_second_step_size 5, cycle_first_stair_count 0, cycle_second_stair_count 2, decay_step_size 0"},
       {"{\"type\": \"OneCycle\", \"params\": {\"cycle_min_lr\": 0, \"cycle_max_lr\": 1, \"cycle_max_mom\": "
-       "0.95}}",
+       "0.95, \"decay_mom_rate\": 0.5}}",
        "Lamb", "OneCycle",
        "cycle_min_lr 0.0, cycle_max_lr 1.0, decay_lr_rate 0.0, cycle_first_step_size 2000, "
        "cycle_second_step_size 2000, cycle_first_stair_count 0, cycle_second_stair_count 0, decay_step_size "
-       "0, cycle_min_mom 0.8, cycle_max_mom 0.95, decay_mom_rate 0.0"},
+       "0, cycle_min_mom 0.8, cycle_max_mom 0.95, decay_mom_rate 0.5"},
       {"{\"type\": \"LRRangeTest\"}", "Adam", "LRRangeTest",
        "lr_range_test_min_lr 0.001, lr_range_test_step_size 2000, lr_range_test_step_rate 1.0, "
        "lr_range_test_staircase 0"},

@@ -89,6 +89,37 @@ TEST_P(AttentionTest, LargeScoresKeepTheirDigits) {
   EXPECT_EQ(results[4].at(0), 19900);
 }
 
+/// Every query looks at one key alone, by scores of hundreds, where values are large: what is left of the
+/// gradients of queries and keys must not be the rounding of g v^T (of up to 0.004 here) times a key.
+TEST_P(AttentionTest, OneKeyAloneHasNoGradientOfItsScores) {
+  const Shape q{1, 3, 2, 2}, k{1, 3, 1, 2}, sums{1, 2, 3};
+  const std::vector<double> queries = {-15.92, 31.25,  29.95, -71.66, -18.03, 37.94,
+                                       33.60,  -82.48, -13.0, 27.48,  24.59,  -60.44},
+                            keys = {13.87, 19.59, 15.22, 22.74, 11.07, 16.95},
+                            values = {21606.3, 21710.9, 25303.5, 26161.0, 19320.6, 18105.3},
+                            slopes = {0.0464, -0.0281, 0.5877, -0.3278, 0.2756,  0.4926,
+                                      0.3785, 0.6089,  -0.049, 0.2193,  -0.0054, 0.1535};
+  KernelCase one = caseOf("attention", {q, k, k, q, sums}, 0, {{"scale", 0.3}});
+  KernelCase grad = caseOf("attention_grad", {q, q, k, k, q, sums, q, k, k}, 0, {{"scale", 0.3}});
+  const auto fill = [](Buffer &to, const std::vector<double> &from) {
+    for (std::size_t i = 0; i < from.size(); ++i)
+      to.set(std::int64_t(i), from[i]);
+  };
+  fill(one.operands[0], queries);
+  fill(one.operands[1], keys);
+  fill(one.operands[2], values);
+  const std::vector<Buffer> results = run(one);
+  for (std::size_t i = 0; i < 3; ++i)
+    grad.operands[i + 1] = one.operands[i];
+  fill(grad.operands[0], slopes);
+  grad.operands[4] = results[3];
+  grad.operands[5] = results[4];
+  const std::vector<Buffer> gradients = run(grad);
+  for (int operand : {6, 7})
+    for (std::int64_t i = 0; i < gradients[std::size_t(operand)].elements; ++i)
+      EXPECT_NEAR(gradients[std::size_t(operand)].at(i), 0, 1e-6) << operand << " " << i;
+}
+
 /// A sample has the same bits alone and among others.
 TEST_P(AttentionTest, SamplesDoNotDependOnTheirNeighbours) {
   for (const KernelCase &whole : casesOf("attention")) {

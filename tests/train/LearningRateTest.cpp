@@ -195,6 +195,8 @@ TEST(LearningRate, OneCycleCyclesTheFirstBeta) {
   params["cycle_max_mom"] = 0.9;
   params["decay_mom_rate"] = 0.25;
   EXPECT_NE(schedule("OneCycle", params).error().text().find("decay_mom_rate"), std::string::npos);
+  params["decay_step_size"] = std::int64_t{0}; // it has no effect then
+  EXPECT_EQ(schedule("OneCycle", params)->firstBeta(500), 0.9);
   params.erase("decay_mom_rate");
   EXPECT_FALSE(schedule("OneCycle", params));
 }

@@ -57,7 +57,9 @@ Result<void> evaluate(EvaluateFlags &evaluate) {
       std::fprintf(stderr, "evaluating initial weights; use --init F.safetensors for trained ones\n");
     }
     if (evaluate.flags.json) {
-      std::printf("%s\n", summaryJson(*summary).dump().c_str());
+      std::printf(
+          "%s\n",
+          summaryJson(*summary).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
       return {};
     }
     std::printf("samples %s", grouped(summary->samples).c_str());

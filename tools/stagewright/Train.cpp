@@ -88,7 +88,9 @@ Result<void> train(TrainFlags &train) {
     }
     if (summary->rank == 0) {
       if (train.flags.json) {
-        std::printf("%s\n", summaryJson(*summary).dump().c_str());
+        std::printf(
+            "%s\n",
+            summaryJson(*summary).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
       } else {
         printSummary(*summary);
       }
