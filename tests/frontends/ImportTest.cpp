@@ -179,8 +179,14 @@ TEST_F(Import, PartsAndRowsMustBeThere) {
   refused(model, "4:1", {"takes 1 elements from 4 on along dimension -1"});
   then("{\"type\": \"Select\", \"dim\": 1, \"index\": -7}");
   refused(model, "4:1", {"takes 1 elements from -7 on"});
-  then("{\"type\": \"Normalize\"}");
-  refused(model, "4:1", {"is over dimension 1 of [4, 6, 4]", "the last dimension"});
+  then("{\"type\": \"Normalize\", \"dim\": 3}");
+  refused(model, "4:1", {"is over dimension 3 of [4, 6, 4]", "between 1 and 2"});
+  then("{\"type\": \"Softmax\", \"dim\": -3}");
+  refused(model, "4:1", {"is over dimension -3 of [4, 6, 4]", "samples do not mix"});
+  then("{\"type\": \"Sum\", \"dim\": 0}");
+  refused(model, "4:1", {"has no dimension 0 to add up in [4, 6, 4]"});
+  then("{\"type\": \"MatMul\", \"inputs\": [\"x\", \"x\"]}");
+  refused(model, "4:1", {"multiplies [4, 6, 4] by [4, 6, 4], which do not fit"});
   const auto shapeOf = [&](const std::string &layers) -> std::vector<std::int64_t> {
     model.layers =
         layers + ", {\"type\": \"Flatten\"}, {\"type\": \"Linear\", \"name\": \"head\", \"in_features\": 12, "

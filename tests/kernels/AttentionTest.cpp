@@ -117,7 +117,7 @@ TEST_P(AttentionTest, OneKeyAloneHasNoGradientOfItsScores) {
   const std::vector<Buffer> gradients = run(grad);
   for (int operand : {6, 7})
     for (std::int64_t i = 0; i < gradients[std::size_t(operand)].elements; ++i)
-      EXPECT_NEAR(gradients[std::size_t(operand)].at(i), 0, 1e-6) << operand << " " << i;
+      EXPECT_NEAR(gradients[std::size_t(operand)].at(i), 0, 1e-4) << operand << " " << i;
 }
 
 /// A sample has the same bits alone and among others.
