@@ -4,7 +4,7 @@ namespace stagewright::keys {
 
 static constexpr std::string_view kSwitchOff = "set it to false or remove the block";
 static constexpr std::string_view kNoCompression = "this version trains no compressed model";
-static constexpr std::string_view kNoAttention = "this version has no attention layers";
+static constexpr std::string_view kNoSparseAttention = "this version has no sparse attention";
 static constexpr std::string_view kRemoveBlock = "remove the block";
 static constexpr std::string_view kNoCurriculum = "every step has the same batch and shapes";
 
@@ -121,22 +121,23 @@ static constexpr ConfigKey kTable[] = {
     refused("/weight_quantization/post_init_quant", {.type = Type::OpenBlock}, "null", kNoCompression,
             "remove it"),
 
-    refused("/sparse_attention", {.type = Type::Block}, "null", kNoAttention, kRemoveBlock),
+    refused("/sparse_attention", {.type = Type::Block}, "null", kNoSparseAttention, kRemoveBlock),
     refused("/sparse_attention/mode", choice("dense|fixed|variable|bigbird|bslongformer"), "\"fixed\"",
-            kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/block", kPositive, "16", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/different_layout_per_head", kFlag, "false", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/num_local_blocks", kCount, "4", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/num_global_blocks", kCount, "1", kNoAttention, kRemoveBlock),
+            kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/block", kPositive, "16", kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/different_layout_per_head", kFlag, "false", kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/num_local_blocks", kCount, "4", kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/num_global_blocks", kCount, "1", kNoSparseAttention, kRemoveBlock),
     refused("/sparse_attention/attention", choice("bidirectional|unidirectional"), "\"bidirectional\"",
-            kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/horizontal_global_attention", kFlag, "false", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/num_different_global_patterns", kCount, "1", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/num_random_blocks", kCount, "0", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/local_window_blocks", kList, "[4]", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/global_block_indices", kList, "[0]", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/global_block_end_indices", kList, "null", kNoAttention, kRemoveBlock),
-    refused("/sparse_attention/num_sliding_window_blocks", kCount, "3", kNoAttention, kRemoveBlock),
+            kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/horizontal_global_attention", kFlag, "false", kNoSparseAttention,
+            kRemoveBlock),
+    refused("/sparse_attention/num_different_global_patterns", kCount, "1", kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/num_random_blocks", kCount, "0", kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/local_window_blocks", kList, "[4]", kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/global_block_indices", kList, "[0]", kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/global_block_end_indices", kList, "null", kNoSparseAttention, kRemoveBlock),
+    refused("/sparse_attention/num_sliding_window_blocks", kCount, "3", kNoSparseAttention, kRemoveBlock),
 
     block("/progressive_layer_drop"),
     offOnly("/progressive_layer_drop/enabled", kFlag, "false", "every step runs every layer", kSwitchOff),

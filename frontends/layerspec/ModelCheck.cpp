@@ -383,18 +383,30 @@ void ModelCheck::checkLoss(const LossSpec &loss) {
     return names;
   };
   const std::string &layer = loss.inputs[0], &label = loss.inputs[1];
+  const auto labelCount = std::count_if(model.inputs.begin(), model.inputs.end(),
+                                        [](const InputSpec &known) { return known.role == "label"; });
   if (inputs.contains(layer) || !declared.contains(layer))
     return fail(layerPlace, entry,
-                "the loss reads the layer " + json::inQuotes(layer) + ", and there is none",
+                inputs.contains(layer)
+                    ? json::inQuotes(layer) + " is an input, and a loss reads a layer first"
+                    : "the loss reads the layer " + json::inQuotes(layer) + ", and there is none",
                 "did you mean " + json::inQuotes(json::nearestName(layer, named(model.layers))) + "?");
   auto input = inputs.find(label);
   if (input == inputs.end())
     return fail(labelPlace, entry,
                 label.empty() ? "the model has no input of the role \"label\", but the loss reads one"
-                              : "the loss reads the label " + json::inQuotes(label) + ", and there is none",
+                : declared.contains(label)
+                    ? json::inQuotes(label) + " is a layer, and a loss reads a label (or a feature) second"
+                    : "the loss reads the label " + json::inQuotes(label) + ", and there is none",
                 label.empty()
                     ? "add one, or remove the loss from a model that is only evaluated"
                     : "did you mean " + json::inQuotes(json::nearestName(label, named(model.inputs))) + "?");
+  if (input->second->dtype != type.labelType && labelCount > 1 && !loss.parts.contains("inputs/1"))
+    return fail(loss.position, entry,
+                "without \"inputs\" a loss reads the first label, " + json::inQuotes(label) +
+                    ", which has the dtype " + input->second->dtype + ", but " + loss.type + " reads " +
+                    std::string(type.labelType),
+                "write \"inputs\": [\"LAYER\", \"LABEL\"]");
   if (input->second->dtype != type.labelType)
     return fail(input->second->position, "input " + json::inQuotes(label),
                 "the " + input->second->role + " " + json::inQuotes(label) + " has the dtype " +

@@ -205,6 +205,18 @@ Result<void> Dataset::refill(const Executable &executable, std::uint64_t samples
   return {};
 }
 
+/// Whether values of the shape are in the order of the input's: the same sizes, but for ones, or one row.
+static bool isOrderOf(const executable::ModelInput &input, const std::vector<std::uint64_t> &shape) {
+  std::vector<std::uint64_t> wanted, given;
+  const auto isOne = [](std::uint64_t size) { return size == 1; };
+  if (input.sample_shape()) {
+    std::remove_copy_if(input.sample_shape()->begin(), input.sample_shape()->end(),
+                        std::back_inserter(wanted), isOne);
+  }
+  std::remove_copy_if(shape.begin(), shape.end(), std::back_inserter(given), isOne);
+  return given == wanted || given.size() <= 1;
+}
+
 Result<void> Dataset::add(const Executable &executable, int index, DataColumn source, bool needed) {
   const executable::ModelInput &input = *executable.file().inputs()->Get(index);
   if (source.elements != sampleElements(input)) {
@@ -212,6 +224,21 @@ Result<void> Dataset::add(const Executable &executable, int index, DataColumn so
                      "a sample has " + std::to_string(source.elements) + " values, the model's input \"" +
                          input.name()->str() + "\" has " + std::to_string(sampleElements(input)),
                      "use the data set that the model was made for");
+  }
+  if (source.shape && !isOrderOf(input, *source.shape)) {
+    const auto text = [](const auto &sizes) {
+      std::string list;
+      for (const auto size : sizes) {
+        list += (list.empty() ? "" : ", ") + std::to_string(size);
+      }
+      return "[" + list + "]";
+    };
+    return userError(
+        source.place,
+        "a sample has the shape " + text(*source.shape) + ", the model's input \"" + input.name()->str() +
+            "\" has " + text(*input.sample_shape()),
+        "write numpy.transpose of it, so that the dimensions stand in the model's order (for images "
+        "channels first), or a flat array [samples, values]");
   }
   if (!columns.empty() && source.samples != samples()) {
     return userError(source.place,

@@ -31,6 +31,9 @@ public:
   /// Overflows until the scale is halved.
   int hysteresisLeft() const { return left; }
 
+  /// It never gets lower: an overflow is not its fault.
+  bool isLowest() const { return !rules.dynamic || scale <= rules.minimum; }
+
   /// After each step. Error: User, an overflow at the minimum.
   Result<void> update(bool overflow);
 

@@ -101,9 +101,11 @@ Result<DataColumn> parse(const std::string &place, std::span<const std::byte> by
   const std::string_view header(reinterpret_cast<const char *>(bytes.data()) + start, length);
   const std::optional<ElementType> type = typeOf(entry(header, "descr"));
   if (!type) {
-    return fail("an array of the type " + std::string(entry(header, "descr").substr(0, 12)) +
+    const std::string_view descr = entry(header, "descr"); // '<f2', and what follows
+    const std::size_t close = descr.find(descr.empty() ? ' ' : descr.front(), 1);
+    return fail("an array of the type " + std::string(descr.substr(0, std::min<std::size_t>(close, 16) + 1)) +
                     " cannot be read",
-                "use little-endian numbers, for example numpy.float32, uint8 or int64");
+                "use little-endian numbers, for example array.astype(numpy.float32), uint8 or int64");
   }
   if (!entry(header, "fortran_order").starts_with("False")) {
     return fail("the array is stored by columns", "write numpy.ascontiguousarray of it");
@@ -129,6 +131,7 @@ Result<DataColumn> parse(const std::string &place, std::span<const std::byte> by
                     .samples = (*shape)[0],
                     .elements = elements,
                     .stride = elements,
+                    .shape = std::vector(shape->begin() + 1, shape->end()),
                     .values = bytes.size() == size ? bytes.data() + start + length : nullptr,
                     .owner = std::move(owner)};
 }
@@ -144,8 +147,16 @@ Result<DataColumn> fromArchive(const std::string &path, zip_t *archive, const st
   const std::string member = name + ".npy", place = path + ", array " + name;
   zip_stat_t status;
   if (zip_stat(archive, member.c_str(), 0, &status) != 0 || !(status.valid & ZIP_STAT_SIZE)) {
+    std::string names;
+    for (zip_int64_t i = 0; i < std::min<zip_int64_t>(zip_get_num_entries(archive, 0), 16); ++i) {
+      const char *member = zip_get_name(archive, static_cast<zip_uint64_t>(i), 0);
+      std::string array = member ? member : "";
+      array = array.ends_with(".npy") ? array.substr(0, array.size() - 4) : array;
+      names += (names.empty() ? "" : ", ") + array;
+    }
     return userError(path, "there is no array \"" + name + "\"",
-                     "give one array for every input of the model, by the input's name");
+                     "give one array for every input of the model, by the input's name; the file has " +
+                         (names.empty() ? "none" : names));
   }
   auto bytes = std::make_shared<std::vector<std::byte>>();
   const std::unique_ptr<zip_file_t, ZipCloser> file(zip_fopen(archive, member.c_str(), 0));

@@ -223,7 +223,9 @@ private:
     if (lossScale) {
       std::snprintf(notice + length, sizeof notice - static_cast<std::size_t>(length),
                     lossScale->value() < scale ? "; loss scale %g, from now on %g"
-                                               : "; loss scale stays %g, overflows until it is halved: %.0f",
+                    : lossScale->isLowest()
+                        ? "; loss scale %g, which gets no lower: --find-nan names the cause"
+                        : "; loss scale stays %g, overflows until it is halved: %.0f",
                     scale, lossScale->value() < scale ? lossScale->value() : lossScale->hysteresisLeft());
     }
     return notice;
@@ -258,7 +260,7 @@ private:
   std::uint64_t done = 0, skippedSteps = 0;
   std::int64_t lastEnd = 0, lastPrint = 0;
   std::vector<char> line; ///< as long as it can get, so that nothing is allocated later
-  char notice[160];
+  char notice[192];
 };
 
 Training::Training(const Session &session, const SampleOrder &order)

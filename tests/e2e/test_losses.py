@@ -249,7 +249,9 @@ class SeveralLosses(Goldens):
         stage = self.compile({**case["config"], "steps_per_print": 1}, model=self.goldens / "model.json")
         start = ("--init", self.goldens / "weights.safetensors")
         order = ("--sample-order", self.goldens / "order.txt")
-        self.assertIn("loss 0.3 MSELoss + CrossEntropyLoss + 0.25 MSELoss", self.run_ok("inspect", stage).out)
+        printed = self.run_ok("inspect", stage).out
+        self.assertIn("loss 0.3 MSELoss + CrossEntropyLoss + 0.25 MSELoss (place, kind, picture)", printed)
+        self.assertRegex(printed, r"precision +fp32\n")
         done = self.run_ok("train", stage, "--data", self.data, *start, *order, "--steps", 1)
         place, kind, picture = (case["terms_fp64"][name][0] for name in ("place", "kind", "picture"))
         total = 0.3 * place + kind + 0.25 * picture

@@ -246,6 +246,26 @@ class Arrays(Tokens):
         result = self.train(stage, "--epochs", 2, "--ranks", "processes", data=self.folder)
         self.assertEqual(result["weights_sha256"], expected)
 
+    def test_dimensions_stand_in_the_models_order(self):
+        """Images with their channels last would be other images of as many numbers."""
+        spec = model([{"type": "Flatten"}, {"type": "Linear", "name": "fc", "in_features": 6, "out_features": 3}])
+        spec["inputs"] = [{"name": "image", "role": "feature", "dtype": "f32", "shape": [2, 3]},
+                          {"name": "label", "role": "label", "dtype": "i32", "shape": []}]
+        stage = self.compile_model(spec, "--stages", 1, train_micro_batch_size_per_gpu=4, gradient_accumulation_steps=1)
+        values, labels = struct.pack("<48f", *(i / 48 for i in range(48))), self.npy("|u1", [8], bytes(i % 3 for i in range(8)))
+
+        def train_on(shape):
+            arrays = {"image": self.npy("<f4", shape, values), "label": labels}
+            return run("train", stage, "--data", self.write_archive("x.npz", arrays, zipfile.ZIP_STORED), "--json")
+
+        weights = {train_on(shape).json["weights_sha256"] for shape in ([8, 2, 3], [8, 6], [8, 2, 1, 3], [8, 1, 6])}
+        self.assertEqual(len(weights), 1)
+        for shape in ([8, 3, 2], [8, 3, 1, 2]):
+            done = train_on(shape)
+            self.assertEqual(done.code, 2, str(done))
+            self.assertIn('x.npz, array image: a sample has the shape [3, ', done.err)
+            self.assertIn('the model\'s input "image" has [2, 3]; write numpy.transpose', done.err)
+
     def test_mistakes_name_file_and_array(self):
         stage = self.compile_model(BIGRAM, train_micro_batch_size_per_gpu=1, gradient_accumulation_steps=1)
         body = bytes(4 * LENGTH)
@@ -264,12 +284,13 @@ class Arrays(Tokens):
         refused(self.npy(">i4", [4, LENGTH], body * 4), "type '>i4'", "little-endian")
         refused(self.npy("|u1", [4, LENGTH], body, fortran=True), "stored by columns", "ascontiguousarray")
         refused(self.npy("|u1", [0, LENGTH], b""), "empty shape")
+        refused(self.npy("<f2", [4, LENGTH], body * 2), "type '<f2' cannot", "astype")
         refused(self.npy("<f8", [1 << 39, 1 << 39], b""), "impossible")
         refused(self.npy("|u1", [4, LENGTH + 1], body + bytes(4)), "a sample has 7 values")
         refused(self.npy("|u1", [4, LENGTH], body[:-2] + b"\x09\x01"), "at sample 3, position 4: token 9")
         refused(self.npy("<f4", [4, LENGTH], body * 4), "tokens are integers, the file holds f32")
         path = self.write_archive("x.npz", {"tokens": good}, zipfile.ZIP_STORED)
-        self.assertIn('there is no array "next"', run("train", stage, "--data", path).err)
+        self.assertRegex(run("train", stage, "--data", path).err, 'there is no array "next".*the file has tokens')
         path.write_bytes(path.read_bytes().replace(body, b"\x01" + body[1:]))
         self.assertIn("cannot be unpacked: CRC error", run("train", stage, "--data", path).err)
         path.write_bytes(b"PK")

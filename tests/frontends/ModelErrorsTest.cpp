@@ -320,7 +320,20 @@ TEST(ModelErrors, Losses) {
       {withLoss("{\"type\": \"CrossEntropyLoss\", \"inputs\": [\"tanh\", \"y\"]}"),
        "5:49",
        {"the layer \"tanh\"", "did you mean \"0\""}},
-      {withLoss("{\"type\": \"CrossEntropyLoss\", \"inputs\": [\"x\", \"y\"]}"), "5:49", {"the layer \"x\""}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"inputs\": [\"x\", \"y\"]}"),
+       "5:49",
+       {"\"x\" is an input, and a loss reads a layer first"}},
+      {withLoss("{\"type\": \"CrossEntropyLoss\", \"inputs\": [\"0\", \"0\"]}"),
+       "5:54",
+       {"\"0\" is a layer, and a loss reads a label"}},
+      {"{\"name\": \"m\",\n\"inputs\": [{\"name\": \"x\", \"role\": \"feature\", \"dtype\": \"f32\", "
+       "\"shape\": [4]},\n"
+       "{\"name\": \"y\", \"role\": \"label\", \"dtype\": \"i32\", \"shape\": []},\n"
+       "{\"name\": \"z\", \"role\": \"label\", \"dtype\": \"f32\", \"shape\": [4]}],\n"
+       "\"layers\": [{\"type\": \"Tanh\"}],\n\"loss\": [{\"type\": \"CrossEntropyLoss\"},\n{\"type\": "
+       "\"MSELoss\"}]}",
+       "7:1",
+       {"without \"inputs\" a loss reads the first label, \"y\"", "[\"LAYER\", \"LABEL\"]"}},
       {withLoss("{\"type\": \"CrossEntropyLoss\", \"inputs\": [\"0\", \"yy\"]}"),
        "5:54",
        {"the label \"yy\"", "did you mean \"y\""}},

@@ -64,6 +64,27 @@ std::string ratesText(const runtime::LearningRate &rate) {
   return text;
 }
 
+/// "CrossEntropyLoss + 0.5 MSELoss (kind, box)".
+std::string lossText(const runtime::Executable &plan) {
+  std::string names;
+  for (const std::string &name : plan.lossTerms()) {
+    names += (names.empty() ? " (" : ", ") + name;
+  }
+  return (plan.hasLoss() && plan.file().loss() ? plan.file().loss()->str() : "none") +
+         (names.empty() ? "" : names + ")");
+}
+
+std::string precisionText(const executable::Recipe &recipe) {
+  const std::string compute = recipe.precision() ? recipe.precision()->str() : "fp32";
+  if (!recipe.loss_scale()) {
+    return compute;
+  }
+  char text[64];
+  std::snprintf(text, sizeof text, ", %s loss scale from %g",
+                recipe.loss_scale()->dynamic() ? "dynamic" : "static", recipe.loss_scale()->initial());
+  return compute + text;
+}
+
 std::string summaryText(const runtime::Executable &plan) {
   const executable::Executable &file = plan.file();
   const executable::Recipe &recipe = *file.recipe();
@@ -73,7 +94,8 @@ std::string summaryText(const runtime::Executable &plan) {
     parameters += elements(*parameter);
   }
   Table table({"model", std::to_string(file.blocks()->size()) + " blocks, " + grouped(parameters) +
-                            " parameters, loss " + (file.loss() ? file.loss()->str() : "none")});
+                            " parameters, loss " + lossText(plan)});
+  table.addRow({"precision", precisionText(recipe)});
   table.addRow({"batch", std::to_string(recipe.train_batch_size()) +
                              " samples = " + std::to_string(recipe.micro_batches()) + " micro-batches x " +
                              std::to_string(recipe.micro_batch_size()) + " samples x data parallel " +
