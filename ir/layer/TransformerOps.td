@@ -107,7 +107,7 @@ def Layer_RotaryOp : Layer_KernelOp<"rotary", [DeclareOpInterfaceMethods<Layer_C
 
 def Layer_AttentionOp : Layer_KernelOp<"attention", [DeclareOpInterfaceMethods<Layer_Cost>,
     DeclareOpInterfaceMethods<Layer_Differentiable>]> {
-  let summary = "Scaled dot-product attention, with each row's log-sum-exp";
+  let summary = "Scaled dot-product attention, with each row's log-sum-exp divided by scale";
   let description = [{
     q [B, S, H, D], k and v [B, L, G, D], H a multiple of G. `scale` 0 is 1 / sqrt(D). key_mask [B, L]: 0 hides a key.
   }];

@@ -42,7 +42,7 @@ struct Forward {
   void runTile(std::int64_t b, std::int64_t h, Range queries, const Buffers &buffers) const {
     const std::int64_t g = h / (shape.heads / shape.keyHeads);
     copyRows(q + shape.queryRow(b, queries.begin, h), shape.heads * shape.width, queries.size(), shape.width,
-             buffers.q, shape.stride, shape.scale);
+             buffers.q, shape.stride);
     for (std::int64_t row = 0; row < queries.size(); ++row) {
       buffers.most[row] = -kInfinity;
       store(buffers.sums + row * kLanes, Vec16{});
@@ -101,9 +101,9 @@ struct Forward {
              rows.size(), shape.width);
   }
 
-  /// A row of scores becomes exp(score - maximum so far), which is added to the row's sums: exactly 1 where
-  /// the score is the maximum, whatever its size, as the queries have been multiplied by scale. Returns the
-  /// factor for what was added before. What dropout does not keep counts in the sums only.
+  /// A row of scores becomes exp((score - maximum so far) * scale), which is added to the row's sums: exactly
+  /// 1 at the maximum, whatever its size. Returns the factor for what was added before. What dropout does not
+  /// keep counts in the sums only.
   float toProbabilities(std::int64_t row, std::int64_t end, std::int64_t last, const std::int32_t *visible,
                         std::int64_t element, const Buffers &buffers) const {
     float *const scores = buffers.scores + row * shape.scoreStride;
@@ -115,11 +115,11 @@ struct Forward {
     }
     const float before = buffers.most[row], here = largestLane(largest);
     const float most = here > before ? here : before, base = most == -kInfinity ? 0.0f : most;
-    const float shrink = most == before ? 1.0f : expNormal(splat(before - base))[0];
+    const float shrink = most == before ? 1.0f : expNormal(splat((before - base) * shape.scale))[0];
     buffers.most[row] = most;
     Vec16 sum = load(buffers.sums + row * kLanes) * shrink;
     eachScores<kDropout>(end, bits, element, [&](std::int64_t i, Bits16 kept) {
-      const Vec16 value = expNormal(load(scores + i) - base);
+      const Vec16 value = expNormal((load(scores + i) - base) * shape.scale);
       sum = sum + value;
       store(scores + i, !kDropout ? value : kept ? value * bits.scale : Vec16{});
     });
@@ -135,7 +135,7 @@ struct Forward {
     eachVector({0, shape.width}, [&](std::int64_t i, auto lanes) {
       write(to + i, sum == 0.0f ? Vec16{} : read(from + i, lanes) * inverse, lanes);
     });
-    logSumExp[shape.scoreRow(b, h, query)] = buffers.most[row] + log(splat(sum))[0];
+    logSumExp[shape.scoreRow(b, h, query)] = buffers.most[row] + log(splat(sum))[0] / shape.scale;
   }
 
   void run(TileRunner &runner) const {

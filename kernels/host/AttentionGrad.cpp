@@ -76,7 +76,7 @@ struct Backward {
     const std::int64_t from = shape.keyRow(b, keys.begin, keyHead), distance = shape.keyHeads * shape.width;
     transposeRows(k + from, distance, keys.size(), shape.width, buffers.keysAsColumns);
     transposeRows(v + from, distance, keys.size(), shape.width, buffers.valuesAsColumns);
-    copyRows(k + from, distance, keys.size(), shape.width, buffers.k, shape.stride, shape.scale); // for dq
+    copyRows(k + from, distance, keys.size(), shape.width, buffers.k, shape.stride);
     for (std::int64_t i = 0; i < keys.size() * shape.stride; i += kLanes) {
       store(buffers.dk + i, Vec16{});
       store(buffers.dv + i, Vec16{});
@@ -86,7 +86,7 @@ struct Backward {
   void loadQueries(const Meeting &meeting, const Buffers &buffers) const {
     const std::int64_t from = shape.queryRow(meeting.b, meeting.queries.begin, meeting.h),
                        distance = shape.heads * shape.width, rows = meeting.queries.size();
-    copyRows(q + from, distance, rows, shape.width, buffers.q, shape.stride, shape.scale);
+    copyRows(q + from, distance, rows, shape.width, buffers.q, shape.stride);
     copyRows(g + from, distance, rows, shape.width, buffers.g, shape.stride);
     for (std::int64_t row = 0; row < rows; row += kLanes)
       rowProducts(buffers.g + row * shape.stride, y + from + row * distance, distance,
@@ -177,8 +177,8 @@ struct Backward {
              keys.size(), shape.width);
   }
 
-  /// A row of scores and of g v^T becomes probabilities (of what dropout keeps) and gradients of the scores.
-  /// Zero for what is not seen, up to the end of a step of keys.
+  /// A row of scores and of g v^T becomes probabilities (of what dropout keeps) and gradients of the scores
+  /// times scale. Zero for what is not seen, up to the end of a step of keys.
   void toSlopes(const Meeting &meeting, std::int64_t row, std::int64_t end, const Buffers &buffers) const {
     float *const probabilities = buffers.probabilities + row * shape.scoreStride;
     float *const slopes = buffers.slopes + row * shape.scoreStride;
@@ -190,14 +190,14 @@ struct Backward {
     const std::int64_t padded = ceilDivide(end, kCausalRows) * kCausalRows;
     eachScores<kDropout>(padded, bits, element, [&](std::int64_t i, Bits16 kept) {
       const Bits16 hidden = hiddenKeys(meeting.visible, i, last);
-      const Vec16 value = hidden ? Vec16{} : expNormal(load(probabilities + i) - base);
+      const Vec16 value = hidden ? Vec16{} : expNormal((load(probabilities + i) - base) * shape.scale);
       Vec16 gradient = load(slopes + i), used = value;
       if constexpr (kDropout) {
         gradient = kept ? gradient * bits.scale : Vec16{};
         used = kept ? value * bits.scale : Vec16{};
       }
       store(probabilities + i, used);
-      store(slopes + i, hidden ? Vec16{} : value * (gradient - product));
+      store(slopes + i, hidden ? Vec16{} : value * (gradient - product) * shape.scale);
     });
   }
 

@@ -106,10 +106,10 @@ struct Scratch {
 
 template <typename From, typename To>
 STAGEWRIGHT_INLINE void copyRows(const From *from, std::int64_t fromStride, std::int64_t rows,
-                                 std::int64_t width, To *to, std::int64_t toStride, float factor = 1.0f) {
+                                 std::int64_t width, To *to, std::int64_t toStride) {
   for (std::int64_t row = 0; row < rows; ++row)
     eachVector({0, width}, [&](std::int64_t i, auto lanes) {
-      write(to + row * toStride + i, read(from + row * fromStride + i, lanes) * factor, lanes);
+      write(to + row * toStride + i, read(from + row * fromStride + i, lanes), lanes);
     });
 }
 

@@ -206,7 +206,7 @@ def dropout():
         factors = RandomNumbers.factors(2 * 4 * 4 * 64, options.get('block', 0), options.get('ordinal', 0), options.get('p', 0.5))
         y = (scores.softmax(-1) * factors.reshape(2, 4, 4, 64)[..., :4] @ heads[2]).transpose(1, 2)
         g, dq, dk, dv = of(y, q, k, v)
-        sums, extra = scores.logsumexp(-1), [random, *([mask] if masked else [])]
+        sums, extra = scores.logsumexp(-1) / options.get('scale', 3 ** -0.5), [random, *([mask] if masked else [])]
         golden('attention_dropout', [q, k, v, zeros(y), zeros(sums), *extra], {3: y, 4: sums}, **options)
         golden('attention_dropout_grad', [g, q, k, v, y, sums, zeros(q), zeros(k), zeros(v), *extra], {6: dq, 7: dk, 8: dv}, **options)
 

@@ -99,7 +99,7 @@ for S, L, H, G, options, masked in ((3, 3, 2, 2, {'is_causal': True}, False), (2
         scores = scores.masked_fill(torch.ones(S, L).triu(1).bool(), -torch.inf)
     if masked:
         scores = scores.masked_fill(mask[:, None, None] == 0, -torch.inf)
-    sums = scores.logsumexp(-1)
+    sums = scores.logsumexp(-1) / options.get('scale', 3 ** -0.5)
     extra = [(mask, 'in')] if masked else []
     attributes = '{"causal", std::int64_t(1)}' if 'is_causal' in options else \
         f'{{"scale", {options["scale"]}}}' if 'scale' in options else ''

@@ -73,7 +73,7 @@ void forward(const Heads &call) {
     double sum = 0;
     for (double score : scores)
       sum += std::isinf(score) ? 0 : std::exp(score - most);
-    v[4][std::size_t(call.scoreRow(b, h, s))] = most + std::log(sum);
+    v[4][std::size_t(call.scoreRow(b, h, s))] = (most + std::log(sum)) / call.scale();
     for (std::int64_t l = 0; l < call.keys(); ++l)
       if (call.sees(b, s, l))
         call.add(call.factor(b, h, s, l) * std::exp(scores[std::size_t(l)] - most) / sum, 2,
@@ -93,8 +93,8 @@ void backward(const Heads &call) {
         continue;
       const std::size_t key = call.key(b, l, h);
       const double factor = call.factor(b, h, s, l),
-                   probability = std::exp(call.scale() * call.dot(1, row, 2, key) -
-                                          v[5][std::size_t(call.scoreRow(b, h, s))]);
+                   probability = std::exp(
+                       call.scale() * (call.dot(1, row, 2, key) - v[5][std::size_t(call.scoreRow(b, h, s))]));
       const double slope = call.scale() * probability * (factor * call.dot(0, row, 3, key) - product);
       call.add(slope, 2, key, 6, row);
       call.add(slope, 1, row, 7, key);
