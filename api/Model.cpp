@@ -47,20 +47,28 @@ private:
         {"scale", input.scale}, {"mean", input.mean}, {"deviation", input.deviation}};
     for (const auto &[key, value] : numbers) {
       if (value != (key == std::string_view("mean") ? 0.0 : 1.0)) {
-        text += std::string(", \"") + key + "\": " + json(value).dump();
+        text += member(key, value);
       }
     }
     return text + "}";
   }
 
-  /// Without the closing brace.
+  static std::string member(const char *key, const json &value) {
+    return std::string(", \"") + key + "\": " + value.dump();
+  }
+
+  /// All but its "layers" and the closing brace.
   static std::string entryText(const LayerSpec &layer) {
     std::string text = "{\"type\": " + json(layer.type).dump();
     for (const auto &[key, value] : layer.arguments) {
       text += ", " + json(key).dump() + ": " +
               std::visit([](const auto &given) { return json(given).dump(); }, value.get());
     }
-    return text;
+    text += layer.name.empty() ? "" : member("name", layer.name);
+    text += layer.inputs.empty() ? "" : member("inputs", layer.inputs);
+    text += layer.tied.empty() ? "" : member("tied", layer.tied);
+    text += layer.trainable ? "" : member("trainable", false);
+    return text + (layer.repeat == 0 ? "" : member("repeat", layer.repeat));
   }
 
   void writeLosses(const Model &model) {
@@ -78,30 +86,10 @@ private:
     line(std::string(" ]") + (model.accuracy ? "," : ""), "loss");
   }
 
+  /// Also what no loss has, for the reader to refuse.
   static std::string lossText(const LossSpec &loss) {
-    std::string text = entryText(loss);
-    const auto add = [&](const char *key, const json &value) {
-      text += std::string(", \"") + key + "\": " + value.dump();
-    };
-    if (!loss.name.empty()) {
-      add("name", loss.name);
-    }
-    if (!loss.inputs.empty()) {
-      add("inputs", loss.inputs);
-    }
-    if (loss.weight != 1) {
-      add("loss_weight", loss.weight);
-    }
-    if (!loss.tied.empty()) { // what no loss has, for the reader to refuse
-      add("tied", loss.tied);
-    }
-    if (!loss.trainable) {
-      add("trainable", false);
-    }
-    if (loss.repeat != 0 || !loss.layers.empty()) {
-      add("repeat", loss.repeat);
-    }
-    return text + "}";
+    return entryText(loss) + (loss.weight == 1 ? "" : member("loss_weight", loss.weight)) +
+           (loss.layers.empty() ? "" : member("layers", json::array())) + "}";
   }
 
   void writeLayers(const std::vector<LayerSpec> &layers, const std::string &indent,
@@ -110,25 +98,7 @@ private:
       const LayerSpec &layer = layers[i];
       const std::string name = owner + (layer.name.empty() ? std::to_string(i) : layer.name);
       const std::string comma = i + 1 < layers.size() ? "," : "";
-      std::string text = indent + entryText(layer);
-      const auto add = [&](const char *key, const json &value) {
-        text += std::string(", \"") + key + "\": " + value.dump();
-      };
-      if (!layer.name.empty()) {
-        add("name", layer.name);
-      }
-      if (!layer.inputs.empty()) {
-        add("inputs", layer.inputs);
-      }
-      if (!layer.tied.empty()) {
-        add("tied", layer.tied);
-      }
-      if (!layer.trainable) {
-        add("trainable", false);
-      }
-      if (layer.repeat != 0) {
-        add("repeat", layer.repeat);
-      }
+      const std::string text = indent + entryText(layer);
       if (layer.layers.empty()) {
         line(text + "}" + comma, "layer \"" + name + "\"");
         continue;

@@ -49,8 +49,9 @@ Result<SchedulerConfig> readScheduler(Settings &settings, const OptimizerConfig 
                                                             : "cycle_first_stair_count");
   };
   for (const ConfigKey *key : settings.keysBelow(kParams)) {
+    const bool isOfBetas = key->name().ends_with("_mom") || key->name() == "decay_mom_rate";
     if (key->treatment != Treatment::Honoured || key->name() == "cycle_momentum" ||
-        (key->name().ends_with("_mom") || key->name() == "decay_mom_rate") > cyclesBetas)
+        (isOfBetas && !cyclesBetas))
       continue;
     const json::Value value = settings.value(key->path);
     SchedulerConfig::Value taken;

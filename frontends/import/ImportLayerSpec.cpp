@@ -266,11 +266,7 @@ private:
     // The location by which later passes know the block.
     Location location = NameLoc::get(builder.getStringAttr(layer.name), at(layer.position));
     OpBuilder::InsertionGuard guard(builder);
-    auto inner = std::make_unique<Block>();
-    for (Value input : inputs) {
-      inner->addArgument(input.getType(), location);
-    }
-    builder.setInsertionPointToEnd(inner.get());
+    std::unique_ptr<Block> inner = beginBlock(location, inputs);
     LayerContext context(builder, model, parameters, layer, false, location, inner->getArguments(), blocks++);
     Result<Value> value = importLayer(context, layer.type);
     if (!value) {
@@ -284,6 +280,16 @@ private:
     }
     values[layer.name] = endBlock(location, layer.name, layer.type, std::move(inner), *value, inputs).front();
     return {};
+  }
+
+  /// With an argument for each input; the builder stands in it.
+  std::unique_ptr<Block> beginBlock(Location location, ValueRange inputs) {
+    auto inner = std::make_unique<Block>();
+    for (Value input : inputs) {
+      inner->addArgument(input.getType(), location);
+    }
+    builder.setInsertionPointToEnd(inner.get());
+    return inner;
   }
 
   /// The builder stands at the end of `inner`.
@@ -326,16 +332,12 @@ private:
   Result<void> importLosses() {
     Location location = NameLoc::get(builder.getStringAttr(kLossBlock), at(spec.losses.front().position));
     OpBuilder::InsertionGuard guard(builder);
-    auto inner = std::make_unique<Block>();
     SmallVector<Value> inputs;
     for (const LossSpec &loss : spec.losses) {
       inputs.append({values.lookup(loss.inputs[0]), values.lookup(loss.inputs[1])});
     }
     inputs.push_back(rows);
-    for (Value input : inputs) {
-      inner->addArgument(input.getType(), location);
-    }
-    builder.setInsertionPointToEnd(inner.get());
+    std::unique_ptr<Block> inner = beginBlock(location, inputs);
     Value total, correct;
     if (spec.hasLossTerms()) {
       total = layer::NoLossOp::create(builder, location, RankedTensorType::get({1}, builder.getF32Type()));

@@ -100,15 +100,16 @@ void ModelCheck::checkShape(const InputSpec &input) {
   }
 }
 
+std::ptrdiff_t ModelCheck::countOf(std::string_view role) const {
+  return std::count_if(model.inputs.begin(), model.inputs.end(),
+                       [&](const InputSpec &input) { return input.role == role; });
+}
+
 void ModelCheck::checkRoles() {
-  auto count = [&](std::string_view role) {
-    return std::count_if(model.inputs.begin(), model.inputs.end(),
-                         [&](const InputSpec &i) { return i.role == role; });
-  };
-  if (count("feature") == 0)
+  if (countOf("feature") == 0)
     fail(model.partPosition("inputs"), "model", "the model has no input of the role \"feature\"",
          "add one: the first layer reads it");
-  if (!model.hasLoss() && count("label") != 0)
+  if (!model.hasLoss() && countOf("label") != 0)
     fail(model.partPosition("inputs"), "model",
          "the model has an input of the role \"label\", but no loss that reads it",
          "add \"loss\", or remove the label from a model that is only evaluated");
@@ -383,8 +384,6 @@ void ModelCheck::checkLoss(const LossSpec &loss) {
     return names;
   };
   const std::string &layer = loss.inputs[0], &label = loss.inputs[1];
-  const auto labelCount = std::count_if(model.inputs.begin(), model.inputs.end(),
-                                        [](const InputSpec &known) { return known.role == "label"; });
   if (inputs.contains(layer) || !declared.contains(layer))
     return fail(layerPlace, entry,
                 inputs.contains(layer)
@@ -401,7 +400,7 @@ void ModelCheck::checkLoss(const LossSpec &loss) {
                 label.empty()
                     ? "add one, or remove the loss from a model that is only evaluated"
                     : "did you mean " + json::inQuotes(json::nearestName(label, named(model.inputs))) + "?");
-  if (input->second->dtype != type.labelType && labelCount > 1 && !loss.parts.contains("inputs/1"))
+  if (input->second->dtype != type.labelType && countOf("label") > 1 && !loss.parts.contains("inputs/1"))
     return fail(loss.position, entry,
                 "without \"inputs\" a loss reads the first label, " + json::inQuotes(label) +
                     ", which has the dtype " + input->second->dtype + ", but " + loss.type + " reads " +

@@ -31,6 +31,7 @@ private:
   void declare(const std::string &name, const EntryPosition &entry);
   void checkInput(const InputSpec &input);
   void checkShape(const InputSpec &input);
+  std::ptrdiff_t countOf(std::string_view role) const;
   void checkRoles();
   void checkLayer(const LayerSpec &layer);
   /// What does not depend on the names around the layer: arguments, how many tensors it reads.

@@ -85,12 +85,13 @@ void GeluOp::buildInputGradients(GradientBuilder &gradients) {
   }
 }
 
-// A loss is the end of the chain: its own gradient is the seed. The kernel divides it by the rows that
-// count.
+// The weight of a term goes into the seed of the loss that made it.
 void AppendLossOp::buildInputGradients(GradientBuilder &gradients) {
   gradients.addLossWeight(getTerm(), getWeight().convertToDouble());
 }
 
+// A loss is the end of the chain: its own gradient is the seed. The kernel divides it by the rows that
+// count.
 void SoftmaxCrossEntropyOp::buildInputGradients(GradientBuilder &gradients) {
   if (!gradients.isNeeded(getLogits())) {
     return;

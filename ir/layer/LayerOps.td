@@ -405,8 +405,8 @@ def Layer_AdamOp : Layer_KernelOp<"adam"> {
   let summary = "torch.optim.Adam or AdamW on one parameter, in place; the gradient is zero afterwards";
   let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
                        FloatTensor:$coefficient, DoubleTensor:$bias_corrections, FloatTensor:$exp_avg,
-                       FloatTensor:$exp_avg_sq, Optional<DoubleTensor>:$first_beta, F64Attr:$beta1, F64Attr:$beta2, F64Attr:$epsilon,
-                       F64Attr:$weight_decay, Int64Attr:$decoupled);
+                       FloatTensor:$exp_avg_sq, Optional<DoubleTensor>:$first_beta, F64Attr:$beta1,
+                       F64Attr:$beta2, F64Attr:$epsilon, F64Attr:$weight_decay, Int64Attr:$decoupled);
   let results = (outs Variadic<FloatTensor>:$updated);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
@@ -421,8 +421,8 @@ def Layer_AdagradOp : Layer_KernelOp<"adagrad"> {
 def Layer_LionOp : Layer_KernelOp<"lion"> {
   let summary = "Lion (Chen et al. 2023) on one parameter, in place; the gradient is zero afterwards";
   let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
-                       FloatTensor:$coefficient, FloatTensor:$exp_avg, Optional<DoubleTensor>:$first_beta, F64Attr:$beta1, F64Attr:$beta2,
-                       F64Attr:$weight_decay);
+                       FloatTensor:$coefficient, FloatTensor:$exp_avg, Optional<DoubleTensor>:$first_beta,
+                       F64Attr:$beta1, F64Attr:$beta2, F64Attr:$weight_decay);
   let results = (outs Variadic<FloatTensor>:$updated);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
@@ -434,8 +434,8 @@ def Layer_LambOp : Layer_KernelOp<"lamb"> {
   }];
   let arguments = (ins FloatTensor:$parameter, FloatTensor:$gradient, DoubleTensor:$learning_rate,
                        FloatTensor:$coefficient, DoubleTensor:$bias_corrections, FloatTensor:$exp_avg,
-                       FloatTensor:$exp_avg_sq, Optional<DoubleTensor>:$first_beta, F64Attr:$beta1, F64Attr:$beta2, F64Attr:$epsilon,
-                       F64Attr:$weight_decay, F64Attr:$max_coeff, F64Attr:$min_coeff);
+                       FloatTensor:$exp_avg_sq, Optional<DoubleTensor>:$first_beta, F64Attr:$beta1,
+                       F64Attr:$beta2, F64Attr:$epsilon, F64Attr:$weight_decay, F64Attr:$max_coeff, F64Attr:$min_coeff);
   let results = (outs Variadic<FloatTensor>:$updated);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }

@@ -247,12 +247,14 @@ private:
         root.loss_terms.push_back(term.str());
       }
     }
-    root.accuracy = loss.getAccuracy().has_value();
-    for (layer::InputOp input : module.getOps<layer::InputOp>()) {
-      if (!root.accuracy || input.getName() == *loss.getAccuracy()) {
-        break;
+    if (auto label = loss.getAccuracy()) {
+      root.accuracy = true;
+      for (layer::InputOp input : module.getOps<layer::InputOp>()) {
+        if (input.getName() == *label) {
+          break;
+        }
+        root.accuracy_label += input.getRole() == "label"; // those before it
       }
-      root.accuracy_label += input.getRole() == "label";
     }
   }
 

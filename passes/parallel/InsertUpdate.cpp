@@ -195,7 +195,7 @@ private:
       if (!rule.clock.empty()) {
         clock = maker.argument(Role::Scalar, rule.clock, rule.clockType);
       }
-      Value firstBeta = rule.hasBetas && settings.cyclesFirstBeta()
+      Value firstBeta = rule.attributes.get("beta1") && settings.cyclesFirstBeta()
                             ? maker.argument(Role::Scalar, "beta1", vectorOf(1, builder.getF64Type()))
                             : Value();
       for (const StageParameter &parameter : parameters) {
@@ -233,7 +233,6 @@ private:
     RankedTensorType clockType;
     SmallVector<StringRef> states;
     NamedAttrList attributes;
-    bool hasBetas = true;
   };
 
   UpdateRule updateRule() {
@@ -251,23 +250,18 @@ private:
     const StringRef optimizer = settings.getOptimizer();
     if (optimizer == "sgd") {
       SmallVector<StringRef> states(settings.getMomentum().isZero() ? 0 : 1, "momentum_buffer");
-      return {"layer.sgd",
-              "step",
-              steps,
-              states,
+      return {"layer.sgd", "step", steps, states,
               named({{"momentum", settings.getMomentumAttr()},
                      {"dampening", settings.getDampeningAttr()},
                      {"nesterov", builder.getI64IntegerAttr(settings.getNesterov())},
-                     decay}),
-              false};
+                     decay})};
     }
     if (optimizer == "adagrad") {
       return {"layer.adagrad",
               "step",
               steps,
               {"sum"},
-              named({{"lr_decay", settings.getLrDecayAttr()}, epsilon, decay}),
-              false};
+              named({{"lr_decay", settings.getLrDecayAttr()}, epsilon, decay})};
     }
     if (optimizer == "lion") {
       return {"layer.lion", "", {}, {"exp_avg"}, named({beta1, beta2, decay})};

@@ -27,7 +27,7 @@ struct DataColumn {
   ElementType type = ElementType::U8;
   std::uint64_t samples = 0, elements = 0, stride = 0;
   /// Of a sample, where the file says it: elements in another order are other samples.
-  std::optional<std::vector<std::uint64_t>> shape = {};
+  std::optional<std::vector<std::int64_t>> shape = {};
   const std::byte *values = nullptr; ///< null: not read, as nobody wants it
   std::shared_ptr<const void> owner; ///< of the values' memory
   /// Where in the file the values begin: messages then name bytes. Else they name samples.

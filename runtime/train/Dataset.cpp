@@ -206,7 +206,7 @@ Result<void> Dataset::refill(const Executable &executable, std::uint64_t samples
 }
 
 /// Whether values of the shape are in the order of the input's: the same sizes, but for ones, or one row.
-static bool isOrderOf(const executable::ModelInput &input, const std::vector<std::uint64_t> &shape) {
+static bool isOrderOf(const executable::ModelInput &input, const std::vector<std::int64_t> &shape) {
   std::vector<std::uint64_t> wanted, given;
   const auto isOne = [](std::uint64_t size) { return size == 1; };
   if (input.sample_shape()) {
@@ -226,17 +226,11 @@ Result<void> Dataset::add(const Executable &executable, int index, DataColumn so
                      "use the data set that the model was made for");
   }
   if (source.shape && !isOrderOf(input, *source.shape)) {
-    const auto text = [](const auto &sizes) {
-      std::string list;
-      for (const auto size : sizes) {
-        list += (list.empty() ? "" : ", ") + std::to_string(size);
-      }
-      return "[" + list + "]";
-    };
+    const auto &wanted = *input.sample_shape();
     return userError(
         source.place,
-        "a sample has the shape " + text(*source.shape) + ", the model's input \"" + input.name()->str() +
-            "\" has " + text(*input.sample_shape()),
+        "a sample has the shape " + shapeText(*source.shape) + ", the model's input \"" +
+            input.name()->str() + "\" has " + shapeText({wanted.data(), wanted.size()}),
         "write numpy.transpose of it, so that the dimensions stand in the model's order (for images "
         "channels first), or a flat array [samples, values]");
   }

@@ -42,14 +42,14 @@ public:
 
   // Written by rank 0's thread.
   std::uint64_t samples = 0;
-  std::vector<double> losses, ///< sums over samples: of the loss, and of its terms where it is a sum
-      means;
+  std::vector<double> losses; ///< sums over samples: of the loss, and of its terms where it is a sum
   std::int64_t correct = 0;
   std::int64_t begin = 0, end = 0;
 
 private:
   friend class RankEvaluation;
 
+  std::vector<double> means; ///< what meanLosses() hands out
   const Session &session;
   std::vector<std::unique_ptr<RankEvaluation>> ranks; ///< null: in another process
   std::optional<EvaluationOutputs> outputs; ///< in the process that has them, where they are asked for

@@ -86,14 +86,7 @@ public:
     const executable::Attribute *found = find(name);
     return number(name, found && found->integer() ? static_cast<double>(*found->integer()) : -1, least);
   }
-  bool has(const char *name) const {
-    for (unsigned i = 0; scheduler.params() && i < scheduler.params()->size(); ++i) {
-      if (scheduler.params()->Get(i)->name()->str() == name) {
-        return true;
-      }
-    }
-    return false;
-  }
+  bool has(const char *name) const { return lookup(name) != nullptr; }
   /// In [0, 1).
   double beta(const char *name) {
     const double value = rate(name);
@@ -132,6 +125,9 @@ public:
 private:
   const executable::Attribute *find(const char *name) {
     ++taken;
+    return lookup(name);
+  }
+  const executable::Attribute *lookup(const char *name) const {
     for (unsigned i = 0; scheduler.params() && i < scheduler.params()->size(); ++i) {
       if (scheduler.params()->Get(i)->name()->str() == name) {
         return scheduler.params()->Get(i);

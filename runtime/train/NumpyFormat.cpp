@@ -131,7 +131,7 @@ Result<DataColumn> parse(const std::string &place, std::span<const std::byte> by
                     .samples = (*shape)[0],
                     .elements = elements,
                     .stride = elements,
-                    .shape = std::vector(shape->begin() + 1, shape->end()),
+                    .shape = std::vector<std::int64_t>(shape->begin() + 1, shape->end()),
                     .values = bytes.size() == size ? bytes.data() + start + length : nullptr,
                     .owner = std::move(owner)};
 }

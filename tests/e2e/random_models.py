@@ -174,7 +174,7 @@ class Builder:
         if kind == "Concat":
             width = self.size(1, 5)
             other = self.add("Linear", [*shape[:-1], width], [x], in_features=shape[-1], out_features=width)
-            return self.add(kind, [*shape[:-1], shape[-1] + width], [x, other, x] [: 2], dim=len(shape) if self.flag() else -1)
+            return self.add(kind, [*shape[:-1], shape[-1] + width], [x, other], dim=len(shape) if self.flag() else -1)
         width = 1 if self.flag() and kind != "SwiGLU" else shape[-1]
         other = self.add("Linear", [*shape[:-1], width], [x], in_features=shape[-1], out_features=width)
         return self.add(kind, shape, [x, other] if self.flag() or kind == "Subtract" else [other, x])

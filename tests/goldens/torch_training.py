@@ -313,6 +313,12 @@ def build_optimizer(config, parameters):
     )
 
 
+def cycle_share(first, cycle, t):
+    """Of OneCycle's way up (`first` of `cycle` steps) and down again: 0 to 1."""
+    x, r = (t + 1) / cycle % 1, first / cycle
+    return x / r if x <= r else (x - 1) / (r - 1)
+
+
 def scheduled_rate(config, t):
     """The learning rate of DeepSpeed's schedules at last_batch_iteration t, which is -1 in the first step."""
     base, scheduler = config["optimizer"]["params"]["lr"], config.get("scheduler")
@@ -324,8 +330,7 @@ def scheduled_rate(config, t):
         cycle = first + p["cycle_second_step_size"]
         if t >= cycle:
             return low / (1 + p.get("decay_lr_rate", 0.0) * (t - cycle + 1) / (p["decay_step_size"] or math.inf))
-        x, r = (t + 1) / cycle % 1, first / cycle
-        return low + (high - low) * (x / r if x <= r else (x - 1) / (r - 1))
+        return low + (high - low) * cycle_share(first, cycle, t)
     steps, total = p["warmup_num_steps"], p["total_num_steps"]
     rise = 0 if t < 0 else math.log(t + 1) / math.log(steps) if p["warmup_type"] == "log" else t / steps
     if kind == "WarmupDecayLR":
@@ -350,8 +355,7 @@ def cycled_betas(config, t):
         return low, 0.99
     if t >= cycle:
         return high * (1 + p.get("decay_mom_rate", 0.0) * (t - cycle + 1) / (p["decay_step_size"] or math.inf)), 0.99
-    x, r = (t + 1) / cycle % 1, first / cycle
-    return high - (high - low) * (x / r if x <= r else (x - 1) / (r - 1)), 0.99
+    return high - (high - low) * cycle_share(first, cycle, t), 0.99
 
 
 class WeightedLosses:

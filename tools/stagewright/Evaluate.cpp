@@ -1,10 +1,9 @@
 // stagewright eval.
 #include "EngineCommand.h"
+#include "JsonLine.h"
 #include "Program.h"
 #include "Progress.h"
 #include "Table.h"
-
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <memory>
@@ -57,9 +56,7 @@ Result<void> evaluate(EvaluateFlags &evaluate) {
       std::fprintf(stderr, "evaluating initial weights; use --init F.safetensors for trained ones\n");
     }
     if (evaluate.flags.json) {
-      std::printf(
-          "%s\n",
-          summaryJson(*summary).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+      printJsonLine(summaryJson(*summary));
       return {};
     }
     std::printf("samples %s", grouped(summary->samples).c_str());

@@ -1,4 +1,5 @@
 // stagewright inspect: what a .stage file will do, before it does it.
+#include "JsonLine.h"
 #include "Plan.h"
 #include "PlanJson.h"
 #include "Program.h"
@@ -280,8 +281,7 @@ Result<void> inspect(const InspectOptions &options) {
     }
   }
   if (options.json) {
-    print(planJson(*plan, *timeline).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
-          "\n");
+    printJsonLine(planJson(*plan, *timeline));
     return {};
   }
   std::vector<std::string> sections;

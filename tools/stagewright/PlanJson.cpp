@@ -21,7 +21,8 @@ static Json list(const Vector *vector) {
   return array;
 }
 
-static Json modelJson(const executable::Executable &file) {
+static Json modelJson(const runtime::Executable &plan) {
+  const executable::Executable &file = plan.file();
   Json inputs = Json::array();
   for (const executable::ModelInput *input : *file.inputs()) {
     inputs.push_back({{"name", text(input->name())},
@@ -32,12 +33,9 @@ static Json modelJson(const executable::Executable &file) {
                       {"mean", input->mean()},
                       {"deviation", input->deviation()}});
   }
-  Json terms = Json::array();
-  for (unsigned i = 0; file.loss_terms() && i < file.loss_terms()->size(); ++i) {
-    terms.push_back(file.loss_terms()->Get(i)->str());
-  }
-  return {{"name", text(file.model())}, {"sha256", text(file.model_sha256())}, {"loss", text(file.loss())},
-          {"loss_terms", terms},        {"accuracy", file.accuracy()},         {"inputs", inputs}};
+  return {{"name", text(file.model())},  {"sha256", text(file.model_sha256())},
+          {"loss", text(file.loss())},   {"loss_terms", plan.lossTerms()},
+          {"accuracy", file.accuracy()}, {"inputs", inputs}};
 }
 
 static Json schedulerJson(const executable::Scheduler *scheduler) {
@@ -239,7 +237,7 @@ Json planJson(const runtime::Executable &plan, const schedule::Timeline &timelin
   Json json = {
       {"format", {{"major", file.version_major()}, {"minor", file.version_minor()}}},
       {"compiler", text(file.compiler())},
-      {"model", modelJson(file)},
+      {"model", modelJson(plan)},
       {"contract",
        {{"device_family", text(contract.device_family())},
         {"global_batch", contract.global_batch()},

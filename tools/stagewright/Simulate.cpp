@@ -1,5 +1,6 @@
 // stagewright simulate: the schedule of a .stage file run on a clock with given costs, without a byte of its
 // memory.
+#include "JsonLine.h"
 #include "Plan.h"
 #include "PlanJson.h"
 #include "Program.h"
@@ -90,7 +91,7 @@ Result<void> simulate(const SimulateOptions &options) {
     return timeline.takeError();
   }
   if (options.json) {
-    std::printf("%s\n", timelineJson(*timeline).dump().c_str());
+    printJsonLine(timelineJson(*timeline));
     return {};
   }
   std::printf("schedule %s: makespan %.6g, bubble %.2f%%\n", schedule.kind.c_str(), timeline->makespan,

@@ -1,10 +1,9 @@
 // stagewright train.
 #include "EngineCommand.h"
+#include "JsonLine.h"
 #include "Program.h"
 #include "Progress.h"
 #include "Table.h"
-
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <memory>
@@ -88,9 +87,7 @@ Result<void> train(TrainFlags &train) {
     }
     if (summary->rank == 0) {
       if (train.flags.json) {
-        std::printf(
-            "%s\n",
-            summaryJson(*summary).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+        printJsonLine(summaryJson(*summary));
       } else {
         printSummary(*summary);
       }

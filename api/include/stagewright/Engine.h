@@ -76,10 +76,9 @@ public:
   /// One step on the next trainBatchSize() samples of `source`: of a source with an end in the order that
   /// the program's `train` takes (epochs, shuffled by the seed unless the configuration says otherwise), by
   /// the number of steps made so far. Errors: User (of the source; a label or a token out of range; then
-  /// nothing has changed. A loss that is not finite: weights and
-  /// optimizer state are spoilt, make a new engine). Rank, Interrupted, Environment:
-  /// the engine has ended, and says so at every later call. Allocates nothing from the third call on, unless
-  /// the source does.
+  /// nothing has changed. A loss that is not finite: weights and optimizer state are spoilt, make a new
+  /// engine). Rank, Interrupted, Environment: the engine has ended, and says so at every later call.
+  /// Allocates nothing from the third call on, unless the source does.
   Result<StepReport> trainBatch(DataSource &source);
 
   /// Loss of the batch that begins at `firstSample`, in order, short at the end of the source. Training goes

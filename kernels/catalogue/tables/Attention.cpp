@@ -66,11 +66,9 @@ std::vector<Kernel> attentionKernels() {
   dropout.push_back({"block", std::int64_t(0)});
   dropout.push_back({"ordinal", std::int64_t(0)});
   return {
-      // Head h of q meets head h / (H / G) of k and v. A key with key_mask 0 is hidden; a query that sees no
-      // key
-      // gives 0. scale 0 stands for 1 / sqrt(D). log_sum_exp is divided by scale, so that exp((q k - it) *
-      // scale)
-      // is exactly 1 where a query looks at one key alone, however large the score.
+      // Head h of q meets head h / (H / G) of k and v. A key with key_mask 0 is hidden; a query that sees
+      // no key gives 0. scale 0 stands for 1 / sqrt(D). log_sum_exp is divided by scale, so that
+      // exp((q k - it) * scale) is exactly 1 where a query looks at one key alone, however large the score.
       entry<"attention", "q T[B,S,H,D] R, k T[B,L,G,D] R, v T[B,L,G,D] R, y T[B,S,H,D] W, "
                          "log_sum_exp f32[B,H,S] W, key_mask i32[B,L] R?">(plain, {}, nullptr,
                                                                            checkCall<"attention", 0, false>),
