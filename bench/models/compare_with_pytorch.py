@@ -8,17 +8,20 @@ stages. Both sides train the same model.json in fp32 on the same samples in the 
 that Stagewright draws), with the optimizer of the model's config.json at a tiny learning rate and without clipping, in one process
 with the same number of threads. PyTorch runs eagerly and compiled (torch.compile of model and loss), both with fused optimizers. A
 round times each variant once, the order turning; a ratio is ours over theirs within a round, and medians are printed with the
-smallest and largest. The largest difference of a loss in the first steps is printed; the script fails when it is no rounding.
+smallest and largest. The largest difference of a loss in the first steps is printed; the script fails when it is no rounding. A model
+with dropout is timed with dropout, each side drawing its own numbers, and its losses are compared without.
 
-FLOPs are those of Linear, Conv2d (forward, and both gradients but for layers that read the data) and the causal half of
-attention. The peak is torch.mm of 2048 x 2048 fp32 matrices, measured in every round.
+FLOPs are those of Linear, Conv2d (forward, and both gradients but for layers that read the data) and attention (half of it where it
+is causal). The peak is torch.mm of 2048 x 2048 fp32 matrices, measured in every round.
 
 PyTorch is needed for the other side only (--ours-only leaves it out):
     apt install python3-venv; python3 -m venv v && v/bin/pip install torch numpy safetensors
 """
 import argparse
 import collections
+import copy
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -34,7 +37,7 @@ import model_jobs  # noqa: E402
 import model_variants  # noqa: E402
 
 DEFAULT = ("mlp_small:16", "mlp_small:128:8:2", "fashion_mlp:128", "simple_model:32", "mlp_wide:256", "mlp_wide:256:8:2",
-           "cifar_cnn:16", "cifar_cnn:128", "resnet18:32", "gpt_mini:8", "gpt_mini:16:8:1", "gpt2_124m:2")
+           "cifar_cnn:16", "cifar_cnn:128", "resnet18:32", "gpt_mini:8", "gpt_mini:16:8:1", "gpt2_124m:2", "bert_classifier:16")
 COMPARED = 5  # steps whose losses must agree
 PAUSE = 0.3  # between turns: PyTorch's threads spin for up to 0.2 s after their last work
 VARIANTS = {"torch eager": False, "torch.compile": True}
@@ -47,6 +50,7 @@ class Case:
         self.micros, self.stages = (int(part) for part in (parts[2:] or (1, 1)))
         self.text = f"{self.name}, batch {self.batch}" + (f" in {self.micros} micro-batches, {self.stages} stages" if parts[2:] else "")
         self.spec = model_variants.load(self.name)
+        self.compared = without_dropout(self.spec)
         kind = json.loads((ROOT / "models" / self.name / "config.json").read_text())["optimizer"]["type"]
         self.optimizer = {"type": kind, "params": {"lr": 1e-4, "momentum": 0.9} if kind == "SGD" else {"lr": 1e-6}}
         tokens = self.spec["inputs"][0]["dtype"] == "i32"
@@ -61,6 +65,14 @@ class Case:
             "steps_per_print": 0,
             "seed": model_jobs.SEED,
         }
+
+
+def without_dropout(spec):
+    """A copy; the spec itself if it has none."""
+    copied = copy.deepcopy(spec)
+    for layer in model_variants.layers_of(copied):
+        layer.update({key: 0.0 for key in ("p", "dropout_p") if key in layer})
+    return spec if copied == spec else copied
 
 
 # ---- PyTorch's side: a process of its own that times a turn whenever it is told to ----------------------------------
@@ -84,48 +96,67 @@ def flops(torch, case, model, x):
         model(x)
     for hook in hooks:
         hook.remove()
-    attention = sum(layer.get("repeat", 1) for layer in case.spec["layers"]
-                    if any(inner["type"] == "ScaledDotProductAttention" for inner in layer.get("layers", ())))
-    width = case.spec["layers"][0].get("embedding_dim", 0)
-    return total + len(x) * attention * 6 * case.per_sample**2 * width
+    width = next((layer["embedding_dim"] for layer in model_variants.layers_of(case.spec) if "embedding_dim" in layer), 0)
+    for block in case.spec["layers"]:
+        for inner in block.get("layers", ()):
+            if inner["type"] == "ScaledDotProductAttention":
+                products = 6 if inner.get("is_causal") else 12
+                total += block.get("repeat", 1) * len(x) * products * case.per_sample**2 * width
+    return total
+
+
+def draw_torch_dropout(torch, model):
+    """PyTorch's own random numbers instead of ours, which take it long."""
+    from stagewright_random import Dropout
+    from torch_training import AttentionDropout, attention
+
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.forward = torch.nn.Dropout(module.p).forward
+        if isinstance(module, AttentionDropout):
+            module.forward = functools.partial(attention, dropout_p=module.p, **module.arguments)
+
+
+class Steps:
+    """Trains `spec` step by step in PyTorch."""
+
+    def __init__(self, torch, case, spec, compiled):
+        from make_model_loss_goldens import initial_weights, tensors
+        from torch_training import build_layer, build_model
+
+        self.torch, self.case, self.done = torch, case, 0
+        self.features, self.labels = tensors(spec)
+        self.model, self.criterion = build_model(spec), build_layer(spec["loss"])
+        self.model.load(initial_weights(spec))
+        draw_torch_dropout(torch, self.model)
+        kind = getattr(torch.optim, case.optimizer["type"])
+        decay = {"weight_decay": 0.0} if kind is torch.optim.AdamW else {}
+        self.optimizer = kind(self.model.parameters(), fused=True, **case.optimizer["params"], **decay)
+        self.loss_of = torch.compile(self.loss) if compiled else self.loss
+
+    def loss(self, x, y):
+        out = self.model(x)
+        return self.criterion(out.reshape(-1, out.shape[-1]), y.reshape(-1))
+
+    def step(self):
+        case = self.case
+        index = self.torch.arange(self.done * case.batch, (self.done + 1) * case.batch) % model_jobs.SAMPLES
+        self.done += 1
+        total = 0.0
+        for part in index.split(case.batch // case.micros):
+            loss = self.loss_of(self.features[part], self.labels[part]) / case.micros
+            loss.backward()
+            total += loss.item()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return total
 
 
 def serve_pytorch(case, threads, compiled):
     import torch
-    from make_model_loss_goldens import initial_weights, tensors
-    from torch_training import build_layer, build_model
 
     torch.set_num_threads(threads)
-    features, labels = tensors(case.spec)
-    model = build_model(case.spec)
-    model.load(initial_weights(case.spec))
-    criterion, rows = build_layer(case.spec["loss"]), case.batch // case.micros
-    work = flops(torch, case, model.eval(), features[:1]) * case.batch
-    model.train()
-    kind = getattr(torch.optim, case.optimizer["type"])
-    decay = {"weight_decay": 0.0} if kind is torch.optim.AdamW else {}
-    optimizer = kind(model.parameters(), fused=True, **case.optimizer["params"], **decay)
-
-    def loss_of(x, y):
-        out = model(x)
-        return criterion(out.reshape(-1, out.shape[-1]), y.reshape(-1))
-
-    if compiled:
-        loss_of = torch.compile(loss_of)
-    done = 0
-
-    def step():
-        nonlocal done
-        index = torch.arange(done * case.batch, (done + 1) * case.batch) % model_jobs.SAMPLES
-        done += 1
-        total = 0.0
-        for part in index.split(rows):
-            loss = loss_of(features[part], labels[part]) / case.micros
-            loss.backward()
-            total += loss.item()
-        optimizer.step()
-        optimizer.zero_grad()
-        return total
+    steps = compared = Steps(torch, case, case.compared, compiled)
 
     def peak():
         a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
@@ -135,10 +166,12 @@ def serve_pytorch(case, threads, compiled):
             torch.mm(a, b)
         return 6 * 2 * 2048**3 / (time.perf_counter() - begin) / 1e9
 
-    begin = time.perf_counter()
-    first = step()
-    losses = [first, *(step() for _ in range(COMPARED - 1))]
-    print(json.dumps({"torch": torch.__version__, "flops": work, "first": time.perf_counter() - begin, "losses": losses}), flush=True)
+    losses = [compared.step() for _ in range(COMPARED)]
+    if case.spec is not case.compared:
+        steps = Steps(torch, case, case.spec, compiled)
+    work = flops(torch, case, steps.model.eval(), steps.features[:1]) * case.batch
+    steps.model.train()
+    print(json.dumps({"torch": torch.__version__, "flops": work, "losses": losses}), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         if "peak" in request:
@@ -146,7 +179,7 @@ def serve_pytorch(case, threads, compiled):
             continue
         begin = time.perf_counter()
         for _ in range(request["steps"]):
-            step()
+            steps.step()
         seconds = time.perf_counter() - begin
         status = open("/proc/self/status").read()
         memory = int(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -184,10 +217,16 @@ class Stagewright:
         self.data.mkdir()
         model_jobs.write_data(case.spec, self.data)
         (self.data / "order.txt").write_text("".join(f"{i % model_jobs.SAMPLES}\n" for i in range(case.batch * 20000)))
-        model, config = folder / "model.json", folder / "config.json"
-        model.write_text(json.dumps(case.spec))
-        config.write_text(json.dumps(case.config()))
-        self.run("compile", model, "-c", config, "--stages", case.stages, "-o", self.stage)
+        self.case, self.config = case, folder / "config.json"
+        self.config.write_text(json.dumps(case.config()))
+        self.compile(case.compared)
+        self.losses = self.turn(COMPARED)["losses"]
+        self.compile(case.spec)
+
+    def compile(self, spec):
+        model = self.stage.with_name("model.json")
+        model.write_text(json.dumps(spec))
+        self.run("compile", model, "-c", self.config, "--stages", self.case.stages, "-o", self.stage)
 
     def run(self, *options):
         """stdout and peak memory in MiB."""
@@ -258,7 +297,7 @@ def compare(arguments, text, report):
             ratio, memory = "" if name == "stagewright" else spread(ratios, "{:.2f}"), max(turn["memory"] for turn in results[name])
             report(f"| {name} | {spread(rates[name], '{:,.0f}')} | {1e3 * step:.3f} | {ratio} | {share} | {memory:,.0f} |")
         if torch:
-            difference = max(abs(a - b) for a, b in zip(warm["stagewright"]["losses"], torch.facts["losses"]))
+            difference = max(abs(a - b) for a, b in zip(ours.losses, torch.facts["losses"]))
             report(f"\n{torch.facts['flops'] / 1e9:,.2f} GFLOP a step, peak {spread(peaks, '{:,.0f}')} GFLOP/s; losses of {COMPARED} "
                    f"steps differ by at most {difference:.1e}")
             slower = [name for name in names if statistics.median(rates[name]) > statistics.median(rates["stagewright"])]

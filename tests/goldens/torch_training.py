@@ -118,7 +118,7 @@ def rotate(x, base):
     return x * cos + torch.cat([-x[..., size // 2 :], x[..., : size // 2]], -1) * sin
 
 
-def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=0, rotary_base=0, key_mask=None, drop=None):
+def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=0, rotary_base=0, key_mask=None, drop=None, dropout_p=0.0):
     groups = num_key_value_heads or num_heads
     seen = Inputs.named[key_mask][:, None, None] != 0 if key_mask else None
     if len(inputs) == 1:
@@ -138,7 +138,7 @@ def attention(*inputs, num_heads, num_key_value_heads=0, is_causal=False, scale=
     else:
         if key_mask and is_causal:  # torch takes one of the two
             seen, is_causal = seen & (torch.ones(q.shape[2], k.shape[2]).tril() == 1), False
-        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=is_causal, scale=scale or None)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, seen, dropout_p, is_causal, scale=scale or None)
     return y.transpose(1, 2).flatten(2)
 
 
