@@ -55,7 +55,7 @@ int StagedExecutable::stages() const {
   return plan->trainSchedule().stages;
 }
 int StagedExecutable::ranks() const {
-  return plan->rankCount();
+  return plan->mesh().size();
 }
 int StagedExecutable::trainBatchSize() const {
   return plan->file().recipe()->train_batch_size();
@@ -72,7 +72,7 @@ std::uint64_t StagedExecutable::plannedBytes() const {
   for (int rank = 0; rank < plan->rankCount(); ++rank) {
     total += plan->plannedBytes(rank);
   }
-  return total;
+  return total * static_cast<unsigned>(plan->mesh().replicas);
 }
 
 std::vector<ParameterInfo> StagedExecutable::parameters() const {

@@ -109,8 +109,9 @@ def InsertUpdate : StagewrightPass<"insert-update"> {
   let summary = "Adds the end of the step: partial norms, what all ranks share, clipping and optimizer";
   let description = [{
     *Requires:* differentiated stages. *Ensures:* functions `norm` and `update` per stage and one `plan.shared` per value
-    that ALL_GATHER moves. The norm is that of all stages' gradients, added in import order of the parameters. With one
-    data-parallel rank there is nothing to reduce.
+    that ALL_GATHER moves. The norm is that of all stages' gradients, added in import order of the parameters. Over replicas
+    (data parallel) the sums of gradients are added up before `norm` reads them, by the task REDUCE: build-schedule places it,
+    lower-to-commands says which bytes.
   }];
 }
 

@@ -15,9 +15,12 @@
 
 namespace stagewright {
 
+static constexpr int kMaximumReplicas = 4096; // a .stage file takes no more
 static constexpr std::string_view kTrain = "/train_batch_size";
 static constexpr std::string_view kMicro = "/train_micro_batch_size_per_gpu";
 static constexpr std::string_view kMicroBatches = "/gradient_accumulation_steps";
+static constexpr std::string_view kReplicas = "/data_parallel_size";
+static constexpr std::string_view kReduction = "/gradient_allreduce_op";
 static constexpr std::string_view kStages = "/pipeline/stages";
 static constexpr std::string_view kPartition = "/pipeline/partition";
 static constexpr std::string_view kOwnPartition = "/stagewright/partition";
@@ -26,11 +29,11 @@ static constexpr std::string_view kRecompute = "/stagewright/recompute";
 static constexpr std::string_view kSchedule = "/stagewright/schedule";
 
 static Result<void> checkOverrides(const ConfigOverrides &overrides) {
-  if (overrides.dataParallel && *overrides.dataParallel != 1)
+  if (overrides.dataParallel && (*overrides.dataParallel < 1 || *overrides.dataParallel > kMaximumReplicas))
     return userError("--data-parallel",
-                     std::to_string(*overrides.dataParallel) +
-                         " data-parallel ranks, but this version trains with one replica of the model",
-                     "leave the option out; --stages uses more ranks");
+                     std::to_string(*overrides.dataParallel) + " is not between 1 and " +
+                         std::to_string(kMaximumReplicas),
+                     "give the number of replicas of the model; each has ranks of its own");
   if (overrides.stages && (*overrides.stages < 1 || *overrides.stages > 4096))
     return userError("--stages", std::to_string(*overrides.stages) + " is not between 1 and 4096",
                      "give at most one stage per block of the model");
@@ -57,6 +60,17 @@ static Result<void> readBatch(Settings &settings, const ConfigOverrides &overrid
                      // follows
       batch.micro.reset();
   }
+  const json::Value *replicas = settings.given(kReplicas);
+  config.dataParallel = overrides.dataParallel ? *overrides.dataParallel
+                        : replicas && replicas->kind == json::Value::Kind::Integer
+                            ? static_cast<int>(replicas->integer)
+                            : 1;
+  const json::Value *reduction = settings.given(kReduction);
+  if (config.dataParallel > 1 && reduction && json::lowerCase(reduction->string) == "sum")
+    return userError(settings.place(kReduction),
+                     "the sum of the gradients of " + std::to_string(config.dataParallel) +
+                         " replicas is asked for, but a step trains on the mean over all samples",
+                     "set it to \"mean\", and multiply the learning rate by the number of replicas");
   Result<BatchSizes> sizes = resolveBatch(batch, config.dataParallel, place);
   if (!sizes)
     return sizes.takeError();
@@ -68,10 +82,10 @@ static Result<void> readBatch(Settings &settings, const ConfigOverrides &overrid
   settings.record(kMicro, std::to_string(sizes->micro), origin(batch.micro.has_value()));
   settings.record(kMicroBatches, std::to_string(sizes->microBatches),
                   overrides.microBatches ? "option" : origin(batch.microBatches.has_value()));
-  settings.record("/data_parallel_size", std::to_string(config.dataParallel),
-                  overrides.dataParallel                  ? "option"
-                  : settings.given("/data_parallel_size") ? "file"
-                                                          : "default");
+  settings.record(kReplicas, std::to_string(config.dataParallel),
+                  overrides.dataParallel      ? "option"
+                  : settings.given(kReplicas) ? "file"
+                                              : "default");
   return {};
 }
 

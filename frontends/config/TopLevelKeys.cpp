@@ -5,9 +5,9 @@ namespace stagewright::keys {
 static constexpr ValueRule kBatch = integer(1, 2147483647);
 // Slot numbers of the .stage file have 16 bits, so a step has at most that many micro-batches.
 static constexpr ValueRule kMicroBatches = integer(1, 65535);
-static constexpr std::string_view kOneReplica =
-    "there is one data-parallel rank, so no gradients are reduced";
-static constexpr std::string_view kOneGroup = "this version has no tensor, sequence or data parallelism";
+static constexpr std::string_view kExactSums =
+    "gradients of replicas are added up in fp32, in the order of ranks";
+static constexpr std::string_view kOneGroup = "this version has no tensor or sequence parallelism";
 
 static constexpr ConfigKey kTable[] = {
     honoured("/train_batch_size", kBatch, "null", "samples per step; see the batch sizes above"),
@@ -54,15 +54,18 @@ static constexpr ConfigKey kTable[] = {
 
     offOnly("/managed_gradient_accumulation", kFlag, "true",
             "a step always accumulates all of its micro-batches", "remove it"),
-    offOnly("/data_parallel_size", kCount, "null", kOneGroup, "set it to 1 or remove it", "null|1"),
+    honoured("/data_parallel_size", {.type = Type::Integer, .minimum = 1, .maximum = 4096, .nullToo = true},
+             "null", "replicas of the model, each with ranks of its own; null = 1; --data-parallel wins"),
     offOnly("/sequence_parallel_size", kCount, "null", kOneGroup, "set it to 1 or remove it", "null|1"),
-    ignored("/prescale_gradients", kFlag, "false", kOneReplica),
-    ignored("/gradient_predivide_factor", kNumber, "1.0", kOneReplica),
-    ignored("/gradient_allreduce_op", choice("mean|sum"), "\"mean\"", kOneReplica),
-    ignored("/sparse_gradients", kFlag, "false", kOneReplica),
-    ignored("/communication_data_type", choice("fp16|bf16|fp32"), "null", kOneReplica),
-    ignored("/seq_parallel_communication_data_type", choice("fp16|bf16|fp32"), "\"fp32\"", kOneReplica),
-    ignored("/disable_allgather", kFlag, "false", kOneReplica),
+    ignored("/prescale_gradients", kFlag, "false", "the loss is divided, so that sums cannot overflow"),
+    ignored("/gradient_predivide_factor", kNumber, "1.0",
+            "the loss is divided, so that sums cannot overflow"),
+    ignored("/gradient_allreduce_op", choice("mean|sum"), "\"mean\"",
+            "a step trains on the mean over all samples; with several replicas \"sum\" is refused"),
+    ignored("/sparse_gradients", kFlag, "false", kExactSums),
+    ignored("/communication_data_type", choice("fp16|bf16|fp32"), "null", kExactSums),
+    ignored("/seq_parallel_communication_data_type", choice("fp16|bf16|fp32"), "\"fp32\"", kOneGroup),
+    ignored("/disable_allgather", kFlag, "false", kExactSums),
     ignored("/use_data_before_expert_parallelism", kFlag, "false", "there are no experts"),
     offOnly("/dump_state", kFlag, "false", "training prints no engine state",
             "remove it; `stagewright inspect --config` prints the effective configuration"),

@@ -3,7 +3,7 @@
 namespace stagewright::keys {
 
 static constexpr std::string_view kNoZero =
-    "this version has no ZeRO: with one data-parallel rank there is nothing to shard";
+    "this version has no ZeRO: every replica has all weights and states of its stages";
 static constexpr std::string_view kNoOffload =
     "this version does not offload: host memory is where it computes";
 static constexpr std::string_view kRemove = "remove it";

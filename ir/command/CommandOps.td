@@ -96,6 +96,12 @@ def Command_CollectiveOp : Command_Op<"collective", [HasParent<"RankOp">]> {
   let hasVerifier = 1;
 }
 
+def Command_ReductionOp : Command_Op<"reduction", [HasParent<"RankOp">]> {
+  let summary = "What REDUCE of a stage, or ALL_GATHER of a training step (stage -1), adds up over the replicas; its mean, or its sum";
+  let arguments = (ins Int64Attr:$stage, Command_SliceAttr:$slice, UnitAttr:$mean);
+  let assemblyFormat = "`stage` `(` $stage `)` $slice (`mean` $mean^)? attr-dict";
+}
+
 def Command_InputOp : Command_Op<"input", [HasParent<"RankOp">]> {
   let summary = "A model input that the data source fills before F; input -1 is the count of valid rows, -2 what random numbers are drawn by";
   let arguments = (ins Int64Attr:$input, Int64Attr:$stage, Int64Attr:$pool, Int64Attr:$offset, DenseI64ArrayAttr:$shape);

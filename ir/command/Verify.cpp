@@ -123,6 +123,8 @@ LogicalResult RankOp::verifyRegions() {
       known = memory.holds(transfer) && isTask(transfer.getTask());
     } else if (auto input = dyn_cast<InputOp>(op)) {
       known = memory.hasPool(input.getPool());
+    } else if (auto reduction = dyn_cast<ReductionOp>(op)) {
+      slices.push_back(reduction.getSlice());
     } else if (auto collective = dyn_cast<CollectiveOp>(op)) {
       known = memory.hasArena(collective.getArena());
     }

@@ -41,7 +41,7 @@ static void sendSums(Schedule &schedule, const std::vector<Tie> &ties, int holde
 //
 //   turn 1  rank 0: F0 SEND_F0             rank 1: RECV_F0 | F0
 //   turn 2  rank 0: F1 SEND_F1             rank 1: RECV_F1 | B0 SEND_B0      (and RECV_B0 on rank 0)
-Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &ties) {
+Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &ties, bool reduces) {
   Result<TaskTable> table = TaskTable::build(compute);
   if (!table) {
     return table.takeError();
@@ -90,6 +90,9 @@ Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &t
       }
       if (includes(task.kind, TaskKind::BackwardWeight) &&
           ++weightGradients[task.stage] == compute.microBatches) {
+        if (reduces) {
+          schedule.ranks[rank].push_back({TaskKind::Reduce, task.stage, -1});
+        }
         sendSums(schedule, ties, task.stage);
       }
     }
@@ -127,6 +130,13 @@ Schedule addStepTasks(Schedule schedule, const std::vector<Tie> &ties) {
     }
   }
   return schedule;
+}
+
+bool reduces(const Schedule &schedule) {
+  return std::any_of(schedule.ranks.begin(), schedule.ranks.end(), [](const std::vector<Task> &tasks) {
+    return std::any_of(tasks.begin(), tasks.end(),
+                       [](const Task &task) { return task.kind == TaskKind::Reduce; });
+  });
 }
 
 std::vector<Tie> tiesOf(const Schedule &schedule) {

@@ -112,9 +112,10 @@ Result<void> Proof::nothingMissing() const {
   auto missing = [&](const Task &task) {
     return userError("rank " + std::to_string(schedule.rankOfStage[task.stage]), text(task) + " is missing");
   };
+  const bool reducing = reduces(schedule);
   for (int stage = 0; stage < schedule.stages; ++stage) {
-    for (TaskKind kind : {TaskKind::Prepare, TaskKind::Norm, TaskKind::Update}) {
-      if (training && !table.has(kind, stage)) {
+    for (TaskKind kind : {TaskKind::Prepare, TaskKind::Norm, TaskKind::Update, TaskKind::Reduce}) {
+      if (training && !table.has(kind, stage) && (kind != TaskKind::Reduce || reducing)) {
         return missing({kind, stage, -1});
       }
     }
@@ -160,7 +161,7 @@ Result<void> Proof::ordered() const {
   (void)forEachTask([&](Place place) -> Result<void> {
     const Task &task = at(place);
     const bool sums = task.kind == TaskKind::SendSum || task.kind == TaskKind::ReceiveSum;
-    if (hasMicroBatch(task.kind) || sums) {
+    if (hasMicroBatch(task.kind) || sums || task.kind == TaskKind::Reduce) {
       lastOfStage[task.stage] = place.position;
     }
     if (includes(task.kind, TaskKind::BackwardWeight)) {
@@ -184,8 +185,9 @@ Result<void> Proof::ordered() const {
       earlier[0] = {place.rank, lastOfRank[place.rank]};
     } else if (task.kind == TaskKind::Update || task.kind == TaskKind::ReceiveWeight) {
       earlier[0] = table.allGather(place.rank);
-    } else if (task.kind == TaskKind::SendSum) {
+    } else if (task.kind == TaskKind::SendSum || task.kind == TaskKind::Reduce) {
       earlier[0] = {place.rank, lastGradient[task.stage]};
+      earlier[1] = task.kind == TaskKind::SendSum ? table.find(TaskKind::Reduce, task.stage) : Place{};
     } else if (task.kind == TaskKind::SendWeight) {
       earlier[0] = table.find(TaskKind::Update, task.stage);
     }

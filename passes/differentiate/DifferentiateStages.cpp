@@ -258,7 +258,7 @@ struct DifferentiateStagesPass : impl::DifferentiateStagesBase<DifferentiateStag
   void runOnOperation() override {
     ModuleOp module = getOperation();
     plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
-    double seed = 1.0 / static_cast<double>(settings.getMicroBatches());
+    double seed = 1.0 / static_cast<double>(settings.getMicroBatches() * settings.getDataParallel());
     bool scalesLoss = !module.getOps<plan::LossScaleOp>().empty();
     bool isTrained = !(*module.getOps<layer::LossOp>().begin()).getType().empty();
     for (plan::StageOp stage : llvm::make_early_inc_range(module.getOps<plan::StageOp>())) {

@@ -169,6 +169,7 @@ private:
     table->micro_batch_size = static_cast<int>(settings.getMicroBatchSize());
     table->micro_batches = static_cast<int>(settings.getMicroBatches());
     table->data_parallel = static_cast<int>(settings.getDataParallel());
+    root.required_features |= table->data_parallel > 1 ? file::kFeatureReplicas : 0;
     table->seed = static_cast<uint64_t>(settings.getSeed());
     table->gradient_clipping = settings.getGradientClipping().convertToDouble();
     table->steps_per_print = static_cast<int>(settings.getStepsPerPrint());
@@ -395,6 +396,16 @@ private:
         entry->segments.push_back(std::move(segment));
       }
       (collective.getEvaluation() ? table.evaluate_collective : table.train_collective) = std::move(entry);
+    } else if (auto reduction = dyn_cast<command::ReductionOp>(op)) {
+      auto entry = std::make_unique<file::ReductionT>();
+      command::SliceAttr slice = reduction.getSlice();
+      entry->stage = static_cast<int>(reduction.getStage());
+      entry->arena = static_cast<uint16_t>(slice.getArena());
+      entry->offset = static_cast<uint64_t>(slice.getOffset());
+      entry->bytes = static_cast<uint64_t>(command::byteSize(slice.getType()));
+      entry->dtype = dtypeOf(slice.getType());
+      entry->mean = reduction.getMean();
+      table.reductions.push_back(std::move(entry));
     } else if (auto input = dyn_cast<command::InputOp>(op)) {
       auto entry = std::make_unique<file::InputBindingT>();
       entry->input = static_cast<int>(input.getInput());

@@ -53,6 +53,7 @@ public:
       bindValues(stage);
       transfers(stage);
       tiedTransfers(stage);
+      reductions(stage);
     }
     collective(false);
     collective(true);
@@ -252,6 +253,36 @@ private:
     }
   }
 
+  /// Over the replicas: the gradient sums of the stage's uses, neighbours as one.
+  void reductions(plan::StageOp stage) {
+    if ((*module.getOps<plan::MeshOp>().begin()).getData() == 1) {
+      return;
+    }
+    std::vector<std::pair<int64_t, int64_t>> ranges; // offset, end
+    int64_t arena = 0;
+    for (auto &[parameter, sums] : gradientSums(module)) {
+      for (const GradientSum &sum : sums) {
+        if (sum.stage == stage) {
+          command::SliceAttr where = slice(stage.getIndex(), sum.name, sum.type);
+          arena = where.getArena();
+          ranges.push_back({where.getOffset(), where.getOffset() + command::byteSize(sum.type)});
+        }
+      }
+    }
+    llvm::sort(ranges);
+    for (size_t i = 0; i < ranges.size();) {
+      auto [begin, end] = ranges[i];
+      // What lies between two neighbours is padding, which nobody reads.
+      for (++i; i < ranges.size() && ranges[i].first - end < static_cast<int64_t>(catalogue::kAlignment);
+           ++i) {
+        end = ranges[i].second;
+      }
+      auto type = RankedTensorType::get({(end - begin) / 4}, builder.getF32Type());
+      auto where = command::SliceAttr::get(builder.getContext(), arena, -1, begin, type);
+      command::ReductionOp::create(builder, made(stage.getLoc()), stage.getIndex(), where, false);
+    }
+  }
+
   /// Neighbouring values of one rank move as one segment.
   void collective(bool evaluation) {
     SmallVector<int64_t> segments;
@@ -273,6 +304,9 @@ private:
       }
     }
     command::CollectiveOp::create(builder, made(rank.getLoc()), arena, segments, evaluation);
+    if (!evaluation && (*module.getOps<plan::MeshOp>().begin()).getData() > 1) {
+      command::ReductionOp::create(builder, made(rank.getLoc()), -1, cells.lookup("loss"), true);
+    }
   }
 
   ModuleOp module;

@@ -21,7 +21,8 @@ class Partitioner {
 public:
   Partitioner(ModuleOp module, layer::ModelOp model, ArrayRef<int64_t> boundaries)
       : model(model), builder(model), boundaries(boundaries), inputs(module.getOps<layer::InputOp>()),
-        recompute((*module.getOps<plan::SettingsOp>().begin()).getRecomputeAttr()) {
+        recompute((*module.getOps<plan::SettingsOp>().begin()).getRecomputeAttr()),
+        replicas((*module.getOps<plan::SettingsOp>().begin()).getDataParallel()) {
     int64_t index = 0, stage = 0;
     for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
       // The loss belongs to the last stage whatever its index.
@@ -35,7 +36,7 @@ public:
 
   void run() {
     int64_t stages = static_cast<int64_t>(boundaries.size()) - 1;
-    plan::MeshOp::create(builder, madeBy("partition-stages", model.getLoc()), stages, 1);
+    plan::MeshOp::create(builder, madeBy("partition-stages", model.getLoc()), stages, replicas);
     for (int64_t stage = 0; stage < stages; ++stage) {
       makeStage(stage, stages);
     }
@@ -171,7 +172,8 @@ private:
   OpBuilder builder;
   ArrayRef<int64_t> boundaries;
   decltype(std::declval<ModuleOp>().getOps<layer::InputOp>()) inputs;
-  ArrayAttr recompute; ///< may be null
+  ArrayAttr recompute;
+  int64_t replicas; ///< may be null
   llvm::DenseMap<Operation *, int64_t> stageOf;
   // Of the stage at hand, by name:
   llvm::MapVector<StringRef, Value> held;    ///< parameters and buffers, the stage's arguments

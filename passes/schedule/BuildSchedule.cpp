@@ -15,12 +15,12 @@ namespace {
 
 /// Compute tasks, then transfers, then the tasks around the step.
 Result<schedule::Schedule> trainingSchedule(StringRef kind, int stages, int microBatches,
-                                            const std::vector<schedule::Tie> &ties) {
+                                            const std::vector<schedule::Tie> &ties, bool reduces) {
   Result<schedule::Schedule> compute = schedule::generate({kind.data(), kind.size()}, stages, microBatches);
   if (!compute) {
     return compute.takeError();
   }
-  Result<schedule::Schedule> withTransfers = schedule::addTransfers(*compute, ties);
+  Result<schedule::Schedule> withTransfers = schedule::addTransfers(*compute, ties, reduces);
   if (!withTransfers) {
     return withTransfers.takeError();
   }
@@ -33,8 +33,8 @@ struct BuildSchedulePass : impl::BuildScheduleBase<BuildSchedulePass> {
     plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
     int stages = static_cast<int>(llvm::range_size(module.getOps<plan::StageOp>()));
     int microBatches = static_cast<int>(settings.getMicroBatches());
-    Result<schedule::Schedule> training =
-        trainingSchedule(settings.getSchedule(), stages, microBatches, tiesOf(module));
+    Result<schedule::Schedule> training = trainingSchedule(settings.getSchedule(), stages, microBatches,
+                                                           tiesOf(module), settings.getDataParallel() > 1);
     Result<schedule::Schedule> evaluation = schedule::generateEvaluation(stages, microBatches);
     if (!training || !evaluation) {
       const Error &error = training ? evaluation.error() : training.error();

@@ -102,17 +102,37 @@ Result<void> Communicator::broadcast(void *data, std::size_t bytes, int root) {
   return waitForTracked();
 }
 
-Result<void> Communicator::allGather(std::span<const Segment> segments) {
+Result<RankGroup> Communicator::checked(RankGroup group, std::span<const Segment> segments) const {
+  group = group.size == 0 ? RankGroup{0, 1, rankCount} : group;
+  bool holds =
+      group.step > 0 && group.first >= 0 && group.at(group.size - 1) < rankCount && group.contains(ownRank);
+  for (const Segment &segment : segments) {
+    holds = holds && group.contains(segment.rank);
+  }
+  if (!holds) {
+    return bugError("collective",
+                    "rank " + std::to_string(ownRank) + " or the owner of a segment is not in the group of " +
+                        std::to_string(group.size) + " ranks from " + std::to_string(group.first) +
+                        " in steps of " + std::to_string(group.step));
+  }
+  return group;
+}
+
+Result<void> Communicator::allGather(std::span<const Segment> segments, RankGroup group) {
+  auto members = checked(group, segments);
+  if (!members) {
+    return members.takeError();
+  }
   const std::size_t window = std::min(kWindow, ringCapacity);
-  tracked.reserve(window * rankCount);
+  tracked.reserve(window * members->size);
   std::size_t posted = 0;
   for (const Segment &segment : segments) {
     if (segment.bytes == 0) {
       continue;
     }
     if (segment.rank == ownRank) {
-      for (int step = 1; step < rankCount; ++step) {
-        const int peer = (ownRank + step) % rankCount;
+      for (int step = 1; step < members->size; ++step) {
+        const int peer = members->at((members->position(ownRank) + step) % members->size);
         Result<void> sent = track(post(Direction::Send, peer, kCollectiveTag, segment.data, segment.bytes));
         if (!sent) {
           return sent;
@@ -136,9 +156,9 @@ Result<void> Communicator::allGather(std::span<const Segment> segments) {
   return waitForTracked();
 }
 
-std::byte *Communicator::contribution(int half, int rank) {
-  const int slot = rank < ownRank ? rank : rank - 1;
-  return contributions.data() + static_cast<std::size_t>(half * (rankCount - 1) + slot) * kChunkBytes;
+std::byte *Communicator::contribution(const RankGroup &group, int half, int position) {
+  const int slot = position < group.position(ownRank) ? position : position - 1;
+  return contributions.data() + static_cast<std::size_t>(half * (group.size - 1) + slot) * kChunkBytes;
 }
 
 // All ranks walk the same list of chunks: the first one of every segment, then the second one of every
@@ -147,7 +167,12 @@ std::byte *Communicator::contribution(int half, int rank) {
 //
 //     half 0   | receive own 0 | add own 0     | receive own 2 | ...
 //     half 1                   | receive own 1 | add own 1     | ...
-Result<void> Communicator::reduceScatter(std::span<const Segment> segments, Element element) {
+Result<void> Communicator::reduceScatter(std::span<const Segment> segments, Element element,
+                                         RankGroup group) {
+  auto members = checked(group, segments);
+  if (!members) {
+    return members.takeError();
+  }
   std::size_t longest = 0;
   for (const Segment &segment : segments) {
     longest = std::max(longest, segment.bytes);
@@ -155,13 +180,14 @@ Result<void> Communicator::reduceScatter(std::span<const Segment> segments, Elem
       return bugError("reduceScatter", std::to_string(segment.bytes) + " bytes are not whole elements");
     }
   }
-  if (rankCount == 1) {
+  const int others = members->size - 1;
+  if (others == 0) {
     return {};
   }
   const std::size_t window = std::min(kWindow, ringCapacity);
   tracked.reserve(window);
-  contributions.resize(2 * (rankCount - 1) * kChunkBytes);
-  arrivals.resize(2 * (rankCount - 1));
+  contributions.resize(std::max(contributions.size(), 2 * others * kChunkBytes));
+  arrivals.resize(std::max<std::size_t>(arrivals.size(), 2 * others));
   Segment unfinished;
   int half = 0;
   for (std::size_t offset = 0; offset < longest; offset += kChunkBytes) {
@@ -178,10 +204,10 @@ Result<void> Communicator::reduceScatter(std::span<const Segment> segments, Elem
           done = waitForTracked();
         }
       } else {
-        done = beginChunk(chunk, half);
+        done = beginChunk(*members, chunk, half);
         half ^= 1;
         if (done && unfinished.bytes > 0) {
-          done = finishChunk(unfinished, half, element);
+          done = finishChunk(*members, unfinished, half, element);
         }
         unfinished = chunk;
       }
@@ -191,19 +217,19 @@ Result<void> Communicator::reduceScatter(std::span<const Segment> segments, Elem
     }
   }
   if (unfinished.bytes > 0) {
-    if (Result<void> done = finishChunk(unfinished, half ^ 1, element); !done) {
+    if (Result<void> done = finishChunk(*members, unfinished, half ^ 1, element); !done) {
       return done;
     }
   }
   return waitForTracked();
 }
 
-Result<void> Communicator::beginChunk(const Segment &chunk, int half) {
-  int slot = half * (rankCount - 1);
-  for (int rank = 0; rank < rankCount; ++rank) {
-    if (rank != ownRank) {
-      Result<Request> posted =
-          post(Direction::Receive, rank, kCollectiveTag, contribution(half, rank), chunk.bytes);
+Result<void> Communicator::beginChunk(const RankGroup &group, const Segment &chunk, int half) {
+  int slot = half * (group.size - 1);
+  for (int position = 0; position < group.size; ++position) {
+    if (group.at(position) != ownRank) {
+      Result<Request> posted = post(Direction::Receive, group.at(position), kCollectiveTag,
+                                    contribution(group, half, position), chunk.bytes);
       if (!posted) {
         return posted.takeError();
       }
@@ -213,18 +239,20 @@ Result<void> Communicator::beginChunk(const Segment &chunk, int half) {
   return {};
 }
 
-Result<void> Communicator::finishChunk(const Segment &chunk, int half, Element element) {
-  for (int slot = 0; slot < rankCount - 1; ++slot) {
-    if (Result<void> arrived = wait(arrivals[half * (rankCount - 1) + slot]); !arrived) {
+Result<void> Communicator::finishChunk(const RankGroup &group, const Segment &chunk, int half,
+                                       Element element) {
+  const int others = group.size - 1;
+  for (int slot = 0; slot < others; ++slot) {
+    if (Result<void> arrived = wait(arrivals[half * others + slot]); !arrived) {
       return arrived;
     }
   }
-  const auto term = [&](int rank) -> void * {
-    return rank == ownRank ? chunk.data : contribution(half, rank);
+  const auto term = [&](int position) -> void * {
+    return group.at(position) == ownRank ? chunk.data : contribution(group, half, position);
   };
   void *const sum = term(0);
-  for (int rank = 1; rank < rankCount; ++rank) {
-    addTo(sum, term(rank), chunk.bytes, element);
+  for (int position = 1; position < group.size; ++position) {
+    addTo(sum, term(position), chunk.bytes, element);
   }
   if (sum != chunk.data) {
     std::memcpy(chunk.data, sum, chunk.bytes);
@@ -232,19 +260,24 @@ Result<void> Communicator::finishChunk(const Segment &chunk, int half, Element e
   return {};
 }
 
-Result<void> Communicator::allReduce(void *data, std::size_t count, Element element) {
-  const std::size_t unit = bytesOf(element);
-  const std::size_t share = (count / rankCount / 16 + 1) * 16; // whole cache lines, or whole pairs of them
-  pieces.resize(rankCount);
-  for (int rank = 0; rank < rankCount; ++rank) {
-    const std::size_t begin = std::min(count, rank * share);
-    const std::size_t end = std::min(count, begin + share);
-    pieces[rank] = {rank, static_cast<std::byte *>(data) + begin * unit, (end - begin) * unit};
+Result<void> Communicator::allReduce(void *data, std::size_t count, Element element, RankGroup group) {
+  auto members = checked(group, {});
+  if (!members) {
+    return members.takeError();
   }
-  if (Result<void> reduced = reduceScatter(pieces, element); !reduced) {
+  const std::size_t unit = bytesOf(element), size = static_cast<std::size_t>(members->size);
+  const std::size_t share = (count / size / 16 + 1) * 16; // whole cache lines, or whole pairs of them
+  pieces.resize(size);
+  for (std::size_t i = 0; i < size; ++i) {
+    const std::size_t begin = std::min(count, i * share);
+    const std::size_t end = std::min(count, begin + share);
+    pieces[i] = {members->at(static_cast<int>(i)), static_cast<std::byte *>(data) + begin * unit,
+                 (end - begin) * unit};
+  }
+  if (Result<void> reduced = reduceScatter(pieces, element, *members); !reduced) {
     return reduced;
   }
-  return allGather(pieces);
+  return allGather(pieces, *members);
 }
 
 } // namespace stagewright::runtime

@@ -47,6 +47,20 @@ struct Waiting {
   std::string text() const;
 };
 
+/// The ranks first, first + step, ...: a row or a column of a mesh. Size 0: all ranks of the communicator.
+struct RankGroup {
+  int first = 0;
+  int step = 1;
+  int size = 0;
+
+  int at(int position) const { return first + position * step; }
+  /// Of a rank, which must be a member.
+  int position(int rank) const { return (rank - first) / step; }
+  bool contains(int rank) const {
+    return rank >= first && (rank - first) % step == 0 && position(rank) < size;
+  }
+};
+
 /// `bytes` at `data`, which belong to `rank` in a collective. All ranks give the same list, but for `data`.
 struct Segment {
   int rank = 0;
@@ -84,21 +98,22 @@ public:
   /// returned, nobody touches the buffers of this rank's requests any more.
   Result<void> wait(Request request);
 
-  // Collectives: all ranks call the same ones in the same order. After an error the communicator is of no
-  // more use.
+  // Collectives: all ranks of a group, which the caller is one of, call the same ones in the same order; two
+  // ranks that are in several groups together meet in the same one. After an error the communicator is of no
+  // more use. Error: Bug, the caller or the owner of a segment is not in the group.
 
   /// Returns when all ranks have called it.
   Result<void> barrier();
   /// The bytes of `root` to all ranks.
   Result<void> broadcast(void *data, std::size_t bytes, int root);
-  /// In place: every segment of its rank to all ranks.
-  Result<void> allGather(std::span<const Segment> segments);
-  /// In place: every segment of its rank becomes the sum of the segments of all ranks, ((r0 + r1) + r2) +
-  /// ..., elementwise in the order of ranks. Segments of other ranks keep their values. Sizes in bytes, whole
-  /// elements.
-  Result<void> reduceScatter(std::span<const Segment> segments, Element element);
-  /// In place: the same sum of `count` elements, on all ranks.
-  Result<void> allReduce(void *data, std::size_t count, Element element);
+  /// In place: every segment of its rank to all ranks of the group.
+  Result<void> allGather(std::span<const Segment> segments, RankGroup group = {});
+  /// In place: every segment of its rank becomes the sum of the segments of all ranks of the group, ((r0 +
+  /// r1) + r2) + ..., elementwise in the order of ranks. Segments of other ranks keep their values. Sizes in
+  /// bytes, whole elements.
+  Result<void> reduceScatter(std::span<const Segment> segments, Element element, RankGroup group = {});
+  /// In place: the same sum of `count` elements, on all ranks of the group.
+  Result<void> allReduce(void *data, std::size_t count, Element element, RankGroup group = {});
 
   /// Ends the talk of all ranks: every wait, now or later, on any rank returns an error, of kind Interrupted
   /// when `error` is, else Rank with the text of `error`. The first call counts. Under MPI it prints
@@ -158,9 +173,10 @@ private:
   // Of collectives.
   Result<void> track(Result<Request> posted);
   Result<void> waitForTracked();
-  std::byte *contribution(int half, int rank);
-  Result<void> beginChunk(const Segment &chunk, int half);
-  Result<void> finishChunk(const Segment &chunk, int half, Element element);
+  Result<RankGroup> checked(RankGroup group, std::span<const Segment> segments) const;
+  std::byte *contribution(const RankGroup &group, int half, int position);
+  Result<void> beginChunk(const RankGroup &group, const Segment &chunk, int half);
+  Result<void> finishChunk(const RankGroup &group, const Segment &chunk, int half, Element element);
 
   const int ownRank;
   const int rankCount;
@@ -179,7 +195,7 @@ private:
   Error error;
 
   std::vector<Request> tracked;
-  std::vector<std::byte> contributions; ///< of other ranks, [2][size - 1][kChunkBytes]
+  std::vector<std::byte> contributions; ///< of other ranks of the group, [2][size - 1][kChunkBytes]
   std::vector<Request> arrivals;        ///< of the contributions, [2][size - 1]
   std::vector<Segment> pieces;
 };

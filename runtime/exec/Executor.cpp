@@ -11,15 +11,20 @@ Result<std::unique_ptr<Executor>> Executor::create(const Executable &executable,
   return executor;
 }
 
-static std::vector<Segment> segmentsOf(const executable::Collective &collective, const ArenaBases &bases) {
+/// Of the ranks of one replica.
+static std::vector<Segment> segmentsOf(const executable::Collective &collective, const ArenaBases &bases,
+                                       const Mesh &mesh, int replica) {
   std::vector<Segment> segments;
   for (const executable::Segment *segment : *collective.segments()) {
-    segments.push_back({segment->rank(), bases[collective.arena()] + segment->offset(), segment->bytes()});
+    segments.push_back({mesh.rank(segment->rank(), replica), bases[collective.arena()] + segment->offset(),
+                        segment->bytes()});
   }
   return segments;
 }
 
 Result<void> Executor::load() {
+  const Mesh &mesh = environment.mesh;
+  const int pipelineRank = mesh.pipelineRank(rank());
   for (const executable::Arena *arena : *plan().arenas()) {
     auto allocated = environment.device.allocate(arena->name()->str(), arena->bytes());
     if (!allocated) {
@@ -29,16 +34,21 @@ Result<void> Executor::load() {
     arenas.push_back(std::move(*allocated));
   }
   for (const executable::Program *program : *plan().programs()) {
-    auto prepared = PreparedProgram::prepare(file, rank(), *program, bases, environment.isa);
+    auto prepared = PreparedProgram::prepare(file, pipelineRank, *program, bases, environment.isa);
     if (!prepared) {
       return prepared.takeError();
     }
     programs.push_back(std::move(*prepared));
   }
-  trainTasks = planTasks(file, rank(), schedule::Purpose::Training, bases, environment.poison);
-  evaluateTasks = planTasks(file, rank(), schedule::Purpose::Evaluation, bases, environment.poison);
-  trainCollective = segmentsOf(*plan().train_collective(), bases);
-  evaluateCollective = segmentsOf(*plan().evaluate_collective(), bases);
+  trainTasks = planTasks(file, pipelineRank, schedule::Purpose::Training, bases, environment.poison);
+  evaluateTasks = planTasks(file, pipelineRank, schedule::Purpose::Evaluation, bases, environment.poison);
+  for (TaskPlan *tasks : {&trainTasks, &evaluateTasks}) {
+    for (Post &post : tasks->posts) {
+      post.peer = mesh.rank(post.peer, replica());
+    }
+  }
+  trainCollective = segmentsOf(*plan().train_collective(), bases, mesh, replica());
+  evaluateCollective = segmentsOf(*plan().evaluate_collective(), bases, mesh, replica());
   requests.resize(trainTasks.requests);
   for (const Hooks &hooks : environment.hooks) {
     replacesBodies = replacesBodies || hooks.replaceBody;
@@ -169,9 +179,47 @@ Result<void> Executor::runTask(const TaskPlan &tasks, const PlannedTask &task,
       }
     }
   }
-  auto outcome = task.gathers ? environment.communicator.allGather(collective) : post(tasks, task.posts);
+  auto outcome = communicate(tasks, task, collective, event.training);
   after(environment.hooks, event);
   return outcome;
+}
+
+Result<void> Executor::communicate(const TaskPlan &tasks, const PlannedTask &task,
+                                   const std::vector<Segment> &collective, bool training) {
+  if (task.task.kind == schedule::TaskKind::Reduce) {
+    return reduce(task.task.stage);
+  }
+  if (!task.gathers) {
+    return post(tasks, task.posts);
+  }
+  const Mesh &mesh = environment.mesh;
+  auto gathered = environment.communicator.allGather(collective, {replica(), mesh.replicas, mesh.pipeline});
+  return gathered && training ? reduce(-1) : gathered;
+}
+
+/// With the same pipeline rank of the other replicas.
+Result<void> Executor::reduce(int stage) {
+  const Mesh &mesh = environment.mesh;
+  const RankGroup replicas{mesh.rank(mesh.pipelineRank(rank()), 0), 1, mesh.replicas};
+  for (unsigned i = 0; plan().reductions() && i < plan().reductions()->size(); ++i) {
+    const executable::Reduction &reduction = *plan().reductions()->Get(i);
+    if (reduction.stage() != stage) {
+      continue;
+    }
+    const bool isDouble = reduction.dtype() == executable::DType::F64;
+    const std::size_t count = reduction.bytes() / (isDouble ? sizeof(double) : sizeof(float));
+    std::byte *values = data(reduction.arena(), reduction.offset());
+    auto ok =
+        environment.communicator.allReduce(values, count, isDouble ? Element::F64 : Element::F32, replicas);
+    if (!ok) {
+      return ok;
+    }
+    for (std::size_t k = 0; reduction.mean() && k < count; ++k) { // proved to be doubles
+      reinterpret_cast<double *>(values)[k] /= mesh.replicas;
+    }
+    environment.status.advance();
+  }
+  return {};
 }
 
 void Executor::compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event) {

@@ -38,6 +38,7 @@ struct RankEnvironment {
   HostDevice &device;
   TilePool &pool;
   Communicator &communicator;
+  Mesh mesh; ///< of the communicator's ranks
   RankStatus &status;
   const InterruptFlag *interrupt = nullptr; ///< may be null
   kernels::Isa isa = kernels::Isa::Portable;
@@ -63,6 +64,7 @@ public:
   void prepareWeights();
 
   int rank() const { return environment.communicator.rank(); }
+  int replica() const { return environment.mesh.replica(rank()); }
   /// Runs a callback between two steps, on the rank's thread: the watchdog does not hurry it.
   template <typename Callback>
   void callBack(Callback callback) {
@@ -70,7 +72,7 @@ public:
     callback();
     environment.status.comeBack();
   }
-  const executable::RankPlan &plan() const { return file.rank(rank()); }
+  const executable::RankPlan &plan() const { return file.rank(environment.mesh.pipelineRank(rank())); }
   std::byte *data(unsigned arena, std::uint64_t offset) const { return bases[arena] + offset; }
 
   /// The cell of a scalar; null when the file has none of this name.
@@ -82,8 +84,11 @@ private:
   Result<void> load();
   Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
                    bool training, std::uint64_t step, OutputSink *outputs = nullptr);
+  Result<void> reduce(int stage);
   Result<void> handOut(const schedule::Task &task, OutputSink &outputs);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range);
+  Result<void> communicate(const TaskPlan &tasks, const PlannedTask &task,
+                           const std::vector<Segment> &collective, bool training);
   Result<void> runTask(const TaskPlan &tasks, const PlannedTask &task, const std::vector<Segment> &collective,
                        const TaskEvent &event);
   void compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event);

@@ -6,6 +6,7 @@
 
 #include "catalogue/Catalogue.h"
 #include "error/Error.h"
+#include "runtime/executable/Mesh.h"
 #include "schedule/Schedule.h"
 #include "schema/stage_generated.h"
 
@@ -19,6 +20,9 @@ namespace stagewright::runtime {
 
 /// Larger files are refused unread.
 inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
+
+/// More replicas are refused.
+inline constexpr int kMaxReplicas = 4096;
 
 /// Inputs of a micro-batch that no data set fills (InputBinding.input of stage.fbs).
 inline constexpr int kRowsInput = -1, kRandomInput = -2;
@@ -49,9 +53,12 @@ public:
   std::span<const std::uint8_t> contents() const { return bytes; }
   const executable::Executable &file() const { return *executable::GetExecutable(bytes.data()); }
 
-  /// Plan of one rank for this target ("host").
+  /// Plan of one pipeline rank for this target ("host"), that of all its replicas.
   const executable::RankPlan &rank(int index) const { return *hostVariant().ranks()->Get(index); }
+  /// Pipeline ranks.
   int rankCount() const { return static_cast<int>(hostVariant().ranks()->size()); }
+  /// Of the job that trains.
+  Mesh mesh() const { return {rankCount(), file().recipe()->data_parallel()}; }
 
   const schedule::Schedule &trainSchedule() const { return train; }
   const schedule::Schedule &evaluateSchedule() const { return evaluate; }
@@ -64,7 +71,7 @@ public:
   /// Names of the terms of a loss that is a weighted sum; empty: it is one.
   std::vector<std::string> lossTerms() const;
 
-  /// Bytes of all arenas of one rank, each rounded up to whole pages.
+  /// Bytes of all arenas of one pipeline rank, each rounded up to whole pages; every replica has as many.
   std::uint64_t plannedBytes(int rank) const;
 
 private:

@@ -1,6 +1,7 @@
 // What the file says about the model and the training recipe.
 #include "runtime/executable/Proof.h"
 #include "runtime/train/LearningRate.h"
+#include "schema/Version.h"
 
 #include <algorithm>
 #include <cmath>
@@ -34,17 +35,20 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if (recipe.micro_batch_size() < 1 || recipe.micro_batches() < 1 || recipe.data_parallel() < 1) {
     return fail("micro_batch_size", "batch sizes and counts must be positive");
   }
-  if (recipe.data_parallel() != 1) {
-    return proof.fail("recipe.data_parallel",
-                      "this version runs data-parallel degree 1, the file asks for " +
-                          std::to_string(recipe.data_parallel()),
-                      "use a newer stagewright, or compile the model again with --data-parallel 1");
+  if (recipe.data_parallel() > kMaxReplicas) {
+    return fail("data_parallel", std::to_string(recipe.data_parallel()) + " replicas are more than " +
+                                     std::to_string(kMaxReplicas));
   }
-  // 2^31 * 2^31 fits into 64 bits.
-  if (std::int64_t{recipe.micro_batch_size()} * recipe.micro_batches() != recipe.train_batch_size()) {
+  if ((recipe.data_parallel() > 1) != bool(proof.file.required_features() & executable::kFeatureReplicas)) {
+    return proof.fail("required_features", "the mark of replicas does not fit recipe.data_parallel");
+  }
+  std::int64_t samples = std::int64_t{recipe.micro_batch_size()} * recipe.micro_batches(); // 62 bits
+  if (__builtin_mul_overflow(samples, std::int64_t{recipe.data_parallel()}, &samples) ||
+      samples != recipe.train_batch_size()) {
     return fail("train_batch_size", std::to_string(recipe.train_batch_size()) + " is not " +
                                         std::to_string(recipe.micro_batch_size()) + " samples x " +
-                                        std::to_string(recipe.micro_batches()) + " micro-batches");
+                                        std::to_string(recipe.micro_batches()) + " micro-batches x " +
+                                        std::to_string(recipe.data_parallel()) + " replicas");
   }
   const std::string optimizer = recipe.optimizer()->str();
   if (!optimizerStates(optimizer)) {

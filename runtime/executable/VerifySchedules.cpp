@@ -73,6 +73,9 @@ Result<void> verifySchedules(Proof &proof) {
     return proof.fail("schedule.train",
                       "the tasks exchange the parameters of other stages than those that hold one");
   }
+  if (schedule::reduces(*train) != (proof.file.recipe()->data_parallel() > 1)) {
+    return proof.fail("schedule.train", "REDUCE belongs to a file of several replicas, and to no other");
+  }
   if (stored.plan_invariant() != schedule::isPlanInvariant(*train)) {
     return proof.fail("schedule.plan_invariant", "the mark does not fit the order of the tasks");
   }

@@ -2,6 +2,7 @@
 #include "runtime/executable/Proof.h"
 
 #include <algorithm>
+#include <map>
 
 namespace stagewright::runtime {
 
@@ -248,6 +249,84 @@ Result<void> verifyShared(const Proof &proof, const char *name,
   return {};
 }
 
+/// Of one rank: ranges inside their arenas that cover every gradient of a trained parameter's first use, and
+/// the loss, exactly once.
+Result<void> verifyReductions(const Proof &proof, int rank) {
+  const executable::RankPlan &plan = *proof.variant->ranks()->Get(static_cast<unsigned>(rank));
+  const unsigned count = plan.reductions() ? plan.reductions()->size() : 0;
+  const std::string list = indexed("ranks", static_cast<unsigned>(rank)) + ".reductions";
+  if (proof.file.recipe()->data_parallel() == 1) {
+    return count == 0 ? Result<void>() : proof.fail(list, "there is one replica, and nothing to add up");
+  }
+  std::map<unsigned, std::vector<Range>> ranges; // of arenas
+  for (unsigned i = 0; i < count; ++i) {
+    const executable::Reduction &reduction = *plan.reductions()->Get(i);
+    const std::string field = indexed(list, i);
+    if (reduction.stage() != -1 && !proof.owns(rank, reduction.stage())) {
+      return proof.fail(field + ".stage", "the rank does not hold the stage");
+    }
+    if (reduction.arena() >= plan.arenas()->size()) {
+      return proof.fail(field + ".arena", "there is no such arena");
+    }
+    const executable::Arena &arena = *plan.arenas()->Get(reduction.arena());
+    const bool isGradient = reduction.stage() >= 0;
+    if ((arena.arena_class() == executable::ArenaClass::Gradients) != isGradient ||
+        reduction.dtype() != (isGradient ? executable::DType::F32 : executable::DType::F64) ||
+        reduction.mean() == isGradient) {
+      return proof.fail(field, "sums of f32 gradients and means of f64 losses are reduced, and nothing else");
+    }
+    const auto range = rangeWithin(reduction.offset(), reduction.bytes(), arena.bytes());
+    const std::uint64_t element = isGradient ? 4 : 8;
+    if (!range || reduction.bytes() == 0 || reduction.bytes() % element || reduction.offset() % element) {
+      return proof.fail(field + ".bytes", "these are not whole elements inside the arena");
+    }
+    ranges[reduction.arena()].push_back(*range);
+  }
+  for (auto &[arena, list] : ranges) {
+    std::sort(list.begin(), list.end(), [](const Range &a, const Range &b) { return a.begin < b.begin; });
+    for (std::size_t i = 1; i < list.size(); ++i) {
+      if (list[i - 1].end > list[i].begin) {
+        return proof.fail(indexed("ranks", static_cast<unsigned>(rank)) + ".reductions", "ranges overlap");
+      }
+    }
+  }
+  const auto covers = [&](int stage, unsigned arena, std::uint64_t begin, std::uint64_t bytes) {
+    for (unsigned i = 0; i < count; ++i) {
+      const executable::Reduction &reduction = *plan.reductions()->Get(i);
+      if (reduction.stage() == stage && reduction.arena() == arena && reduction.offset() <= begin &&
+          begin + bytes <= reduction.offset() + reduction.bytes()) {
+        return true;
+      }
+    }
+    return false;
+  };
+  for (const executable::Placement *placement : *plan.placements()) {
+    const executable::Parameter &parameter =
+        *proof.file.parameters()->Get(static_cast<unsigned>(placement->parameter()));
+    for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
+      const executable::StateSlice &state = *placement->states()->Get(i);
+      if (state.name()->str() == "gradient" && parameter.trainable() &&
+          !covers(parameter.stage(), state.arena(), state.offset(),
+                  *bytesOf(parameter.dtype(), parameter.shape()))) {
+        return proof.fail(list, "the gradient of \"" + parameter.name()->str() +
+                                    "\" is not added up, so that the replicas would part");
+      }
+    }
+  }
+  for (const executable::Transfer *transfer : *plan.transfers()) {
+    if (transfer->kind() == TaskKind::SendSum &&
+        !covers(transfer->stage(), static_cast<unsigned>(transfer->arena()), transfer->offset(),
+                transfer->bytes())) {
+      return proof.fail(list, "a gradient sum is sent that is not added up before");
+    }
+  }
+  const executable::Scalar *loss = findScalar(plan, "loss");
+  if (!loss || !covers(-1, loss->arena(), loss->offset(), std::uint64_t{8} * loss->count())) {
+    return proof.fail(list, "the loss is not averaged, so that the replicas could disagree on it");
+  }
+  return {};
+}
+
 /// Each micro-batch has a request for each transfer: room for them is taken when the file is loaded.
 constexpr std::uint64_t kMaxRequests = std::uint64_t{1} << 22;
 
@@ -266,6 +345,11 @@ Result<void> verifyTransfers(const Proof &proof) {
       if (auto ok = verifyTransfer(proof, rank, *transfers.Get(i), field); !ok) {
         return ok;
       }
+    }
+  }
+  for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
+    if (auto ok = verifyReductions(proof, rank); !ok) {
+      return ok;
     }
   }
   if (auto ok = verifyBothSides(proof); !ok) {

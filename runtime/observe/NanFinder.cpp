@@ -61,8 +61,8 @@ const char *textOf(const KernelOperand &operand, std::uint64_t index) {
 
 } // namespace
 
-NanFinder::NanFinder(const Executable &executable, void (*report)(const std::string &line))
-    : executable(executable), report(report), tasks(static_cast<std::size_t>(executable.rankCount())) {}
+NanFinder::NanFinder(const Executable &executable, int ranks, void (*report)(const std::string &line))
+    : executable(executable), report(report), tasks(static_cast<std::size_t>(ranks)) {}
 
 Hooks NanFinder::hooks() {
   Hooks hooks;

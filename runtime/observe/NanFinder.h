@@ -19,7 +19,8 @@ namespace stagewright::runtime {
 class NanFinder {
 public:
   /// `report` gets the line, once. `executable` outlives this.
-  NanFinder(const Executable &executable, void (*report)(const std::string &line));
+  /// Of a job of `ranks` ranks.
+  NanFinder(const Executable &executable, int ranks, void (*report)(const std::string &line));
 
   /// Used by executors for as long as they live.
   Hooks hooks();

@@ -31,24 +31,25 @@ Result<std::unique_ptr<BatchEngine>> BatchEngine::open(std::shared_ptr<const Exe
   std::shared_ptr<Training> training;
   std::shared_ptr<Evaluation> evaluation;
   auto session =
-      Session::open(own, std::move(executable), std::nullopt, [&](Session &session) -> Result<void> {
-        auto dataset = overBuffers(session.executable, batch->buffers);
-        if (!dataset) {
-          return dataset.takeError();
-        }
-        session.dataset.emplace(std::move(*dataset));
-        const executable::Recipe &recipe = *session.executable.file().recipe();
-        const SampleOrder::Shape shape{static_cast<std::uint32_t>(recipe.micro_batch_size()),
-                                       static_cast<std::uint32_t>(recipe.micro_batches()),
-                                       static_cast<std::uint32_t>(recipe.data_parallel())};
-        auto order = SampleOrder::shuffled(shape.batch(), shape, recipe.seed(), false);
-        if (!order) {
-          return order.takeError();
-        }
-        training = std::make_shared<Training>(session, *order);
-        evaluation = std::make_shared<Evaluation>(session);
-        return {};
-      });
+      Session::open(own, std::move(executable), std::nullopt, Session::Replicas::All,
+                    [&](Session &session) -> Result<void> {
+                      auto dataset = overBuffers(session.executable, batch->buffers);
+                      if (!dataset) {
+                        return dataset.takeError();
+                      }
+                      session.dataset.emplace(std::move(*dataset));
+                      const executable::Recipe &recipe = *session.executable.file().recipe();
+                      const SampleOrder::Shape shape{static_cast<std::uint32_t>(recipe.micro_batch_size()),
+                                                     static_cast<std::uint32_t>(recipe.micro_batches()),
+                                                     static_cast<std::uint32_t>(recipe.data_parallel())};
+                      auto order = SampleOrder::shuffled(shape.batch(), shape, recipe.seed(), false);
+                      if (!order) {
+                        return order.takeError();
+                      }
+                      training = std::make_shared<Training>(session, *order);
+                      evaluation = std::make_shared<Evaluation>(session);
+                      return {};
+                    });
   if (!session) {
     return session.takeError();
   }

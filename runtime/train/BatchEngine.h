@@ -28,7 +28,7 @@ public:
   const Executable &executable() const { return session->executable; }
 
   /// The values of one model input, f32 or i32, for train_batch_size samples one behind the other. Sample s
-  /// of micro-batch k is row k * micro_batch_size + s.
+  /// of micro-batch k of replica r is row (r * micro_batches + k) * micro_batch_size + s.
   std::span<std::byte> column(int input) { return batch->buffers[static_cast<std::size_t>(input)]; }
 
   /// One step on the whole batch. Errors: User (a token or a class label out of range, then nothing has

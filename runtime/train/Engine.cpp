@@ -115,7 +115,7 @@ Result<TrainSummary> train(const TrainOptions &options) {
     return ok.takeError();
   }
   std::shared_ptr<Training> training;
-  auto opened = Session::open(options, Split::Train,
+  auto opened = Session::open(options, Split::Train, Session::Replicas::All,
                               [&](Session &session) { return plan(session, options, training); });
   if (!opened) {
     return opened.takeError();
@@ -170,11 +170,12 @@ Result<TrainSummary> train(const TrainOptions &options) {
 
 Result<EvaluationSummary> evaluate(const EvaluateOptions &options) {
   std::shared_ptr<Evaluation> evaluation;
-  auto opened = Session::open(
-      options, options.trainingData ? Split::Train : Split::Test, [&](Session &session) -> Result<void> {
-        evaluation = std::make_shared<Evaluation>(session);
-        return options.outputs.empty() ? Result<void>() : evaluation->openOutputs(options.outputs);
-      });
+  auto opened = Session::open(options, options.trainingData ? Split::Train : Split::Test,
+                              Session::Replicas::First, [&](Session &session) -> Result<void> {
+                                evaluation = std::make_shared<Evaluation>(session);
+                                return options.outputs.empty() ? Result<void>()
+                                                               : evaluation->openOutputs(options.outputs);
+                              });
   if (!opened) {
     return opened.takeError();
   }

@@ -68,7 +68,9 @@ public:
   }
 
   Result<void> run() {
-    const std::uint64_t samples = dataset.samples(), batch = static_cast<unsigned>(recipe.train_batch_size());
+    const std::uint64_t samples = dataset.samples(),
+                        batch = std::uint64_t{static_cast<unsigned>(recipe.micro_batch_size())} *
+                                static_cast<unsigned>(recipe.micro_batches());
     const bool first = executor.rank() == 0;
     if (first && !shared.continues) {
       std::fill(shared.losses.begin(), shared.losses.end(), 0.0);
@@ -129,14 +131,16 @@ private:
 Evaluation::Evaluation(const Session &session)
     : losses(1 + session.executable.lossTerms().size()), means(losses.size()), session(session) {
   for (const auto &executor : session.localExecutors()) {
-    ranks.push_back(executor ? std::make_unique<RankEvaluation>(*executor, session, *this) : nullptr);
+    const bool evaluates = executor && executor->replica() == 0;
+    ranks.push_back(evaluates ? std::make_unique<RankEvaluation>(*executor, session, *this) : nullptr);
   }
 }
 
 Evaluation::~Evaluation() = default;
 
 Result<void> Evaluation::run(Executor &executor) {
-  return ranks[executor.rank()]->run();
+  RankEvaluation *rank = ranks[executor.rank()].get();
+  return rank ? rank->run() : Result<void>();
 }
 
 std::span<const double> Evaluation::meanLosses() {
@@ -162,7 +166,7 @@ Result<void> Evaluation::openOutputs(const std::string &path) {
   if (!rank) {
     return rank.takeError();
   }
-  if (ranks[static_cast<std::size_t>(*rank)]) {
+  if (ranks[static_cast<std::size_t>(session.mesh.rank(*rank, 0))]) {
     auto created = EvaluationOutputs::create(path, session.executable, session.dataset->samples());
     if (!created) {
       return created.takeError();

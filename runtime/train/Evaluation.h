@@ -9,6 +9,7 @@ namespace stagewright::runtime {
 
 class RankEvaluation;
 
+/// On the ranks of the first replica; those of the others have nothing to do.
 class Evaluation final : public RankWork {
 public:
   /// For the local ranks of `session`, which outlives it.
@@ -51,7 +52,7 @@ private:
 
   std::vector<double> means; ///< what meanLosses() hands out
   const Session &session;
-  std::vector<std::unique_ptr<RankEvaluation>> ranks; ///< null: in another process
+  std::vector<std::unique_ptr<RankEvaluation>> ranks; ///< null: in another process, or of a further replica
   std::optional<EvaluationOutputs> outputs; ///< in the process that has them, where they are asked for
 };
 

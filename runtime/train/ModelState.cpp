@@ -41,9 +41,10 @@ std::uint64_t bytesOf(const executable::Buffer &buffer) {
   return elementsOf(buffer) * catalogue::byteSize(static_cast<catalogue::DType>(buffer.dtype()));
 }
 
-/// Weights, buffers and optimizer states of all ranks, sorted by name, the weight itself first, then by
-/// state.
-std::vector<StateTensor> stateTensors(const Executable &executable) {
+/// Weights, buffers and optimizer states of the first replica, sorted by name, the weight itself first, then
+/// by state.
+std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
+  const Executable &executable = ranks.executable;
   std::vector<StateTensor> tensors;
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     for (const executable::Placement *placement : *executable.rank(rank).placements()) {
@@ -55,7 +56,7 @@ std::vector<StateTensor> stateTensors(const Executable &executable) {
         continue; // a copy of the owner's
       }
       tensors.push_back({.name = name,
-                         .rank = rank,
+                         .rank = ranks.mesh.rank(rank, 0),
                          .arena = placement->arena(),
                          .offset = placement->offset(),
                          .bytes = bytes});
@@ -64,7 +65,7 @@ std::vector<StateTensor> stateTensors(const Executable &executable) {
         if (state.name()->str() != "gradient") {
           tensors.push_back({.name = name,
                              .state = state.name()->str(),
-                             .rank = rank,
+                             .rank = ranks.mesh.rank(rank, 0),
                              .arena = state.arena(),
                              .offset = state.offset(),
                              .bytes = bytes});
@@ -79,7 +80,7 @@ std::vector<StateTensor> stateTensors(const Executable &executable) {
       tensors.push_back({.name = buffer.name()->str(),
                          .isBuffer = true,
                          .dtype = buffer.dtype(),
-                         .rank = rank,
+                         .rank = ranks.mesh.rank(rank, 0),
                          .arena = placement.arena(),
                          .offset = placement.offset(),
                          .bytes = bytesOf(buffer)});
@@ -256,7 +257,7 @@ static bool isFinite(const std::byte *data, std::uint64_t bytes) {
 }
 
 Result<void> checkFinite(const LocalRanks &ranks, std::uint64_t steps) {
-  for (const StateTensor &tensor : stateTensors(ranks.executable)) {
+  for (const StateTensor &tensor : stateTensors(ranks)) {
     const Executor *owner = ranks.executors[tensor.rank];
     const bool isReal = tensor.dtype == executable::DType::F32;
     if (steps > 0 && owner && isReal && !isFinite(owner->data(tensor.arena, tensor.offset), tensor.bytes)) {
@@ -309,7 +310,7 @@ private:
 Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::uint64_t> progress,
                                 const std::string &saveTo,
                                 const std::function<Result<void>(Result<void>)> &mayGoOn) {
-  const std::vector<StateTensor> tensors = stateTensors(ranks.executable);
+  const std::vector<StateTensor> tensors = stateTensors(ranks);
   std::optional<WeightWriter> writer;
   Result<void> written;
   if (ranks.isFirst() && !saveTo.empty()) {

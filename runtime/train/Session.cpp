@@ -13,18 +13,19 @@ namespace stagewright::runtime {
 /// How long ranks may take to come back after the watchdog has ended a run.
 static constexpr std::chrono::seconds kGrace{2};
 
-Result<Session::Handle> Session::open(const EngineOptions &options, Split split, const Extra &extra) {
+Result<Session::Handle> Session::open(const EngineOptions &options, Split split, Replicas replicas,
+                                      const Extra &extra) {
   auto executable = Executable::load(options.stage);
   if (!executable) {
     return executable.takeError();
   }
-  return open(options, std::make_shared<const Executable>(std::move(*executable)), split, extra);
+  return open(options, std::make_shared<const Executable>(std::move(*executable)), split, replicas, extra);
 }
 
 Result<Session::Handle> Session::open(const EngineOptions &options,
                                       std::shared_ptr<const Executable> executable,
-                                      std::optional<Split> split, const Extra &extra) {
-  Handle session(std::shared_ptr<Session>(new Session(options, std::move(executable))));
+                                      std::optional<Split> split, Replicas replicas, const Extra &extra) {
+  Handle session(std::shared_ptr<Session>(new Session(options, std::move(executable), replicas)));
   if (auto ok = session->connect(); !ok) {
     return ok.takeError();
   }
@@ -70,7 +71,7 @@ std::size_t Session::channelCapacity() const {
 }
 
 Result<void> Session::connect() {
-  const int ranks = executable.rankCount();
+  const int ranks = mesh.size();
   statuses = std::vector<RankStatus>(static_cast<std::size_t>(ranks));
   executors.resize(static_cast<std::size_t>(ranks));
   if (options.ranks == RankMode::Threads) {
@@ -122,7 +123,7 @@ Result<void> Session::checkInterrupt() const {
 
 Result<void> Session::prepare(std::optional<Split> split, const Extra &extra) {
   if (!options.trace.empty()) {
-    auto created = TraceFile::create(options.trace, processRank(), executable.rankCount());
+    auto created = TraceFile::create(options.trace, processRank(), mesh.size());
     if (!created) {
       return created.takeError();
     }
@@ -160,7 +161,7 @@ Result<void> Session::loadData(Split split) {
   std::vector<int> inputs;
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     for (const executable::InputBinding *binding : *executable.rank(rank).inputs()) {
-      if (binding->input() >= 0 && (!mpi || mpi->rank() == rank)) {
+      if (binding->input() >= 0 && (!mpi || mesh.pipelineRank(mpi->rank()) == rank)) {
         inputs.push_back(binding->input());
       }
     }
@@ -185,16 +186,17 @@ Result<void> Session::makeExecutors() {
     hooks.push_back(sleep->hooks());
   }
   if (options.onNotFinite) {
-    nanFinder.emplace(executable, options.onNotFinite);
+    nanFinder.emplace(executable, mesh.size(), options.onNotFinite);
     hooks.push_back(nanFinder->hooks());
   }
-  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+  for (int rank = 0; rank < mesh.size(); ++rank) {
     if (mpi && mpi->rank() != rank) {
       continue;
     }
     const RankEnvironment environment{.device = device,
                                       .pool = *pool,
                                       .communicator = communicator(rank),
+                                      .mesh = mesh,
                                       .status = statuses[rank],
                                       .interrupt = options.interrupt,
                                       .isa = options.isa.value_or(kernels::bestIsa()),
@@ -213,7 +215,7 @@ Result<void> Session::makeExecutors() {
 }
 
 LocalRanks Session::localRanks() {
-  LocalRanks ranks{executable, {}, process.get()};
+  LocalRanks ranks{executable, mesh, {}, process.get()};
   for (const auto &executor : executors) {
     ranks.executors.push_back(executor.get());
   }
@@ -225,7 +227,7 @@ std::uint64_t Session::plannedBytes() const {
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     total += executable.plannedBytes(rank);
   }
-  return total;
+  return total * static_cast<unsigned>(mesh.replicas);
 }
 
 Result<double> Session::sumOverProcesses(double value) {
@@ -330,7 +332,7 @@ void Session::serveRank(int rank) {
 
 Result<void> Session::startThreads() {
   std::vector<WatchedRank> watched;
-  for (int rank = 0; rank < executable.rankCount(); ++rank) {
+  for (int rank = 0; rank < mesh.size(); ++rank) {
     if (executors[rank]) {
       watched.push_back({&statuses[rank], &communicator(rank)});
     }

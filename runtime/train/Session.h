@@ -56,16 +56,20 @@ public:
     std::shared_ptr<Session> session;
   };
 
+  /// Which replicas of the pipeline the job has.
+  enum class Replicas { All, First };
+
   using Extra = std::function<Result<void>(Session &)>;
 
   /// Loads the file, starts MPI where asked for, makes pool, communicators, arenas, executors, weights and
   /// data set, and calls `extra` for the rest. With processes all of them return an error if one does.
   /// Errors: see train().
-  static Result<Handle> open(const EngineOptions &options, Split split, const Extra &extra);
+  static Result<Handle> open(const EngineOptions &options, Split split, Replicas replicas,
+                             const Extra &extra);
   /// The same with a file that is loaded already and, without `split`, with no data set: the inputs come from
   /// elsewhere.
   static Result<Handle> open(const EngineOptions &options, std::shared_ptr<const Executable> executable,
-                             std::optional<Split> split, const Extra &extra);
+                             std::optional<Split> split, Replicas replicas, const Extra &extra);
 
   /// Calls work->run(executor) for each local rank on a thread of its own, watched, and returns when all have
   /// returned. The first error, or exception, ends the talk of all ranks and is returned, now and by every
@@ -110,13 +114,16 @@ private:
 
 public:
   const Executable &executable;
+  const Mesh mesh;
   std::optional<Dataset> dataset;
   HostDevice device;
   std::unique_ptr<TraceFile> trace;
 
 private:
-  Session(const EngineOptions &options, std::shared_ptr<const Executable> executable)
-      : options(options), owner(std::move(executable)), executable(*owner) {}
+  Session(const EngineOptions &options, std::shared_ptr<const Executable> executable, Replicas replicas)
+      : options(options), owner(std::move(executable)),
+        executable(*owner), mesh{owner->rankCount(), replicas == Replicas::All ? owner->mesh().replicas : 1} {
+  }
   Result<void> connect();
   Result<void> takeBoard(Result<std::unique_ptr<JobBoard>> made);
   Result<void> prepare(std::optional<Split> split, const Extra &extra);

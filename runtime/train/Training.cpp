@@ -35,8 +35,9 @@ double power(double base, std::uint64_t exponent) {
 /// Inputs of one rank while it trains.
 class TrainingInputs final : public InputSource {
 public:
-  TrainingInputs(const Dataset &dataset, SampleOrder order, const executable::Recipe &recipe)
-      : dataset(dataset), order(std::move(order)), rows(recipe.micro_batch_size()), seed(recipe.seed()) {}
+  TrainingInputs(const Dataset &dataset, SampleOrder order, const executable::Recipe &recipe, int replica)
+      : dataset(dataset), order(std::move(order)), replica(replica), rows(recipe.micro_batch_size()),
+        microBatches(recipe.micro_batches()), seed(recipe.seed()) {}
 
   void fill(int input, int microBatch, void *destination) override {
     if (input == kRowsInput) {
@@ -44,10 +45,10 @@ public:
     } else if (input == kRandomInput) {
       const std::uint32_t words[4] = {
           static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32),
-          static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(microBatch)};
+          static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(replica * microBatches + microBatch)};
       std::memcpy(destination, words, sizeof words);
     } else {
-      dataset.gather(input, order.samples(step, 0, microBatch), destination);
+      dataset.gather(input, order.samples(step, replica, microBatch), destination);
     }
   }
 
@@ -56,7 +57,9 @@ public:
 private:
   const Dataset &dataset;
   SampleOrder order;
+  const int replica;
   std::int32_t rows;
+  const int microBatches;
   std::uint64_t seed;
 };
 
@@ -86,7 +89,7 @@ class RankTraining {
 public:
   RankTraining(Executor &executor, const Session &session, const SampleOrder &order, Training &shared)
       : executor(executor), shared(shared), file(session.executable.file()), recipe(*file.recipe()),
-        inputs(*session.dataset, order, recipe),
+        inputs(*session.dataset, order, recipe, executor.replica()),
         rates(*LearningRate::create(recipe)), // which the loader has proved
         learningRate(static_cast<double *>(executor.scalar("learning_rate"))),
         stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),
@@ -232,7 +235,8 @@ private:
   }
 
   Error notFinite(std::uint64_t step) const {
-    const int rank = file.schedule()->rank_of_stage()->Get(file.schedule()->rank_of_stage()->size() - 1);
+    const auto &rankOfStage = *file.schedule()->rank_of_stage();
+    const int rank = rankOfStage.Get(rankOfStage.size() - 1) * recipe.data_parallel();
     return userError(
         "step " + std::to_string(step),
         std::string("the loss is ") + (std::isnan(*loss) ? "not a number" : "infinite") +

@@ -187,6 +187,45 @@ TEST_P(Collectives, NobodyLeavesABarrierBeforeAllHaveEntered) {
   });
 }
 
+/// Rows and columns of a mesh of two columns, or of one where the ranks are odd: each rank is in one of both.
+TEST_P(Collectives, GroupsOfAMeshAreIndependent) {
+  run([](Communicator &self) {
+    const int columns = self.size() % 2 == 0 ? 2 : 1, rows = self.size() / columns;
+    const int row = self.rank() / columns, column = self.rank() % columns;
+    for (const RankGroup group :
+         {RankGroup{row * columns, 1, columns}, RankGroup{column, columns, rows}, RankGroup{}}) {
+      constexpr std::size_t kCount = 100'003;
+      const int size = group.size == 0 ? self.size() : group.size;
+      std::vector<float> values = contribution<float>(self.rank(), kCount);
+      std::vector<float> sum = contribution<float>(group.at(0), kCount);
+      for (int position = 1; position < size; ++position) {
+        const std::vector<float> term = contribution<float>(group.at(position), kCount);
+        for (std::size_t i = 0; i < kCount; ++i) {
+          sum[i] += term[i];
+        }
+      }
+      must(self.allReduce(values.data(), kCount, Element::F32, group));
+      ASSERT_TRUE(sameBits(values, sum)) << "group from " << group.first << " by " << group.step;
+      std::vector<int> ranks(static_cast<std::size_t>(size), -1);
+      std::vector<Segment> segments;
+      for (int position = 0; position < size; ++position) {
+        segments.push_back({group.at(position), &ranks[position], sizeof(int)});
+      }
+      ranks[group.position(self.rank())] = self.rank();
+      must(self.allGather(segments, group));
+      for (int position = 0; position < size; ++position) {
+        EXPECT_EQ(ranks[position], group.at(position));
+      }
+    }
+    float value = 1;
+    const int other = (self.rank() + 1) % self.size();
+    EXPECT_EQ(static_cast<bool>(self.allReduce(&value, 1, Element::F32, {other, 1, 1})), self.size() == 1);
+    EXPECT_FALSE(self.allReduce(&value, 1, Element::F32, {0, 1, self.size() + 1}));
+    const Segment foreign{self.size(), &value, sizeof value};
+    EXPECT_FALSE(self.allGather({&foreign, 1}));
+  });
+}
+
 /// All collectives, one after the other on the same values.
 std::vector<float> everyCollective(Communicator &self) {
   constexpr std::size_t kCount = 50'021;

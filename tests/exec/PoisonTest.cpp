@@ -65,6 +65,7 @@ TEST(Poison, FillsWhatHasEnded) {
         auto executor = Executor::create(*executable, {.device = device,
                                                        .pool = **pool,
                                                        .communicator = group.communicator(rank),
+                                                       .mesh = {ranks, 1},
                                                        .status = statuses[rank],
                                                        .isa = kernels::bestIsa(),
                                                        .hooks = {},

@@ -84,9 +84,10 @@ int main(int count, char **arguments) {
     };
   }
   if (fault.kind == "throw") {
-    auto session = Session::open(options, Split::Train, [&](Session &own) -> Result<void> {
-      return own.processRank() == fault.rank ? throw std::bad_alloc() : Result<void>();
-    });
+    auto session =
+        Session::open(options, Split::Train, Session::Replicas::All, [&](Session &own) -> Result<void> {
+          return own.processRank() == fault.rank ? throw std::bad_alloc() : Result<void>();
+        });
     return session ? 0 : failed(session.error());
   }
   auto summary = train(options);

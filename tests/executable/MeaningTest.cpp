@@ -128,7 +128,9 @@ const std::vector<Mistake> &mistakes() {
       {"MicroBatchSize", [](ExecutableT &f) { f.recipe->micro_batch_size = 0; }, "recipe.micro_batch_size", "positive"},
       {"NegativeBatch", [](ExecutableT &f) { f.recipe->micro_batches = -4; }, "recipe.micro_batch_size", "positive"},
       {"Triangle", [](ExecutableT &f) { f.recipe->train_batch_size = 17; }, "recipe.train_batch_size", "17"},
-      {"DataParallel", [](ExecutableT &f) { f.recipe->data_parallel = 2; }, "recipe.data_parallel", "2"},
+      {"DataParallel", [](ExecutableT &f) { f.recipe->data_parallel = 2; }, "required_features", "replicas"},
+      {"ManyReplicas", [](ExecutableT &f) { f.recipe->data_parallel = 5000; }, "recipe.data_parallel",
+       "5000"},
       {"LearningRate", [](ExecutableT &f) { f.recipe->learning_rate = kNan; }, "recipe.learning_rate", "finite"},
       {"Clipping", [](ExecutableT &f) { f.recipe->gradient_clipping = kInfinity; }, "recipe.gradient_clipping", "finite"},
       {"Beta", [](ExecutableT &f) { f.recipe->beta2 = 1; }, "recipe.beta1", "[0, 1)"},
@@ -547,8 +549,6 @@ TEST(MeaningAdvice, FitsTheReason) {
     auto result = Executable::fromBytes(stagefile::serialize(file), "x.stage");
     return result ? std::string() : result.error().advice;
   };
-  EXPECT_EQ(adviceOn([](ExecutableT &f) { f.recipe->data_parallel = 2; }),
-            "use a newer stagewright, or compile the model again with --data-parallel 1");
   EXPECT_EQ(adviceOn([](ExecutableT &f) { rank(f, 1).arenas[4]->tier = executable::MemoryTier::Host; }),
             "use a newer stagewright, or compile the model again without offload");
   EXPECT_EQ(adviceOn([](ExecutableT &f) { f.kernels[0]->kind = "object"; }),

@@ -267,7 +267,10 @@ TEST(ConfigErrors, FeaturesOfDeepSpeedThatAreRefused) {
       {"{\"expert_parallel\": {\"enabled\": true}}", "1:33", {"mixture-of-experts"}},
       {"{\"tensor_parallel\": {\"autotp_size\": 2}}", "1:37", {"tensor parallelism"}},
       {"{\"sequence_parallel_size\": 2}", "1:28", {"parallelism"}},
-      {"{\"data_parallel_size\": 2}", "1:24", {"parallelism"}},
+      {"{\"data_parallel_size\": 0}", "1:24", {"1"}},
+      {"{\"train_batch_size\": 8, \"data_parallel_size\": 2,\n\"gradient_allreduce_op\": \"sum\"}",
+       "2:26",
+       {"2 replicas", "mean"}},
       {"{\"managed_gradient_accumulation\": false}", "1:35", {"accumulates"}},
       {"{\"wall_clock_breakdown\": true}", "1:26", {"--trace"}},
       {"{\"flops_profiler\": {\"enabled\": true}}", "1:32", {"--trace"}},
@@ -330,7 +333,7 @@ TEST(ConfigErrors, BatchStagesPartitionAndSchedule) {
 TEST(ConfigErrors, Options) {
   const std::string batch =
       "{\"train_batch_size\": 64, \"pipeline\": {\"stages\": 2, \"partition\": \"explicit:1\"}}";
-  expectRefused({batch, "--data-parallel", {"2 data-parallel ranks", "--stages"}}, {.dataParallel = 2});
+  expectRefused({batch, "--data-parallel", {"5000 is not between 1 and 4096"}}, {.dataParallel = 5000});
   expectRefused({batch, "--data-parallel", {"0"}}, {.dataParallel = 0});
   expectRefused({batch, "--stages", {"0 is not between 1 and 4096"}}, {.stages = 0});
   expectRefused({batch, "--stages", {"5000"}}, {.stages = 5000});

@@ -28,6 +28,17 @@ inline std::set<std::pair<int, int>> exchanges(const Schedule &schedule) {
   return pairs;
 }
 
+inline bool hasReduce(const Schedule &schedule) {
+  for (const std::vector<Task> &tasks : schedule.ranks) {
+    for (const Task &task : tasks) {
+      if (task.kind == TaskKind::Reduce) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
 /// The tasks that a rank has to have, from the obligations; I and W where the rank has no B.
 inline std::vector<Task> expectedTasks(const Schedule &schedule, int rank, bool training) {
   const std::set<Task> present(schedule.ranks[rank].begin(), schedule.ranks[rank].end());
@@ -53,6 +64,9 @@ inline std::vector<Task> expectedTasks(const Schedule &schedule, int rank, bool 
     if (training) {
       expected.insert(expected.end(),
                       {{TaskKind::Prepare, s, -1}, {TaskKind::Norm, s, -1}, {TaskKind::Update, s, -1}});
+      if (hasReduce(schedule)) {
+        expected.push_back({TaskKind::Reduce, s, -1});
+      }
     } else if (present.contains({TaskKind::Prepare, s, -1})) {
       expected.push_back({TaskKind::Prepare, s, -1});
     }
@@ -163,7 +177,8 @@ private:
   enum Tag { Activations, Gradients, Sums, Weights };
 
   static bool beforeNorm(TaskKind kind) {
-    return hasMicroBatch(kind) || kind == TaskKind::SendSum || kind == TaskKind::ReceiveSum;
+    return hasMicroBatch(kind) || kind == TaskKind::SendSum || kind == TaskKind::ReceiveSum ||
+           kind == TaskKind::Reduce;
   }
   bool weightGradientsDone(int stage) const {
     for (int k = 0; k < schedule.microBatches; ++k) {
@@ -226,8 +241,10 @@ private:
       return gathered;
     case TaskKind::ReceiveSum:
       return true;
-    case TaskKind::SendSum:
+    case TaskKind::Reduce:
       return weightGradientsDone(s);
+    case TaskKind::SendSum:
+      return weightGradientsDone(s) && (!hasReduce(schedule) || isDone(TaskKind::Reduce, s));
     case TaskKind::SendWeight:
       return isDone(TaskKind::Update, s);
     }

@@ -6,23 +6,23 @@ using namespace stagewright;
 using namespace stagewright::schedule;
 
 TEST(Text, TaskNames) {
-  const std::vector<std::pair<Task, std::string>> names = {
-      {{TaskKind::Forward, 0, 3}, "0F3"},
-      {{TaskKind::BackwardInput, 12, 0}, "12I0"},
-      {{TaskKind::BackwardWeight, 1, 10}, "1W10"},
-      {{TaskKind::Backward, 2, 7}, "2B7"},
-      {{TaskKind::SendForward, 0, 1}, "0SEND_F1"},
-      {{TaskKind::ReceiveForward, 1, 1}, "1RECV_F1"},
-      {{TaskKind::SendBackward, 1, 0}, "1SEND_B0"},
-      {{TaskKind::ReceiveBackward, 0, 0}, "0RECV_B0"},
-      {{TaskKind::Prepare, 2, -1}, "2PREPARE"},
-      {{TaskKind::Norm, 2, -1}, "2NORM"},
-      {{TaskKind::AllGather, -1, -1}, "ALL_GATHER"},
-      {{TaskKind::Update, 2, -1}, "2UPDATE"},
-      {{TaskKind::SendSum, 3, 0}, "3SEND_SUM0"},
-      {{TaskKind::ReceiveSum, 0, 3}, "0RECV_SUM3"},
-      {{TaskKind::SendWeight, 0, 3}, "0SEND_WEIGHT3"},
-      {{TaskKind::ReceiveWeight, 3, 0}, "3RECV_WEIGHT0"}};
+  const std::vector<std::pair<Task, std::string>> names = {{{TaskKind::Forward, 0, 3}, "0F3"},
+                                                           {{TaskKind::BackwardInput, 12, 0}, "12I0"},
+                                                           {{TaskKind::BackwardWeight, 1, 10}, "1W10"},
+                                                           {{TaskKind::Backward, 2, 7}, "2B7"},
+                                                           {{TaskKind::SendForward, 0, 1}, "0SEND_F1"},
+                                                           {{TaskKind::ReceiveForward, 1, 1}, "1RECV_F1"},
+                                                           {{TaskKind::SendBackward, 1, 0}, "1SEND_B0"},
+                                                           {{TaskKind::ReceiveBackward, 0, 0}, "0RECV_B0"},
+                                                           {{TaskKind::Prepare, 2, -1}, "2PREPARE"},
+                                                           {{TaskKind::Norm, 2, -1}, "2NORM"},
+                                                           {{TaskKind::AllGather, -1, -1}, "ALL_GATHER"},
+                                                           {{TaskKind::Update, 2, -1}, "2UPDATE"},
+                                                           {{TaskKind::SendSum, 3, 0}, "3SEND_SUM0"},
+                                                           {{TaskKind::ReceiveSum, 0, 3}, "0RECV_SUM3"},
+                                                           {{TaskKind::SendWeight, 0, 3}, "0SEND_WEIGHT3"},
+                                                           {{TaskKind::ReceiveWeight, 3, 0}, "3RECV_WEIGHT0"},
+                                                           {{TaskKind::Reduce, 1, -1}, "1REDUCE"}};
   ASSERT_EQ(names.size(), static_cast<std::size_t>(kTaskKinds));
   for (const auto &[task, name] : names) {
     EXPECT_EQ(text(task), name);

@@ -123,7 +123,7 @@ private:
       }
     }
     const std::vector<Tie> list(ties.begin(), ties.end());
-    return addStepTasks(*addTransfers(compute, list), list);
+    return addStepTasks(*addTransfers(compute, list, below(2)), list);
   }
 
   /// Compute tasks in any order that the data allows, with up to two stages per rank anywhere, B or I and W.

@@ -246,14 +246,44 @@ executable::ExecutableT buildTied() {
   const std::vector<schedule::Tie> ties = {{0, 1}};
   const auto training =
       schedule::addStepTasks(*schedule::addTransfers(*schedule::generate("1f1b", 2, 4), ties), ties);
-  for (std::size_t i = 0; i < 2; ++i) {
-    auto &tasks = file.schedule->train[i]->tasks;
-    tasks.clear();
-    for (const schedule::Task &task : training.ranks[i]) {
-      tasks.emplace_back(static_cast<executable::TaskKind>(task.kind), static_cast<std::int16_t>(task.stage),
-                         task.microBatch);
+  file.schedule->train = taskLists(training);
+  return file;
+}
+
+executable::ExecutableT buildReplicated() {
+  executable::ExecutableT file = build({});
+  file.recipe->data_parallel = file.contract->data_parallel = 2;
+  file.recipe->train_batch_size *= 2;
+  file.contract->global_batch *= 2;
+  file.required_features |= executable::kFeatureReplicas;
+  for (auto &rank : file.variants[0]->ranks) {
+    auto add = [&](int stage, int arena, std::uint64_t offset, std::uint64_t bytes, executable::DType dtype) {
+      auto reduction = std::make_unique<executable::ReductionT>();
+      reduction->stage = stage;
+      reduction->arena = static_cast<std::uint16_t>(arena);
+      reduction->offset = offset;
+      reduction->bytes = bytes;
+      reduction->dtype = dtype;
+      reduction->mean = stage < 0;
+      rank->reductions.push_back(std::move(reduction));
+    };
+    for (const auto &placement : rank->placements) {
+      const executable::StateSliceT &gradient = *placement->states[0];
+      std::uint64_t bytes = 4;
+      for (const std::int64_t size : gradient.shape) {
+        bytes *= static_cast<std::uint64_t>(size);
+      }
+      add(file.parameters[static_cast<std::size_t>(placement->parameter)]->stage, gradient.arena,
+          gradient.offset, bytes, executable::DType::F32);
+    }
+    for (const auto &scalar : rank->scalars) {
+      if (scalar->name == "loss") {
+        add(-1, scalar->arena, scalar->offset, 8 * scalar->count, executable::DType::F64);
+      }
     }
   }
+  file.schedule->train = taskLists(
+      schedule::addStepTasks(take(schedule::addTransfers(take(schedule::generate("1f1b", 2, 4)), {}, true))));
   return file;
 }
 

@@ -36,6 +36,9 @@ executable::ExecutableT build(const Classifier &classifier);
 /// tasks, no kernel that uses it.
 executable::ExecutableT buildTied();
 
+/// The same of the default classifier with two replicas.
+executable::ExecutableT buildReplicated();
+
 /// A finished and sealed file. With `seal` false the checksum stays as it is in the object.
 std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool seal = true);
 

@@ -110,14 +110,14 @@ Result<void> writeExecutable(const CompileOptions &options, const std::vector<st
     nlohmann::ordered_json line = {{"output", path},
                                    {"bytes", size},
                                    {"stages", loaded->trainSchedule().stages},
-                                   {"ranks", loaded->rankCount()},
+                                   {"ranks", loaded->mesh().size()},
                                    {"planned_bytes", planned}};
     std::printf("%s\n", line.dump().c_str());
     return {};
   }
   std::fprintf(stderr, "%s: %s in %d stages, schedule %s, %s of memory on %d ranks\n", path.c_str(),
                loaded->file().model()->c_str(), loaded->trainSchedule().stages,
-               loaded->trainSchedule().kind.c_str(), byteText(planned).c_str(), loaded->rankCount());
+               loaded->trainSchedule().kind.c_str(), byteText(planned).c_str(), loaded->mesh().size());
   return {};
 }
 
@@ -177,7 +177,9 @@ Verb addCompile(CLI::App &program) {
                    "the file to write; with --compile-to the default is stdout")
       ->option_text("x.stage");
   command->add_option("--stages", request.stages, "pipeline stages")->option_text("N")->check(kFromOne);
-  command->add_option("--data-parallel", request.dataParallel, "data-parallel ranks")
+  command
+      ->add_option("--data-parallel", request.dataParallel,
+                   "replicas of the pipeline, each with ranks of its own")
       ->option_text("D")
       ->check(kFromOne);
   command

@@ -100,7 +100,7 @@ Result<void> runRanks(runtime::EngineOptions &options, const EngineFlags &flags,
       if (!plan) {
         return plan.takeError();
       }
-      return runtime::launchProcesses({plan->rankCount(), ownCommand()});
+      return runtime::launchProcesses({flags.trains ? plan->mesh().size() : plan->rankCount(), ownCommand()});
     }
     runtime::joinJob();
     options.ranks = runtime::RankMode::Processes;

@@ -15,7 +15,8 @@ namespace stagewright::program {
 struct EngineFlags {
   std::string ranks = "threads", isa = "auto";
   bool json = false;
-  bool saves = false; ///< weights are to be saved
+  bool saves = false;  ///< weights are to be saved
+  bool trains = false; ///< on all replicas; else on the first
 };
 
 /// Declares the shared options; `options` and `flags` must live as long as `command`.

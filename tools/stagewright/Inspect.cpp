@@ -142,10 +142,10 @@ std::string stagesText(const runtime::Executable &plan) {
       }
     }
     table.addRow({std::to_string(stage),
-                  std::to_string(schedule.rankOfStage[static_cast<std::size_t>(stage)]), layers,
+                  rankText(plan, schedule.rankOfStage[static_cast<std::size_t>(stage)]), layers,
                   grouped(parameters), decimal(forward / 1e6, 3), decimal(backward / 1e6, 3)});
   }
-  return "stages: " + std::to_string(schedule.stages) + " on " + std::to_string(plan.rankCount()) +
+  return "stages: " + std::to_string(schedule.stages) + " on " + std::to_string(plan.mesh().size()) +
          " ranks, partition " + file.partition()->str() + " (MFLOP per micro-batch)\n" + table.text();
 }
 
@@ -153,7 +153,7 @@ std::string memoryText(const runtime::Executable &plan) {
   std::vector<std::string> titles = {"bytes"};
   std::vector<PlanMemory> columns;
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
-    titles.push_back(">rank " + std::to_string(rank));
+    titles.push_back((plan.mesh().replicas == 1 ? ">rank " : ">each of ") + rankText(plan, rank));
     columns.push_back(rankMemory(plan, rank));
   }
   titles.push_back(">all ranks");
@@ -183,7 +183,7 @@ std::string poolsText(const runtime::Executable &plan) {
   Table table({">rank", ">stage", "slot pool", "from", "to", ">slots", ">bytes per slot", ">bytes"});
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
     for (const executable::SlotPool *pool : *plan.rank(rank).pools()) {
-      table.addRow({std::to_string(rank), std::to_string(pool->stage()), pool->name()->str(),
+      table.addRow({rankText(plan, rank), std::to_string(pool->stage()), pool->name()->str(),
                     executable::EnumNameTaskKind(pool->first()),
                     pool->sent() ? std::string(executable::EnumNameTaskKind(pool->last())) + ", sent"
                                  : std::string(executable::EnumNameTaskKind(pool->last())),
@@ -259,7 +259,7 @@ std::string scheduleText(const runtime::Executable &plan, const schedule::Timeli
 std::string tasksText(const runtime::Executable &plan) {
   std::string text = "tasks of a step\n";
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
-    text += "  rank " + std::to_string(rank) + ": " +
+    text += "  rank " + rankText(plan, rank) + ": " +
             schedule::printTasks(plan.trainSchedule().ranks[static_cast<std::size_t>(rank)]) + "\n";
   }
   return text;

@@ -29,7 +29,19 @@ PlanMemory totalMemory(const runtime::Executable &plan) {
     }
     total.planned += memory.planned;
   }
+  const auto replicas = static_cast<std::uint64_t>(plan.mesh().replicas);
+  for (std::uint64_t &bytes : total.byClass) {
+    bytes *= replicas;
+  }
+  total.planned *= replicas;
   return total;
+}
+
+std::string rankText(const runtime::Executable &plan, int pipelineRank) {
+  const runtime::Mesh mesh = plan.mesh();
+  const std::string first = std::to_string(mesh.rank(pipelineRank, 0));
+  return mesh.replicas == 1 ? first
+                            : first + "-" + std::to_string(mesh.rank(pipelineRank, mesh.replicas - 1));
 }
 
 std::string className(int arenaClass) {

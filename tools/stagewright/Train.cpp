@@ -59,6 +59,7 @@ void printSummary(const runtime::TrainSummary &summary) {
 }
 
 Result<void> train(TrainFlags &train) {
+  train.flags.trains = true;
   train.flags.saves = !train.options.saveWeights.empty();
   if (train.findNan) {
     train.options.onNotFinite = [](const std::string &line) {
