@@ -16,7 +16,8 @@ struct Engine::State {
 
   runtime::SampleOrder::Shape shape() const {
     return {static_cast<std::uint32_t>(executable.microBatchSize()),
-            static_cast<std::uint32_t>(executable.microBatches()), 1};
+            static_cast<std::uint32_t>(executable.microBatches()),
+            static_cast<std::uint32_t>(Internals::planOf(executable)->mesh().replicas)};
   }
   Result<void> findOrder(std::uint64_t samples);
   Result<void> chooseTraining(const DataSource &source);
@@ -101,9 +102,11 @@ Result<void> Engine::State::chooseTraining(const DataSource &source) {
     return ok;
   }
   auto next = chosen.begin();
-  for (int microBatch = 0; microBatch < executable.microBatches(); ++microBatch) {
-    const auto rows = order->samples(step, 0, microBatch);
-    next = std::copy(rows.begin(), rows.end(), next);
+  for (int replica = 0; replica < static_cast<int>(shape().dataParallel); ++replica) {
+    for (int microBatch = 0; microBatch < executable.microBatches(); ++microBatch) {
+      const auto rows = order->samples(step, replica, microBatch);
+      next = std::copy(rows.begin(), rows.end(), next);
+    }
   }
   return {};
 }

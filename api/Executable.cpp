@@ -114,6 +114,7 @@ Result<StagedExecutable> compileRequest(CompileRequest request, const Config &co
   request.config = config.text ? "config" : config.path;
   request.configText = config.text;
   request.stages = options.stages;
+  request.dataParallel = options.dataParallel;
   request.microBatches = options.microBatches;
   request.schedule = options.schedule;
   request.partition = options.partition;

@@ -20,6 +20,8 @@ struct BatchSizes {
   int train = 0, micro = 0, microBatches = 0;
 };
 
+/// A .stage file takes no more, and ranks have a buffer for each other replica.
+inline constexpr int kMaximumReplicas = 256;
 inline constexpr int kMaximumMicroBatches = 65535; ///< slots are numbered with 16 bits in the .stage file
 
 /// Fills in what is missing by DeepSpeed's rules: of three, the third by integer division or product; of one,

@@ -15,7 +15,6 @@
 
 namespace stagewright {
 
-static constexpr int kMaximumReplicas = 4096; // a .stage file takes no more
 static constexpr std::string_view kTrain = "/train_batch_size";
 static constexpr std::string_view kMicro = "/train_micro_batch_size_per_gpu";
 static constexpr std::string_view kMicroBatches = "/gradient_accumulation_steps";

@@ -7,6 +7,8 @@ static constexpr ValueRule kBatch = integer(1, 2147483647);
 static constexpr ValueRule kMicroBatches = integer(1, 65535);
 static constexpr std::string_view kExactSums =
     "gradients of replicas are added up in fp32, in the order of ranks";
+static constexpr std::string_view kPredivided =
+    "the loss is divided by the numbers of micro-batches and replicas before gradients are added";
 static constexpr std::string_view kOneGroup = "this version has no tensor or sequence parallelism";
 
 static constexpr ConfigKey kTable[] = {
@@ -54,12 +56,11 @@ static constexpr ConfigKey kTable[] = {
 
     offOnly("/managed_gradient_accumulation", kFlag, "true",
             "a step always accumulates all of its micro-batches", "remove it"),
-    honoured("/data_parallel_size", {.type = Type::Integer, .minimum = 1, .maximum = 4096, .nullToo = true},
+    honoured("/data_parallel_size", {.type = Type::Integer, .minimum = 1, .maximum = 256, .nullToo = true},
              "null", "replicas of the model, each with ranks of its own; null = 1; --data-parallel wins"),
     offOnly("/sequence_parallel_size", kCount, "null", kOneGroup, "set it to 1 or remove it", "null|1"),
-    ignored("/prescale_gradients", kFlag, "false", "the loss is divided, so that sums cannot overflow"),
-    ignored("/gradient_predivide_factor", kNumber, "1.0",
-            "the loss is divided, so that sums cannot overflow"),
+    ignored("/prescale_gradients", kFlag, "false", kPredivided),
+    ignored("/gradient_predivide_factor", kNumber, "1.0", kPredivided),
     ignored("/gradient_allreduce_op", choice("mean|sum"), "\"mean\"",
             "a step trains on the mean over all samples; with several replicas \"sum\" is refused"),
     ignored("/sparse_gradients", kFlag, "false", kExactSums),

@@ -172,8 +172,8 @@ private:
   OpBuilder builder;
   ArrayRef<int64_t> boundaries;
   decltype(std::declval<ModuleOp>().getOps<layer::InputOp>()) inputs;
-  ArrayAttr recompute;
-  int64_t replicas; ///< may be null
+  ArrayAttr recompute; ///< may be null
+  int64_t replicas;
   llvm::DenseMap<Operation *, int64_t> stageOf;
   // Of the stage at hand, by name:
   llvm::MapVector<StringRef, Value> held;    ///< parameters and buffers, the stage's arguments

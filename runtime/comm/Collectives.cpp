@@ -8,8 +8,14 @@
 namespace stagewright::runtime {
 namespace {
 
-// Of a reduction: what an owner receives from one rank at a time. Two such sets fit the second-level cache.
-constexpr std::size_t kChunkBytes = 64 << 10;
+// Of a reduction: what an owner receives from one rank at a time, twice. Of few ranks both sets fit the
+// second-level cache; of many the chunks get smaller, so that the sets do not grow with them.
+constexpr std::size_t kLargestChunk = 64 << 10, kSmallestChunk = 8 << 10, kChunks = 512 << 10;
+
+std::size_t chunkBytes(const RankGroup &group) {
+  return std::clamp(kChunks / static_cast<std::size_t>(group.size - 1) / 64 * 64, kSmallestChunk,
+                    kLargestChunk);
+}
 // How far the sends of a collective may run ahead.
 constexpr std::size_t kWindow = 64;
 
@@ -158,7 +164,7 @@ Result<void> Communicator::allGather(std::span<const Segment> segments, RankGrou
 
 std::byte *Communicator::contribution(const RankGroup &group, int half, int position) {
   const int slot = position < group.position(ownRank) ? position : position - 1;
-  return contributions.data() + static_cast<std::size_t>(half * (group.size - 1) + slot) * kChunkBytes;
+  return contributions.data() + static_cast<std::size_t>(half * (group.size - 1) + slot) * chunkBytes(group);
 }
 
 // All ranks walk the same list of chunks: the first one of every segment, then the second one of every
@@ -186,17 +192,18 @@ Result<void> Communicator::reduceScatter(std::span<const Segment> segments, Elem
   }
   const std::size_t window = std::min(kWindow, ringCapacity);
   tracked.reserve(window);
-  contributions.resize(std::max(contributions.size(), 2 * others * kChunkBytes));
+  const std::size_t most = chunkBytes(*members);
+  contributions.resize(std::max(contributions.size(), 2 * others * most));
   arrivals.resize(std::max<std::size_t>(arrivals.size(), 2 * others));
   Segment unfinished;
   int half = 0;
-  for (std::size_t offset = 0; offset < longest; offset += kChunkBytes) {
+  for (std::size_t offset = 0; offset < longest; offset += most) {
     for (const Segment &segment : segments) {
       if (offset >= segment.bytes) {
         continue;
       }
       const Segment chunk{segment.rank, static_cast<std::byte *>(segment.data) + offset,
-                          std::min(kChunkBytes, segment.bytes - offset)};
+                          std::min(most, segment.bytes - offset)};
       Result<void> done;
       if (chunk.rank != ownRank) {
         done = track(post(Direction::Send, chunk.rank, kCollectiveTag, chunk.data, chunk.bytes));

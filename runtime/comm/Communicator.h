@@ -195,7 +195,7 @@ private:
   Error error;
 
   std::vector<Request> tracked;
-  std::vector<std::byte> contributions; ///< of other ranks of the group, [2][size - 1][kChunkBytes]
+  std::vector<std::byte> contributions; ///< of other ranks of the group, [2][size - 1][chunk]
   std::vector<Request> arrivals;        ///< of the contributions, [2][size - 1]
   std::vector<Segment> pieces;
 };

@@ -34,7 +34,7 @@ Result<void> Executor::load() {
     arenas.push_back(std::move(*allocated));
   }
   for (const executable::Program *program : *plan().programs()) {
-    auto prepared = PreparedProgram::prepare(file, pipelineRank, *program, bases, environment.isa);
+    auto prepared = PreparedProgram::prepare(file, pipelineRank, rank(), *program, bases, environment.isa);
     if (!prepared) {
       return prepared.takeError();
     }
@@ -77,8 +77,7 @@ void Executor::prepareWeights() {
   TilePool::Lease lease(environment.pool);
   for (unsigned i = 0; i < programs.size(); ++i) {
     if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
-      programs[i].run(trainTasks.slotsOf(-1), environment.pool, environment.status, environment.hooks,
-                      rank());
+      programs[i].run(trainTasks.slotsOf(-1), environment.pool, environment.status, environment.hooks);
     }
   }
 }
@@ -227,7 +226,7 @@ void Executor::compute(const TaskPlan &tasks, const PlannedTask &task, const Tas
   for (const int program : task.programs) {
     if (program >= 0) {
       programs[program].run(tasks.slotsOf(task.task.microBatch), environment.pool, environment.status,
-                            environment.hooks, rank());
+                            environment.hooks);
     }
   }
   after(environment.hooks, event);

@@ -4,10 +4,10 @@
 
 namespace stagewright::runtime {
 
-Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, int rank,
+Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, int pipelineRank, int rank,
                                                  const executable::Program &program, const ArenaBases &arenas,
                                                  kernels::Isa isa) {
-  const executable::RankPlan &plan = executable.rank(rank);
+  const executable::RankPlan &plan = executable.rank(pipelineRank);
   PreparedProgram result;
   std::size_t most = 0;
   for (const executable::Command *command : *program.commands()) {
@@ -51,7 +51,7 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, i
 }
 
 void PreparedProgram::run(const std::uint64_t *slotOffsets, kernels::TileRunner &tiles, RankStatus &status,
-                          std::span<const Hooks> hooks, int rank) {
+                          std::span<const Hooks> hooks) {
   for (const Call &call : calls) {
     for (std::uint32_t i = 0; i < call.operands; ++i) {
       const Operand &operand = operands[call.firstOperand + i];

@@ -15,15 +15,16 @@ namespace stagewright::runtime {
 
 class PreparedProgram {
 public:
-  /// Errors: Environment, the instruction set is not there.
-  static Result<PreparedProgram> prepare(const Executable &executable, int rank,
+  /// Of the plan of `pipelineRank`, for `rank` of the job. Errors: Environment, the instruction set is not
+  /// there.
+  static Result<PreparedProgram> prepare(const Executable &executable, int pipelineRank, int rank,
                                          const executable::Program &program, const ArenaBases &arenas,
                                          kernels::Isa isa);
 
   /// Runs all commands on the micro-batch whose slots are `slotOffsets` (TaskPlan::slotsOf). The calling
   /// thread holds a permit of `tiles`. Allocates nothing.
   void run(const std::uint64_t *slotOffsets, kernels::TileRunner &tiles, RankStatus &status,
-           std::span<const Hooks> hooks, int rank);
+           std::span<const Hooks> hooks);
 
 private:
   /// Address: base + slotOffsets[slot]; slot 0 is fixed memory. Null base: an optional operand that is

@@ -22,7 +22,7 @@ namespace stagewright::runtime {
 inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
 
 /// More replicas are refused.
-inline constexpr int kMaxReplicas = 4096;
+inline constexpr int kMaxReplicas = 256;
 
 /// Inputs of a micro-batch that no data set fills (InputBinding.input of stage.fbs).
 inline constexpr int kRowsInput = -1, kRandomInput = -2;

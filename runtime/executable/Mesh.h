@@ -8,6 +8,8 @@
 #ifndef STAGEWRIGHT_RUNTIME_EXECUTABLE_MESH_H
 #define STAGEWRIGHT_RUNTIME_EXECUTABLE_MESH_H
 
+#include <string>
+
 namespace stagewright::runtime {
 
 struct Mesh {
@@ -17,6 +19,11 @@ struct Mesh {
   int rank(int pipelineRank, int replica) const { return pipelineRank * replicas + replica; }
   int pipelineRank(int rank) const { return rank / replicas; }
   int replica(int rank) const { return rank % replicas; }
+  /// The ranks of a pipeline rank's replicas: "3", or "6-7".
+  std::string ranksText(int pipelineRank) const {
+    const std::string first = std::to_string(rank(pipelineRank, 0));
+    return replicas == 1 ? first : first + "-" + std::to_string(rank(pipelineRank, replicas - 1));
+  }
 };
 
 } // namespace stagewright::runtime

@@ -249,8 +249,8 @@ Result<void> verifyShared(const Proof &proof, const char *name,
   return {};
 }
 
-/// Of one rank: ranges inside their arenas that cover every gradient of a trained parameter's first use, and
-/// the loss, exactly once.
+/// Of one rank: ranges of its arenas, none twice, in which is all that its W programs add to or that a holder
+/// sends, and the loss.
 Result<void> verifyReductions(const Proof &proof, int rank) {
   const executable::RankPlan &plan = *proof.variant->ranks()->Get(static_cast<unsigned>(rank));
   const unsigned count = plan.reductions() ? plan.reductions()->size() : 0;
@@ -300,16 +300,17 @@ Result<void> verifyReductions(const Proof &proof, int rank) {
     }
     return false;
   };
-  for (const executable::Placement *placement : *plan.placements()) {
-    const executable::Parameter &parameter =
-        *proof.file.parameters()->Get(static_cast<unsigned>(placement->parameter()));
-    for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
-      const executable::StateSlice &state = *placement->states()->Get(i);
-      if (state.name()->str() == "gradient" && parameter.trainable() &&
-          !covers(parameter.stage(), state.arena(), state.offset(),
-                  *bytesOf(parameter.dtype(), parameter.shape()))) {
-        return proof.fail(list, "the gradient of \"" + parameter.name()->str() +
-                                    "\" is not added up, so that the replicas would part");
+  for (const executable::Program *program : *plan.programs()) {
+    for (const executable::Command *command : *program->commands()) {
+      for (const executable::Operand *operand : *command->operands()) {
+        const bool isSum =
+            program->kind() == executable::ProgramKind::BackwardWeight &&
+            plan.arenas()->Get(operand->arena())->arena_class() == executable::ArenaClass::Gradients;
+        if (isSum && !covers(program->stage(), operand->arena(), operand->offset(),
+                             *bytesOf(operand->dtype(), operand->shape()))) {
+          return proof.fail(list, "a sum of gradients of stage " + std::to_string(program->stage()) +
+                                      " is not added up, so that the replicas would part");
+        }
       }
     }
   }
@@ -321,7 +322,10 @@ Result<void> verifyReductions(const Proof &proof, int rank) {
     }
   }
   const executable::Scalar *loss = findScalar(plan, "loss");
-  if (!loss || !covers(-1, loss->arena(), loss->offset(), std::uint64_t{8} * loss->count())) {
+  const bool isAlone =
+      1 == std::count_if(plan.reductions()->begin(), plan.reductions()->end(),
+                         [](const executable::Reduction *reduction) { return reduction->stage() == -1; });
+  if (!loss || !isAlone || !covers(-1, loss->arena(), loss->offset(), std::uint64_t{8} * loss->count())) {
     return proof.fail(list, "the loss is not averaged, so that the replicas could disagree on it");
   }
   return {};

@@ -110,7 +110,8 @@ std::string NanFinder::describe(const KernelEvent &event, std::size_t operand, s
     if (read) {
       return line + "; it read " + std::string(rule.name) + "[" + std::to_string(*read) +
              "] = " + textOf(event.operands[i], *read) +
-             ", which no kernel of this process made: look at the data, the weights, and the ranks before";
+             ", which no kernel of this process made: look at the data, the weights, and the ranks that sent "
+             "it";
     }
   }
   return line + "; all that it read was finite";

@@ -18,8 +18,7 @@ namespace stagewright::runtime {
 ///     that it read was finite
 class NanFinder {
 public:
-  /// `report` gets the line, once. `executable` outlives this.
-  /// Of a job of `ranks` ranks.
+  /// Of a job of `ranks` ranks. `report` gets the line, once. `executable` outlives this.
   NanFinder(const Executable &executable, int ranks, void (*report)(const std::string &line));
 
   /// Used by executors for as long as they live.

@@ -85,9 +85,12 @@ Result<void> Session::connect() {
   mpi = std::move(*started);
   if (mpi->size() != ranks) {
     return userError(options.stage,
-                     "the file has " + std::to_string(ranks) + " ranks, the job has " +
-                         std::to_string(mpi->size()) + " processes",
-                     "start as many processes as the file has ranks");
+                     "the file has " + std::to_string(ranks) + " ranks" +
+                         (mesh.replicas < executable.mesh().replicas
+                              ? " in the first replica, on which evaluation runs"
+                              : "") +
+                         ", the job has " + std::to_string(mpi->size()) + " processes",
+                     "start " + std::to_string(ranks) + " processes");
   }
   auto made = mpi->makeCommunicator(channelCapacity());
   if (!made) {

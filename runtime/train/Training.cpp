@@ -236,11 +236,13 @@ private:
 
   Error notFinite(std::uint64_t step) const {
     const auto &rankOfStage = *file.schedule()->rank_of_stage();
-    const int rank = rankOfStage.Get(rankOfStage.size() - 1) * recipe.data_parallel();
+    const Mesh mesh{0, recipe.data_parallel()};
+    const int last = rankOfStage.Get(rankOfStage.size() - 1);
+    const std::string ranks = mesh.ranksText(last);
     return userError(
         "step " + std::to_string(step),
         std::string("the loss is ") + (std::isnan(*loss) ? "not a number" : "infinite") +
-            " (computed on rank " + std::to_string(rank) + "); training has stopped and nothing was written",
+            " (computed on rank " + ranks + "); training has stopped and nothing was written",
         "lower the learning rate, set gradient_clipping, or check the data and the initial weights");
   }
 

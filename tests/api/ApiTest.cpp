@@ -261,6 +261,32 @@ TEST(Engine, EvaluatesBatchesAndAll) {
   EXPECT_EQ(weightsOf(engine), before);
 }
 
+/// Two replicas with two micro-batches each, and one with four: the same steps to a rounding, the same
+/// evaluation.
+TEST(Engine, Replicas) {
+  auto one = sw::compile(mlp(), sw::Config::json(kConfig), stages(2));
+  sw::CompileOptions replicas = stages(2);
+  replicas.dataParallel = 2;
+  auto two = sw::compile(mlp(), sw::Config::json(kConfig), replicas);
+  ASSERT_TRUE(one && two);
+  EXPECT_EQ(two->ranks(), 4);
+  EXPECT_EQ(two->microBatches(), 2);
+  EXPECT_EQ(two->trainBatchSize(), 8);
+  EXPECT_EQ(two->plannedBytes() % 2, 0u);
+  sw::Engine first = engineOf(*one), second = engineOf(*two);
+  Recorder source;
+  for (int step = 0; step < 5; ++step) {
+    auto a = first.trainBatch(source), b = second.trainBatch(source);
+    ASSERT_TRUE(a && b);
+    EXPECT_NEAR(a->loss, b->loss, 1e-6) << step;
+  }
+  EXPECT_NE(weightsOf(first), weightsOf(second)); // sums in another order
+  auto a = first.evaluate(source), b = second.evaluate(source);
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(a->samples, b->samples);
+  EXPECT_NEAR(a->loss, b->loss, 1e-5);
+}
+
 TEST(Engine, SeveralLosses) {
   sw::Model model = mlp();
   model.layers.push_back(

@@ -170,7 +170,7 @@ class WhatRuns(ProgramTest):
     def test_refused(self):
         config = self.write("c.json", configuration())
         model = SOURCE / "models" / "fashion_mlp"
-        for options, text in ((("--data-parallel", 0), "--data-parallel"), (("--data-parallel", 5000), "between 1 and 4096")):
+        for options, text in ((("--data-parallel", 0), "--data-parallel"), (("--data-parallel", 5000), "between 1 and 256")):
             done = run("compile", model, "-c", config, *options, "-o", self.folder / "no.stage")
             self.assertEqual(done.code, 2, str(done))
             self.assertIn(text, done.err)

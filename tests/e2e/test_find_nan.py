@@ -3,7 +3,7 @@ import shutil
 import struct
 import unittest
 
-from program import GOLDENS, ProgramTest, configuration, run
+from program import FASHION_DATA, GOLDENS, ProgramTest, configuration, run
 
 
 class FindNan(ProgramTest):
@@ -55,6 +55,22 @@ class FindNan(ProgramTest):
                 self.assertEqual(done.code, 2, str(done))
                 self.assertRegex(self.found(done)[0], r"^stagewright: rank \d, step 1, \w+: kernel \w+ .*it read .* = nan")
         self.assertEqual(self.found(self.run_steps()), [])
+
+    def test_a_nan_on_replicas(self):
+        """The rank that is named holds the layer, and it was at that task: fc2 is on ranks 2 and 3."""
+        config = {**configuration(data_parallel_size=2), "optimizer": {"type": "SGD", "params": {"lr": 1e30}}, "gradient_clipping": 0}
+        stage = self.compile(config, "--stages", 2)
+        for ranks in ("threads", "processes"):
+            with self.subTest(ranks):
+                done = run("train", stage, "--data", FASHION_DATA, "--steps", 9, "--find-nan", "--ranks", ranks)
+                self.assertEqual(done.code, 2, str(done))
+                self.assertIn("(computed on rank 2-3)", done.err)
+                for line in self.found(done):
+                    self.assertRegex(line, r"^stagewright: rank \d, step [2-9], \d\w+: kernel ")
+                    layer = line.split('layer "')[1].split('"')[0] if 'layer "' in line else None
+                    rank = int(line.split("rank ")[1][0])
+                    self.assertIn(rank // 2, {"fc1": [0], "fc2": [1]}.get(layer, [0, 1]), line)
+                self.assertTrue(self.found(done))
 
     def test_an_overflow_of_the_weights(self):
         done = self.run_steps(

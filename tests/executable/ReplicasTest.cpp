@@ -80,6 +80,8 @@ TEST(Replicas, OneWrongFieldAtATime) {
        },
        "ranks[1].reductions", "overlap"},
       {[](ExecutableT &f) { rank(f, 1).reductions.pop_back(); }, "ranks[1].reductions", "the loss"},
+      {[](ExecutableT &f) { rank(f, 1).reductions.push_back(std::make_unique<ReductionT>(loss(f))); },
+       "ranks[1].reductions", "overlap"},
       {[](ExecutableT &f) { loss(f).mean = false; }, "ranks[1].reductions", "nothing else"},
       {[](ExecutableT &f) { // what replicas have, in a file of one
          f.recipe->data_parallel = f.contract->data_parallel = 1;

@@ -333,7 +333,7 @@ TEST(ConfigErrors, BatchStagesPartitionAndSchedule) {
 TEST(ConfigErrors, Options) {
   const std::string batch =
       "{\"train_batch_size\": 64, \"pipeline\": {\"stages\": 2, \"partition\": \"explicit:1\"}}";
-  expectRefused({batch, "--data-parallel", {"5000 is not between 1 and 4096"}}, {.dataParallel = 5000});
+  expectRefused({batch, "--data-parallel", {"5000 is not between 1 and 256"}}, {.dataParallel = 5000});
   expectRefused({batch, "--data-parallel", {"0"}}, {.dataParallel = 0});
   expectRefused({batch, "--stages", {"0 is not between 1 and 4096"}}, {.stages = 0});
   expectRefused({batch, "--stages", {"5000"}}, {.stages = 5000});

@@ -142,7 +142,7 @@ std::string stagesText(const runtime::Executable &plan) {
       }
     }
     table.addRow({std::to_string(stage),
-                  rankText(plan, schedule.rankOfStage[static_cast<std::size_t>(stage)]), layers,
+                  plan.mesh().ranksText(schedule.rankOfStage[static_cast<std::size_t>(stage)]), layers,
                   grouped(parameters), decimal(forward / 1e6, 3), decimal(backward / 1e6, 3)});
   }
   return "stages: " + std::to_string(schedule.stages) + " on " + std::to_string(plan.mesh().size()) +
@@ -153,7 +153,7 @@ std::string memoryText(const runtime::Executable &plan) {
   std::vector<std::string> titles = {"bytes"};
   std::vector<PlanMemory> columns;
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
-    titles.push_back((plan.mesh().replicas == 1 ? ">rank " : ">each of ") + rankText(plan, rank));
+    titles.push_back((plan.mesh().replicas == 1 ? ">rank " : ">each of ") + plan.mesh().ranksText(rank));
     columns.push_back(rankMemory(plan, rank));
   }
   titles.push_back(">all ranks");
@@ -183,7 +183,7 @@ std::string poolsText(const runtime::Executable &plan) {
   Table table({">rank", ">stage", "slot pool", "from", "to", ">slots", ">bytes per slot", ">bytes"});
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
     for (const executable::SlotPool *pool : *plan.rank(rank).pools()) {
-      table.addRow({rankText(plan, rank), std::to_string(pool->stage()), pool->name()->str(),
+      table.addRow({plan.mesh().ranksText(rank), std::to_string(pool->stage()), pool->name()->str(),
                     executable::EnumNameTaskKind(pool->first()),
                     pool->sent() ? std::string(executable::EnumNameTaskKind(pool->last())) + ", sent"
                                  : std::string(executable::EnumNameTaskKind(pool->last())),
@@ -253,13 +253,18 @@ std::string headline(const runtime::Executable &plan, const schedule::Timeline &
 }
 
 std::string scheduleText(const runtime::Executable &plan, const schedule::Timeline &timeline) {
-  return headline(plan, timeline) + "\n" + timelineText(timeline);
+  const std::string replicas = std::to_string(plan.mesh().replicas);
+  return headline(plan, timeline) +
+         (plan.mesh().replicas == 1 ? "\n"
+                                    : "\nof one replica, as of all " + replicas + ": rank r is rank r x " +
+                                          replicas + " and on\n") +
+         timelineText(timeline);
 }
 
 std::string tasksText(const runtime::Executable &plan) {
   std::string text = "tasks of a step\n";
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
-    text += "  rank " + rankText(plan, rank) + ": " +
+    text += "  rank " + plan.mesh().ranksText(rank) + ": " +
             schedule::printTasks(plan.trainSchedule().ranks[static_cast<std::size_t>(rank)]) + "\n";
   }
   return text;

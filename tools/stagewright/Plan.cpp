@@ -37,13 +37,6 @@ PlanMemory totalMemory(const runtime::Executable &plan) {
   return total;
 }
 
-std::string rankText(const runtime::Executable &plan, int pipelineRank) {
-  const runtime::Mesh mesh = plan.mesh();
-  const std::string first = std::to_string(mesh.rank(pipelineRank, 0));
-  return mesh.replicas == 1 ? first
-                            : first + "-" + std::to_string(mesh.rank(pipelineRank, mesh.replicas - 1));
-}
-
 std::string className(int arenaClass) {
   // "OptimizerState" -> "optimizer state"
   std::string name;

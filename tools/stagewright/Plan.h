@@ -28,9 +28,6 @@ PlanMemory totalMemory(const runtime::Executable &plan);
 /// "activations", "optimizer state", ...
 std::string className(int arenaClass);
 
-/// The ranks that hold one pipeline rank's replicas: "3", or "6-7".
-std::string rankText(const runtime::Executable &plan, int pipelineRank);
-
 /// One row per rank, as wide as the terminal that stdout is (else 110 columns), in colour there.
 std::string timelineText(const schedule::Timeline &timeline);
 

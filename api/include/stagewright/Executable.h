@@ -39,6 +39,7 @@ public:
 /// What wins over the configuration.
 struct CompileOptions {
   std::optional<int> stages;
+  std::optional<int> dataParallel; ///< replicas of the pipeline
   std::optional<int> microBatches; ///< per step; the train_batch_size stays
   std::optional<std::string> schedule;
   std::optional<std::string> partition;
