@@ -33,6 +33,7 @@ ArrayRef<Presence> presences() {
       {plan::MeshOp::getOperationName(), Phase::Partition, Phase::Lower, 1, 1},
       {plan::StageOp::getOperationName(), Phase::Partition, Phase::Memory, 1, kMany},
       {plan::SharedOp::getOperationName(), Phase::Parallel, Phase::Memory, 1, kMany},
+      {plan::ShardOp::getOperationName(), Phase::Parallel, Phase::Memory, 0, kMany},
       {plan::ScheduleOp::getOperationName(), Phase::Schedule, Phase::Lower, 1, 1},
       {command::ExecutableOp::getOperationName(), Phase::Memory, Phase::Lower, 1, kMany},
   };

@@ -67,6 +67,7 @@ void addPhase(OpPassManager &manager, Phase phase) {
     break;
   case Phase::Parallel:
     manager.addPass(createInsertUpdate());
+    manager.addPass(createShardParameters());
     break;
   case Phase::Schedule:
     manager.addPass(createBuildSchedule());

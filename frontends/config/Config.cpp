@@ -24,6 +24,7 @@ static constexpr std::string_view kStages = "/pipeline/stages";
 static constexpr std::string_view kPartition = "/pipeline/partition";
 static constexpr std::string_view kOwnPartition = "/stagewright/partition";
 static constexpr std::string_view kInterval = "/pipeline/activation_checkpoint_interval";
+static constexpr std::string_view kZero = "/zero_optimization/stage";
 static constexpr std::string_view kRecompute = "/stagewright/recompute";
 static constexpr std::string_view kSchedule = "/stagewright/schedule";
 
@@ -278,6 +279,15 @@ static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer
   return optimizer.type == SGD ? readSgd(settings, optimizer) : Result<void>();
 }
 
+static Result<void> readZero(Settings &settings, Config &config) {
+  config.zero = static_cast<int>(settings.value(kZero).integer);
+  if (config.zero == 3)
+    return userError(settings.place(kZero),
+                     "this version does not divide the weights between replicas (ZeRO 3)",
+                     "set it to 2, and let more pipeline stages divide the weights");
+  return {};
+}
+
 static Result<void> readPrecision(Settings &settings, Config &config) {
   bool half = settings.flag("/fp16/enabled");
   std::string_view brain = settings.flag("/bf16/enabled")       ? "/bf16/enabled"
@@ -302,10 +312,12 @@ static Result<void> readPrecision(Settings &settings, Config &config) {
   if (scale.minimum == 0)
     return userError(settings.place("/fp16/min_loss_scale"), "/fp16/min_loss_scale must be above 0",
                      "remove it: the default is 1");
-  // DeepSpeed's optimizers without ZeRO neither wait before they halve the scale nor end at the minimum.
-  scale.endsAtMinimum = settings.number("/zero_optimization/stage") > 0;
+  // As DeepSpeed's optimizers without ZeRO, which do not end at the minimum, and do not wait before they
+  // halve the scale; but a wait that the file asks for is kept with every ZeRO stage, as no stage changes the
+  // bits.
+  scale.endsAtMinimum = config.zero > 0;
   scale.hysteresis = static_cast<int>(settings.value("/fp16/hysteresis").integer);
-  if (!scale.endsAtMinimum) {
+  if (!settings.given("/fp16/hysteresis")) {
     scale.hysteresis = 1;
     settings.record("/fp16/hysteresis", "1", "inferred");
   }
@@ -357,6 +369,8 @@ static Result<Config> configFrom(Result<json::Document> document, const ConfigOv
                         json::jsonText(config.optimizer.beta2) + "]",
                     "scheduler");
   }
+  if (Result<void> ok = readZero(settings, config); !ok)
+    return ok.takeError();
   if (Result<void> ok = readPrecision(settings, config); !ok)
     return ok.takeError();
   Result<std::vector<ParameterGroup>> groups = readParameterGroups(*document, settings, config);

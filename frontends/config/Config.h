@@ -93,6 +93,7 @@ struct Config {
   std::vector<std::string> recompute;      ///< one for all stages or one for each: see schedule/Recompute.h
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
+  int zero = 0;                                ///< /zero_optimization/stage
   std::string precision = "fp32";              ///< or "fp16", "bf16"
   std::optional<LossScaleConfig> lossScale;    ///< of fp16
   std::vector<ParameterGroup> parameterGroups; ///< the first that matches wins

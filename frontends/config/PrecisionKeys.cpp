@@ -19,7 +19,8 @@ static constexpr ConfigKey kTable[] = {
     honoured("/fp16/initial_scale_power", kPower, "16", "a dynamic scale begins at 2 to this power"),
     honoured("/fp16/loss_scale_window", kPositive, "1000", "steps without overflow that double the scale"),
     honoured("/fp16/hysteresis", kHysteresis, "2",
-             "the overflow of this number halves the scale; 1 without ZeRO, as in DeepSpeed"),
+             "the overflow of this number halves the scale; 1 where it is not given, as in DeepSpeed without "
+             "ZeRO"),
     honoured("/fp16/consecutive_hysteresis", kFlag, "false",
              "a step without overflow begins that count again"),
     honoured("/fp16/min_loss_scale", kNonNegative, "1",

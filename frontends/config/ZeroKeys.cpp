@@ -2,8 +2,6 @@
 
 namespace stagewright::keys {
 
-static constexpr std::string_view kNoZero =
-    "this version has no ZeRO: every replica has all weights and states of its stages";
 static constexpr std::string_view kNoOffload =
     "this version does not offload: host memory is where it computes";
 static constexpr std::string_view kRemove = "remove it";
@@ -14,8 +12,8 @@ static constexpr ConfigKey kTable[] = {
      "{}",
      Treatment::WithoutEffect,
      "true is DeepSpeed's old spelling of stage 1 and is refused as such"},
-    offOnly("/zero_optimization/stage", integer(0, 3), "0", kNoZero,
-            "set it to 0; more pipeline stages split weights and optimizer states as well"),
+    honoured("/zero_optimization/stage", integer(0, 3), "0",
+             "what replicas divide between them: 1 and 2 optimizer states and updates"),
     ignored("/zero_optimization/contiguous_gradients", kFlag, "true"),
     ignored("/zero_optimization/reduce_scatter", kFlag, "true"),
     ignored("/zero_optimization/reduce_bucket_size", kCount, "500000000"),

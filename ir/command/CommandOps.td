@@ -69,11 +69,12 @@ def Command_ProgramOp : Command_Op<"program", [SingleBlock, NoTerminator, HasPar
 }
 
 def Command_LaunchOp : Command_Op<"launch", [HasParent<"ProgramOp">]> {
-  let summary = "One kernel call";
+  let summary = "One kernel call; with `replica` that replica alone makes it";
   let arguments = (ins StrAttr:$kernel, Int64Attr:$version, Int64Attr:$block, Command_SliceArrayAttr:$slices,
-                       DictionaryAttr:$settings, Int64Attr:$workspace_offset, Int64Attr:$workspace);
+                       DictionaryAttr:$settings, Int64Attr:$workspace_offset, Int64Attr:$workspace,
+                       OptionalAttr<Int64Attr>:$replica);
   let assemblyFormat = [{ $kernel `version` `(` $version `)` `block` `(` $block `)` $slices $settings
-                          `workspace` `(` $workspace_offset `,` $workspace `)` attr-dict }];
+                          `workspace` `(` $workspace_offset `,` $workspace `)` (`replica` `(` $replica^ `)`)? attr-dict }];
   let hasVerifier = 1;
 }
 
@@ -81,12 +82,13 @@ def Command_TransferOp : Command_Op<"transfer", [HasParent<"RankOp">]> {
   let summary = "What a SEND or RECV task (number of schedule::TaskKind) moves";
   let description = [{
     Of a micro-batch: bytes of its slot of `pool`. Of a tied parameter: bytes of `arena`, and `pool` is -1; `partner` is
-    the stage at the other end.
+    the stage at the other end; with `replica` only the ranks of that replica move it.
   }];
   let arguments = (ins Int64Attr:$task, Int64Attr:$stage, Int64Attr:$peer, Int64Attr:$pool, Int64Attr:$offset, Int64Attr:$bytes,
-                       OptionalAttr<I64Attr>:$arena, OptionalAttr<I64Attr>:$partner);
+                       OptionalAttr<I64Attr>:$arena, OptionalAttr<I64Attr>:$partner, OptionalAttr<Int64Attr>:$replica);
   let assemblyFormat = [{ $task `stage` `(` $stage `)` `peer` `(` $peer `)` `pool` `(` $pool `)` `offset` `(` $offset `)`
-                          `bytes` `(` $bytes `)` (`arena` `(` $arena^ `)`)? (`partner` `(` $partner^ `)`)? attr-dict }];
+                          `bytes` `(` $bytes `)` (`arena` `(` $arena^ `)`)? (`partner` `(` $partner^ `)`)?
+                          (`replica` `(` $replica^ `)`)? attr-dict }];
 }
 
 def Command_CollectiveOp : Command_Op<"collective", [HasParent<"RankOp">]> {
@@ -98,8 +100,15 @@ def Command_CollectiveOp : Command_Op<"collective", [HasParent<"RankOp">]> {
 
 def Command_ReductionOp : Command_Op<"reduction", [HasParent<"RankOp">]> {
   let summary = "What REDUCE of a stage, or ALL_GATHER of a training step (stage -1), adds up over the replicas; its mean, or its sum";
-  let arguments = (ins Int64Attr:$stage, Command_SliceAttr:$slice, UnitAttr:$mean);
-  let assemblyFormat = "`stage` `(` $stage `)` $slice (`mean` $mean^)? attr-dict";
+  let description = [{All replicas get it; or `replica` alone, and the others zeros.}];
+  let arguments = (ins Int64Attr:$stage, Command_SliceAttr:$slice, UnitAttr:$mean, OptionalAttr<Int64Attr>:$replica);
+  let assemblyFormat = "`stage` `(` $stage `)` $slice (`mean` $mean^)? (`replica` `(` $replica^ `)`)? attr-dict";
+}
+
+def Command_ReplicaGatherOp : Command_Op<"replica_gather", [HasParent<"RankOp">]> {
+  let summary = "What GATHER of a stage, or ALL_GATHER of a training step (stage -1), gives from `replica` to the others";
+  let arguments = (ins Int64Attr:$stage, Command_SliceAttr:$slice, Int64Attr:$replica);
+  let assemblyFormat = "`stage` `(` $stage `)` $slice `replica` `(` $replica `)` attr-dict";
 }
 
 def Command_InputOp : Command_Op<"input", [HasParent<"RankOp">]> {
@@ -116,8 +125,11 @@ def Command_OutputOp : Command_Op<"output", [HasParent<"RankOp">]> {
 
 def Command_PlacementOp : Command_Op<"placement", [HasParent<"RankOp">]> {
   let summary = "Where a parameter (empty state) or its gradient or optimizer state lies";
-  let arguments = (ins StrAttr:$parameter, StrAttr:$state, Int64Attr:$stage, Command_SliceAttr:$slice);
-  let assemblyFormat = "$parameter $state `stage` `(` $stage `)` $slice attr-dict";
+  let description = [{With `replica`: where that replica has the elements from `first` on.}];
+  let arguments = (ins StrAttr:$parameter, StrAttr:$state, Int64Attr:$stage, Command_SliceAttr:$slice,
+                       DefaultValuedAttr<Int64Attr, "0">:$first, OptionalAttr<Int64Attr>:$replica);
+  let assemblyFormat = [{ $parameter $state `stage` `(` $stage `)` $slice (`first` `(` $first^ `)`)?
+                          (`replica` `(` $replica^ `)`)? attr-dict }];
 }
 
 def Command_BufferOp : Command_Op<"buffer", [HasParent<"RankOp">]> {

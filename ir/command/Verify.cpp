@@ -82,7 +82,7 @@ struct RankMemory {
 };
 
 bool isTask(int64_t kind) {
-  return kind >= 0 && kind <= static_cast<int64_t>(schedule::TaskKind::ReceiveWeight);
+  return kind >= 0 && kind <= schedule::kTaskKinds - 1;
 }
 
 } // namespace
@@ -125,6 +125,8 @@ LogicalResult RankOp::verifyRegions() {
       known = memory.hasPool(input.getPool());
     } else if (auto reduction = dyn_cast<ReductionOp>(op)) {
       slices.push_back(reduction.getSlice());
+    } else if (auto gather = dyn_cast<ReplicaGatherOp>(op)) {
+      slices.push_back(gather.getSlice());
     } else if (auto collective = dyn_cast<CollectiveOp>(op)) {
       known = memory.hasArena(collective.getArena());
     }

@@ -93,8 +93,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     effective configuration: arrays of JSON pointer, value, origin. The places say where the number of stages and the
     partition were given (`file:line:column`, or an option), for errors about them. `scheduler` is DeepSpeed's name of the
     schedule of the learning rate, with all its parameters; without one the rate is constant. `recompute` has one entry for
-    all stages, or one for each, in the text form of ir/schedule/Recompute.h. `lr_decay` is of
-    Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
+    all stages, or one for each, in the text form of ir/schedule/Recompute.h. `zero` is the ZeRO stage: what the replicas
+    divide between them. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -102,7 +102,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        BoolAttr:$shuffle, StrAttr:$optimizer, F64Attr:$learning_rate, F64Attr:$beta1, F64Attr:$beta2,
                        F64Attr:$epsilon, F64Attr:$momentum, F64Attr:$dampening, BoolAttr:$nesterov,
                        F64Attr:$weight_decay, BoolAttr:$decoupled_decay, BoolAttr:$bias_correction,
-                       DefaultValuedStrAttr<StrAttr, "fp32">:$precision, StrArrayAttr:$targets, ArrayAttr:$entries,
+                       DefaultValuedStrAttr<StrAttr, "fp32">:$precision, DefaultValuedAttr<Int64Attr, "0">:$zero,
+                       StrArrayAttr:$targets, ArrayAttr:$entries,
                        OptionalAttr<StrAttr>:$stages_place,
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
                        OptionalAttr<DictionaryAttr>:$scheduler_params, OptionalAttr<StrArrayAttr>:$recompute,
@@ -112,6 +113,10 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
   let extraClassDeclaration = [{
     /// Whether the schedule of the learning rate also changes the first of the optimizer's betas (OneCycle).
     bool cyclesFirstBeta() { return getSchedulerParams() && getSchedulerParams()->contains("cycle_max_mom"); }
+    /// Whether replicas divide anything between them.
+    bool shards() { return getZero() > 0 && getDataParallel() > 1; }
+    /// Whether a replica holds only its shard of the values of this role.
+    bool isSharded(Role role) { return shards() && role == Role::State; }
   }];
 }
 
@@ -217,6 +222,19 @@ def Plan_SharedOp : Plan_Op<"shared"> {
   let description = [{`evaluation`: shared at the end of an evaluation pass, else at the end of a training step.}];
   let arguments = (ins StrAttr:$name, TypeAttrOf<AnyRankedTensor>:$type, Int64Attr:$stage, UnitAttr:$evaluation);
   let assemblyFormat = "$name `:` $type `from` $stage (`evaluation` $evaluation^)? attr-dict";
+  let hasVerifier = 1;
+}
+
+def Plan_ShardOp : Plan_Op<"shard"> {
+  let summary = "How the replicas divide a trained parameter between them (ZeRO)";
+  let description = [{
+    `pieces` are quadruples, ascending and without a gap: first element, elements, the replica that updates them, and the
+    element of that replica's shard of the stage at which they begin. Optimizer states lie in shards from ZeRO stage 1 on.
+
+        plan.shard "fc1.weight" [0, 98304, 0, 0, 98304, 102400, 1, 0]
+  }];
+  let arguments = (ins StrAttr:$parameter, DenseI64ArrayAttr:$pieces);
+  let assemblyFormat = "$parameter $pieces attr-dict";
   let hasVerifier = 1;
 }
 

@@ -32,6 +32,9 @@ LogicalResult SettingsOp::verify() {
       (getSchedulerParams() && failed(command::catalogueAttributes(*getSchedulerParams())))) {
     return emitOpError("needs a scheduler with parameters that are i64, f64 or text, or none");
   }
+  if (getZero() < 0 || getZero() > 3) {
+    return emitOpError("needs a ZeRO stage from 0 to 3");
+  }
   if (getPrecision() != "fp32" && getPrecision() != "fp16" && getPrecision() != "bf16") {
     return emitOpError("needs the precision fp32, fp16 or bf16");
   }
@@ -80,6 +83,18 @@ LogicalResult ChoiceOp::verify() {
     }
   }
   return success();
+}
+
+LogicalResult ShardOp::verify() {
+  ArrayRef<int64_t> pieces = getPieces();
+  int64_t next = 0;
+  bool holds = !pieces.empty() && pieces.size() % 4 == 0;
+  for (size_t i = 0; holds && i < pieces.size(); i += 4) {
+    holds = pieces[i] == next && pieces[i + 1] > 0 && pieces[i + 2] >= 0 && pieces[i + 3] >= 0;
+    next = pieces[i] + pieces[i + 1];
+  }
+  return holds ? LogicalResult(success())
+               : emitOpError("needs pieces that follow each other from the first element on");
 }
 
 LogicalResult StageOp::verify() {

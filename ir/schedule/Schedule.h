@@ -34,10 +34,11 @@ enum class TaskKind : std::uint8_t {
   ReceiveSum = 13,     ///< RECV_SUM: posts their receive; the owner's NORM waits for it
   SendWeight = 14,     ///< SEND_WEIGHT: the owner's updated weights to a holder
   ReceiveWeight = 15,  ///< RECV_WEIGHT: posts their receive; the step's end waits for it
-  Reduce = 16          ///< REDUCE: the stage's gradient sums of all replicas are added up (data parallel)
+  Reduce = 16,         ///< REDUCE: the stage's gradient sums of all replicas are added up (data parallel)
+  Gather = 17          ///< GATHER: each replica shares the weights of the stage that it has updated (ZeRO)
 };
 // clang-format on
-inline constexpr int kTaskKinds = 17;
+inline constexpr int kTaskKinds = 18;
 
 /// One entry of a rank's task list. `stage` is -1 for AllGather; `microBatch` is -1 where there is none. Of
 /// the four kinds that exchange tied parameters it is the number of the stage at the other end.
@@ -62,11 +63,12 @@ inline bool isCompute(TaskKind kind) {
 }
 
 // Replicas of the pipeline (data parallel) all run the same lists, each with its own samples. REDUCE is where
-// they meet, after the stage's last W; so do they in ALL_GATHER. A list that is proved for one replica holds
-// for all: in the order in which the proof has run the tasks all replicas can run each task together.
+// they meet, after the stage's last W; so do they in ALL_GATHER, and in GATHER behind UPDATE. A list that is
+// proved for one replica holds for all: in the order in which the proof has run the tasks all replicas can
+// run each task together.
 //
-//   replica 0   ... W0 .. Wm  REDUCE  (SEND_SUM)  NORM  ALL_GATHER  UPDATE
-//   replica 1   ... W0 .. Wm  REDUCE  (SEND_SUM)  NORM  ALL_GATHER  UPDATE
+//   replica 0   ... W0 .. Wm  REDUCE  (SEND_SUM)  NORM  ALL_GATHER  UPDATE  (GATHER)
+//   replica 1   ... W0 .. Wm  REDUCE  (SEND_SUM)  NORM  ALL_GATHER  UPDATE  (GATHER)
 
 /// Stage `holder` has uses of parameters that belong to the earlier stage `owner` on another rank. The owner
 /// adds the gradients of all uses and updates; every holder has a copy of the weights:
@@ -76,6 +78,14 @@ inline bool isCompute(TaskKind kind) {
 struct Tie {
   int owner = 0, holder = 0;
   auto operator<=>(const Tie &) const = default;
+};
+
+/// What is exchanged at a step's end.
+struct StepExchanges {
+  std::vector<Tie> ties;
+  bool reduces = false; ///< there are several replicas
+  bool gathers = false; ///< each of which updates its part of the weights
+  bool operator==(const StepExchanges &) const = default;
 };
 
 /// Task lists of all ranks for one step.
@@ -108,19 +118,16 @@ Result<Schedule> generateEvaluation(int stages, int microBatches);
 /// Adds SEND_* right after each producer and RECV_* to the peer's list at the same moment of a round-robin
 /// walk over the ranks, the rule of torch.distributed.pipelining's _add_send_recv: every pair of ranks sees
 /// its transfers in one order. Stages that share a rank exchange nothing. Error: the compute tasks wait for
-/// each other in a circle. REDUCE, with `reduces`, stands behind a stage's last W; behind that SEND_SUM of
-/// the ties that it holds.
-Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &ties = {},
-                              bool reduces = false);
+/// each other in a circle. REDUCE stands behind a stage's last W; behind that SEND_SUM of the ties that it
+/// holds.
+Result<Schedule> addTransfers(const Schedule &compute, const StepExchanges &exchanges = {});
 
-/// Puts PREPARE of each own stage in front, and NORM, ALL_GATHER, UPDATE behind, with the weights of ties.
-Schedule addStepTasks(Schedule schedule, const std::vector<Tie> &ties = {});
+/// Puts PREPARE of each own stage in front, and NORM, ALL_GATHER, UPDATE, GATHER behind, with the weights of
+/// ties.
+Schedule addStepTasks(Schedule schedule, const StepExchanges &exchanges = {});
 
-/// The ties for which the lists have tasks, each once, ascending.
-std::vector<Tie> tiesOf(const Schedule &schedule);
-
-/// Whether the lists have REDUCE tasks.
-bool reduces(const Schedule &schedule);
+/// Those for which the lists have tasks; each tie once, ascending.
+StepExchanges exchangesOf(const Schedule &schedule);
 
 // ---- Verifier (Verifier.cpp) ------------------------------------------------------------------------------
 
@@ -128,10 +135,11 @@ bool reduces(const Schedule &schedule);
 /// Proof obligations of a step (training) or of an evaluation pass:
 ///  complete   every F (and B, or I and W) of every stage and micro-batch exactly once, on the stage's rank; every
 ///             value that crosses ranks has one SEND and one RECV; PREPARE, NORM, UPDATE once per stage, ALL_GATHER
-///             once per rank; a tie has all four of its tasks; REDUCE once for each stage, or for none
+///             once per rank; a tie has all four of its tasks; REDUCE once for each stage, or for none; GATHER likewise
 ///  ordered    F before I/B before W of the same micro-batch; SEND behind its producer, RECV before its consumer;
 ///             PREPARE before, NORM, ALL_GATHER, UPDATE behind the stage's other tasks; REDUCE, then SEND_SUM,
-///             between the stage's last W and NORM, RECV_SUM before NORM, SEND_WEIGHT behind UPDATE, RECV_WEIGHT behind ALL_GATHER
+///             between the stage's last W and NORM, RECV_SUM before NORM, GATHER, then SEND_WEIGHT, behind UPDATE, RECV_WEIGHT
+///             behind ALL_GATHER
 ///  live       no deadlock when SEND blocks until the matching RECV is posted, RECV posts and returns, the consumer
 ///             waits, and each directed pair of ranks is one in-order channel per direction (forward, backward, sums,
 ///             weights)

@@ -11,7 +11,7 @@ Error errorAt(const Schedule &schedule, Place place, std::string what, std::stri
 }
 
 // positions: [8 kinds with a micro-batch][stages][micro-batches] | PREPARE [stages] | NORM | UPDATE |
-// REDUCE | ALL_GATHER [ranks]
+// REDUCE | GATHER | ALL_GATHER [ranks]
 std::size_t TaskTable::index(TaskKind kind, int stageOrRank, int microBatch) const {
   const std::size_t s = stages, m = microBatches, i = stageOrRank;
   if (hasMicroBatch(kind)) {
@@ -21,7 +21,8 @@ std::size_t TaskTable::index(TaskKind kind, int stageOrRank, int microBatch) con
                           : kind == TaskKind::Norm   ? 1
                           : kind == TaskKind::Update ? 2
                           : kind == TaskKind::Reduce ? 3
-                                                     : 4;
+                          : kind == TaskKind::Gather ? 4
+                                                     : 5;
   return 8 * s * m + row * s + i;
 }
 

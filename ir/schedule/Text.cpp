@@ -11,10 +11,11 @@ namespace {
 
 constexpr std::string_view kNames[kTaskKinds] = {
     "F",    "I",          "W",      "B",        "SEND_F",   "RECV_F",      "SEND_B",      "RECV_B", "PREPARE",
-    "NORM", "ALL_GATHER", "UPDATE", "SEND_SUM", "RECV_SUM", "SEND_WEIGHT", "RECV_WEIGHT", "REDUCE"};
+    "NORM", "ALL_GATHER", "UPDATE", "SEND_SUM", "RECV_SUM", "SEND_WEIGHT", "RECV_WEIGHT", "REDUCE", "GATHER"};
 constexpr const char *kTaskForm =
     "a task is written <stage><F|I|W|B|SEND_F|RECV_F|SEND_B|RECV_B><micro-batch>, "
-    "<stage><SEND_SUM|RECV_SUM|SEND_WEIGHT|RECV_WEIGHT><other stage>, <stage><PREPARE|REDUCE|NORM|UPDATE> or "
+    "<stage><SEND_SUM|RECV_SUM|SEND_WEIGHT|RECV_WEIGHT><other stage>, "
+    "<stage><PREPARE|REDUCE|NORM|UPDATE|GATHER> or "
     "ALL_GATHER";
 
 /// Whether a number stands behind the kind's name.

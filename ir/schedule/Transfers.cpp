@@ -41,7 +41,7 @@ static void sendSums(Schedule &schedule, const std::vector<Tie> &ties, int holde
 //
 //   turn 1  rank 0: F0 SEND_F0             rank 1: RECV_F0 | F0
 //   turn 2  rank 0: F1 SEND_F1             rank 1: RECV_F1 | B0 SEND_B0      (and RECV_B0 on rank 0)
-Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &ties, bool reduces) {
+Result<Schedule> addTransfers(const Schedule &compute, const StepExchanges &exchanges) {
   Result<TaskTable> table = TaskTable::build(compute);
   if (!table) {
     return table.takeError();
@@ -90,10 +90,10 @@ Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &t
       }
       if (includes(task.kind, TaskKind::BackwardWeight) &&
           ++weightGradients[task.stage] == compute.microBatches) {
-        if (reduces) {
+        if (exchanges.reduces) {
           schedule.ranks[rank].push_back({TaskKind::Reduce, task.stage, -1});
         }
-        sendSums(schedule, ties, task.stage);
+        sendSums(schedule, exchanges.ties, task.stage);
       }
     }
     if (left == before) {
@@ -103,27 +103,31 @@ Result<Schedule> addTransfers(const Schedule &compute, const std::vector<Tie> &t
   return schedule;
 }
 
-Schedule addStepTasks(Schedule schedule, const std::vector<Tie> &ties) {
+Schedule addStepTasks(Schedule schedule, const StepExchanges &exchanges) {
   for (int rank = 0; rank < schedule.rankCount(); ++rank) {
     std::vector<Task> &tasks = schedule.ranks[rank];
-    std::vector<Task> prepare, norm, update;
+    std::vector<Task> prepare, norm, update, gather;
     for (int stage = 0; stage < static_cast<int>(schedule.rankOfStage.size()); ++stage) {
       if (schedule.rankOfStage[stage] == rank) {
         prepare.push_back({TaskKind::Prepare, stage, -1});
         norm.push_back({TaskKind::Norm, stage, -1});
         update.push_back({TaskKind::Update, stage, -1});
+        if (exchanges.gathers) {
+          gather.push_back({TaskKind::Gather, stage, -1});
+        }
       }
     }
     tasks.insert(tasks.begin(), prepare.begin(), prepare.end());
     tasks.insert(tasks.end(), norm.begin(), norm.end());
     tasks.push_back({TaskKind::AllGather, -1, -1});
-    for (const Tie &tie : ties) {
+    for (const Tie &tie : exchanges.ties) {
       if (schedule.rankOfStage[tie.holder] == rank) {
         tasks.push_back({TaskKind::ReceiveWeight, tie.holder, tie.owner});
       }
     }
     tasks.insert(tasks.end(), update.begin(), update.end());
-    for (const Tie &tie : ties) {
+    tasks.insert(tasks.end(), gather.begin(), gather.end());
+    for (const Tie &tie : exchanges.ties) {
       if (schedule.rankOfStage[tie.owner] == rank) {
         tasks.push_back({TaskKind::SendWeight, tie.owner, tie.holder});
       }
@@ -132,24 +136,21 @@ Schedule addStepTasks(Schedule schedule, const std::vector<Tie> &ties) {
   return schedule;
 }
 
-bool reduces(const Schedule &schedule) {
-  return std::any_of(schedule.ranks.begin(), schedule.ranks.end(), [](const std::vector<Task> &tasks) {
-    return std::any_of(tasks.begin(), tasks.end(),
-                       [](const Task &task) { return task.kind == TaskKind::Reduce; });
-  });
-}
-
-std::vector<Tie> tiesOf(const Schedule &schedule) {
+StepExchanges exchangesOf(const Schedule &schedule) {
   std::set<Tie> ties;
+  StepExchanges exchanges;
   for (const std::vector<Task> &tasks : schedule.ranks) {
     for (const Task &task : tasks) {
+      exchanges.reduces |= task.kind == TaskKind::Reduce;
+      exchanges.gathers |= task.kind == TaskKind::Gather;
       if (isTied(task.kind)) {
         const bool fromHolder = task.kind == TaskKind::SendSum || task.kind == TaskKind::ReceiveWeight;
         ties.insert(fromHolder ? Tie{task.microBatch, task.stage} : Tie{task.stage, task.microBatch});
       }
     }
   }
-  return {ties.begin(), ties.end()};
+  exchanges.ties.assign(ties.begin(), ties.end());
+  return exchanges;
 }
 
 } // namespace stagewright::schedule

@@ -112,10 +112,14 @@ Result<void> Proof::nothingMissing() const {
   auto missing = [&](const Task &task) {
     return userError("rank " + std::to_string(schedule.rankOfStage[task.stage]), text(task) + " is missing");
   };
-  const bool reducing = reduces(schedule);
+  const StepExchanges exchanges = exchangesOf(schedule);
+  const auto isWanted = [&](TaskKind kind) {
+    return kind == TaskKind::Reduce ? exchanges.reduces : kind == TaskKind::Gather ? exchanges.gathers : true;
+  };
   for (int stage = 0; stage < schedule.stages; ++stage) {
-    for (TaskKind kind : {TaskKind::Prepare, TaskKind::Norm, TaskKind::Update, TaskKind::Reduce}) {
-      if (training && !table.has(kind, stage) && (kind != TaskKind::Reduce || reducing)) {
+    for (TaskKind kind :
+         {TaskKind::Prepare, TaskKind::Norm, TaskKind::Update, TaskKind::Reduce, TaskKind::Gather}) {
+      if (training && !table.has(kind, stage) && isWanted(kind)) {
         return missing({kind, stage, -1});
       }
     }
@@ -132,7 +136,7 @@ Result<void> Proof::nothingMissing() const {
       }
     }
   }
-  for (const Tie &tie : tiesOf(schedule)) {
+  for (const Tie &tie : exchanges.ties) {
     for (const Task &task : {Task{TaskKind::SendSum, tie.holder, tie.owner},
                              {TaskKind::ReceiveSum, tie.owner, tie.holder},
                              {TaskKind::SendWeight, tie.owner, tie.holder},
@@ -167,7 +171,8 @@ Result<void> Proof::ordered() const {
     if (includes(task.kind, TaskKind::BackwardWeight)) {
       lastGradient[task.stage] = place.position;
     }
-    if (task.kind != TaskKind::AllGather && task.kind != TaskKind::Update && (sums || !isTied(task.kind))) {
+    const bool closes = task.kind == TaskKind::Update || task.kind == TaskKind::Gather;
+    if (task.kind != TaskKind::AllGather && !closes && (sums || !isTied(task.kind))) {
       lastOfRank[place.rank] = place.position;
     }
     return {};
@@ -188,8 +193,9 @@ Result<void> Proof::ordered() const {
     } else if (task.kind == TaskKind::SendSum || task.kind == TaskKind::Reduce) {
       earlier[0] = {place.rank, lastGradient[task.stage]};
       earlier[1] = task.kind == TaskKind::SendSum ? table.find(TaskKind::Reduce, task.stage) : Place{};
-    } else if (task.kind == TaskKind::SendWeight) {
+    } else if (task.kind == TaskKind::SendWeight || task.kind == TaskKind::Gather) {
       earlier[0] = table.find(TaskKind::Update, task.stage);
+      earlier[1] = task.kind == TaskKind::SendWeight ? table.find(TaskKind::Gather, task.stage) : Place{};
     }
     for (Place other : earlier) {
       if (other.position > place.position) {

@@ -170,6 +170,8 @@ private:
     table->micro_batches = static_cast<int>(settings.getMicroBatches());
     table->data_parallel = static_cast<int>(settings.getDataParallel());
     root.required_features |= table->data_parallel > 1 ? file::kFeatureReplicas : 0;
+    table->zero = static_cast<int>(settings.getZero());
+    root.required_features |= settings.shards() ? file::kFeatureShards : 0;
     table->seed = static_cast<uint64_t>(settings.getSeed());
     table->gradient_clipping = settings.getGradientClipping().convertToDouble();
     table->steps_per_print = static_cast<int>(settings.getStepsPerPrint());
@@ -325,6 +327,7 @@ private:
     table->block = static_cast<int>(launch.getBlock());
     table->workspace = static_cast<uint64_t>(launch.getWorkspace());
     table->workspace_offset = static_cast<uint64_t>(launch.getWorkspaceOffset());
+    table->replica = static_cast<int>(launch.getReplica().value_or(-1));
     return table;
   }
 
@@ -383,6 +386,7 @@ private:
       entry->bytes = static_cast<uint64_t>(transfer.getBytes());
       entry->arena = static_cast<int>(transfer.getArena().value_or(-1));
       entry->partner = static_cast<int>(transfer.getPartner().value_or(-1));
+      entry->replica = static_cast<int>(transfer.getReplica().value_or(-1));
       table.transfers.push_back(std::move(entry));
     } else if (auto collective = dyn_cast<command::CollectiveOp>(op)) {
       auto entry = std::make_unique<file::CollectiveT>();
@@ -405,7 +409,17 @@ private:
       entry->bytes = static_cast<uint64_t>(command::byteSize(slice.getType()));
       entry->dtype = dtypeOf(slice.getType());
       entry->mean = reduction.getMean();
+      entry->replica = static_cast<int>(reduction.getReplica().value_or(-1));
       table.reductions.push_back(std::move(entry));
+    } else if (auto gather = dyn_cast<command::ReplicaGatherOp>(op)) {
+      auto entry = std::make_unique<file::ReplicaGatherT>();
+      command::SliceAttr slice = gather.getSlice();
+      entry->stage = static_cast<int>(gather.getStage());
+      entry->arena = static_cast<uint16_t>(slice.getArena());
+      entry->offset = static_cast<uint64_t>(slice.getOffset());
+      entry->bytes = static_cast<uint64_t>(command::byteSize(slice.getType()));
+      entry->replica = static_cast<int>(gather.getReplica());
+      table.gathers.push_back(std::move(entry));
     } else if (auto input = dyn_cast<command::InputOp>(op)) {
       auto entry = std::make_unique<file::InputBindingT>();
       entry->input = static_cast<int>(input.getInput());
@@ -477,6 +491,8 @@ private:
     state->offset = static_cast<uint64_t>(slice.getOffset());
     state->dtype = dtypeOf(slice.getType());
     state->shape = shapeOf(slice.getType());
+    state->first = static_cast<uint64_t>(op.getFirst());
+    state->replica = static_cast<int>(op.getReplica().value_or(-1));
     (*found)->states.push_back(std::move(state));
   }
 

@@ -1,6 +1,7 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
 #include "passes/memory/FunctionBuffers.h"
+#include "passes/parallel/Shards.h"
 #include "passes/parallel/TiedParameters.h"
 
 #include "mlir/IR/Builders.h"
@@ -23,8 +24,10 @@ using schedule::TaskKind;
 class RankLowering {
 public:
   RankLowering(ModuleOp module, command::RankOp rank)
-      : module(module), rank(rank), schedule(*module.getOps<plan::ScheduleOp>().begin()),
-        builder(OpBuilder::atBlockEnd(&rank.getBody().front())), tied(tiedParameters(module)) {
+      : module(module), rank(rank), settings(*module.getOps<plan::SettingsOp>().begin()),
+        schedule(*module.getOps<plan::ScheduleOp>().begin()),
+        builder(OpBuilder::atBlockEnd(&rank.getBody().front())), tied(tiedParameters(module)),
+        shards(shardsOf(module)) {
     for (auto [index, block] : llvm::enumerate(module.getOps<plan::BlockOp>())) {
       blocks[block.getName()] = static_cast<int64_t>(index);
     }
@@ -54,6 +57,7 @@ public:
       transfers(stage);
       tiedTransfers(stage);
       reductions(stage);
+      gathers(stage);
     }
     collective(false);
     collective(true);
@@ -78,6 +82,34 @@ private:
                                    type);
   }
 
+  using Piece = schedule::ShardPiece;
+
+  /// Pieces of the parameter that the value belongs to; none: no replica has a part of its own of it.
+  ArrayRef<Piece> piecesOf(plan::ValueAttr name) {
+    Role role = name ? name.getRole() : Role::Scalar;
+    if (role != Role::Parameter && role != Role::Accumulator && role != Role::State) {
+      return {};
+    }
+    auto found = shards.find(name.parameterAndState().first);
+    return found == shards.end() ? ArrayRef<Piece>() : ArrayRef<Piece>(found->second);
+  }
+
+  /// The bytes of a piece: of a value of a parameter, or of its partial sums of the norm.
+  command::SliceAttr sliceOfPiece(int64_t stage, plan::ValueAttr name, RankedTensorType type,
+                                  const Piece &piece) {
+    int64_t first = settings.isSharded(name.getRole()) ? piece.offset : piece.first,
+            elements = piece.elements;
+    if (name.getRole() == Role::Shared) {
+      first = piece.first / catalogue::kGranule;
+      elements = catalogue::granules(piece.elements);
+    }
+    command::SliceAttr whole = slice(stage, name, type);
+    auto part = RankedTensorType::get({elements}, type.getElementType());
+    int64_t width = type.getElementTypeBitWidth() / 8;
+    return command::SliceAttr::get(type.getContext(), whole.getArena(), -1, whole.getOffset() + width * first,
+                                   part);
+  }
+
   LogicalResult lowerFunction(int64_t stage, plan::FunctionOp function) {
     OpBuilder::InsertionGuard guard(builder);
     auto program = command::ProgramOp::create(builder, made(function.getLoc()),
@@ -90,33 +122,19 @@ private:
       if (!kernel) {
         continue; // a view, or the return
       }
-      SmallVector<Attribute> slices;
-      std::vector<catalogue::Shape> shapes;
-      for (Value operand : kernel.kernelOperands()) {
-        auto type = cast<RankedTensorType>(operand.getType());
-        plan::ValueAttr name = buffers.named(operand);
-        slices.push_back(name ? slice(stage, name, type)
-                              : command::SliceAttr::get(type.getContext(), local.getArena(), -1,
-                                                        local.getOffsets()[buffers.local(operand)], type));
-        shapes.push_back(layer::shapeOf(type));
+      ArrayRef<Piece> pieces;
+      if (function.getKind() == FunctionKind::Norm || function.getKind() == FunctionKind::Update) {
+        for (Value operand : kernel.kernelOperands()) {
+          pieces = pieces.empty() ? piecesOf(buffers.named(operand)) : pieces;
+        }
       }
-      const catalogue::Kernel *entry = layer::kernelOf(&op);
-      if (!entry) {
-        return op.emitOpError("has the kernel \"")
-               << kernel.kernelName() << "\", which the catalogue does not have";
+      LogicalResult done = success();
+      for (const Piece &piece : pieces) {
+        done = succeeded(done) ? launch(stage, kernel, buffers, local, &piece) : done;
       }
-      FailureOr<DictionaryAttr> attributes = attributesOf(&op, *entry);
-      if (failed(attributes)) {
+      if (failed(pieces.empty() ? launch(stage, kernel, buffers, local, nullptr) : done)) {
         return failure();
       }
-      int64_t workspace =
-          entry->workspaceBytes ? static_cast<int64_t>(entry->workspaceBytes(shapes, target())) : 0;
-      command::LaunchOp::create(builder, made(op.getLoc()), builder.getStringAttr(kernel.kernelName()),
-                                builder.getI64IntegerAttr(kernel.kernelVersion()),
-                                builder.getI64IntegerAttr(blockIndex(op.getLoc())),
-                                builder.getArrayAttr(slices), *attributes,
-                                builder.getI64IntegerAttr(workspace > 0 ? local.getWorkspace() : 0),
-                                builder.getI64IntegerAttr(workspace));
     }
     builder.setInsertionPointAfter(program);
     for (auto [name, value] : llvm::zip(function.getOutputs().getAsRange<plan::ValueAttr>(),
@@ -129,6 +147,49 @@ private:
       }
     }
     return success();
+  }
+
+  /// One call of the op's kernel: on all of its operands, or for one replica on its piece of a parameter.
+  LogicalResult launch(int64_t stage, layer::Kernel kernel, const FunctionBuffers &buffers,
+                       plan::LocalsOp local, const Piece *piece) {
+    Operation *op = kernel.getOperation();
+    SmallVector<Attribute> slices;
+    std::vector<catalogue::Shape> shapes;
+    for (Value operand : kernel.kernelOperands()) {
+      auto type = cast<RankedTensorType>(operand.getType());
+      plan::ValueAttr name = buffers.named(operand);
+      bool divided = piece && name && (!piecesOf(name).empty() || isPartials(name));
+      auto where = divided ? sliceOfPiece(stage, name, type, *piece)
+                   : name  ? slice(stage, name, type)
+                           : command::SliceAttr::get(type.getContext(), local.getArena(), -1,
+                                                     local.getOffsets()[buffers.local(operand)], type);
+      slices.push_back(where);
+      shapes.push_back(layer::shapeOf(where.getType()));
+    }
+    const catalogue::Kernel *entry = layer::kernelOf(op);
+    if (!entry) {
+      return op->emitOpError("has the kernel \"")
+             << kernel.kernelName() << "\", which the catalogue does not have";
+    }
+    FailureOr<DictionaryAttr> attributes = attributesOf(op, *entry);
+    if (failed(attributes)) {
+      return failure();
+    }
+    int64_t workspace =
+        entry->workspaceBytes ? static_cast<int64_t>(entry->workspaceBytes(shapes, target())) : 0;
+    command::LaunchOp::create(builder, made(op->getLoc()), builder.getStringAttr(kernel.kernelName()),
+                              builder.getI64IntegerAttr(kernel.kernelVersion()),
+                              builder.getI64IntegerAttr(blockIndex(op->getLoc())),
+                              builder.getArrayAttr(slices), *attributes,
+                              builder.getI64IntegerAttr(workspace > 0 ? local.getWorkspace() : 0),
+                              builder.getI64IntegerAttr(workspace),
+                              piece ? builder.getI64IntegerAttr(piece->replica) : IntegerAttr());
+    return success();
+  }
+
+  /// The partial sums of one parameter's norm.
+  static bool isPartials(plan::ValueAttr name) {
+    return name.getRole() == Role::Shared && name.getName().starts_with("partials/");
   }
 
   StringRef target() { return cast<command::ExecutableOp>(rank->getParentOp()).getTarget(); }
@@ -187,16 +248,25 @@ private:
       if (name.getRole() == Role::Input) {
         command::InputOp::create(builder, made(stage.getLoc()), inputs.lookup(name.getName()),
                                  stage.getIndex(), place.getPool(), place.getOffset(), type.getShape());
+      } else if (settings.isSharded(name.getRole())) {
+        for (const Piece &piece : piecesOf(name)) {
+          command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(),
+                                       sliceOfPiece(stage.getIndex(), name, type, piece), piece.first,
+                                       builder.getI64IntegerAttr(piece.replica));
+        }
       } else if (name.getRole() == Role::Parameter || name.getRole() == Role::State) {
-        command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(),
-                                     where);
+        bind(stage, parameter, state, where);
       } else if (name.getRole() == Role::Buffer) {
         command::BufferOp::create(builder, made(stage.getLoc()), name.getName(), stage.getIndex(), where);
       } else if (name.getRole() == Role::Accumulator && state.empty()) { // those of further uses are no state
-        command::PlacementOp::create(builder, made(stage.getLoc()), parameter, "gradient", stage.getIndex(),
-                                     where);
+        bind(stage, parameter, "gradient", where);
       }
     }
+  }
+
+  void bind(plan::StageOp stage, StringRef parameter, StringRef state, command::SliceAttr where) {
+    command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(), where, 0,
+                                 IntegerAttr());
   }
 
   void transfers(plan::StageOp stage) {
@@ -207,7 +277,8 @@ private:
         if (key.first == index && key.second.getRole() == role) {
           command::TransferOp::create(builder, made(stage.getLoc()), static_cast<int64_t>(task), index,
                                       rankOf[peerStage], place.getPool(), 0,
-                                      pools[place.getPool()].getSlotBytes(), IntegerAttr(), IntegerAttr());
+                                      pools[place.getPool()].getSlotBytes(), IntegerAttr(), IntegerAttr(),
+                                      IntegerAttr());
           return;
         }
       }
@@ -225,61 +296,132 @@ private:
   /// Of the parameters that a stage shares with others, in import order on either side: the sums of the
   /// holder's uses, and the weights that the owner has updated.
   void tiedTransfers(plan::StageOp stage) {
-    auto move = [&](TaskKind task, Role role, StringRef name, RankedTensorType type, int64_t partner) {
-      command::SliceAttr where =
-          slice(stage.getIndex(), plan::ValueAttr::get(builder.getContext(), role, name), type);
-      command::TransferOp::create(builder, made(stage.getLoc()), static_cast<int64_t>(task), stage.getIndex(),
-                                  schedule.getRankOfStage()[partner], -1, where.getOffset(),
-                                  command::byteSize(type), builder.getI64IntegerAttr(where.getArena()),
-                                  builder.getI64IntegerAttr(partner));
+    auto move = [&](TaskKind task, command::SliceAttr where, int64_t partner, IntegerAttr replica) {
+      command::TransferOp::create(
+          builder, made(stage.getLoc()), static_cast<int64_t>(task), stage.getIndex(),
+          schedule.getRankOfStage()[partner], -1, where.getOffset(), command::byteSize(where.getType()),
+          builder.getI64IntegerAttr(where.getArena()), builder.getI64IntegerAttr(partner), replica);
+    };
+    auto moveSum = [&](TaskKind task, const GradientSum &sum, int64_t partner) {
+      if (piecesOf(sum.name).empty()) {
+        move(task, slice(stage.getIndex(), sum.name, sum.type), partner, IntegerAttr());
+      }
+      for (const Piece &piece : piecesOf(sum.name)) {
+        move(task, sliceOfPiece(stage.getIndex(), sum.name, sum.type, piece), partner,
+             builder.getI64IntegerAttr(piece.replica));
+      }
     };
     for (const TiedParameter &parameter : tied) {
+      auto name = plan::ValueAttr::get(builder.getContext(), Role::Parameter, parameter.name);
       RankedTensorType type = parameter.elsewhere.front().type;
       for (const GradientSum &sum : parameter.elsewhere) {
         int64_t holder = plan::StageOp(sum.stage).getIndex();
         if (stage.getIndex() == holder) {
-          move(TaskKind::SendSum, Role::Accumulator, sum.name.getName(), type, parameter.owner);
+          moveSum(TaskKind::SendSum, sum, parameter.owner);
         } else if (stage.getIndex() == parameter.owner) {
-          move(TaskKind::ReceiveSum, Role::Accumulator, sum.name.getName(), type, holder);
+          moveSum(TaskKind::ReceiveSum, sum, holder);
         }
       }
       for (int64_t holder : parameter.holders()) {
         if (stage.getIndex() == holder) {
-          move(TaskKind::ReceiveWeight, Role::Parameter, parameter.name, type, parameter.owner);
+          move(TaskKind::ReceiveWeight, slice(holder, name, type), parameter.owner, IntegerAttr());
         } else if (stage.getIndex() == parameter.owner) {
-          move(TaskKind::SendWeight, Role::Parameter, parameter.name, type, holder);
+          move(TaskKind::SendWeight, slice(parameter.owner, name, type), holder, IntegerAttr());
         }
       }
     }
   }
 
-  /// Over the replicas: the gradient sums of the stage's uses, neighbours as one.
-  void reductions(plan::StageOp stage) {
-    if ((*module.getOps<plan::MeshOp>().begin()).getData() == 1) {
-      return;
+  /// A range of bytes that a replica exchanges with the others; -1: all get the same.
+  struct Exchanged {
+    int64_t begin, end;
+    int replica;
+  };
+
+  /// Those of a value: its pieces, or all of it.
+  void addTo(std::vector<Exchanged> &ranges, int64_t stage, plan::ValueAttr name, RankedTensorType type) {
+    auto add = [&](command::SliceAttr where, int replica) {
+      ranges.push_back({where.getOffset(), where.getOffset() + command::byteSize(where.getType()), replica});
+    };
+    for (const Piece &piece : piecesOf(name)) {
+      add(sliceOfPiece(stage, name, type, piece), piece.replica);
     }
-    std::vector<std::pair<int64_t, int64_t>> ranges; // offset, end
+    if (piecesOf(name).empty()) {
+      add(slice(stage, name, type), -1);
+    }
+  }
+
+  /// Neighbours of one replica as one; less than `padding` bytes between them nobody reads.
+  static std::vector<Exchanged> merged(std::vector<Exchanged> ranges, int64_t padding) {
+    llvm::sort(ranges, [](const Exchanged &a, const Exchanged &b) { return a.begin < b.begin; });
+    std::vector<Exchanged> result;
+    for (const Exchanged &range : ranges) {
+      bool joins = !result.empty() && result.back().replica == range.replica &&
+                   range.begin - result.back().end < padding;
+      if (joins) {
+        result.back().end = range.end;
+      } else {
+        result.push_back(range);
+      }
+    }
+    return result;
+  }
+
+  command::SliceAttr sliceOf(int64_t arena, const Exchanged &range, Type element) {
+    int64_t width = element.getIntOrFloatBitWidth() / 8;
+    return command::SliceAttr::get(builder.getContext(), arena, -1, range.begin,
+                                   RankedTensorType::get({(range.end - range.begin) / width}, element));
+  }
+  bool hasReplicas() { return (*module.getOps<plan::MeshOp>().begin()).getData() > 1; }
+
+  /// Over the replicas: the gradient sums of the stage's uses.
+  void reductions(plan::StageOp stage) {
+    std::vector<Exchanged> ranges;
     int64_t arena = 0;
     for (auto &[parameter, sums] : gradientSums(module)) {
       for (const GradientSum &sum : sums) {
-        if (sum.stage == stage) {
-          command::SliceAttr where = slice(stage.getIndex(), sum.name, sum.type);
-          arena = where.getArena();
-          ranges.push_back({where.getOffset(), where.getOffset() + command::byteSize(sum.type)});
+        if (hasReplicas() && sum.stage == stage) {
+          arena = slice(stage.getIndex(), sum.name, sum.type).getArena();
+          addTo(ranges, stage.getIndex(), sum.name, sum.type);
         }
       }
     }
-    llvm::sort(ranges);
-    for (size_t i = 0; i < ranges.size();) {
-      auto [begin, end] = ranges[i];
-      // What lies between two neighbours is padding, which nobody reads.
-      for (++i; i < ranges.size() && ranges[i].first - end < static_cast<int64_t>(catalogue::kAlignment);
-           ++i) {
-        end = ranges[i].second;
+    for (const Exchanged &range : merged(ranges, catalogue::kAlignment)) {
+      command::ReductionOp::create(
+          builder, made(stage.getLoc()), stage.getIndex(), sliceOf(arena, range, builder.getF32Type()), false,
+          range.replica < 0 ? IntegerAttr() : builder.getI64IntegerAttr(range.replica));
+    }
+  }
+
+  /// What each replica alone has made of what the stage updates: partial sums of the norm, and weights.
+  void gathers(plan::StageOp stage) {
+    std::vector<Exchanged> weights, partials;
+    int64_t arena = 0, shared = 0;
+    for (auto &[parameter, sums] : gradientSums(module)) {
+      auto name = plan::ValueAttr::get(builder.getContext(), Role::Parameter, parameter);
+      if (sums.front().stage != stage || piecesOf(name).empty()) {
+        continue;
       }
-      auto type = RankedTensorType::get({(end - begin) / 4}, builder.getF32Type());
-      auto where = command::SliceAttr::get(builder.getContext(), arena, -1, begin, type);
-      command::ReductionOp::create(builder, made(stage.getLoc()), stage.getIndex(), where, false);
+      arena = slice(stage.getIndex(), name, sums.front().type).getArena();
+      addTo(weights, stage.getIndex(), name, sums.front().type);
+      std::string cell = "partials/" + parameter.str();
+      if (auto found = cells.find(cell); found != cells.end()) {
+        auto partial = plan::ValueAttr::get(builder.getContext(), Role::Shared, cell);
+        shared = found->second.getArena();
+        for (const Piece &piece : piecesOf(name)) {
+          command::SliceAttr where = sliceOfPiece(stage.getIndex(), partial, found->second.getType(), piece);
+          partials.push_back(
+              {where.getOffset(), where.getOffset() + command::byteSize(where.getType()), piece.replica});
+        }
+      }
+    }
+    for (const Exchanged &range : merged(weights, catalogue::kAlignment)) {
+      command::ReplicaGatherOp::create(builder, made(stage.getLoc()), stage.getIndex(),
+                                       sliceOf(arena, range, builder.getF32Type()), range.replica);
+    }
+    for (const Exchanged &range : merged(partials, 1)) {
+      command::ReplicaGatherOp::create(builder, made(stage.getLoc()), -1,
+                                       sliceOf(shared, range, builder.getF64Type()), range.replica);
     }
   }
 
@@ -304,16 +446,19 @@ private:
       }
     }
     command::CollectiveOp::create(builder, made(rank.getLoc()), arena, segments, evaluation);
-    if (!evaluation && (*module.getOps<plan::MeshOp>().begin()).getData() > 1) {
-      command::ReductionOp::create(builder, made(rank.getLoc()), -1, cells.lookup("loss"), true);
+    if (!evaluation && hasReplicas()) {
+      command::ReductionOp::create(builder, made(rank.getLoc()), -1, cells.lookup("loss"), true,
+                                   IntegerAttr());
     }
   }
 
   ModuleOp module;
   command::RankOp rank;
+  plan::SettingsOp settings;
   plan::ScheduleOp schedule;
   OpBuilder builder;
   std::vector<TiedParameter> tied;
+  llvm::StringMap<std::vector<Piece>> shards;
   llvm::StringMap<int64_t> blocks;
   llvm::MapVector<std::pair<int64_t, plan::ValueAttr>, plan::PlacementOp> places;
   llvm::StringMap<command::SliceAttr> cells;
@@ -332,7 +477,7 @@ struct LowerToCommandsPass : impl::LowerToCommandsBase<LowerToCommandsPass> {
       }
     }
     for (Operation &op : llvm::make_early_inc_range(*module.getBody())) {
-      if (isa<plan::StageOp, plan::SharedOp>(op)) {
+      if (isa<plan::StageOp, plan::SharedOp, plan::ShardOp>(op)) {
         op.erase();
       }
     }

@@ -2,6 +2,7 @@
 #include "passes/Provenance.h"
 #include "passes/memory/FunctionBuffers.h"
 #include "passes/memory/RankMemory.h"
+#include "passes/parallel/Shards.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -98,7 +99,7 @@ public:
       : module(module), builder(OpBuilder::atBlockEnd(module.getBody())),
         settings(*module.getOps<plan::SettingsOp>().begin()),
         schedule(*module.getOps<plan::ScheduleOp>().begin()), training(schedule.training()),
-        evaluation(schedule.evaluation()) {}
+        evaluation(schedule.evaluation()), shards(shardsOf(module)) {}
 
   LogicalResult run() {
     Location location = madeBy("plan-memory", settings.getLoc());
@@ -137,12 +138,17 @@ private:
 
   void planStage(plan::StageOp stage) {
     StageValues values = valuesOf(stage);
-    int64_t index = stage.getIndex();
+    int64_t index = stage.getIndex(), shardElements = shardElementsOf(values);
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) { // import order
       for (auto &[name, value] : values) {
         Role role = name.getRole();
         bool persistent = role == Role::Parameter || role == Role::Accumulator || role == Role::State;
-        if (persistent && name.parameterAndState().first == parameter.getSymName()) {
+        if (!persistent || name.parameterAndState().first != parameter.getSymName()) {
+          continue;
+        }
+        if (settings.isSharded(role)) {
+          memory.placeSharded(index, name, shardElements);
+        } else {
           memory.placeFixed(index, name, value.type);
         }
       }
@@ -162,6 +168,17 @@ private:
     for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
       memory.placeLocals(index, function);
     }
+  }
+
+  /// Of the largest shard of what the stage updates.
+  int64_t shardElementsOf(const StageValues &values) {
+    std::vector<schedule::ShardPiece> pieces;
+    for (auto &[name, value] : values) {
+      if (settings.isSharded(name.getRole())) {
+        llvm::append_range(pieces, shards.lookup(name.parameterAndState().first));
+      }
+    }
+    return schedule::shardElements(pieces);
   }
 
   /// Values of one role and one lifetime share the slots of one pool. All that a stage sends (or receives) in
@@ -241,6 +258,7 @@ private:
   plan::SettingsOp settings;
   plan::ScheduleOp schedule;
   schedule::Schedule training, evaluation;
+  llvm::StringMap<std::vector<schedule::ShardPiece>> shards;
   RankMemory memory{""};
 };
 

@@ -55,6 +55,15 @@ void RankMemory::placeFixed(int64_t stage, plan::ValueAttr name, RankedTensorTyp
       {stage, name, arena, -1, reserve(arena, aligned(command::byteSize(type)), catalogue::kAlignment)});
 }
 
+void RankMemory::placeSharded(int64_t stage, plan::ValueAttr name, int64_t elements) {
+  ArenaKind arena = arenaOf(name.getRole());
+  auto [shard, isNew] = shards.try_emplace({stage, name.getRole(), name.parameterAndState().second.str()}, 0);
+  if (isNew) {
+    shard->second = reserve(arena, 4 * elements, catalogue::kAlignment);
+  }
+  placements.push_back({stage, name, arena, -1, shard->second});
+}
+
 void RankMemory::placePooled(int64_t stage, plan::ValueAttr name, RankedTensorType type,
                              const std::string &pool, const schedule::Lifetime &lifetime, ArenaKind arena) {
   auto found = llvm::find_if(pools, [&](const Pool &known) { return known.name == pool; });

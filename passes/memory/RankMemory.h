@@ -9,7 +9,9 @@
 #include "llvm/ADT/MapVector.h"
 
 #include <array>
+#include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace stagewright {
@@ -38,6 +40,10 @@ public:
 
   /// A value that lives through the whole run: parameters, gradients, states, buffers, derived values.
   void placeFixed(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type);
+
+  /// A value of which a replica holds a part only: all of one role, and of one state, lie in the stage's
+  /// shard of `elements` fp32 values, where its pieces say.
+  void placeSharded(std::int64_t stage, plan::ValueAttr name, std::int64_t elements);
 
   /// A value with one instance per micro-batch in flight. Pools are told apart by name.
   void placePooled(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type,
@@ -97,6 +103,7 @@ private:
   std::vector<Pool> pools;
   std::size_t openPools = 0; ///< first pool not yet laid out
   std::vector<Placement> placements;
+  std::map<std::tuple<std::int64_t, plan::Role, std::string>, std::int64_t> shards; ///< offsets
   std::vector<Cell> cells;
   std::vector<Locals> locals;
 };

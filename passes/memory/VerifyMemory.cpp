@@ -1,6 +1,7 @@
 // Behind memory: every value has a place inside its arena or slot, and slots are not overwritten while live.
 #include "passes/PhaseChecks.h"
 #include "passes/memory/FunctionBuffers.h"
+#include "passes/parallel/Shards.h"
 
 #include "llvm/ADT/MapVector.h"
 
@@ -30,7 +31,8 @@ bool isPooled(Role role) {
 
 class RankCheck {
 public:
-  RankCheck(ModuleOp module, command::RankOp rank) : module(module), rank(rank) {
+  RankCheck(ModuleOp module, command::RankOp rank)
+      : module(module), rank(rank), settings(theOne<plan::SettingsOp>(module)), shards(shardsOf(module)) {
     Block &body = rank.getBody().front();
     llvm::append_range(arenas, body.getOps<command::ArenaOp>());
     llvm::append_range(pools, body.getOps<command::PoolOp>());
@@ -115,7 +117,10 @@ private:
       if (failed(holds) || isCell) {
         return;
       }
-      int64_t bytes = command::byteSize(type), offset = place.getOffset();
+      int64_t bytes = settings.isSharded(name.getRole())
+                          ? 4 * schedule::shardElements(shards.lookup(name.parameterAndState().first))
+                          : command::byteSize(type);
+      int64_t offset = place.getOffset();
       bool fits = isPooled(name.getRole())
                       ? offset >= 0 && offset <= pools[place.getPool()].getSlotBytes() - bytes
                       : isInside(place.getArena(), offset, bytes);
@@ -170,6 +175,8 @@ private:
 
   ModuleOp module;
   command::RankOp rank;
+  plan::SettingsOp settings;
+  llvm::StringMap<std::vector<schedule::ShardPiece>> shards;
   SmallVector<command::ArenaOp> arenas;
   SmallVector<command::PoolOp> pools;
   llvm::StringMap<Type> cells;

@@ -2,6 +2,8 @@
 #include "passes/PhaseChecks.h"
 #include "passes/parallel/TiedParameters.h"
 
+#include <map>
+
 using namespace mlir;
 
 namespace stagewright {
@@ -111,6 +113,39 @@ LogicalResult checkSums(ModuleOp module) {
   return success();
 }
 
+/// With ZeRO every replica updates the pieces that lie in its shard of the stage, and all of them every
+/// element.
+LogicalResult checkShards(ModuleOp module) {
+  plan::SettingsOp settings = theOne<plan::SettingsOp>(module);
+  auto sums = gradientSums(module);
+  using Key = std::pair<Operation *, int64_t>;      // stage, replica
+  std::map<Key, std::map<int64_t, int64_t>> shards; // first element, end
+  unsigned divided = 0;
+  for (plan::ShardOp shard : module.getOps<plan::ShardOp>()) {
+    auto found = sums.find(shard.getParameter());
+    ArrayRef<int64_t> pieces = shard.getPieces();
+    int64_t end = pieces[pieces.size() - 4] + pieces[pieces.size() - 3];
+    if (found == sums.end() || end != found->second.front().type.getNumElements()) {
+      return shard.emitError("divides a parameter that is not trained, or not all of it");
+    }
+    ++divided;
+    for (size_t i = 0; i < pieces.size(); i += 4) {
+      auto &shardOf = shards[{found->second.front().stage, pieces[i + 2]}];
+      auto [place, isNew] = shardOf.try_emplace(pieces[i + 3], pieces[i + 3] + pieces[i + 1]);
+      bool collides = !isNew || pieces[i + 2] >= settings.getDataParallel() ||
+                      (place != shardOf.begin() && std::prev(place)->second > place->first) ||
+                      (std::next(place) != shardOf.end() && std::next(place)->first < place->second);
+      if (collides) {
+        return shard.emitError("gives replica ") << pieces[i + 2] << " a piece where another one lies";
+      }
+    }
+  }
+  if (divided != (settings.shards() ? sums.size() : 0)) {
+    return module.emitError("needs one plan.shard per trained parameter with ZeRO, and none otherwise");
+  }
+  return success();
+}
+
 struct VerifyParallelPass : impl::VerifyParallelBase<VerifyParallelPass> {
   void runOnOperation() override {
     if (failed(phaseHolds(getOperation(), Phase::Parallel))) {
@@ -138,7 +173,7 @@ LogicalResult parallelHolds(ModuleOp module) {
                                    << updates.lookup(parameter.getSymName()) << " times in a step";
     }
   }
-  return failure(failed(checkSums(module)) || failed(checkShared(module)));
+  return failure(failed(checkSums(module)) || failed(checkShared(module)) || failed(checkShards(module)));
 }
 
 } // namespace stagewright

@@ -1,6 +1,6 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
-#include "passes/parallel/TiedParameters.h"
+#include "passes/parallel/Shards.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -15,16 +15,16 @@ namespace {
 
 /// Compute tasks, then transfers, then the tasks around the step.
 Result<schedule::Schedule> trainingSchedule(StringRef kind, int stages, int microBatches,
-                                            const std::vector<schedule::Tie> &ties, bool reduces) {
+                                            const schedule::StepExchanges &exchanges) {
   Result<schedule::Schedule> compute = schedule::generate({kind.data(), kind.size()}, stages, microBatches);
   if (!compute) {
     return compute.takeError();
   }
-  Result<schedule::Schedule> withTransfers = schedule::addTransfers(*compute, ties, reduces);
+  Result<schedule::Schedule> withTransfers = schedule::addTransfers(*compute, exchanges);
   if (!withTransfers) {
     return withTransfers.takeError();
   }
-  return schedule::addStepTasks(std::move(*withTransfers), ties);
+  return schedule::addStepTasks(std::move(*withTransfers), exchanges);
 }
 
 struct BuildSchedulePass : impl::BuildScheduleBase<BuildSchedulePass> {
@@ -33,8 +33,8 @@ struct BuildSchedulePass : impl::BuildScheduleBase<BuildSchedulePass> {
     plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
     int stages = static_cast<int>(llvm::range_size(module.getOps<plan::StageOp>()));
     int microBatches = static_cast<int>(settings.getMicroBatches());
-    Result<schedule::Schedule> training = trainingSchedule(settings.getSchedule(), stages, microBatches,
-                                                           tiesOf(module), settings.getDataParallel() > 1);
+    Result<schedule::Schedule> training =
+        trainingSchedule(settings.getSchedule(), stages, microBatches, exchangesOf(module));
     Result<schedule::Schedule> evaluation = schedule::generateEvaluation(stages, microBatches);
     if (!training || !evaluation) {
       const Error &error = training ? evaluation.error() : training.error();

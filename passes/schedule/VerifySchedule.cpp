@@ -1,6 +1,6 @@
 // Behind schedule: the task lists are for the stages, ranks and micro-batches of the plan.
 #include "passes/PhaseChecks.h"
-#include "passes/parallel/TiedParameters.h"
+#include "passes/parallel/Shards.h"
 
 using namespace mlir;
 
@@ -36,8 +36,15 @@ LogicalResult scheduleHolds(ModuleOp module) {
     return schedule.emitError("is not for the stages, ranks and micro-batches of this plan");
   }
   bool hasStages = !module.getOps<plan::StageOp>().empty();
-  if (hasStages && tiesOf(module) != schedule::tiesOf(schedule.training())) {
-    return schedule.emitError("exchanges the parameters of other stages than those that share some");
+  if (hasStages) {
+    schedule::StepExchanges wanted = exchangesOf(module), found = schedule::exchangesOf(schedule.training());
+    if (wanted.ties != found.ties) {
+      return schedule.emitError("exchanges the parameters of other stages than those that share some");
+    }
+    if (wanted != found) {
+      return schedule.emitError(
+          "has not the tasks of the replicas: REDUCE of several, GATHER of such with ZeRO");
+    }
   }
   return success();
 }

@@ -1,5 +1,7 @@
 #include "runtime/exec/Executor.h"
 
+#include <cstring>
+
 namespace stagewright::runtime {
 
 Result<std::unique_ptr<Executor>> Executor::create(const Executable &executable,
@@ -34,14 +36,17 @@ Result<void> Executor::load() {
     arenas.push_back(std::move(*allocated));
   }
   for (const executable::Program *program : *plan().programs()) {
-    auto prepared = PreparedProgram::prepare(file, pipelineRank, rank(), *program, bases, environment.isa);
+    auto prepared = PreparedProgram::prepare(file, mesh, rank(), *program, bases, environment.isa);
     if (!prepared) {
       return prepared.takeError();
     }
     programs.push_back(std::move(*prepared));
   }
-  trainTasks = planTasks(file, pipelineRank, schedule::Purpose::Training, bases, environment.poison);
-  evaluateTasks = planTasks(file, pipelineRank, schedule::Purpose::Evaluation, bases, environment.poison);
+  const auto tasksOf = [&](schedule::Purpose purpose) {
+    return planTasks(file, pipelineRank, replica(), purpose, bases, environment.poison);
+  };
+  trainTasks = tasksOf(schedule::Purpose::Training);
+  evaluateTasks = tasksOf(schedule::Purpose::Evaluation);
   for (TaskPlan *tasks : {&trainTasks, &evaluateTasks}) {
     for (Post &post : tasks->posts) {
       post.peer = mesh.rank(post.peer, replica());
@@ -49,11 +54,36 @@ Result<void> Executor::load() {
   }
   trainCollective = segmentsOf(*plan().train_collective(), bases, mesh, replica());
   evaluateCollective = segmentsOf(*plan().evaluate_collective(), bases, mesh, replica());
+  planExchanges();
   requests.resize(trainTasks.requests);
   for (const Hooks &hooks : environment.hooks) {
     replacesBodies = replacesBodies || hooks.replaceBody;
   }
   return {};
+}
+
+RankGroup Executor::replicas() const {
+  const Mesh &mesh = environment.mesh;
+  return {mesh.rank(mesh.pipelineRank(rank()), 0), 1, mesh.replicas};
+}
+
+/// What belongs to single replicas. Evaluation, on the first replica alone, exchanges nothing.
+void Executor::planExchanges() {
+  if (environment.mesh.replicas == 1) {
+    return;
+  }
+  for (unsigned i = 0; plan().reductions() && i < plan().reductions()->size(); ++i) {
+    const executable::Reduction &sum = *plan().reductions()->Get(i);
+    if (sum.replica() >= 0) {
+      sums[sum.stage()].push_back(
+          {replicas().at(sum.replica()), data(sum.arena(), sum.offset()), sum.bytes()});
+    }
+  }
+  for (unsigned i = 0; plan().gathers() && i < plan().gathers()->size(); ++i) {
+    const executable::ReplicaGather &piece = *plan().gathers()->Get(i);
+    gathers[piece.stage()].push_back(
+        {replicas().at(piece.replica()), data(piece.arena(), piece.offset()), piece.bytes()});
+  }
 }
 
 void *Executor::scalar(std::string_view name) const {
@@ -188,33 +218,57 @@ Result<void> Executor::communicate(const TaskPlan &tasks, const PlannedTask &tas
   if (task.task.kind == schedule::TaskKind::Reduce) {
     return reduce(task.task.stage);
   }
+  if (task.task.kind == schedule::TaskKind::Gather) {
+    return gather(task.task.stage);
+  }
   if (!task.gathers) {
     return post(tasks, task.posts);
+  }
+  if (auto ok = training ? gather(-1) : Result<void>(); !ok) {
+    return ok;
   }
   const Mesh &mesh = environment.mesh;
   auto gathered = environment.communicator.allGather(collective, {replica(), mesh.replicas, mesh.pipeline});
   return gathered && training ? reduce(-1) : gathered;
 }
 
-/// With the same pipeline rank of the other replicas.
+/// From and to the same pipeline rank of the other replicas.
+Result<void> Executor::gather(int stage) {
+  const auto pieces = gathers.find(stage);
+  auto ok = pieces == gathers.end() ? Result<void>()
+                                    : environment.communicator.allGather(pieces->second, replicas());
+  environment.status.advance();
+  return ok;
+}
+
+/// The same way.
 Result<void> Executor::reduce(int stage) {
-  const Mesh &mesh = environment.mesh;
-  const RankGroup replicas{mesh.rank(mesh.pipelineRank(rank()), 0), 1, mesh.replicas};
+  if (const auto pieces = sums.find(stage); pieces != sums.end()) {
+    if (auto ok = environment.communicator.reduceScatter(pieces->second, Element::F32, replicas()); !ok) {
+      return ok;
+    }
+    for (const Segment &piece : pieces->second) { // the next step begins with zeros
+      if (piece.rank != rank()) {
+        std::memset(piece.data, 0, piece.bytes);
+      }
+    }
+    environment.status.advance();
+  }
   for (unsigned i = 0; plan().reductions() && i < plan().reductions()->size(); ++i) {
     const executable::Reduction &reduction = *plan().reductions()->Get(i);
-    if (reduction.stage() != stage) {
+    if (reduction.stage() != stage || reduction.replica() >= 0) {
       continue;
     }
     const bool isDouble = reduction.dtype() == executable::DType::F64;
     const std::size_t count = reduction.bytes() / (isDouble ? sizeof(double) : sizeof(float));
     std::byte *values = data(reduction.arena(), reduction.offset());
     auto ok =
-        environment.communicator.allReduce(values, count, isDouble ? Element::F64 : Element::F32, replicas);
+        environment.communicator.allReduce(values, count, isDouble ? Element::F64 : Element::F32, replicas());
     if (!ok) {
       return ok;
     }
     for (std::size_t k = 0; reduction.mean() && k < count; ++k) { // proved to be doubles
-      reinterpret_cast<double *>(values)[k] /= mesh.replicas;
+      reinterpret_cast<double *>(values)[k] /= environment.mesh.replicas;
     }
     environment.status.advance();
   }

@@ -8,6 +8,7 @@
 #include "runtime/exec/Interrupt.h"
 #include "runtime/exec/PreparedProgram.h"
 
+#include <map>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -84,7 +85,10 @@ private:
   Result<void> load();
   Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
                    bool training, std::uint64_t step, OutputSink *outputs = nullptr);
+  void planExchanges();
   Result<void> reduce(int stage);
+  Result<void> gather(int stage);
+  RankGroup replicas() const;
   Result<void> handOut(const schedule::Task &task, OutputSink &outputs);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range);
   Result<void> communicate(const TaskPlan &tasks, const PlannedTask &task,
@@ -102,6 +106,7 @@ private:
   std::vector<PreparedProgram> programs; ///< indexed like RankPlan.programs
   TaskPlan trainTasks, evaluateTasks;
   std::vector<Segment> trainCollective, evaluateCollective;
+  std::map<int, std::vector<Segment>> sums, gathers; ///< by stage: what one replica gets, or gives
   std::vector<Request> requests;
   bool replacesBodies = false;
 };

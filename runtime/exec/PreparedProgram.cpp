@@ -4,13 +4,16 @@
 
 namespace stagewright::runtime {
 
-Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, int pipelineRank, int rank,
+Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, const Mesh &mesh, int rank,
                                                  const executable::Program &program, const ArenaBases &arenas,
                                                  kernels::Isa isa) {
-  const executable::RankPlan &plan = executable.rank(pipelineRank);
+  const executable::RankPlan &plan = executable.rank(mesh.pipelineRank(rank));
   PreparedProgram result;
   std::size_t most = 0;
   for (const executable::Command *command : *program.commands()) {
+    if (command->replica() >= 0 && command->replica() != mesh.replica(rank)) {
+      continue;
+    }
     const executable::KernelRef &reference = *executable.file().kernels()->Get(command->kernel());
     const catalogue::Kernel *kernel = catalogue::find(reference.name()->str(), reference.version());
     kernels::KernelInstance instance{kernel, {}, attributesOf(*command)};

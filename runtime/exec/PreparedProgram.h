@@ -15,9 +15,8 @@ namespace stagewright::runtime {
 
 class PreparedProgram {
 public:
-  /// Of the plan of `pipelineRank`, for `rank` of the job. Errors: Environment, the instruction set is not
-  /// there.
-  static Result<PreparedProgram> prepare(const Executable &executable, int pipelineRank, int rank,
+  /// The commands that `rank` of the job runs. Errors: Environment, the instruction set is not there.
+  static Result<PreparedProgram> prepare(const Executable &executable, const Mesh &mesh, int rank,
                                          const executable::Program &program, const ArenaBases &arenas,
                                          kernels::Isa isa);
 

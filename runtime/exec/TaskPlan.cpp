@@ -11,9 +11,9 @@ using schedule::TaskKind;
 
 class Planner {
 public:
-  Planner(const Executable &executable, int rank, schedule::Purpose purpose, const ArenaBases &arenas,
-          bool poison)
-      : plan(executable.rank(rank)), training(purpose == schedule::Purpose::Training),
+  Planner(const Executable &executable, int rank, int replica, schedule::Purpose purpose,
+          const ArenaBases &arenas, bool poison)
+      : plan(executable.rank(rank)), replica(replica), training(purpose == schedule::Purpose::Training),
         list((training ? executable.trainSchedule() : executable.evaluateSchedule()).ranks[rank]),
         arenas(arenas), poison(poison), microBatches(executable.trainSchedule().microBatches) {}
 
@@ -50,6 +50,10 @@ private:
   }
   std::uint32_t requestOf(unsigned transfer, int microBatch) const {
     return transfer * static_cast<std::uint32_t>(microBatches) + static_cast<std::uint32_t>(microBatch);
+  }
+
+  bool isOwn(const executable::Transfer &transfer) const {
+    return transfer.replica() == -1 || transfer.replica() == replica;
   }
 
   void add(const schedule::Task &task) {
@@ -119,7 +123,7 @@ private:
     const auto kind = norm ? executable::TaskKind::ReceiveSum : executable::TaskKind::SendSum;
     for (unsigned i = 0; (norm || update) && i < plan.transfers()->size(); ++i) {
       const executable::Transfer &transfer = *plan.transfers()->Get(i);
-      if (training && transfer.kind() == kind && transfer.stage() == task.stage) {
+      if (training && transfer.kind() == kind && transfer.stage() == task.stage && isOwn(transfer)) {
         result.waits.push_back(requestOf(i, 0));
       }
     }
@@ -167,7 +171,7 @@ private:
     for (unsigned i = 0; i < plan.transfers()->size(); ++i) {
       const executable::Transfer &transfer = *plan.transfers()->Get(i);
       if (static_cast<TaskKind>(transfer.kind()) != task.kind || transfer.stage() != task.stage ||
-          transfer.partner() != task.microBatch) {
+          transfer.partner() != task.microBatch || !isOwn(transfer)) {
         continue;
       }
       const std::uint32_t request = requestOf(i, 0);
@@ -245,6 +249,7 @@ private:
   }
 
   const executable::RankPlan &plan;
+  const int replica;
   const bool training;
   const std::vector<schedule::Task> &list;
   const ArenaBases &arenas;
@@ -260,9 +265,9 @@ private:
 
 } // namespace
 
-TaskPlan planTasks(const Executable &executable, int rank, schedule::Purpose purpose,
+TaskPlan planTasks(const Executable &executable, int rank, int replica, schedule::Purpose purpose,
                    const ArenaBases &arenas, bool poison) {
-  return Planner(executable, rank, purpose, arenas, poison).run();
+  return Planner(executable, rank, replica, purpose, arenas, poison).run();
 }
 
 } // namespace stagewright::runtime

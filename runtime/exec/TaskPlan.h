@@ -83,8 +83,9 @@ struct TaskPlan {
   }
 };
 
-/// The rank's training or evaluation list. `poison` plans for values that are made NaN when they end.
-TaskPlan planTasks(const Executable &executable, int rank, schedule::Purpose purpose,
+/// The training or evaluation list of a pipeline rank in one replica. `poison` plans for values that are made
+/// NaN when they end.
+TaskPlan planTasks(const Executable &executable, int rank, int replica, schedule::Purpose purpose,
                    const ArenaBases &arenas, bool poison);
 
 } // namespace stagewright::runtime

@@ -125,6 +125,9 @@ Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::s
   if (auto ok = verifyTransfers(proof); !ok) {
     return ok.takeError();
   }
+  if (auto ok = verifyReplicas(proof); !ok) {
+    return ok.takeError();
+  }
   result.train = std::move(proof.train);
   result.evaluate = std::move(proof.evaluate);
   result.rules = std::move(proof.integerRules);

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace stagewright::runtime {
@@ -34,6 +35,9 @@ struct Proof {
   }
   int stages() const { return file.schedule()->stages(); }
   int microBatches() const { return file.recipe()->micro_batches(); }
+  /// Whether each replica updates a part of the parameters (ZeRO).
+  bool shards() const { return file.recipe()->zero() > 0 && file.recipe()->data_parallel() > 1; }
+  bool hasReplica(int replica) const { return replica >= 0 && replica < file.recipe()->data_parallel(); }
   bool owns(int rank, int stage) const {
     return stage >= 0 && stage < stages() && train.rankOfStage[stage] == rank;
   }
@@ -80,6 +84,9 @@ std::optional<std::vector<std::string>> optimizerStates(const std::string &optim
 bool hasBetas(const std::string &optimizer);
 bool correctsBias(const std::string &optimizer);
 
+/// Null: the rank has none of this name.
+const executable::Scalar *findScalar(const executable::RankPlan &plan, std::string_view name);
+
 /// Position of a task within the life of one micro-batch: RECV_F, F, SEND_F, RECV_B, I, SEND_B, W, then the
 /// tasks at the step's end. Backward and Prepare have none (-1).
 int moment(executable::TaskKind kind);
@@ -91,6 +98,7 @@ Result<void> verifySchedules(Proof &proof);    // fills train and evaluate
 Result<void> verifyMemory(const Proof &proof); // arenas, pools and their slots, inputs, placements, scalars
 Result<void> verifyPrograms(Proof &proof);     // kernels, commands, operands; fills integerRules
 Result<void> verifyTransfers(const Proof &proof); // transfers of both sides, collectives
+Result<void> verifyReplicas(const Proof &proof);  // what replicas add up, and which of them updates what
 
 } // namespace stagewright::runtime
 

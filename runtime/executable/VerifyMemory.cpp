@@ -4,6 +4,7 @@
 #include "runtime/train/LearningRate.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 namespace stagewright::runtime {
@@ -15,6 +16,7 @@ struct Region {
   unsigned arena;
   Range range;
   std::string field;
+  int replica = -1; ///< it lies there for this one alone; -1: for all
 };
 
 /// The checks of one rank's memory.
@@ -54,7 +56,10 @@ private:
     return rangeWithin(offset, bytes, plan.arenas()->Get(arena)->bytes());
   }
   Result<void> tensor(unsigned arena, std::uint64_t offset, executable::DType dtype,
-                      const flatbuffers::Vector<std::int64_t> *shape, const std::string &field);
+                      const flatbuffers::Vector<std::int64_t> *shape, const std::string &field,
+                      int replica = -1);
+  Result<void> states(const executable::Placement &placement, const executable::Parameter &parameter,
+                      const std::string &field);
 
   const Proof &proof;
   const int rank;
@@ -205,7 +210,8 @@ Result<void> RankMemory::inputs() {
 }
 
 Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable::DType dtype,
-                                const flatbuffers::Vector<std::int64_t> *shape, const std::string &field) {
+                                const flatbuffers::Vector<std::int64_t> *shape, const std::string &field,
+                                int replica) {
   const auto bytes = bytesOf(dtype, shape);
   const auto range = bytes ? inArena(arena, offset, *bytes) : std::nullopt;
   if (!range) {
@@ -214,12 +220,11 @@ Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable
   if (offset % catalogue::kAlignment) {
     return proof.fail(field + ".offset", "the tensor is not aligned");
   }
-  regions.push_back({arena, *range, field});
+  regions.push_back({arena, *range, field, replica});
   return {};
 }
 
 Result<void> RankMemory::placements() {
-  const std::vector<std::string> states = *optimizerStates(proof.file.recipe()->optimizer()->str());
   std::set<int> placed;
   for (unsigned i = 0; i < plan.placements()->size(); ++i) {
     const executable::Placement &placement = *plan.placements()->Get(i);
@@ -231,7 +236,6 @@ Result<void> RankMemory::placements() {
     }
     const executable::Parameter &parameter = *proof.file.parameters()->Get(placement.parameter());
     const std::string called = "parameter \"" + parameter.name()->str() + "\" ";
-    const bool owned = proof.owns(rank, parameter.stage());
     if (!proof.holds(rank, parameter) || !placed.insert(placement.parameter()).second) {
       return proof.fail(field + ".parameter",
                         called + "belongs to a stage of another rank, or is placed twice");
@@ -240,35 +244,62 @@ Result<void> RankMemory::placements() {
         !ok) {
       return ok;
     }
-    std::set<std::string> names;
-    for (unsigned j = 0; placement.states() && j < placement.states()->size(); ++j) {
-      const executable::StateSlice &state = *placement.states()->Get(j);
-      const std::string stateField = indexed(field + ".states", j);
-      if (!names.insert(state.name()->str()).second) {
-        return proof.fail(stateField + ".name", called + "has two states with one name");
-      }
-      if (elementsOf(state.shape()) != elementsOf(parameter.shape())) {
-        return proof.fail(stateField + ".shape", called + "and its state differ in size");
-      }
-      if (!owned) {
-        return proof.fail(stateField, called + "has its state on the stage that owns it alone");
-      }
-      if (state.dtype() != executable::DType::F32) {
-        return proof.fail(stateField + ".dtype", "the state of master weights is f32");
-      }
-      if (auto ok = tensor(state.arena(), state.offset(), state.dtype(), state.shape(), stateField); !ok) {
-        return ok;
-      }
+    if (auto ok = states(placement, parameter, field); !ok) {
+      return ok;
     }
-    std::vector<std::string> needed;
-    if (parameter.trainable() && owned) {
-      needed.push_back("gradient");
-      needed.insert(needed.end(), states.begin(), states.end());
+  }
+  return {};
+}
+
+/// Of one parameter: each state whole, or with ZeRO in pieces of replicas that follow each other.
+Result<void> RankMemory::states(const executable::Placement &placement,
+                                const executable::Parameter &parameter, const std::string &field) {
+  const std::string called = "parameter \"" + parameter.name()->str() + "\" ";
+  const bool owned = proof.owns(rank, parameter.stage());
+  std::map<std::string, std::uint64_t> elements; // so far
+  for (unsigned j = 0; placement.states() && j < placement.states()->size(); ++j) {
+    const executable::StateSlice &state = *placement.states()->Get(j);
+    const std::string stateField = indexed(field + ".states", j);
+    const bool divided = proof.shards() && state.name()->str() != "gradient";
+    const auto size = elementsOf(state.shape());
+    auto [known, isNew] = elements.try_emplace(state.name()->str(), 0);
+    if (!isNew && !divided) {
+      return proof.fail(stateField + ".name", called + "has two states with one name");
     }
-    for (const std::string &state : needed) {
-      if (!names.count(state)) {
-        return proof.fail(field + ".states", called + "lacks the state \"" + state + "\"");
-      }
+    if (divided ? !proof.hasReplica(state.replica()) : state.replica() != -1) {
+      return proof.fail(stateField + ".replica",
+                        called + "has states of replicas with ZeRO, and not otherwise");
+    }
+    const std::uint64_t left = *elementsOf(parameter.shape()) - known->second;
+    if (!size || state.first() != known->second || *size > left || (!divided && *size < left)) {
+      return proof.fail(stateField + ".shape", called + "and its state differ in size");
+    }
+    known->second += *size;
+    if (!owned) {
+      return proof.fail(stateField, called + "has its state on the stage that owns it alone");
+    }
+    if (state.dtype() != executable::DType::F32) {
+      return proof.fail(stateField + ".dtype", "the state of master weights is f32");
+    }
+    if (auto ok =
+            tensor(state.arena(), state.offset(), state.dtype(), state.shape(), stateField, state.replica());
+        !ok) {
+      return ok;
+    }
+  }
+  std::vector<std::string> needed;
+  if (parameter.trainable() && owned) {
+    needed = *optimizerStates(proof.file.recipe()->optimizer()->str());
+    needed.push_back("gradient");
+  }
+  for (const std::string &state : needed) {
+    if (!elements.count(state)) {
+      return proof.fail(field + ".states", called + "lacks the state \"" + state + "\"");
+    }
+  }
+  for (const auto &[state, size] : elements) {
+    if (size != *elementsOf(parameter.shape())) {
+      return proof.fail(field + ".states", called + "has a part of the state \"" + state + "\" only");
     }
   }
   return {};
@@ -401,14 +432,22 @@ Result<void> RankMemory::scalars() {
   return {};
 }
 
+/// On each replica alone.
 Result<void> RankMemory::disjoint() {
   std::sort(regions.begin(), regions.end(), [](const Region &a, const Region &b) {
     return a.arena != b.arena ? a.arena < b.arena : a.range.begin < b.range.begin;
   });
-  for (std::size_t i = 1; i < regions.size(); ++i) {
-    const Region &before = regions[i - 1], &here = regions[i];
-    if (before.arena == here.arena && before.range.end > here.range.begin) {
-      return proof.fail(here.field, "its bytes overlap with those of " + before.field);
+  const int replicas = proof.shards() ? proof.file.recipe()->data_parallel() : 1;
+  for (int replica = 0; replica < replicas; ++replica) {
+    const Region *before = nullptr;
+    for (const Region &here : regions) {
+      if (here.replica != -1 && here.replica != replica) {
+        continue;
+      }
+      if (before && before->arena == here.arena && before->range.end > here.range.begin) {
+        return proof.fail(here.field, "its bytes overlap with those of " + before->field);
+      }
+      before = &here;
     }
   }
   return {};

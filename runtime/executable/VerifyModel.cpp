@@ -42,6 +42,12 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if ((recipe.data_parallel() > 1) != bool(proof.file.required_features() & executable::kFeatureReplicas)) {
     return proof.fail("required_features", "the mark of replicas does not fit recipe.data_parallel");
   }
+  if (recipe.zero() < 0 || recipe.zero() > 2) {
+    return fail("zero", "this version knows the ZeRO stages 0 to 2");
+  }
+  if (proof.shards() != bool(proof.file.required_features() & executable::kFeatureShards)) {
+    return proof.fail("required_features", "the mark of ZeRO does not fit recipe.zero");
+  }
   std::int64_t samples = std::int64_t{recipe.micro_batch_size()} * recipe.micro_batches(); // 62 bits
   if (__builtin_mul_overflow(samples, std::int64_t{recipe.data_parallel()}, &samples) ||
       samples != recipe.train_batch_size()) {

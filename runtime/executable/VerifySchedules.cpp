@@ -69,12 +69,17 @@ Result<void> verifySchedules(Proof &proof) {
     return ok;
   }
   proof.ties = tiesOf(proof.file);
-  if (schedule::tiesOf(*train) != proof.ties) {
+  const schedule::StepExchanges exchanges = schedule::exchangesOf(*train);
+  if (exchanges.ties != proof.ties) {
     return proof.fail("schedule.train",
                       "the tasks exchange the parameters of other stages than those that hold one");
   }
-  if (schedule::reduces(*train) != (proof.file.recipe()->data_parallel() > 1)) {
+  if (exchanges.reduces != (proof.file.recipe()->data_parallel() > 1)) {
     return proof.fail("schedule.train", "REDUCE belongs to a file of several replicas, and to no other");
+  }
+  if (exchanges.gathers != proof.shards()) {
+    return proof.fail("schedule.train",
+                      "GATHER belongs to a file whose replicas update parts of whole weights");
   }
   if (stored.plan_invariant() != schedule::isPlanInvariant(*train)) {
     return proof.fail("schedule.plan_invariant", "the mark does not fit the order of the tasks");

@@ -2,7 +2,6 @@
 #include "runtime/executable/Proof.h"
 
 #include <algorithm>
-#include <map>
 
 namespace stagewright::runtime {
 
@@ -78,6 +77,11 @@ Result<void> verifyTransfer(const Proof &proof, int rank, const executable::Tran
   if (!proof.owns(rank, transfer.stage())) {
     return proof.fail(field + ".stage", "the transfer is for a stage of another rank");
   }
+  const bool divided = proof.shards() && (kind == TaskKind::SendSum || kind == TaskKind::ReceiveSum);
+  if (divided ? !proof.hasReplica(transfer.replica()) : transfer.replica() != -1) {
+    return proof.fail(field + ".replica",
+                      "replicas move their own sums of tied parameters, and all move the rest");
+  }
   if (tied) {
     return verifyTied(proof, rank, transfer, field);
   }
@@ -125,9 +129,10 @@ std::vector<const executable::Transfer *> transfersOf(const Proof &proof, TaskKi
 Result<void> verifySame(const Proof &proof, int from, int to,
                         const std::vector<const executable::Transfer *> &sends,
                         const std::vector<const executable::Transfer *> &receives) {
-  const bool same = std::equal(
-      sends.begin(), sends.end(), receives.begin(), receives.end(),
-      [](const executable::Transfer *a, const executable::Transfer *b) { return a->bytes() == b->bytes(); });
+  const bool same = std::equal(sends.begin(), sends.end(), receives.begin(), receives.end(),
+                               [](const executable::Transfer *a, const executable::Transfer *b) {
+                                 return a->bytes() == b->bytes() && a->replica() == b->replica();
+                               });
   if (sends.empty() || !same) {
     return proof.fail("ranks.transfers", "stage " + std::to_string(from) + " sends stage " +
                                              std::to_string(to) +
@@ -209,15 +214,6 @@ Result<void> verifyCollective(const Proof &proof, const char *name,
   return {};
 }
 
-const executable::Scalar *findScalar(const executable::RankPlan &plan, std::string_view name) {
-  for (const executable::Scalar *scalar : *plan.scalars()) {
-    if (scalar->name()->string_view() == name) {
-      return scalar;
-    }
-  }
-  return nullptr;
-}
-
 /// All ranks decide by this scalar whether to go on, or rank 0 reports what another rank has computed: it is
 /// gathered, and so the same on all of them.
 Result<void> verifyShared(const Proof &proof, const char *name,
@@ -249,88 +245,6 @@ Result<void> verifyShared(const Proof &proof, const char *name,
   return {};
 }
 
-/// Of one rank: ranges of its arenas, none twice, in which is all that its W programs add to or that a holder
-/// sends, and the loss.
-Result<void> verifyReductions(const Proof &proof, int rank) {
-  const executable::RankPlan &plan = *proof.variant->ranks()->Get(static_cast<unsigned>(rank));
-  const unsigned count = plan.reductions() ? plan.reductions()->size() : 0;
-  const std::string list = indexed("ranks", static_cast<unsigned>(rank)) + ".reductions";
-  if (proof.file.recipe()->data_parallel() == 1) {
-    return count == 0 ? Result<void>() : proof.fail(list, "there is one replica, and nothing to add up");
-  }
-  std::map<unsigned, std::vector<Range>> ranges; // of arenas
-  for (unsigned i = 0; i < count; ++i) {
-    const executable::Reduction &reduction = *plan.reductions()->Get(i);
-    const std::string field = indexed(list, i);
-    if (reduction.stage() != -1 && !proof.owns(rank, reduction.stage())) {
-      return proof.fail(field + ".stage", "the rank does not hold the stage");
-    }
-    if (reduction.arena() >= plan.arenas()->size()) {
-      return proof.fail(field + ".arena", "there is no such arena");
-    }
-    const executable::Arena &arena = *plan.arenas()->Get(reduction.arena());
-    const bool isGradient = reduction.stage() >= 0;
-    if ((arena.arena_class() == executable::ArenaClass::Gradients) != isGradient ||
-        reduction.dtype() != (isGradient ? executable::DType::F32 : executable::DType::F64) ||
-        reduction.mean() == isGradient) {
-      return proof.fail(field, "sums of f32 gradients and means of f64 losses are reduced, and nothing else");
-    }
-    const auto range = rangeWithin(reduction.offset(), reduction.bytes(), arena.bytes());
-    const std::uint64_t element = isGradient ? 4 : 8;
-    if (!range || reduction.bytes() == 0 || reduction.bytes() % element || reduction.offset() % element) {
-      return proof.fail(field + ".bytes", "these are not whole elements inside the arena");
-    }
-    ranges[reduction.arena()].push_back(*range);
-  }
-  for (auto &[arena, list] : ranges) {
-    std::sort(list.begin(), list.end(), [](const Range &a, const Range &b) { return a.begin < b.begin; });
-    for (std::size_t i = 1; i < list.size(); ++i) {
-      if (list[i - 1].end > list[i].begin) {
-        return proof.fail(indexed("ranks", static_cast<unsigned>(rank)) + ".reductions", "ranges overlap");
-      }
-    }
-  }
-  const auto covers = [&](int stage, unsigned arena, std::uint64_t begin, std::uint64_t bytes) {
-    for (unsigned i = 0; i < count; ++i) {
-      const executable::Reduction &reduction = *plan.reductions()->Get(i);
-      if (reduction.stage() == stage && reduction.arena() == arena && reduction.offset() <= begin &&
-          begin + bytes <= reduction.offset() + reduction.bytes()) {
-        return true;
-      }
-    }
-    return false;
-  };
-  for (const executable::Program *program : *plan.programs()) {
-    for (const executable::Command *command : *program->commands()) {
-      for (const executable::Operand *operand : *command->operands()) {
-        const bool isSum =
-            program->kind() == executable::ProgramKind::BackwardWeight &&
-            plan.arenas()->Get(operand->arena())->arena_class() == executable::ArenaClass::Gradients;
-        if (isSum && !covers(program->stage(), operand->arena(), operand->offset(),
-                             *bytesOf(operand->dtype(), operand->shape()))) {
-          return proof.fail(list, "a sum of gradients of stage " + std::to_string(program->stage()) +
-                                      " is not added up, so that the replicas would part");
-        }
-      }
-    }
-  }
-  for (const executable::Transfer *transfer : *plan.transfers()) {
-    if (transfer->kind() == TaskKind::SendSum &&
-        !covers(transfer->stage(), static_cast<unsigned>(transfer->arena()), transfer->offset(),
-                transfer->bytes())) {
-      return proof.fail(list, "a gradient sum is sent that is not added up before");
-    }
-  }
-  const executable::Scalar *loss = findScalar(plan, "loss");
-  const bool isAlone =
-      1 == std::count_if(plan.reductions()->begin(), plan.reductions()->end(),
-                         [](const executable::Reduction *reduction) { return reduction->stage() == -1; });
-  if (!loss || !isAlone || !covers(-1, loss->arena(), loss->offset(), std::uint64_t{8} * loss->count())) {
-    return proof.fail(list, "the loss is not averaged, so that the replicas could disagree on it");
-  }
-  return {};
-}
-
 /// Each micro-batch has a request for each transfer: room for them is taken when the file is loaded.
 constexpr std::uint64_t kMaxRequests = std::uint64_t{1} << 22;
 
@@ -349,11 +263,6 @@ Result<void> verifyTransfers(const Proof &proof) {
       if (auto ok = verifyTransfer(proof, rank, *transfers.Get(i), field); !ok) {
         return ok;
       }
-    }
-  }
-  for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
-    if (auto ok = verifyReductions(proof, rank); !ok) {
-      return ok;
     }
   }
   if (auto ok = verifyBothSides(proof); !ok) {

@@ -19,9 +19,10 @@ inline constexpr std::uint64_t kFeatureNoLoss = 32; ///< the model has no loss: 
 inline constexpr std::uint64_t kFeatureZeroRow = 64;    ///< a parameter whose initializer has a zero_row
 inline constexpr std::uint64_t kFeatureLossTerms = 128; ///< the loss is a sum of terms
 inline constexpr std::uint64_t kFeatureReplicas = 256;  ///< recipe.data_parallel above 1
-inline constexpr std::uint64_t kKnownFeatures = kFeatureScheduler | kFeaturePrecision | kFeatureBuffers |
-                                                kFeatureFolder | kFeatureTies | kFeatureNoLoss |
-                                                kFeatureZeroRow | kFeatureLossTerms | kFeatureReplicas;
+inline constexpr std::uint64_t kFeatureShards = 512;    ///< replicas that each update a part (ZeRO)
+inline constexpr std::uint64_t kKnownFeatures =
+    kFeatureScheduler | kFeaturePrecision | kFeatureBuffers | kFeatureFolder | kFeatureTies | kFeatureNoLoss |
+    kFeatureZeroRow | kFeatureLossTerms | kFeatureReplicas | kFeatureShards;
 
 } // namespace stagewright::executable
 

@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
 constexpr int kStateTag = 2;
 
-/// One tensor of the state on the rank that owns it.
+/// One tensor of the state, or a replica's part of it, on the rank that owns it.
 struct StateTensor {
   std::string name;      ///< of the parameter or the buffer
   std::string state;     ///< empty: the weight or the buffer itself
@@ -26,6 +26,7 @@ struct StateTensor {
   int rank = 0;
   unsigned arena = 0;
   std::uint64_t offset = 0, bytes = 0;
+  std::uint64_t first = 0; ///< element: a part of a state that replicas divide
 };
 
 /// Of a parameter or a buffer.
@@ -41,8 +42,8 @@ std::uint64_t bytesOf(const executable::Buffer &buffer) {
   return elementsOf(buffer) * catalogue::byteSize(static_cast<catalogue::DType>(buffer.dtype()));
 }
 
-/// Weights, buffers and optimizer states of the first replica, sorted by name, the weight itself first, then
-/// by state.
+/// Weights, buffers and optimizer states of the first replica, and the parts of states that others have,
+/// sorted by name, the weight itself first, then by state and element.
 std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
   const Executable &executable = ranks.executable;
   std::vector<StateTensor> tensors;
@@ -65,10 +66,11 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
         if (state.name()->str() != "gradient") {
           tensors.push_back({.name = name,
                              .state = state.name()->str(),
-                             .rank = ranks.mesh.rank(rank, 0),
+                             .rank = ranks.mesh.rank(rank, std::max(0, state.replica())),
                              .arena = state.arena(),
                              .offset = state.offset(),
-                             .bytes = bytes});
+                             .bytes = 4 * elementsOf(state),
+                             .first = state.first()});
         }
       }
     }
@@ -89,7 +91,7 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
   std::sort(tensors.begin(), tensors.end(), [](const StateTensor &a, const StateTensor &b) {
     const auto key = [](const StateTensor &tensor) {
       return std::tuple(tensor.dtype != executable::DType::I64, std::string_view(tensor.name),
-                        std::string_view(tensor.state));
+                        std::string_view(tensor.state), tensor.first);
     };
     return key(a) < key(b);
   });

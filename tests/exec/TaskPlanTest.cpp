@@ -130,7 +130,7 @@ TEST_P(FlatPlan, PostsAndWaitsMatch) {
       const ArenaBases bases = imaginaryBases(executable->rank(rank));
       for (const bool poison : {false, true}) {
         for (const auto purpose : {schedule::Purpose::Training, schedule::Purpose::Evaluation}) {
-          const TaskPlan plan = planTasks(*executable, rank, purpose, bases, poison);
+          const TaskPlan plan = planTasks(*executable, rank, 0, purpose, bases, poison);
           const bool training = purpose == schedule::Purpose::Training;
           const auto &expected =
               (training ? executable->trainSchedule() : executable->evaluateSchedule()).ranks[rank];
@@ -172,7 +172,7 @@ TEST(TiedPlan, WhoWaitsForWhat) {
   auto executable = Executable::fromBytes(stagefile::serialize(stagefile::buildTied()), "x");
   ASSERT_TRUE(executable) << executable.error().text();
   for (int rank = 0; rank < 2; ++rank) {
-    const TaskPlan plan = planTasks(*executable, rank, schedule::Purpose::Training,
+    const TaskPlan plan = planTasks(*executable, rank, 0, schedule::Purpose::Training,
                                     imaginaryBases(executable->rank(rank)), false);
     replay(plan);
     const bool owner = rank == 0;
@@ -184,7 +184,7 @@ TEST(TiedPlan, WhoWaitsForWhat) {
       }
     }
     EXPECT_EQ(awaited(plan, plan.endWaits).count(owner ? TaskKind::SendWeight : TaskKind::ReceiveWeight), 1u);
-    replay(planTasks(*executable, rank, schedule::Purpose::Evaluation, imaginaryBases(executable->rank(rank)),
-                     false));
+    replay(planTasks(*executable, rank, 0, schedule::Purpose::Evaluation,
+                     imaginaryBases(executable->rank(rank)), false));
   }
 }

@@ -1,9 +1,11 @@
 // Replicas of the pipeline: what a file says that they add up, and one wrong field at a time.
 #include "runtime/executable/Executable.h"
+#include "schema/Version.h"
 #include "stagefile/StageFile.h"
 
 #include <functional>
 #include <gtest/gtest.h>
+#include <stdexcept>
 
 using namespace stagewright;
 using executable::ExecutableT;
@@ -45,11 +47,41 @@ TEST(Replicas, TheFileLoads) {
   EXPECT_EQ(mesh.replica(3), 1);
 }
 
+namespace {
+
+struct Mistake {
+  std::function<void(ExecutableT &)> make;
+  const char *place, *says;
+};
+
+void refuseEach(const std::function<ExecutableT()> &build, const std::vector<Mistake> &mistakes) {
+  int number = 0;
+  for (const Mistake &mistake : mistakes) {
+    ExecutableT file = build();
+    mistake.make(file);
+    const auto loaded = load(file);
+    SCOPED_TRACE("mistake " + std::to_string(number++));
+    ASSERT_FALSE(loaded);
+    EXPECT_EQ(loaded.error().kind, ErrorKind::User);
+    EXPECT_NE(loaded.error().place.find(mistake.place), std::string::npos) << loaded.error().text();
+    EXPECT_NE(loaded.error().what.find(mistake.says), std::string::npos) << loaded.error().text();
+  }
+}
+
+executable::CommandT &command(ExecutableT &file, int index, executable::ProgramKind kind, int replica) {
+  for (auto &program : rank(file, index).programs) {
+    for (auto &entry : program->commands) {
+      if (program->kind == kind && entry->replica == replica) {
+        return *entry;
+      }
+    }
+  }
+  throw std::runtime_error("no such command");
+}
+
+} // namespace
+
 TEST(Replicas, OneWrongFieldAtATime) {
-  struct Mistake {
-    std::function<void(ExecutableT &)> make;
-    const char *place, *says;
-  };
   const std::vector<Mistake> mistakes = {
       {[](ExecutableT &f) { f.required_features = 0; }, "required_features", "replicas"},
       {[](ExecutableT &f) { f.recipe->train_batch_size /= 2; }, "recipe.train_batch_size", "2 replicas"},
@@ -97,15 +129,86 @@ TEST(Replicas, OneWrongFieldAtATime) {
        },
        "ranks[0].reductions", "one replica"},
   };
-  int number = 0;
-  for (const Mistake &mistake : mistakes) {
-    ExecutableT file = stagefile::buildReplicated();
-    mistake.make(file);
-    const auto loaded = load(file);
-    SCOPED_TRACE("mistake " + std::to_string(number++));
-    ASSERT_FALSE(loaded);
-    EXPECT_EQ(loaded.error().kind, ErrorKind::User);
-    EXPECT_NE(loaded.error().place.find(mistake.place), std::string::npos) << loaded.error().text();
-    EXPECT_NE(loaded.error().what.find(mistake.says), std::string::npos) << loaded.error().text();
-  }
+  refuseEach(stagefile::buildReplicated, mistakes);
+}
+
+TEST(Shards, TheFileLoads) {
+  const auto loaded = load(stagefile::buildSharded());
+  ASSERT_TRUE(loaded) << loaded.error().text();
+  EXPECT_EQ(loaded->file().recipe()->zero(), 1);
+}
+
+TEST(Shards, OneWrongFieldAtATime) {
+  using executable::ProgramKind;
+  const std::vector<Mistake> mistakes = {
+      {[](ExecutableT &f) { f.recipe->zero = 0; }, "required_features", "ZeRO"},
+      {[](ExecutableT &f) { f.recipe->zero = 7; }, "recipe.zero", "stages 0 to"},
+      {[](ExecutableT &f) { eraseTask(f, 0, TaskKind::Gather); }, "schedule.train", "0GATHER is missing"},
+      {[](ExecutableT &f) {
+         eraseTask(f, 0, TaskKind::Gather);
+         eraseTask(f, 1, TaskKind::Gather);
+       },
+       "schedule.train", "GATHER belongs"},
+      {[](ExecutableT &f) { gradients(f).replica = -1; }, "ranks[1].reductions[0].replica",
+       "belongs to a replica"},
+      {[](ExecutableT &f) { gradients(f).replica = 2; }, "ranks[1].reductions[0].replica",
+       "belongs to a replica"},
+      {[](ExecutableT &f) { loss(f).replica = 0; }, "ranks[1].reductions[2].replica", "belongs to a replica"},
+      {[](ExecutableT &f) {
+         std::swap(rank(f, 1).reductions[0]->replica, rank(f, 1).reductions[1]->replica);
+       },
+       "ranks[1].programs", "would part"},
+      {[](ExecutableT &f) { command(f, 0, ProgramKind::Update, 1).replica = -1; }, "ranks[0].programs",
+       "would part"},
+      {[](ExecutableT &f) { command(f, 0, ProgramKind::Update, 1).replica = 0; }, "ranks[0].programs",
+       "would part"},
+      {[](ExecutableT &f) { command(f, 0, ProgramKind::Norm, 1).replica = -1; }, "ranks[0].programs",
+       "would part"},
+      {[](ExecutableT &f) { command(f, 0, ProgramKind::Norm, 0).replica = 2; }, "replica", "alone computes"},
+      {[](ExecutableT &f) { command(f, 0, ProgramKind::Forward, -1).replica = 1; }, "replica",
+       "alone computes"},
+      {[](ExecutableT &f) { rank(f, 0).gathers.erase(rank(f, 0).gathers.begin()); }, "ranks[0].programs",
+       "would part"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[1]->replica = 1; }, "ranks[0].programs", "would part"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[0]->bytes -= 4; }, "ranks[0].programs", "would part"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[0]->bytes += 2; }, "ranks[0].gathers[0].bytes",
+       "whole elements"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[0]->replica = 2; }, "ranks[0].gathers[0].arena",
+       "no such replica"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[0]->stage = 1; }, "ranks[0].gathers[0].stage",
+       "does not hold"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[0]->stage = -1; }, "ranks[0].gathers[0].arena",
+       "nothing else"},
+      {[](ExecutableT &f) {
+         rank(f, 0).gathers.push_back(std::make_unique<executable::ReplicaGatherT>(*rank(f, 0).gathers[0]));
+       },
+       "ranks[0].gathers", "overlap"},
+      {[](ExecutableT &f) { rank(f, 0).placements[0]->states[1]->replica = -1; }, "states[1].replica",
+       "states of replicas"},
+      {[](ExecutableT &f) { rank(f, 0).placements[0]->states[1]->replica = 2; }, "states[1].replica",
+       "states of replicas"},
+      {[](ExecutableT &f) { rank(f, 0).placements[0]->states[0]->replica = 0; }, "states[0].replica",
+       "states of replicas"},
+      {[](ExecutableT &f) { rank(f, 0).placements[0]->states[1]->first = 1; }, "states[1].shape", "differ"},
+      {[](ExecutableT &f) { rank(f, 0).placements[0]->states[1]->shape[0] -= 1; }, "placements[0].states",
+       "a part of the state"},
+      {[](ExecutableT &f) { // two pieces of one replica at one place
+         auto &states = rank(f, 0).placements[1]->states;
+         states[1]->offset = rank(f, 0).placements[0]->states[1]->offset;
+         states[1]->replica = 0;
+       },
+       "ranks[0].placements", "overlap"},
+      {[](ExecutableT &f) { // what ZeRO has, in a file without
+         f.recipe->zero = 0;
+         f.required_features &= ~executable::kFeatureShards;
+       },
+       "schedule.train", "GATHER belongs"},
+      {[](ExecutableT &f) {
+         auto gathers = std::move(rank(f, 0).gathers);
+         f = stagefile::buildReplicated();
+         rank(f, 0).gathers = std::move(gathers);
+       },
+       "ranks[0].gathers", "a part of its own"},
+  };
+  refuseEach(stagefile::buildSharded, mistakes);
 }

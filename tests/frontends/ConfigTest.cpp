@@ -108,7 +108,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
   EXPECT_TRUE(std::is_sorted(config.settings.begin(), config.settings.end(),
                              [](const Setting &a, const Setting &b) { return a.path < b.path; }));
   EXPECT_EQ(settingsWithoutEffect(config),
-            (std::vector<std::string>{"/zero_optimization/reduce_bucket_size", "/zero_optimization/stage"}));
+            (std::vector<std::string>{"/zero_optimization/reduce_bucket_size"}));
 }
 
 TEST(Config, ReadsThePrecision) {
@@ -131,6 +131,19 @@ TEST(Config, ReadsThePrecision) {
   EXPECT_EQ(config.lossScale->hysteresis, 1);
   EXPECT_FALSE(config.lossScale->endsAtMinimum);
   EXPECT_EQ(settingsOf(config)["/fp16/hysteresis"], "1 inferred");
+  // A ZeRO stage changes no bit: it ends a run at the minimum, and waits no longer.
+  config = read(
+      "{\"train_batch_size\": 8, \"fp16\": {\"enabled\": true}, \"zero_optimization\": {\"stage\": 2}}", {});
+  EXPECT_EQ(config.zero, 2);
+  EXPECT_EQ(config.lossScale->hysteresis, 1);
+  EXPECT_TRUE(config.lossScale->endsAtMinimum);
+  for (int stage : {0, 1}) {
+    config = read("{\"train_batch_size\": 8, \"fp16\": {\"enabled\": true, \"hysteresis\": 3},\n"
+                  "\"zero_optimization\": {\"stage\": " +
+                      std::to_string(stage) + "}}",
+                  {});
+    EXPECT_EQ(config.lossScale->hysteresis, 3);
+  }
   config = read("{\"train_batch_size\": 8, \"fp16\": {\"enabled\": true, \"initial_scale_power\": 3,\n"
                 "\"loss_scale_window\": 7, \"consecutive_hysteresis\": true, \"min_loss_scale\": 0.25}}",
                 {});

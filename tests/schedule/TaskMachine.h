@@ -28,10 +28,10 @@ inline std::set<std::pair<int, int>> exchanges(const Schedule &schedule) {
   return pairs;
 }
 
-inline bool hasReduce(const Schedule &schedule) {
+inline bool hasAny(const Schedule &schedule, TaskKind kind) {
   for (const std::vector<Task> &tasks : schedule.ranks) {
     for (const Task &task : tasks) {
-      if (task.kind == TaskKind::Reduce) {
+      if (task.kind == kind) {
         return true;
       }
     }
@@ -64,8 +64,10 @@ inline std::vector<Task> expectedTasks(const Schedule &schedule, int rank, bool 
     if (training) {
       expected.insert(expected.end(),
                       {{TaskKind::Prepare, s, -1}, {TaskKind::Norm, s, -1}, {TaskKind::Update, s, -1}});
-      if (hasReduce(schedule)) {
-        expected.push_back({TaskKind::Reduce, s, -1});
+      for (TaskKind ofReplicas : {TaskKind::Reduce, TaskKind::Gather}) {
+        if (hasAny(schedule, ofReplicas)) {
+          expected.push_back({ofReplicas, s, -1});
+        }
       }
     } else if (present.contains({TaskKind::Prepare, s, -1})) {
       expected.push_back({TaskKind::Prepare, s, -1});
@@ -244,9 +246,12 @@ private:
     case TaskKind::Reduce:
       return weightGradientsDone(s);
     case TaskKind::SendSum:
-      return weightGradientsDone(s) && (!hasReduce(schedule) || isDone(TaskKind::Reduce, s));
-    case TaskKind::SendWeight:
+      return weightGradientsDone(s) && (!hasAny(schedule, TaskKind::Reduce) || isDone(TaskKind::Reduce, s));
+    case TaskKind::Gather:
       return isDone(TaskKind::Update, s);
+    case TaskKind::SendWeight:
+      return isDone(TaskKind::Update, s) &&
+             (!hasAny(schedule, TaskKind::Gather) || isDone(TaskKind::Gather, s));
     }
     return false;
   }

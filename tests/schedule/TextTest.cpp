@@ -22,7 +22,8 @@ TEST(Text, TaskNames) {
                                                            {{TaskKind::ReceiveSum, 0, 3}, "0RECV_SUM3"},
                                                            {{TaskKind::SendWeight, 0, 3}, "0SEND_WEIGHT3"},
                                                            {{TaskKind::ReceiveWeight, 3, 0}, "3RECV_WEIGHT0"},
-                                                           {{TaskKind::Reduce, 1, -1}, "1REDUCE"}};
+                                                           {{TaskKind::Reduce, 1, -1}, "1REDUCE"},
+                                                           {{TaskKind::Gather, 0, -1}, "0GATHER"}};
   ASSERT_EQ(names.size(), static_cast<std::size_t>(kTaskKinds));
   for (const auto &[task, name] : names) {
     EXPECT_EQ(text(task), name);

@@ -122,8 +122,8 @@ private:
         ties.insert({owner, holder});
       }
     }
-    const std::vector<Tie> list(ties.begin(), ties.end());
-    return addStepTasks(*addTransfers(compute, list, below(2)), list);
+    const StepExchanges exchanges{{ties.begin(), ties.end()}, below(2) == 0, below(3) == 0};
+    return addStepTasks(*addTransfers(compute, exchanges), exchanges);
   }
 
   /// Compute tasks in any order that the data allows, with up to two stages per rank anywhere, B or I and W.

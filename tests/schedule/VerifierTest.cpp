@@ -294,10 +294,10 @@ Schedule tied(const std::string &rank0, const std::string &rank1 = kTied[1]) {
 TEST(VerifierTied, GeneratedListsAreProved) {
   const std::vector<Tie> ties = {{0, 1}, {0, 3}, {1, 3}};
   for (const std::string &kind : scheduleKinds()) {
-    const Schedule schedule = addStepTasks(need(addTransfers(need(generate(kind, 4, 6)), ties)), ties);
+    const Schedule schedule = addStepTasks(need(addTransfers(need(generate(kind, 4, 6)), {ties})), {ties});
     const Result<void> proof = verify(schedule, Purpose::Training);
     EXPECT_TRUE(proof) << kind << ": " << proof.error().text();
-    EXPECT_EQ(tiesOf(schedule), ties);
+    EXPECT_EQ(exchangesOf(schedule), StepExchanges{ties});
   }
 }
 
@@ -305,7 +305,7 @@ TEST(VerifierTied, GeneratedListsAreProved) {
 // receive is posted while stage 0 still computes.
 TEST(VerifierTied, SumsTravelUnderTheBackwardPass) {
   const std::vector<Tie> ties = {{0, 3}};
-  const Schedule schedule = addStepTasks(need(addTransfers(need(generate("1f1b", 4, 8)), ties)), ties);
+  const Schedule schedule = addStepTasks(need(addTransfers(need(generate("1f1b", 4, 8)), {ties})), {ties});
   const std::vector<Task> &first = schedule.ranks[0];
   const auto receive = std::find(first.begin(), first.end(), Task{TaskKind::ReceiveSum, 0, 3});
   const auto last = std::find(first.begin(), first.end(), Task{TaskKind::Backward, 0, 7});

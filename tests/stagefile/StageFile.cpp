@@ -4,6 +4,7 @@
 #include "schema/Version.h"
 #include "stagefile/StagePlanner.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -245,7 +246,7 @@ executable::ExecutableT buildTied() {
 
   const std::vector<schedule::Tie> ties = {{0, 1}};
   const auto training =
-      schedule::addStepTasks(*schedule::addTransfers(*schedule::generate("1f1b", 2, 4), ties), ties);
+      schedule::addStepTasks(*schedule::addTransfers(*schedule::generate("1f1b", 2, 4), {ties}), {ties});
   file.schedule->train = taskLists(training);
   return file;
 }
@@ -282,8 +283,55 @@ executable::ExecutableT buildReplicated() {
       }
     }
   }
-  file.schedule->train = taskLists(
-      schedule::addStepTasks(take(schedule::addTransfers(take(schedule::generate("1f1b", 2, 4)), {}, true))));
+  file.schedule->train = taskLists(schedule::addStepTasks(
+      take(schedule::addTransfers(take(schedule::generate("1f1b", 2, 4)), {.reduces = true}))));
+  return file;
+}
+
+executable::ExecutableT buildSharded() {
+  executable::ExecutableT file = buildReplicated();
+  file.recipe->zero = 1;
+  file.required_features |= executable::kFeatureShards;
+  for (auto &rank : file.variants[0]->ranks) {
+    auto gather = [&](int stage, int arena, std::uint64_t offset, std::uint64_t bytes, int replica) {
+      auto entry = std::make_unique<executable::ReplicaGatherT>();
+      entry->stage = stage;
+      entry->arena = static_cast<std::uint16_t>(arena);
+      entry->offset = offset;
+      entry->bytes = bytes;
+      entry->replica = replica;
+      rank->gathers.push_back(std::move(entry));
+    };
+    for (int replica = 0; replica < 2; ++replica) {
+      executable::PlacementT &placement = *rank->placements[static_cast<std::size_t>(replica)];
+      executable::ReductionT &sum = *rank->reductions[static_cast<std::size_t>(replica)];
+      sum.replica = replica;
+      gather(sum.stage, placement.arena, placement.offset, sum.bytes, replica);
+      for (std::size_t i = 1; i < placement.states.size(); ++i) {
+        placement.states[i]->replica = replica;
+      }
+      for (auto &program : rank->programs) {
+        const bool isNorm = program->kind == executable::ProgramKind::Norm;
+        for (auto &command : program->commands) {
+          const bool ofSum =
+              (isNorm || program->kind == executable::ProgramKind::Update) &&
+              std::any_of(command->operands.begin(), command->operands.end(), [&](const auto &operand) {
+                return operand->arena == sum.arena && operand->offset == sum.offset;
+              });
+          command->replica = ofSum ? replica : command->replica;
+          if (ofSum && isNorm) {
+            const executable::OperandT &partials = *command->operands[1];
+            gather(-1, partials.arena, partials.offset, 8 * static_cast<std::uint64_t>(partials.shape[0]),
+                   replica);
+          }
+        }
+      }
+    }
+  }
+  file.schedule->train =
+      taskLists(schedule::addStepTasks(take(schedule::addTransfers(take(schedule::generate("1f1b", 2, 4)),
+                                                                   {.reduces = true, .gathers = true})),
+                                       {.reduces = true, .gathers = true}));
   return file;
 }
 

@@ -39,6 +39,9 @@ executable::ExecutableT buildTied();
 /// The same of the default classifier with two replicas.
 executable::ExecutableT buildReplicated();
 
+/// The same with ZeRO 1: of the two parameters of a stage each replica updates one.
+executable::ExecutableT buildSharded();
+
 /// A finished and sealed file. With `seal` false the checksum stays as it is in the object.
 std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool seal = true);
 

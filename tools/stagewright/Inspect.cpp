@@ -100,7 +100,8 @@ std::string summaryText(const runtime::Executable &plan) {
   table.addRow({"batch", std::to_string(recipe.train_batch_size()) +
                              " samples = " + std::to_string(recipe.micro_batches()) + " micro-batches x " +
                              std::to_string(recipe.micro_batch_size()) + " samples x data parallel " +
-                             std::to_string(recipe.data_parallel())});
+                             std::to_string(recipe.data_parallel()) +
+                             (recipe.zero() > 0 ? ", ZeRO stage " + std::to_string(recipe.zero()) : "")});
   char optimizer[160];
   std::snprintf(optimizer, sizeof optimizer, "%s, learning rate %g, gradient clipping %g",
                 recipe.optimizer()->c_str(), recipe.learning_rate(), recipe.gradient_clipping());

@@ -68,6 +68,7 @@ static Json recipeJson(const executable::Recipe &recipe) {
           {"micro_batch_size", recipe.micro_batch_size()},
           {"micro_batches", recipe.micro_batches()},
           {"data_parallel", recipe.data_parallel()},
+          {"zero", recipe.zero()},
           {"seed", recipe.seed()},
           {"shuffle", recipe.shuffle()},
           {"gradient_clipping", recipe.gradient_clipping()},

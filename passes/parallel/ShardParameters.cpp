@@ -1,0 +1,64 @@
+#include "passes/Passes.h"
+#include "passes/Provenance.h"
+#include "passes/parallel/Shards.h"
+#include "passes/parallel/TiedParameters.h"
+
+#include "catalogue/Catalogue.h"
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringSet.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+#define GEN_PASS_DEF_SHARDPARAMETERS
+#include "generated-passes/Passes.h.inc"
+
+namespace {
+
+struct ShardParametersPass : impl::ShardParametersBase<ShardParametersPass> {
+  void runOnOperation() override {
+    plan::SettingsOp settings = *getOperation().getOps<plan::SettingsOp>().begin();
+    if (!settings.shards()) {
+      return;
+    }
+    sums = gradientSums(getOperation());
+    for (plan::StageOp stage : getOperation().getOps<plan::StageOp>()) {
+      shard(stage, settings);
+    }
+  }
+
+  /// The parameters that the stage updates.
+  void shard(plan::StageOp stage, plan::SettingsOp settings) {
+    std::vector<schedule::Divided> divided;
+    SmallVector<layer::ParameterOp> parameters;
+    llvm::StringMap<int> chunks; // of blocks
+    for (layer::ParameterOp parameter : getOperation().getOps<layer::ParameterOp>()) {
+      auto found = sums.find(parameter.getSymName());
+      if (found == sums.end() || found->second.front().stage != stage) {
+        continue;
+      }
+      int64_t elements = cast<RankedTensorType>(parameter.getType()).getNumElements();
+      int chunk = chunks.try_emplace(parameter.getBlock(), static_cast<int>(chunks.size())).first->second;
+      divided.push_back(
+          {elements, settings.getOptimizer() == "lamb" ? elements : catalogue::kGranule, chunk});
+      parameters.push_back(parameter);
+    }
+    OpBuilder builder(&getContext());
+    builder.setInsertionPoint(*getOperation().getOps<plan::StageOp>().begin());
+    std::vector<SmallVector<int64_t>> pieces(parameters.size());
+    for (const schedule::ShardPiece &piece :
+         schedule::cutShards(divided, static_cast<int>(settings.getDataParallel()))) {
+      pieces[piece.parameter].append({piece.first, piece.elements, piece.replica, piece.offset});
+    }
+    for (auto [parameter, list] : llvm::zip(parameters, pieces)) {
+      plan::ShardOp::create(builder, madeBy("shard-parameters", parameter.getLoc()), parameter.getSymName(),
+                            list);
+    }
+  }
+
+  llvm::MapVector<StringRef, std::vector<GradientSum>> sums;
+};
+
+} // namespace
+} // namespace stagewright

@@ -1,0 +1,50 @@
+// ZeRO 1 over two replicas: the states lie in a shard each, norm and update are cut between granules, each piece for the replica that has
+// it; its sum goes to that replica, its partial sums and weights from there to the others.
+// RUN: sed 's/data_parallel = 1/data_parallel = 2/; s/train_batch_size = 8/train_batch_size = 16/; s/seed =/zero = 1 : i64, seed =/; s/<5x6xf32>/<8192x6xf32>/g; s/4x5x/4x8192x/g; s/3x5x/3x8192x/g; s/<5xf32>/<8192xf32>/g' %S/Inputs/mlp.mlir > %t
+// RUN: stagewright-opt %t --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel > %t.parallel
+// RUN: FileCheck %s --check-prefix=SHARD --input-file=%t.parallel
+// RUN: stagewright-opt %t.parallel --phase-schedule --phase-memory --lower-to-commands --verify-lower | FileCheck %s
+// RUN: sed 's/zero = 1/zero = 0/' %t | stagewright-opt --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --phase-memory --phase-lower | FileCheck %s --check-prefix=WHOLE
+// RUN: sed 's/optimizer = "adam"/optimizer = "lamb", max_coeff = 10.0 : f64, min_coeff = 0.01 : f64/' %t | stagewright-opt --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel | FileCheck %s --check-prefix=LAMB
+
+// SHARD-DAG: plan.shard "fc1.weight" [0, 32768, 0, 0, 32768, 16384, 1, 0]
+// SHARD-DAG: plan.shard "fc1.bias" [0, 8192, 1, 16384]
+// SHARD-DAG: plan.shard "fc2.weight" [0, 16384, 0, 0, 16384, 8192, 1, 0]
+
+// CHECK: plan.rank 0 train(<"{{.*}}0REDUCE, 0NORM, ALL_GATHER, 0UPDATE, 0GATHER">)
+// CHECK: command.rank 0
+// CHECK: command.arena "optimizer_state" class(2) bytes(262144)
+// CHECK: command.launch "gradient_norm_partials" {{.*}}tensor<32768xf32>{{.*}}tensor<2xf64>{{.*}}replica(0)
+// CHECK: command.launch "gradient_norm_partials" {{.*}}tensor<16384xf32>{{.*}}tensor<1xf64>{{.*}}replica(1)
+// CHECK: command.launch "clip_coefficient"
+// CHECK-NOT: replica
+// CHECK: command.launch "adam" {{.*}}block(-1) [#command.slice<0, -1, 0, tensor<32768xf32>>{{.*}}replica(0)
+// CHECK: command.launch "adam" {{.*}}block(-1) [#command.slice<0, -1, 131072, tensor<16384xf32>>{{.*}}<2, -1, 0, tensor<16384xf32>>{{.*}}replica(1)
+// CHECK: command.placement "fc1.weight" "exp_avg" stage(0) <2, -1, 0, tensor<32768xf32>> replica(0)
+// CHECK: command.placement "fc1.weight" "exp_avg" stage(0) <2, -1, 0, tensor<16384xf32>> first(32768) replica(1)
+// CHECK: command.reduction stage(0) <{{[0-9]+}}, -1, 0, tensor<32768xf32>> replica(0)
+// CHECK: command.reduction stage(0) <{{[0-9]+}}, -1, 131072, tensor<24576xf32>> replica(1)
+// CHECK: command.replica_gather stage(0) <0, -1, 0, tensor<32768xf32>> replica(0)
+// CHECK: command.replica_gather stage(0) <0, -1, 131072, tensor<24576xf32>> replica(1)
+// CHECK: command.replica_gather stage(-1) {{.*}}tensor<2xf64>> replica(0)
+// CHECK: command.replica_gather stage(-1) {{.*}}tensor<2xf64>> replica(1)
+
+// WHOLE-NOT: plan.shard
+// WHOLE-NOT: replica(
+// WHOLE-NOT: replica_gather
+
+// LAMB-DAG: plan.shard "fc1.weight" [0, 49152, 0, 0]
+// LAMB-DAG: plan.shard "fc1.bias" [0, 8192, 1, 0]
+
+// RUN: sed 's/plan.shard "fc1.weight" .0, 32768, 0/plan.shard "fc1.weight" [0, 32768, 1/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=TWICE
+// TWICE: gives replica 1 a piece where another one lies
+// RUN: sed 's/plan.shard "fc1.bias" .0, 8192, 1/plan.shard "fc1.bias" [0, 8192, 2/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=NOBODY
+// NOBODY: gives replica 2 a piece
+// RUN: sed 's/plan.shard "fc1.bias" .0, 8192/plan.shard "fc1.bias" [0, 8191/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=PART
+// PART: or not all of it
+// RUN: sed '/plan.shard "fc1.bias"/d' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=MISSING
+// MISSING: needs one plan.shard per trained parameter with ZeRO
+// RUN: sed 's/plan.shard "fc1.bias" .0,/plan.shard "fc1.bias" [4,/' %t.parallel | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=GAP
+// GAP: follow each other from the first element on
+// RUN: stagewright-opt %t.parallel --phase-schedule | sed 's/, 0GATHER//; s/, 1GATHER//' | not stagewright-opt --verify-schedule 2>&1 | FileCheck %s --check-prefix=NOGATHER
+// NOGATHER: has not the tasks of the replicas
