@@ -116,11 +116,10 @@ def InsertUpdate : StagewrightPass<"insert-update"> {
 }
 
 def ShardParameters : StagewrightPass<"shard-parameters"> {
-  let summary = "Divides optimizer states and updates between the replicas (ZeRO)";
+  let summary = "Divides the parameters between the replicas: who adds up gradients, and with ZeRO who updates";
   let description = [{
-    *Requires:* functions `update`. *Ensures:* with a ZeRO stage above 0 and several replicas one `plan.shard` per trained
-    parameter. Every block is spread over all replicas; cuts lie between granules of the norm, so that its partial sums are
-    those of the whole parameter. Lamb's ratio is of a whole parameter: it is not cut. Functions stay those of whole
+    *Requires:* functions `update`. *Ensures:* with several replicas one `plan.shard` per trained parameter. Every block is spread over all replicas; cuts lie between granules of the norm, so that its partial sums are
+    those of the whole parameter. With ZeRO, Lamb's parameters are not cut: its ratio is of a whole one. Functions stay those of whole
     parameters: plan-memory gives their states the bytes of a shard, lower-to-commands cuts their ops into pieces.
 
         layer.parameter @fc1.weight ... ~~> plan.shard "fc1.weight" [0, 98304, 0, 0, 98304, 102400, 1, 0]

@@ -93,7 +93,8 @@ struct Config {
   std::vector<std::string> recompute;      ///< one for all stages or one for each: see schedule/Recompute.h
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
-  int zero = 0;                                ///< /zero_optimization/stage
+  int zero = 0;        ///< /zero_optimization/stage
+  bool overlap = true; ///< /zero_optimization/overlap_comm: exchange gradients during the backward pass
   std::string precision = "fp32";              ///< or "fp16", "bf16"
   std::optional<LossScaleConfig> lossScale;    ///< of fp16
   std::vector<ParameterGroup> parameterGroups; ///< the first that matches wins

@@ -106,9 +106,26 @@ def Command_ReductionOp : Command_Op<"reduction", [HasParent<"RankOp">]> {
 }
 
 def Command_ReplicaGatherOp : Command_Op<"replica_gather", [HasParent<"RankOp">]> {
-  let summary = "What GATHER of a stage, or ALL_GATHER of a training step (stage -1), gives from `replica` to the others";
-  let arguments = (ins Int64Attr:$stage, Command_SliceAttr:$slice, Int64Attr:$replica);
-  let assemblyFormat = "`stage` `(` $stage `)` $slice `replica` `(` $replica `)` attr-dict";
+  let summary = "What a task (number of schedule::TaskKind: REDUCE, GATHER, ALL_GATHER) gives from `replica` to the others";
+  let arguments = (ins Int64Attr:$task, Int64Attr:$stage, Command_SliceAttr:$slice, Int64Attr:$replica);
+  let assemblyFormat = "$task `stage` `(` $stage `)` $slice `replica` `(` $replica `)` attr-dict";
+}
+
+def Command_ExchangeOp : Command_Op<"exchange", [HasParent<"RankOp">]> {
+  let summary = "What the replicas exchange while a program runs; `kind` is the number of the file's ExchangeKind";
+  let description = [{
+    `pieces` are sextuples: replica, arena, offset, bytes; arena (-1: none) and offset of that replica's shard. `scratch` is an
+    offset in the communication arena. Exchanges are numbered by their order in the rank; a `command.exchange_point` stands where
+    one begins and where it is complete. One without an end is complete behind REDUCE.
+  }];
+  let arguments = (ins Int64Attr:$kind, Int64Attr:$stage, Int64Attr:$scratch, DenseI64ArrayAttr:$pieces);
+  let assemblyFormat = "$kind `stage` `(` $stage `)` `scratch` `(` $scratch `)` $pieces attr-dict";
+  let hasVerifier = 1;
+}
+def Command_ExchangePointOp : Command_Op<"exchange_point", [HasParent<"ProgramOp">]> {
+  let summary = "An exchange between replicas begins, or is waited for";
+  let arguments = (ins Int64Attr:$exchange, UnitAttr:$begins);
+  let assemblyFormat = "$exchange (`begins` $begins^)? attr-dict";
 }
 
 def Command_InputOp : Command_Op<"input", [HasParent<"RankOp">]> {

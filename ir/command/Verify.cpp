@@ -39,6 +39,12 @@ LogicalResult LaunchOp::verify() {
   return success();
 }
 
+LogicalResult ExchangeOp::verify() {
+  return !getPieces().empty() && getPieces().size() % 6 == 0
+             ? LogicalResult(success())
+             : emitOpError("needs pieces: replica, arena, offset, bytes, arena and offset of the shard");
+}
+
 LogicalResult CollectiveOp::verify() {
   if (getSegments().size() % 3 != 0) {
     return emitOpError("needs triples of rank, offset, bytes");

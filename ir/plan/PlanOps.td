@@ -94,7 +94,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     partition were given (`file:line:column`, or an option), for errors about them. `scheduler` is DeepSpeed's name of the
     schedule of the learning rate, with all its parameters; without one the rate is constant. `recompute` has one entry for
     all stages, or one for each, in the text form of ir/schedule/Recompute.h. `zero` is the ZeRO stage: what the replicas
-    divide between them. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
+    divide between them. With `overlap` they exchange gradients during the backward pass. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -103,6 +103,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        F64Attr:$epsilon, F64Attr:$momentum, F64Attr:$dampening, BoolAttr:$nesterov,
                        F64Attr:$weight_decay, BoolAttr:$decoupled_decay, BoolAttr:$bias_correction,
                        DefaultValuedStrAttr<StrAttr, "fp32">:$precision, DefaultValuedAttr<Int64Attr, "0">:$zero,
+                       DefaultValuedAttr<BoolAttr, "true">:$overlap,
                        StrArrayAttr:$targets, ArrayAttr:$entries,
                        OptionalAttr<StrAttr>:$stages_place,
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
@@ -226,10 +227,10 @@ def Plan_SharedOp : Plan_Op<"shared"> {
 }
 
 def Plan_ShardOp : Plan_Op<"shard"> {
-  let summary = "How the replicas divide a trained parameter between them (ZeRO)";
+  let summary = "How the replicas divide a trained parameter between them";
   let description = [{
-    `pieces` are quadruples, ascending and without a gap: first element, elements, the replica that updates them, and the
-    element of that replica's shard of the stage at which they begin. Optimizer states lie in shards from ZeRO stage 1 on.
+    `pieces` are quadruples, ascending and without a gap: first element, elements, the replica that adds up their gradients
+    and, from ZeRO stage 1 on, updates them, and the element of that replica's shard of the stage at which their states begin.
 
         plan.shard "fc1.weight" [0, 98304, 0, 0, 98304, 102400, 1, 0]
   }];

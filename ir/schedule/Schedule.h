@@ -34,7 +34,7 @@ enum class TaskKind : std::uint8_t {
   ReceiveSum = 13,     ///< RECV_SUM: posts their receive; the owner's NORM waits for it
   SendWeight = 14,     ///< SEND_WEIGHT: the owner's updated weights to a holder
   ReceiveWeight = 15,  ///< RECV_WEIGHT: posts their receive; the step's end waits for it
-  Reduce = 16,         ///< REDUCE: the stage's gradient sums of all replicas are added up (data parallel)
+  Reduce = 16,         ///< REDUCE: the stage's gradient sums of all replicas have been added up (data parallel)
   Gather = 17          ///< GATHER: each replica shares the weights of the stage that it has updated (ZeRO)
 };
 // clang-format on

@@ -347,8 +347,13 @@ private:
         auto entry = std::make_unique<file::ProgramT>();
         entry->kind = static_cast<file::ProgramKind>(program.getKind());
         entry->stage = static_cast<int>(program.getStage());
-        for (command::LaunchOp launch : program.getBody().getOps<command::LaunchOp>()) {
-          entry->commands.push_back(commandOf(launch));
+        for (Operation &inner : program.getBody().front()) {
+          if (auto launch = dyn_cast<command::LaunchOp>(inner)) {
+            entry->commands.push_back(commandOf(launch));
+          } else if (auto point = dyn_cast<command::ExchangePointOp>(inner)) {
+            entry->points.emplace_back(static_cast<uint32_t>(entry->commands.size()),
+                                       static_cast<uint32_t>(point.getExchange()), point.getBegins());
+          }
         }
         table->programs.push_back(std::move(entry));
       } else {
@@ -414,12 +419,15 @@ private:
     } else if (auto gather = dyn_cast<command::ReplicaGatherOp>(op)) {
       auto entry = std::make_unique<file::ReplicaGatherT>();
       command::SliceAttr slice = gather.getSlice();
+      entry->task = static_cast<file::TaskKind>(gather.getTask());
       entry->stage = static_cast<int>(gather.getStage());
       entry->arena = static_cast<uint16_t>(slice.getArena());
       entry->offset = static_cast<uint64_t>(slice.getOffset());
       entry->bytes = static_cast<uint64_t>(command::byteSize(slice.getType()));
       entry->replica = static_cast<int>(gather.getReplica());
       table.gathers.push_back(std::move(entry));
+    } else if (auto exchange = dyn_cast<command::ExchangeOp>(op)) {
+      table.exchanges.push_back(exchangeOf(exchange));
     } else if (auto input = dyn_cast<command::InputOp>(op)) {
       auto entry = std::make_unique<file::InputBindingT>();
       entry->input = static_cast<int>(input.getInput());
@@ -455,6 +463,25 @@ private:
       entry->count = static_cast<uint32_t>(scalar.getSlice().getType().getNumElements());
       table.scalars.push_back(std::move(entry));
     }
+  }
+
+  static Table<file::ExchangeT> exchangeOf(command::ExchangeOp op) {
+    auto entry = std::make_unique<file::ExchangeT>();
+    entry->kind = static_cast<file::ExchangeKind>(op.getKind());
+    entry->stage = static_cast<int>(op.getStage());
+    entry->scratch = static_cast<uint64_t>(op.getScratch());
+    ArrayRef<int64_t> pieces = op.getPieces();
+    for (size_t i = 0; i < pieces.size(); i += 6) {
+      auto piece = std::make_unique<file::ExchangePieceT>();
+      piece->replica = static_cast<int>(pieces[i]);
+      piece->arena = static_cast<uint16_t>(pieces[i + 1]);
+      piece->offset = static_cast<uint64_t>(pieces[i + 2]);
+      piece->bytes = static_cast<uint64_t>(pieces[i + 3]);
+      piece->shard_arena = static_cast<int>(pieces[i + 4]);
+      piece->shard_offset = static_cast<uint64_t>(pieces[i + 5]);
+      entry->pieces.push_back(std::move(piece));
+    }
+    return entry;
   }
 
   void place(command::PlacementOp op, file::RankPlanT &table) {

@@ -1,7 +1,8 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
+#include "passes/lower/RankSlices.h"
+#include "passes/lower/ReplicaExchanges.h"
 #include "passes/memory/FunctionBuffers.h"
-#include "passes/parallel/Shards.h"
 #include "passes/parallel/TiedParameters.h"
 
 #include "mlir/IR/Builders.h"
@@ -27,15 +28,9 @@ public:
       : module(module), rank(rank), settings(*module.getOps<plan::SettingsOp>().begin()),
         schedule(*module.getOps<plan::ScheduleOp>().begin()),
         builder(OpBuilder::atBlockEnd(&rank.getBody().front())), tied(tiedParameters(module)),
-        shards(shardsOf(module)) {
+        slices(module, rank) {
     for (auto [index, block] : llvm::enumerate(module.getOps<plan::BlockOp>())) {
       blocks[block.getName()] = static_cast<int64_t>(index);
-    }
-    for (plan::PlacementOp placement : rank.getBody().getOps<plan::PlacementOp>()) {
-      places[{placement.getStage(), placement.getValue()}] = placement;
-    }
-    for (command::ScalarOp scalar : rank.getBody().getOps<command::ScalarOp>()) {
-      cells[scalar.getName()] = scalar.getSlice();
     }
     for (plan::LocalsOp entry : rank.getBody().getOps<plan::LocalsOp>()) {
       locals[{entry.getStage(), static_cast<int64_t>(entry.getFunction())}] = entry;
@@ -56,8 +51,7 @@ public:
       bindValues(stage);
       transfers(stage);
       tiedTransfers(stage);
-      reductions(stage);
-      gathers(stage);
+      writeReplicaExchanges(module, rank, stage, slices, builder);
     }
     collective(false);
     collective(true);
@@ -72,44 +66,6 @@ public:
 private:
   Location made(Location from) { return madeBy("lower-to-commands", from); }
 
-  command::SliceAttr slice(int64_t stage, plan::ValueAttr name, RankedTensorType type) {
-    if (name.getRole() == Role::Scalar || name.getRole() == Role::Shared) {
-      command::SliceAttr cell = cells.lookup(name.getName());
-      return command::SliceAttr::get(type.getContext(), cell.getArena(), -1, cell.getOffset(), type);
-    }
-    plan::PlacementOp place = places.lookup({stage, name});
-    return command::SliceAttr::get(type.getContext(), place.getArena(), place.getPool(), place.getOffset(),
-                                   type);
-  }
-
-  using Piece = schedule::ShardPiece;
-
-  /// Pieces of the parameter that the value belongs to; none: no replica has a part of its own of it.
-  ArrayRef<Piece> piecesOf(plan::ValueAttr name) {
-    Role role = name ? name.getRole() : Role::Scalar;
-    if (role != Role::Parameter && role != Role::Accumulator && role != Role::State) {
-      return {};
-    }
-    auto found = shards.find(name.parameterAndState().first);
-    return found == shards.end() ? ArrayRef<Piece>() : ArrayRef<Piece>(found->second);
-  }
-
-  /// The bytes of a piece: of a value of a parameter, or of its partial sums of the norm.
-  command::SliceAttr sliceOfPiece(int64_t stage, plan::ValueAttr name, RankedTensorType type,
-                                  const Piece &piece) {
-    int64_t first = settings.isSharded(name.getRole()) ? piece.offset : piece.first,
-            elements = piece.elements;
-    if (name.getRole() == Role::Shared) {
-      first = piece.first / catalogue::kGranule;
-      elements = catalogue::granules(piece.elements);
-    }
-    command::SliceAttr whole = slice(stage, name, type);
-    auto part = RankedTensorType::get({elements}, type.getElementType());
-    int64_t width = type.getElementTypeBitWidth() / 8;
-    return command::SliceAttr::get(type.getContext(), whole.getArena(), -1, whole.getOffset() + width * first,
-                                   part);
-  }
-
   LogicalResult lowerFunction(int64_t stage, plan::FunctionOp function) {
     OpBuilder::InsertionGuard guard(builder);
     auto program = command::ProgramOp::create(builder, made(function.getLoc()),
@@ -122,14 +78,14 @@ private:
       if (!kernel) {
         continue; // a view, or the return
       }
-      ArrayRef<Piece> pieces;
+      ArrayRef<RankSlices::Piece> pieces;
       if (function.getKind() == FunctionKind::Norm || function.getKind() == FunctionKind::Update) {
         for (Value operand : kernel.kernelOperands()) {
-          pieces = pieces.empty() ? piecesOf(buffers.named(operand)) : pieces;
+          pieces = pieces.empty() ? slices.ownedPieces(buffers.named(operand)) : pieces;
         }
       }
       LogicalResult done = success();
-      for (const Piece &piece : pieces) {
+      for (const RankSlices::Piece &piece : pieces) {
         done = succeeded(done) ? launch(stage, kernel, buffers, local, &piece) : done;
       }
       if (failed(pieces.empty() ? launch(stage, kernel, buffers, local, nullptr) : done)) {
@@ -151,19 +107,19 @@ private:
 
   /// One call of the op's kernel: on all of its operands, or for one replica on its piece of a parameter.
   LogicalResult launch(int64_t stage, layer::Kernel kernel, const FunctionBuffers &buffers,
-                       plan::LocalsOp local, const Piece *piece) {
+                       plan::LocalsOp local, const RankSlices::Piece *piece) {
     Operation *op = kernel.getOperation();
-    SmallVector<Attribute> slices;
+    SmallVector<Attribute> operands;
     std::vector<catalogue::Shape> shapes;
     for (Value operand : kernel.kernelOperands()) {
       auto type = cast<RankedTensorType>(operand.getType());
       plan::ValueAttr name = buffers.named(operand);
-      bool divided = piece && name && (!piecesOf(name).empty() || isPartials(name));
-      auto where = divided ? sliceOfPiece(stage, name, type, *piece)
-                   : name  ? slice(stage, name, type)
+      bool divided = piece && name && (!slices.ownedPieces(name).empty() || isPartials(name));
+      auto where = divided ? slices.sliceOfPiece(stage, name, type, *piece)
+                   : name  ? slices.slice(stage, name, type)
                            : command::SliceAttr::get(type.getContext(), local.getArena(), -1,
                                                      local.getOffsets()[buffers.local(operand)], type);
-      slices.push_back(where);
+      operands.push_back(where);
       shapes.push_back(layer::shapeOf(where.getType()));
     }
     const catalogue::Kernel *entry = layer::kernelOf(op);
@@ -180,7 +136,7 @@ private:
     command::LaunchOp::create(builder, made(op->getLoc()), builder.getStringAttr(kernel.kernelName()),
                               builder.getI64IntegerAttr(kernel.kernelVersion()),
                               builder.getI64IntegerAttr(blockIndex(op->getLoc())),
-                              builder.getArrayAttr(slices), *attributes,
+                              builder.getArrayAttr(operands), *attributes,
                               builder.getI64IntegerAttr(workspace > 0 ? local.getWorkspace() : 0),
                               builder.getI64IntegerAttr(workspace),
                               piece ? builder.getI64IntegerAttr(piece->replica) : IntegerAttr());
@@ -243,15 +199,15 @@ private:
         continue;
       }
       RankedTensorType type = types[name];
-      command::SliceAttr where = slice(stage.getIndex(), name, type);
+      command::SliceAttr where = slices.slice(stage.getIndex(), name, type);
       auto [parameter, state] = name.parameterAndState();
       if (name.getRole() == Role::Input) {
         command::InputOp::create(builder, made(stage.getLoc()), inputs.lookup(name.getName()),
                                  stage.getIndex(), place.getPool(), place.getOffset(), type.getShape());
       } else if (settings.isSharded(name.getRole())) {
-        for (const Piece &piece : piecesOf(name)) {
+        for (const RankSlices::Piece &piece : slices.ownedPieces(name)) {
           command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(),
-                                       sliceOfPiece(stage.getIndex(), name, type, piece), piece.first,
+                                       slices.sliceOfPiece(stage.getIndex(), name, type, piece), piece.first,
                                        builder.getI64IntegerAttr(piece.replica));
         }
       } else if (name.getRole() == Role::Parameter || name.getRole() == Role::State) {
@@ -273,7 +229,8 @@ private:
     ArrayRef<int64_t> rankOf = schedule.getRankOfStage();
     int64_t index = stage.getIndex(), last = static_cast<int64_t>(rankOf.size()) - 1;
     auto move = [&](TaskKind task, Role role, int64_t peerStage) {
-      for (auto &[key, place] : places) { // any value of the role leads to the pool, which holds nothing else
+      for (auto &[key, place] :
+           slices.places) { // any value of the role leads to the pool, which holds nothing else
         if (key.first == index && key.second.getRole() == role) {
           command::TransferOp::create(builder, made(stage.getLoc()), static_cast<int64_t>(task), index,
                                       rankOf[peerStage], place.getPool(), 0,
@@ -303,11 +260,11 @@ private:
           builder.getI64IntegerAttr(where.getArena()), builder.getI64IntegerAttr(partner), replica);
     };
     auto moveSum = [&](TaskKind task, const GradientSum &sum, int64_t partner) {
-      if (piecesOf(sum.name).empty()) {
-        move(task, slice(stage.getIndex(), sum.name, sum.type), partner, IntegerAttr());
+      if (slices.ownedPieces(sum.name).empty()) {
+        move(task, slices.slice(stage.getIndex(), sum.name, sum.type), partner, IntegerAttr());
       }
-      for (const Piece &piece : piecesOf(sum.name)) {
-        move(task, sliceOfPiece(stage.getIndex(), sum.name, sum.type, piece), partner,
+      for (const RankSlices::Piece &piece : slices.ownedPieces(sum.name)) {
+        move(task, slices.sliceOfPiece(stage.getIndex(), sum.name, sum.type, piece), partner,
              builder.getI64IntegerAttr(piece.replica));
       }
     };
@@ -324,104 +281,11 @@ private:
       }
       for (int64_t holder : parameter.holders()) {
         if (stage.getIndex() == holder) {
-          move(TaskKind::ReceiveWeight, slice(holder, name, type), parameter.owner, IntegerAttr());
+          move(TaskKind::ReceiveWeight, slices.slice(holder, name, type), parameter.owner, IntegerAttr());
         } else if (stage.getIndex() == parameter.owner) {
-          move(TaskKind::SendWeight, slice(parameter.owner, name, type), holder, IntegerAttr());
+          move(TaskKind::SendWeight, slices.slice(parameter.owner, name, type), holder, IntegerAttr());
         }
       }
-    }
-  }
-
-  /// A range of bytes that a replica exchanges with the others; -1: all get the same.
-  struct Exchanged {
-    int64_t begin, end;
-    int replica;
-  };
-
-  /// Those of a value: its pieces, or all of it.
-  void addTo(std::vector<Exchanged> &ranges, int64_t stage, plan::ValueAttr name, RankedTensorType type) {
-    auto add = [&](command::SliceAttr where, int replica) {
-      ranges.push_back({where.getOffset(), where.getOffset() + command::byteSize(where.getType()), replica});
-    };
-    for (const Piece &piece : piecesOf(name)) {
-      add(sliceOfPiece(stage, name, type, piece), piece.replica);
-    }
-    if (piecesOf(name).empty()) {
-      add(slice(stage, name, type), -1);
-    }
-  }
-
-  /// Neighbours of one replica as one; less than `padding` bytes between them nobody reads.
-  static std::vector<Exchanged> merged(std::vector<Exchanged> ranges, int64_t padding) {
-    llvm::sort(ranges, [](const Exchanged &a, const Exchanged &b) { return a.begin < b.begin; });
-    std::vector<Exchanged> result;
-    for (const Exchanged &range : ranges) {
-      bool joins = !result.empty() && result.back().replica == range.replica &&
-                   range.begin - result.back().end < padding;
-      if (joins) {
-        result.back().end = range.end;
-      } else {
-        result.push_back(range);
-      }
-    }
-    return result;
-  }
-
-  command::SliceAttr sliceOf(int64_t arena, const Exchanged &range, Type element) {
-    int64_t width = element.getIntOrFloatBitWidth() / 8;
-    return command::SliceAttr::get(builder.getContext(), arena, -1, range.begin,
-                                   RankedTensorType::get({(range.end - range.begin) / width}, element));
-  }
-  bool hasReplicas() { return (*module.getOps<plan::MeshOp>().begin()).getData() > 1; }
-
-  /// Over the replicas: the gradient sums of the stage's uses.
-  void reductions(plan::StageOp stage) {
-    std::vector<Exchanged> ranges;
-    int64_t arena = 0;
-    for (auto &[parameter, sums] : gradientSums(module)) {
-      for (const GradientSum &sum : sums) {
-        if (hasReplicas() && sum.stage == stage) {
-          arena = slice(stage.getIndex(), sum.name, sum.type).getArena();
-          addTo(ranges, stage.getIndex(), sum.name, sum.type);
-        }
-      }
-    }
-    for (const Exchanged &range : merged(ranges, catalogue::kAlignment)) {
-      command::ReductionOp::create(
-          builder, made(stage.getLoc()), stage.getIndex(), sliceOf(arena, range, builder.getF32Type()), false,
-          range.replica < 0 ? IntegerAttr() : builder.getI64IntegerAttr(range.replica));
-    }
-  }
-
-  /// What each replica alone has made of what the stage updates: partial sums of the norm, and weights.
-  void gathers(plan::StageOp stage) {
-    std::vector<Exchanged> weights, partials;
-    int64_t arena = 0, shared = 0;
-    for (auto &[parameter, sums] : gradientSums(module)) {
-      auto name = plan::ValueAttr::get(builder.getContext(), Role::Parameter, parameter);
-      if (sums.front().stage != stage || piecesOf(name).empty()) {
-        continue;
-      }
-      arena = slice(stage.getIndex(), name, sums.front().type).getArena();
-      addTo(weights, stage.getIndex(), name, sums.front().type);
-      std::string cell = "partials/" + parameter.str();
-      if (auto found = cells.find(cell); found != cells.end()) {
-        auto partial = plan::ValueAttr::get(builder.getContext(), Role::Shared, cell);
-        shared = found->second.getArena();
-        for (const Piece &piece : piecesOf(name)) {
-          command::SliceAttr where = sliceOfPiece(stage.getIndex(), partial, found->second.getType(), piece);
-          partials.push_back(
-              {where.getOffset(), where.getOffset() + command::byteSize(where.getType()), piece.replica});
-        }
-      }
-    }
-    for (const Exchanged &range : merged(weights, catalogue::kAlignment)) {
-      command::ReplicaGatherOp::create(builder, made(stage.getLoc()), stage.getIndex(),
-                                       sliceOf(arena, range, builder.getF32Type()), range.replica);
-    }
-    for (const Exchanged &range : merged(partials, 1)) {
-      command::ReplicaGatherOp::create(builder, made(stage.getLoc()), -1,
-                                       sliceOf(shared, range, builder.getF64Type()), range.replica);
     }
   }
 
@@ -433,7 +297,7 @@ private:
       if (shared.getEvaluation() != evaluation) {
         continue;
       }
-      command::SliceAttr cell = cells.lookup(shared.getName());
+      command::SliceAttr cell = *slices.cell(shared.getName());
       int64_t owner = schedule.getRankOfStage()[shared.getStage()];
       int64_t bytes = command::byteSize(cast<RankedTensorType>(shared.getType()));
       arena = cell.getArena();
@@ -446,8 +310,8 @@ private:
       }
     }
     command::CollectiveOp::create(builder, made(rank.getLoc()), arena, segments, evaluation);
-    if (!evaluation && hasReplicas()) {
-      command::ReductionOp::create(builder, made(rank.getLoc()), -1, cells.lookup("loss"), true,
+    if (!evaluation && (*module.getOps<plan::MeshOp>().begin()).getData() > 1) {
+      command::ReductionOp::create(builder, made(rank.getLoc()), -1, *slices.cell("loss"), true,
                                    IntegerAttr());
     }
   }
@@ -458,10 +322,8 @@ private:
   plan::ScheduleOp schedule;
   OpBuilder builder;
   std::vector<TiedParameter> tied;
-  llvm::StringMap<std::vector<Piece>> shards;
+  RankSlices slices;
   llvm::StringMap<int64_t> blocks;
-  llvm::MapVector<std::pair<int64_t, plan::ValueAttr>, plan::PlacementOp> places;
-  llvm::StringMap<command::SliceAttr> cells;
   llvm::DenseMap<std::pair<int64_t, int64_t>, plan::LocalsOp> locals;
   SmallVector<command::PoolOp> pools;
 };

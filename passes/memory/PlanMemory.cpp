@@ -1,5 +1,6 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
+#include "passes/lower/ReplicaExchanges.h"
 #include "passes/memory/FunctionBuffers.h"
 #include "passes/memory/RankMemory.h"
 #include "passes/parallel/Shards.h"
@@ -134,6 +135,7 @@ private:
     }
     planScalars();
     planShared(rank);
+    memory.placeScratch(exchangeScratchBytes(module, rank));
   }
 
   void planStage(plan::StageOp stage) {

@@ -12,10 +12,10 @@ namespace {
 using plan::Role;
 
 constexpr std::array<const char *, kArenaKinds> kArenaNames = {
-    "parameters",  "gradients", "optimizer_state", "buffers", "derived",
-    "activations", "inputs",    "workspace",       "scalars", "shared"};
+    "parameters", "gradients", "optimizer_state", "buffers", "derived",      "activations",
+    "inputs",     "workspace", "scalars",         "shared",  "communication"};
 // Numbers of the file's ArenaClass. What ranks share counts as scalars.
-constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 2, 8, 3, 4, 5, 6, 7, 7};
+constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 2, 8, 3, 4, 5, 6, 7, 7, 9};
 
 int64_t aligned(int64_t bytes, int64_t alignment = catalogue::kAlignment) {
   return static_cast<int64_t>(llvm::alignTo(bytes, alignment));

@@ -27,9 +27,10 @@ enum class ArenaKind {
   Inputs,
   Workspace,
   Scalars,
-  Shared
+  Shared,
+  Communication
 };
-inline constexpr int kArenaKinds = 10;
+inline constexpr int kArenaKinds = 11;
 
 //   activations: [pool s0.saved.F-I: slot 0 | slot 1 | ...][pool s0.send-F: slot 0 | ...] ...
 //   a slot:      [value | value | ...], each value at a multiple of 64 bytes
@@ -53,6 +54,9 @@ public:
 
   /// Local buffers and kernel workspace of a function; calls take turns, so all functions share the bytes.
   void placeLocals(std::int64_t stage, plan::FunctionOp function);
+
+  /// Contributions of other replicas to exchanges of gradients.
+  void placeScratch(std::int64_t bytes) { reserve(ArenaKind::Communication, bytes, 1); }
 
   void placeScalar(llvm::StringRef name, mlir::RankedTensorType type);
   void placeShared(llvm::StringRef name, mlir::RankedTensorType type, std::int64_t alignment);

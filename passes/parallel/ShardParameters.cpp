@@ -19,7 +19,7 @@ namespace {
 struct ShardParametersPass : impl::ShardParametersBase<ShardParametersPass> {
   void runOnOperation() override {
     plan::SettingsOp settings = *getOperation().getOps<plan::SettingsOp>().begin();
-    if (!settings.shards()) {
+    if (settings.getDataParallel() == 1) {
       return;
     }
     sums = gradientSums(getOperation());
@@ -41,7 +41,8 @@ struct ShardParametersPass : impl::ShardParametersBase<ShardParametersPass> {
       int64_t elements = cast<RankedTensorType>(parameter.getType()).getNumElements();
       int chunk = chunks.try_emplace(parameter.getBlock(), static_cast<int>(chunks.size())).first->second;
       divided.push_back(
-          {elements, settings.getOptimizer() == "lamb" ? elements : catalogue::kGranule, chunk});
+          {elements, settings.shards() && settings.getOptimizer() == "lamb" ? elements : catalogue::kGranule,
+           chunk});
       parameters.push_back(parameter);
     }
     OpBuilder builder(&getContext());

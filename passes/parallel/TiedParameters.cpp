@@ -17,7 +17,7 @@ llvm::MapVector<StringRef, std::vector<GradientSum>> gradientSums(ModuleOp modul
                                         backward.getBody().front().getTerminator()->getOperands())) {
       if (name.getRole() == plan::Role::Accumulator) {
         sums[name.parameterAndState().first].push_back(
-            {stage, name, cast<RankedTensorType>(value.getType())});
+            {stage, name, cast<RankedTensorType>(value.getType()), value.getDefiningOp()});
       }
     }
   }

@@ -17,6 +17,7 @@ struct GradientSum {
   plan::StageOp stage;
   plan::ValueAttr name; ///< "parameter" of the first use, "parameter/use" of a further one
   mlir::RankedTensorType type;
+  mlir::Operation *last; ///< op of `backward_weight` that completes it
   bool isFirst() const { return name.parameterAndState().second.empty(); }
 };
 

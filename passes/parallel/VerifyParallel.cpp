@@ -113,7 +113,7 @@ LogicalResult checkSums(ModuleOp module) {
   return success();
 }
 
-/// With ZeRO every replica updates the pieces that lie in its shard of the stage, and all of them every
+/// Every replica adds up (and with ZeRO updates) the pieces of its shard of the stage, and all of them every
 /// element.
 LogicalResult checkShards(ModuleOp module) {
   plan::SettingsOp settings = theOne<plan::SettingsOp>(module);
@@ -140,8 +140,9 @@ LogicalResult checkShards(ModuleOp module) {
       }
     }
   }
-  if (divided != (settings.shards() ? sums.size() : 0)) {
-    return module.emitError("needs one plan.shard per trained parameter with ZeRO, and none otherwise");
+  if (divided != (settings.getDataParallel() > 1 ? sums.size() : 0)) {
+    return module.emitError(
+        "needs one plan.shard per trained parameter with several replicas, and none otherwise");
   }
   return success();
 }

@@ -1,6 +1,7 @@
 // The collectives, over sends and receives only: every implementation of Communicator gets the same code and
 // so the same bits.
 #include "runtime/comm/Communicator.h"
+#include "runtime/comm/OrderedSum.h"
 
 #include <algorithm>
 #include <cstring>
@@ -23,17 +24,12 @@ std::size_t bytesOf(Element element) {
   return element == Element::F32 ? sizeof(float) : sizeof(double);
 }
 
-template <typename T>
-void addTo(void *sum, const void *term, std::size_t bytes) {
-  T *__restrict to = static_cast<T *>(sum);
-  const T *__restrict from = static_cast<const T *>(term);
-  for (std::size_t i = 0; i < bytes / sizeof(T); ++i) {
-    to[i] = to[i] + from[i];
+void addElements(void *sum, const void *term, std::size_t bytes, Element element) {
+  if (element == Element::F32) {
+    addTo(static_cast<float *>(sum), static_cast<const float *>(term), bytes / sizeof(float));
+  } else {
+    addTo(static_cast<double *>(sum), static_cast<const double *>(term), bytes / sizeof(double));
   }
-}
-
-void addTo(void *sum, const void *term, std::size_t bytes, Element element) {
-  element == Element::F32 ? addTo<float>(sum, term, bytes) : addTo<double>(sum, term, bytes);
 }
 
 } // namespace
@@ -259,7 +255,7 @@ Result<void> Communicator::finishChunk(const RankGroup &group, const Segment &ch
   };
   void *const sum = term(0);
   for (int position = 1; position < group.size; ++position) {
-    addTo(sum, term(position), chunk.bytes, element);
+    addElements(sum, term(position), chunk.bytes, element);
   }
   if (sum != chunk.data) {
     std::memcpy(chunk.data, sum, chunk.bytes);

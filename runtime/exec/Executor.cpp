@@ -1,5 +1,8 @@
 #include "runtime/exec/Executor.h"
 
+#include "runtime/device/Futex.h"
+
+#include <algorithm>
 #include <cstring>
 
 namespace stagewright::runtime {
@@ -81,8 +84,11 @@ void Executor::planExchanges() {
   }
   for (unsigned i = 0; plan().gathers() && i < plan().gathers()->size(); ++i) {
     const executable::ReplicaGather &piece = *plan().gathers()->Get(i);
-    gathers[piece.stage()].push_back(
+    gathers[{static_cast<schedule::TaskKind>(piece.task()), piece.stage()}].push_back(
         {replicas().at(piece.replica()), data(piece.arena(), piece.offset()), piece.bytes()});
+  }
+  for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
+    exchanges.emplace_back(*plan().exchanges()->Get(i), plan(), bases, environment.communicator, replicas());
   }
 }
 
@@ -107,7 +113,8 @@ void Executor::prepareWeights() {
   TilePool::Lease lease(environment.pool);
   for (unsigned i = 0; i < programs.size(); ++i) {
     if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
-      programs[i].run(trainTasks.slotsOf(-1), environment.pool, environment.status, environment.hooks);
+      programs[i].run(0, programs[i].commands(), trainTasks.slotsOf(-1), environment.pool, environment.status,
+                      environment.hooks);
     }
   }
 }
@@ -196,9 +203,7 @@ Result<void> Executor::runTask(const TaskPlan &tasks, const PlannedTask &task,
   const bool computes = task.programs[0] >= 0 || task.programs[1] >= 0;
   const bool replaced = replacesBodies && isCompute(task.task.kind);
   if (computes && !replaced) {
-    TilePool::Lease lease(environment.pool);
-    compute(tasks, task, event);
-    return {};
+    return compute(tasks, task, event);
   }
   before(environment.hooks, event);
   if (replaced) {
@@ -208,41 +213,66 @@ Result<void> Executor::runTask(const TaskPlan &tasks, const PlannedTask &task,
       }
     }
   }
-  auto outcome = communicate(tasks, task, collective, event.training);
+  auto outcome = communicate(tasks, task, collective, event);
   after(environment.hooks, event);
   return outcome;
 }
 
 Result<void> Executor::communicate(const TaskPlan &tasks, const PlannedTask &task,
-                                   const std::vector<Segment> &collective, bool training) {
-  if (task.task.kind == schedule::TaskKind::Reduce) {
-    return reduce(task.task.stage);
+                                   const std::vector<Segment> &collective, const TaskEvent &event) {
+  const schedule::Task &own = task.task;
+  if (own.kind == schedule::TaskKind::Reduce) {
+    auto reduced = reduce(own.stage, event.step);
+    return reduced ? gather(own.kind, own.stage) : reduced;
   }
-  if (task.task.kind == schedule::TaskKind::Gather) {
-    return gather(task.task.stage);
+  if (own.kind == schedule::TaskKind::Gather) {
+    return gather(own.kind, own.stage);
   }
   if (!task.gathers) {
     return post(tasks, task.posts);
   }
-  if (auto ok = training ? gather(-1) : Result<void>(); !ok) {
-    return ok;
+  for (int stage = 0; event.training && stage < file.trainSchedule().stages; ++stage) {
+    if (auto ok = gather(own.kind, stage); !ok) {
+      return ok;
+    }
   }
   const Mesh &mesh = environment.mesh;
   auto gathered = environment.communicator.allGather(collective, {replica(), mesh.replicas, mesh.pipeline});
-  return gathered && training ? reduce(-1) : gathered;
+  return gathered && event.training ? reduce(-1, event.step) : gathered;
 }
 
 /// From and to the same pipeline rank of the other replicas.
-Result<void> Executor::gather(int stage) {
-  const auto pieces = gathers.find(stage);
+Result<void> Executor::gather(schedule::TaskKind task, int stage) {
+  const auto pieces = gathers.find({task, stage});
   auto ok = pieces == gathers.end() ? Result<void>()
                                     : environment.communicator.allGather(pieces->second, replicas());
   environment.status.advance();
   return ok;
 }
 
-/// The same way.
-Result<void> Executor::reduce(int stage) {
+Result<void> Executor::endExchange(unsigned number, std::uint64_t step) {
+  ReplicaExchange &exchange = exchanges[number];
+  auto ok = exchange.end();
+  environment.status.advance();
+  for (const Hooks &hooks : environment.hooks) {
+    if (ok && hooks.afterExchange) {
+      hooks.afterExchange(hooks.context,
+                          {rank(), step, plan().exchanges()->Get(number)->stage(), static_cast<int>(number),
+                           exchange.bytes(), exchange.begunAt(), monotonicNanoseconds()});
+    }
+  }
+  return ok;
+}
+
+/// What the stage's last W has not ended, and what is not exchanged there.
+Result<void> Executor::reduce(int stage, std::uint64_t step) {
+  for (unsigned i = 0; i < exchanges.size(); ++i) {
+    if (plan().exchanges()->Get(i)->stage() == stage && (exchanges[i].isUnderWay() || replacesBodies)) {
+      if (auto ok = endExchange(i, step); !ok) {
+        return ok;
+      }
+    }
+  }
   if (const auto pieces = sums.find(stage); pieces != sums.end()) {
     if (auto ok = environment.communicator.reduceScatter(pieces->second, Element::F32, replicas()); !ok) {
       return ok;
@@ -275,15 +305,44 @@ Result<void> Executor::reduce(int stage) {
   return {};
 }
 
-void Executor::compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event) {
+Result<void> Executor::compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event) {
+  std::optional<TilePool::Lease> lease(std::in_place, environment.pool);
   before(environment.hooks, event);
+  Result<void> outcome;
   for (const int program : task.programs) {
-    if (program >= 0) {
-      programs[program].run(tasks.slotsOf(task.task.microBatch), environment.pool, environment.status,
-                            environment.hooks);
+    if (program >= 0 && outcome) {
+      outcome = runProgram(program, tasks, task, event, lease);
     }
   }
   after(environment.hooks, event);
+  return outcome;
+}
+
+/// Commands with a permit, between them exchanges without one: others compute while this rank waits.
+Result<void> Executor::runProgram(int program, const TaskPlan &tasks, const PlannedTask &task,
+                                  const TaskEvent &event, std::optional<TilePool::Lease> &lease) {
+  PreparedProgram &prepared = programs[static_cast<std::size_t>(program)];
+  unsigned done = 0;
+  const auto runTo = [&](unsigned command) {
+    prepared.run(done, command, tasks.slotsOf(task.task.microBatch), environment.pool, environment.status,
+                 environment.hooks);
+    done = command;
+  };
+  const auto *points = plan().programs()->Get(static_cast<unsigned>(program))->points();
+  const bool exchanging = event.training && task.lastGradient && !exchanges.empty();
+  for (unsigned i = 0; exchanging && points && i < points->size(); ++i) {
+    const executable::ExchangePoint &point = *points->Get(i);
+    runTo(point.command());
+    lease.reset();
+    auto ok =
+        point.begins() ? exchanges[point.exchange()].begin() : endExchange(point.exchange(), event.step);
+    if (!ok) {
+      return ok;
+    }
+    lease.emplace(environment.pool);
+  }
+  runTo(prepared.commands());
+  return {};
 }
 
 Result<void> Executor::post(const TaskPlan &tasks, IndexRange range) {

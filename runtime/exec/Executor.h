@@ -7,10 +7,13 @@
 #include "runtime/device/TilePool.h"
 #include "runtime/exec/Interrupt.h"
 #include "runtime/exec/PreparedProgram.h"
+#include "runtime/exec/ReplicaExchange.h"
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace stagewright::runtime {
@@ -86,16 +89,19 @@ private:
   Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
                    bool training, std::uint64_t step, OutputSink *outputs = nullptr);
   void planExchanges();
-  Result<void> reduce(int stage);
-  Result<void> gather(int stage);
+  Result<void> reduce(int stage, std::uint64_t step);
+  Result<void> gather(schedule::TaskKind task, int stage);
+  Result<void> endExchange(unsigned number, std::uint64_t step);
   RankGroup replicas() const;
   Result<void> handOut(const schedule::Task &task, OutputSink &outputs);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range);
   Result<void> communicate(const TaskPlan &tasks, const PlannedTask &task,
-                           const std::vector<Segment> &collective, bool training);
+                           const std::vector<Segment> &collective, const TaskEvent &event);
   Result<void> runTask(const TaskPlan &tasks, const PlannedTask &task, const std::vector<Segment> &collective,
                        const TaskEvent &event);
-  void compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event);
+  Result<void> compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event);
+  Result<void> runProgram(int program, const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event,
+                          std::optional<TilePool::Lease> &lease);
   Result<void> post(const TaskPlan &tasks, IndexRange range);
   void poison(const DeadBytes &bytes);
 
@@ -106,7 +112,9 @@ private:
   std::vector<PreparedProgram> programs; ///< indexed like RankPlan.programs
   TaskPlan trainTasks, evaluateTasks;
   std::vector<Segment> trainCollective, evaluateCollective;
-  std::map<int, std::vector<Segment>> sums, gathers; ///< by stage: what one replica gets, or gives
+  std::map<int, std::vector<Segment>> sums; ///< by stage: what one replica gets
+  std::map<std::pair<schedule::TaskKind, int>, std::vector<Segment>> gathers; ///< by task and stage
+  std::vector<ReplicaExchange> exchanges;                                     ///< as in the file
   std::vector<Request> requests;
   bool replacesBodies = false;
 };

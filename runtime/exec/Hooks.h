@@ -32,12 +32,22 @@ struct KernelEvent {
   std::span<const KernelOperand> operands; ///< in the order of the kernel's
 };
 
+/// An exchange between replicas that ran beside a task's commands, from its begin to its end.
+struct ExchangeEvent {
+  int rank = 0;
+  std::uint64_t step = 0;
+  int stage = 0, number = 0; ///< of the rank's exchanges
+  std::uint64_t bytes = 0;
+  std::int64_t begin = 0, end = 0; ///< nanoseconds of the monotonic clock
+};
+
 /// All members may be null. Called on the rank's thread; must not wait for other ranks.
 struct Hooks {
   void *context = nullptr;
   /// A task's own work begins: its receives have arrived, its inputs are filled, its thread has a permit.
   void (*beforeTask)(void *context, const TaskEvent &event) = nullptr;
   void (*afterTask)(void *context, const TaskEvent &event) = nullptr;
+  void (*afterExchange)(void *context, const ExchangeEvent &event) = nullptr;
   /// Instead of the programs of F, I, W and B; no permit is held.
   void (*replaceBody)(void *context, const TaskEvent &event) = nullptr;
   void (*beforeKernel)(void *context, const KernelEvent &event) = nullptr;

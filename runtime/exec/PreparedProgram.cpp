@@ -11,6 +11,7 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, c
   PreparedProgram result;
   std::size_t most = 0;
   for (const executable::Command *command : *program.commands()) {
+    result.firstCall.push_back(static_cast<unsigned>(result.calls.size()));
     if (command->replica() >= 0 && command->replica() != mesh.replica(rank)) {
       continue;
     }
@@ -46,6 +47,7 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, c
     most = std::max<std::size_t>(most, call.operands);
     result.calls.push_back(std::move(call));
   }
+  result.firstCall.push_back(static_cast<unsigned>(result.calls.size()));
   for (Call &call : result.calls) { // where the list of views stays from now on
     call.event.operands = {result.views.data() + call.firstOperand, call.operands};
   }
@@ -53,9 +55,10 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, c
   return result;
 }
 
-void PreparedProgram::run(const std::uint64_t *slotOffsets, kernels::TileRunner &tiles, RankStatus &status,
-                          std::span<const Hooks> hooks) {
-  for (const Call &call : calls) {
+void PreparedProgram::run(unsigned begin, unsigned end, const std::uint64_t *slotOffsets,
+                          kernels::TileRunner &tiles, RankStatus &status, std::span<const Hooks> hooks) {
+  for (unsigned index = firstCall[begin]; index < firstCall[end]; ++index) {
+    const Call &call = calls[index];
     for (std::uint32_t i = 0; i < call.operands; ++i) {
       const Operand &operand = operands[call.firstOperand + i];
       addresses[i] = operand.base ? operand.base + slotOffsets[operand.slot] : nullptr;

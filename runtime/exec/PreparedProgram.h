@@ -20,10 +20,11 @@ public:
                                          const executable::Program &program, const ArenaBases &arenas,
                                          kernels::Isa isa);
 
-  /// Runs all commands on the micro-batch whose slots are `slotOffsets` (TaskPlan::slotsOf). The calling
-  /// thread holds a permit of `tiles`. Allocates nothing.
-  void run(const std::uint64_t *slotOffsets, kernels::TileRunner &tiles, RankStatus &status,
-           std::span<const Hooks> hooks);
+  /// Runs commands [begin, end) of the file's on the micro-batch whose slots are `slotOffsets`
+  /// (TaskPlan::slotsOf). The calling thread holds a permit of `tiles`. Allocates nothing.
+  void run(unsigned begin, unsigned end, const std::uint64_t *slotOffsets, kernels::TileRunner &tiles,
+           RankStatus &status, std::span<const Hooks> hooks);
+  unsigned commands() const { return static_cast<unsigned>(firstCall.size()) - 1; }
 
 private:
   /// Address: base + slotOffsets[slot]; slot 0 is fixed memory. Null base: an optional operand that is
@@ -40,6 +41,8 @@ private:
   };
 
   std::vector<Call> calls;
+  std::vector<unsigned>
+      firstCall; ///< [commands + 1] index of a command's call, or of the next one that has one
   std::vector<Operand> operands;
   std::vector<KernelOperand> views; ///< of all operands, for hooks
   std::vector<void *> addresses;    ///< of one call

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace stagewright::runtime {
 
@@ -30,6 +31,7 @@ public:
     for (const schedule::Task &task : list) {
       add(task);
     }
+    markLastGradients();
     result.endWaits.begin = static_cast<std::uint32_t>(result.waits.size());
     for (const auto &[slot, requests] : inFlight) {
       result.waits.insert(result.waits.end(), requests.begin(), requests.end());
@@ -50,6 +52,14 @@ private:
   }
   std::uint32_t requestOf(unsigned transfer, int microBatch) const {
     return transfer * static_cast<std::uint32_t>(microBatches) + static_cast<std::uint32_t>(microBatch);
+  }
+
+  void markLastGradients() {
+    std::set<int> seen; // stages, from the end
+    for (auto task = result.tasks.rbegin(); task != result.tasks.rend(); ++task) {
+      task->lastGradient = schedule::includes(task->task.kind, TaskKind::BackwardWeight) &&
+                           seen.insert(task->task.stage).second;
+    }
   }
 
   bool isOwn(const executable::Transfer &transfer) const {

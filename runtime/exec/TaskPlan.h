@@ -59,6 +59,7 @@ struct PlannedTask {
   IndexRange waits;           ///< requests, before the task
   IndexRange fills;           ///< inputs, behind the waits
   int programs[2] = {-1, -1}; ///< indices into RankPlan.programs; B has two
+  bool lastGradient = false;  ///< the stage's last W
   IndexRange posts;           ///< transfers
   bool gathers = false;       ///< runs the collective
   IndexRange waitsAfter;      ///< requests, behind the task (poison mode only)

@@ -3,6 +3,7 @@
 #include "runtime/executable/Proof.h"
 
 #include <algorithm>
+#include <map>
 
 namespace stagewright::runtime {
 
@@ -30,14 +31,16 @@ public:
   Result<void> run() {
     const unsigned reductions = plan.reductions() ? plan.reductions()->size() : 0;
     const unsigned gathers = plan.gathers() ? plan.gathers()->size() : 0;
-    if (proof.file.recipe()->data_parallel() == 1 && reductions > 0) {
-      return proof.fail(at + "reductions", "there is one replica, and nothing to add up");
+    const unsigned exchanges = plan.exchanges() ? plan.exchanges()->size() : 0;
+    if (proof.file.recipe()->data_parallel() == 1 && reductions + gathers + exchanges > 0) {
+      return proof.fail(at + (reductions ? "reductions"
+                              : gathers  ? "gathers"
+                                         : "exchanges"),
+                        "there is one replica, and nothing to exchange");
     }
-    if (!proof.shards() && gathers > 0) {
-      return proof.fail(at + "gathers", "no replica updates a part of its own");
-    }
-    for (auto check : {&RankReplicas::collectReductions, &RankReplicas::collectGathers, &RankReplicas::sums,
-                       &RankReplicas::loss, &RankReplicas::commands}) {
+    for (auto check :
+         {&RankReplicas::collectReductions, &RankReplicas::collectGathers, &RankReplicas::collectExchanges,
+          &RankReplicas::points, &RankReplicas::sums, &RankReplicas::loss, &RankReplicas::commands}) {
       if (auto ok = (this->*check)(); !ok) {
         return ok;
       }
@@ -48,6 +51,13 @@ public:
 private:
   Result<void> collectReductions();
   Result<void> collectGathers();
+  Result<void> collectExchanges();
+  Result<void> exchange(const executable::Exchange &exchange, const std::string &field);
+  Result<void> points();
+  Result<void> pointsOf(const executable::Program &program, const std::string &field,
+                        std::vector<int> &begun);
+  bool touches(const executable::Program &program, unsigned from, const executable::Exchange &exchange) const;
+  Range scratchOf(const executable::Exchange &exchange) const;
   Result<void> sums();
   Result<void> loss();
   Result<void> commands();
@@ -120,25 +130,159 @@ Result<void> RankReplicas::collectGathers() {
   for (unsigned i = 0; plan.gathers() && i < plan.gathers()->size(); ++i) {
     const executable::ReplicaGather &gather = *plan.gathers()->Get(i);
     const std::string field = indexed(at + "gathers", i);
-    const bool isWeight = gather.stage() >= 0;
-    if (gather.stage() != -1 && !proof.owns(rank, gather.stage())) {
+    if (!proof.owns(rank, gather.stage())) {
       return proof.fail(field + ".stage", "the rank does not hold the stage");
     }
     if (gather.arena() >= plan.arenas()->size() || !proof.hasReplica(gather.replica())) {
       return proof.fail(field + ".arena", "there is no such arena, or no such replica");
     }
-    const ArenaClass wanted = isWeight ? ArenaClass::Parameters : ArenaClass::Scalars;
-    if (plan.arenas()->Get(gather.arena())->arena_class() != wanted) {
-      return proof.fail(field + ".arena",
-                        "weights and partial sums of the norm are gathered, and nothing else");
+    const ArenaClass arena = plan.arenas()->Get(gather.arena())->arena_class();
+    const bool isKnown =
+        gather.task() == TaskKind::Reduce ? !proof.shards() && arena == ArenaClass::Gradients
+        : gather.task() == TaskKind::Gather
+            ? proof.shards() && arena == ArenaClass::Parameters
+            : gather.task() == TaskKind::AllGather && proof.shards() && arena == ArenaClass::Scalars;
+    if (!isKnown) {
+      return proof.fail(field + ".task", "REDUCE gathers sums of gradients, and with ZeRO GATHER weights and "
+                                         "ALL_GATHER partial sums of the norm");
     }
-    auto range = inside(gather.arena(), gather.offset(), gather.bytes(), isWeight ? 4 : 8, field);
+    const std::uint64_t unit = arena == ArenaClass::Scalars ? 8 : 4;
+    auto range = inside(gather.arena(), gather.offset(), gather.bytes(), unit, field);
     if (!range) {
       return range.takeError();
     }
     gathered.push_back({gather.stage(), gather.arena(), *range, gather.replica()});
   }
   return disjoint(gathered, at + "gathers");
+}
+
+/// What the others contribute to the pieces of the replica that has most.
+Range RankReplicas::scratchOf(const executable::Exchange &exchange) const {
+  const auto replicas = static_cast<std::uint64_t>(proof.file.recipe()->data_parallel());
+  std::map<int, std::uint64_t> bytes;
+  std::uint64_t most = 0;
+  for (const executable::ExchangePiece *piece : *exchange.pieces()) {
+    std::uint64_t &held = bytes[piece->replica()];
+    held += (piece->bytes() + catalogue::kAlignment - 1) / catalogue::kAlignment * catalogue::kAlignment;
+    most = std::max(most, held);
+  }
+  return {exchange.scratch(), exchange.scratch() + (replicas - 1) * most};
+}
+
+Result<void> RankReplicas::collectExchanges() {
+  for (unsigned i = 0; plan.exchanges() && i < plan.exchanges()->size(); ++i) {
+    if (auto ok = exchange(*plan.exchanges()->Get(i), indexed(at + "exchanges", i)); !ok) {
+      return ok;
+    }
+  }
+  return disjoint(reduced, at + "exchanges");
+}
+
+Result<void> RankReplicas::exchange(const executable::Exchange &exchange, const std::string &field) {
+  if (exchange.kind() > executable::ExchangeKind::MAX || !proof.owns(rank, exchange.stage())) {
+    return proof.fail(field + ".stage", "the rank does not hold the stage, or the exchange is of no kind");
+  }
+  std::uint64_t total = 0; // so that no sum of what follows overflows
+  for (unsigned i = 0; i < exchange.pieces()->size(); ++i) {
+    const executable::ExchangePiece &piece = *exchange.pieces()->Get(i);
+    const std::string pieceField = indexed(field + ".pieces", i);
+    if (!proof.hasReplica(piece.replica()) || piece.arena() >= plan.arenas()->size() ||
+        plan.arenas()->Get(piece.arena())->arena_class() != ArenaClass::Gradients ||
+        piece.shard_arena() != -1) {
+      return proof.fail(pieceField + ".replica",
+                        "a piece is of the gradients of a replica, where they are added up");
+    }
+    auto range = inside(piece.arena(), piece.offset(), piece.bytes(), 4, pieceField);
+    if (!range) {
+      return range.takeError();
+    }
+    total += piece.bytes();
+    reduced.push_back({exchange.stage(), piece.arena(), *range, piece.replica()});
+    const Exchanged &last = reduced.back();
+    if (!proof.shards() && !covers(gathered, last)) {
+      return proof.fail(pieceField + ".replica",
+                        "REDUCE does not share the sum, so that the replicas would part");
+    }
+  }
+  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
+    const executable::Arena &arena = *plan.arenas()->Get(i);
+    if (arena.arena_class() == ArenaClass::Communication && total <= kMaxTensorBytes &&
+        exchange.scratch() % catalogue::kAlignment == 0 && exchange.scratch() <= arena.bytes() &&
+        scratchOf(exchange).end <= arena.bytes()) {
+      return {};
+    }
+  }
+  return proof.fail(field + ".scratch", "it does not lie inside the communication arena");
+}
+
+/// Whether a command from number `from` on reads or writes what is exchanged.
+bool RankReplicas::touches(const executable::Program &program, unsigned from,
+                           const executable::Exchange &exchange) const {
+  for (unsigned i = from; i < program.commands()->size(); ++i) {
+    for (const executable::Operand *operand : *program.commands()->Get(i)->operands()) {
+      const Range bytes{operand->offset(), operand->offset() + *bytesOf(operand->dtype(), operand->shape())};
+      for (const executable::ExchangePiece *piece : *exchange.pieces()) {
+        if (operand->pool() < 0 && operand->arena() == piece->arena() &&
+            bytes.overlaps({piece->offset(), piece->offset() + piece->bytes()})) {
+          return true;
+        }
+      }
+    }
+  }
+  return false;
+}
+
+/// Every exchange begins once, and what it exchanges is complete by then; two that are under way at once use
+/// no bytes of each other.
+Result<void> RankReplicas::points() {
+  std::vector<int> begun(plan.exchanges() ? plan.exchanges()->size() : 0, 0);
+  for (unsigned i = 0; i < plan.programs()->size(); ++i) {
+    if (auto ok = pointsOf(*plan.programs()->Get(i), indexed(at + "programs", i), begun); !ok) {
+      return ok;
+    }
+  }
+  for (unsigned i = 0; i < begun.size(); ++i) {
+    if (begun[i] != 1) {
+      return proof.fail(indexed(at + "exchanges", i), "it begins in no program, or twice");
+    }
+  }
+  return {};
+}
+
+Result<void> RankReplicas::pointsOf(const executable::Program &program, const std::string &field,
+                                    std::vector<int> &begun) {
+  std::vector<unsigned> underWay;
+  unsigned before = 0;
+  for (unsigned i = 0; program.points() && i < program.points()->size(); ++i) {
+    const executable::ExchangePoint &point = *program.points()->Get(i);
+    const std::string pointField = indexed(field + ".points", i);
+    if (point.command() < before || point.command() > program.commands()->size() ||
+        point.exchange() >= begun.size()) {
+      return proof.fail(pointField, "the points are not in order, or there is no such command or exchange");
+    }
+    before = point.command();
+    const executable::Exchange &exchange = *plan.exchanges()->Get(point.exchange());
+    if (!point.begins()) {
+      if (std::erase(underWay, point.exchange()) == 0) {
+        return proof.fail(pointField, "it waits for an exchange that is not under way");
+      }
+      continue;
+    }
+    if (program.kind() != ProgramKind::BackwardWeight || exchange.stage() != program.stage() ||
+        ++begun[point.exchange()] > 1) {
+      return proof.fail(pointField, "an exchange of gradients begins once, in its stage's W");
+    }
+    if (touches(program, point.command(), exchange)) {
+      return proof.fail(pointField, "a later command touches the gradients that are exchanged");
+    }
+    for (const unsigned other : underWay) {
+      if (scratchOf(*plan.exchanges()->Get(other)).overlaps(scratchOf(exchange))) {
+        return proof.fail(pointField, "two exchanges that are under way share their scratch");
+      }
+    }
+    underWay.push_back(point.exchange());
+  }
+  return {};
 }
 
 /// Whether the range is exchanged, by neighbours without a gap, for its replica (or, `ofAny`, for any).
@@ -197,7 +341,8 @@ Result<void> RankReplicas::sums() {
     const Range range{transfer->offset(), transfer->offset() + transfer->bytes()};
     if (transfer->kind() == TaskKind::SendSum &&
         !covers(reduced,
-                {transfer->stage(), static_cast<unsigned>(transfer->arena()), range, transfer->replica()})) {
+                {transfer->stage(), static_cast<unsigned>(transfer->arena()), range, transfer->replica()},
+                !proof.shards())) {
       return proof.fail(at + "reductions", "a gradient sum is sent that is not added up before");
     }
   }
@@ -255,8 +400,8 @@ Result<void> RankReplicas::ofReplica(const executable::Program &program, const e
     const bool isPartial = command.replica() != -1 && arena == ArenaClass::Scalars;
     const bool holds = arena == ArenaClass::Gradients              ? sumIsOfReplica(bytes)
                        : writes && arena == ArenaClass::Parameters ? covers(gathered, bytes)
-                       : writes && isPartial ? covers(gathered, {-1, bytes.arena, range, command.replica()})
-                                             : true;
+                       : writes && isPartial                       ? covers(gathered, bytes)
+                                                                   : true;
     if (!holds) {
       return proof.fail(indexed(field + ".operands", i),
                         "the replicas would part: one of them alone has these gradients, or would not share "

@@ -70,6 +70,15 @@ Hooks TraceFile::hooks() {
                                      event.rank, event.step, event.text, file->begins[event.rank], end);
     file->append(line, length);
   };
+  hooks.afterExchange = [](void *context, const ExchangeEvent &event) {
+    char line[kLineBytes];
+    const int length =
+        std::snprintf(line, sizeof line,
+                      "{\"rank\":%d,\"step\":%" PRIu64 ",\"exchange\":%d,\"stage\":%d,\"bytes\":%" PRIu64
+                      ",\"begin\":%" PRId64 ",\"end\":%" PRId64 "}\n",
+                      event.rank, event.step, event.number, event.stage, event.bytes, event.begin, event.end);
+    static_cast<TraceFile *>(context)->append(line, length);
+  };
   return hooks;
 }
 

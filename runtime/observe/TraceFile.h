@@ -1,7 +1,8 @@
-// A trace: JSON lines, one for each task of each rank and one for each busy interval of each worker of a tile
-// pool.
+// A trace: JSON lines, one for each task of each rank, one for each exchange between replicas beside tasks,
+// and one for each busy interval of each worker of a tile pool.
 //
 //   {"rank":0,"step":1,"task":"0F1","begin":123,"end":456}
+//   {"rank":0,"step":1,"exchange":0,"stage":0,"bytes":4096,"begin":123,"end":456}
 //   {"process":0,"worker":1,"begin":123,"end":456}
 //
 // Times are nanoseconds of the monotonic clock, which all processes of a machine share; steps count from 1.

@@ -2,6 +2,7 @@
 bits for each number of replicas under every plan, and what runs is what was planned."""
 import copy
 import itertools
+import statistics
 import unittest
 
 import test_graphs
@@ -118,10 +119,38 @@ class WhatRuns(ProgramTest):
                 self.assertEqual(len(reduces), 2)
                 self.assertLess(max(task.begin for task in reduces), min(task.end for task in reduces))
 
+    def test_gradients_travel_during_the_backward_pass(self):
+        """The exchange of every block but the first begins while the last W still computes; without overlap_comm none does."""
+        config = configuration(data_parallel_size=2)
+        for schedule, ranks in (("1f1b", "threads"), ("zb-h1", "processes")):
+            results = []
+            for overlap in (True, False):
+                stage = self.compile({**config, "zero_optimization": {"overlap_comm": overlap}}, "--schedule", schedule)
+                trace = self.folder / "trace.jsonl"
+                results.append(self.train(stage, "--steps", 9, "--ranks", ranks, "--trace", trace)["weights_sha256"])
+                trace = Trace(trace)
+                before, between = [], []
+                for step, rank in itertools.product(trace.steps(), range(2)):
+                    found = sorted((e for e in trace.exchanges if (e.step, e.rank) == (step, rank)), key=lambda e: e.begin)
+                    last = max((t for t in trace.tasks if (t.step, t.rank) == (step, rank) and kind_of(t.task) in "WB"), key=lambda t: t.end)
+                    self.assertEqual(len(found), 2 if overlap else 0)  # fc2, fc1
+                    for exchange in found:
+                        self.assertLess(last.begin, exchange.begin)
+                        self.assertLess(exchange.begin, last.end)
+                    if overlap:
+                        before.append(found[0].begin - last.begin)
+                        between.append(found[1].begin - found[0].begin)
+                if overlap:  # the weight gradient of fc1, which takes longest, runs between the two
+                    self.assertLess(statistics.median(before), statistics.median(between))
+            self.assertEqual(len(set(results)), 1)
+
     def test_plan(self):
         one = self.compile(configuration(), "--stages", 2, name="one.stage")
         two = self.compiled("--stages", 2, "--data-parallel", 2)
-        self.assertEqual(inspect(two)["planned_bytes"], 2 * inspect(one)["planned_bytes"])
+        of_two, of_one = (inspect(stage)["bytes_by_class"] for stage in (two, one))
+        self.assertGreater(of_two.pop("communication"), 0)
+        self.assertEqual(of_one.pop("communication"), 0)
+        self.assertEqual(of_two, {name: 2 * size for name, size in of_one.items()})
         self.assertEqual(inspect(two)["contract"]["data_parallel"], 2)
         self.assertEqual(inspect(two)["contract"]["global_batch"], 128)
         self.assertIn("stages: 2 on 4 ranks", self.run_ok("inspect", two).out)

@@ -1,10 +1,15 @@
 """Replicas that divide optimizer states, gradients and weights between them (ZeRO): the bits of replicas that do not, and the bytes of
 the formulae."""
 import itertools
+import json
+import sys
 import unittest
 
 from plan_report import inspect
 from program import FASHION_DATA, GOLDENS, SOURCE, ProgramTest, configuration
+
+sys.path.insert(0, str(SOURCE / "tests" / "tools"))
+import json_schema  # noqa: E402
 
 STAGES = (0, 1, 2)
 
@@ -91,6 +96,18 @@ class Bytes(ProgramTest):
                     ideal, cut = before["optimizer state"] / replicas, 4 * states * self.GRANULE
                     self.assertLessEqual(ideal - 64 * states, rank["optimizer state"])
                     self.assertLessEqual(rank["optimizer state"], ideal + cut)
+
+
+class Report(ProgramTest):
+    def test_schema(self):
+        schema = json.loads((SOURCE / "docs" / "inspect.schema.json").read_text())
+        config = configuration(data_parallel_size=2, **zero(1))
+        stage = self.compile(config, "--stages", 3, "--partition", "uniform", model=SOURCE / "tests/goldens/gpt_tied/model.json")
+        report = inspect(stage)
+        self.assertEqual(json_schema.errors(report, schema), [])
+        self.assertEqual(report["recipe"]["zero"], 1)
+        self.assertIn("0GATHER", str(report["schedule"]))
+        self.assertIn("ZeRO stage 1", self.run_ok("inspect", stage).out)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
-"""Reads the JSON lines of `train --trace`: tasks of the ranks and busy intervals of the pool's workers."""
+"""Reads the JSON lines of `train --trace`: tasks of the ranks, exchanges beside them, busy intervals of the pool's workers."""
 import collections
 import json
 import pathlib
 
 Task = collections.namedtuple("Task", "rank step task begin end")
+Exchange = collections.namedtuple("Exchange", "rank step exchange stage bytes begin end")
 Busy = collections.namedtuple("Busy", "process worker begin end")
 
 
 class Trace:
     def __init__(self, path):
-        self.tasks, self.busy = [], []
+        self.tasks, self.exchanges, self.busy = [], [], []
         for line in pathlib.Path(path).read_text().splitlines():
             entry = json.loads(line)
             if "task" in entry:
                 self.tasks.append(Task(*(entry[field] for field in Task._fields)))
+            elif "exchange" in entry:
+                self.exchanges.append(Exchange(*(entry[field] for field in Exchange._fields)))
             elif "worker" in entry:
                 self.busy.append(Busy(*(entry[field] for field in Busy._fields)))
 

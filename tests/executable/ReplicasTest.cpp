@@ -132,6 +132,80 @@ TEST(Replicas, OneWrongFieldAtATime) {
   refuseEach(stagefile::buildReplicated, mistakes);
 }
 
+TEST(Exchanges, TheFileLoads) {
+  const auto loaded = load(stagefile::buildOverlapped());
+  ASSERT_TRUE(loaded) << loaded.error().text();
+}
+
+TEST(Exchanges, OneWrongFieldAtATime) {
+  using executable::ProgramKind;
+  const auto program = [](ExecutableT &f, ProgramKind kind) -> executable::ProgramT & {
+    for (auto &entry : rank(f, 0).programs) {
+      if (entry->kind == kind) {
+        return *entry;
+      }
+    }
+    throw std::runtime_error("no such program");
+  };
+  const auto points = [program](ExecutableT & f) -> auto & {
+    return program(f, ProgramKind::BackwardWeight).points;
+  };
+  const auto exchange = [](ExecutableT &f) -> executable::ExchangeT & { return *rank(f, 0).exchanges[0]; };
+  const std::vector<Mistake> mistakes = {
+      {[&](ExecutableT &f) { exchange(f).stage = 1; }, "ranks[0].exchanges[0].stage", "does not hold"},
+      {[&](ExecutableT &f) { exchange(f).kind = static_cast<executable::ExchangeKind>(99); },
+       "ranks[0].exchanges[0].stage", "of no kind"},
+      {[&](ExecutableT &f) { exchange(f).scratch += 64; }, "ranks[0].programs", "share their scratch"},
+      {[&](ExecutableT &f) { exchange(f).scratch = 1 << 30; }, "ranks[0].exchanges[0].scratch",
+       "communication"},
+      {[&](ExecutableT &f) { exchange(f).scratch = ~std::uint64_t{63}; }, "ranks[0].exchanges[0].scratch",
+       "communication"},
+      {[&](ExecutableT &f) { exchange(f).scratch = 4; }, "ranks[0].exchanges[0].scratch", "communication"},
+      {[&](ExecutableT &f) { rank(f, 0).arenas.back()->bytes -= 64; }, "ranks[0].exchanges[1].scratch",
+       "communication"},
+      {[&](ExecutableT &f) { exchange(f).pieces[0]->replica = 2; }, "exchanges[0].pieces[0].replica",
+       "a piece is"},
+      {[&](ExecutableT &f) { exchange(f).pieces[0]->replica = 0; }, "exchanges[0].pieces[0].replica",
+       "does not share"},
+      {[&](ExecutableT &f) { exchange(f).pieces[0]->arena = 99; }, "exchanges[0].pieces[0].replica",
+       "a piece is"},
+      {[&](ExecutableT &f) { exchange(f).pieces[0]->shard_arena = 0; }, "exchanges[0].pieces[0].replica",
+       "a piece is"},
+      {[&](ExecutableT &f) { exchange(f).pieces[0]->bytes += 2; }, "exchanges[0].pieces[0].bytes",
+       "whole elements"},
+      {[&](ExecutableT &f) { exchange(f).pieces[0]->bytes -= 4; }, "ranks[0].reductions", "not added up"},
+      {[&](ExecutableT &f) { exchange(f).pieces[0]->offset = rank(f, 0).exchanges[1]->pieces[0]->offset; },
+       "exchanges[0].pieces[0].bytes", "whole elements"}, // the other gradient's place is too small
+      {[&](ExecutableT &f) { *rank(f, 0).exchanges[1]->pieces[0] = *exchange(f).pieces[0]; },
+       "ranks[0].exchanges[1].scratch", "communication"},
+      {[&](ExecutableT &f) { rank(f, 0).exchanges[1]->pieces[0]->offset = exchange(f).pieces[0]->offset; },
+       "ranks[0].exchanges", "overlap"},
+      {[&](ExecutableT &f) { rank(f, 0).gathers.pop_back(); }, "exchanges[1].pieces[0].replica",
+       "does not share"},
+      {[&](ExecutableT &f) { rank(f, 0).gathers[0]->task = TaskKind::Gather; }, "ranks[0].gathers[0].task",
+       "REDUCE gathers"},
+      {[&](ExecutableT &f) { points(f).pop_back(); }, "ranks[0].exchanges[1]", "begins in no program"},
+      {[&](ExecutableT &f) { points(f).push_back(points(f).back()); }, "points[2]", "begins once"},
+      {[&](ExecutableT &f) { points(f)[0].mutate_command(0); }, "points[0]", "later command"},
+      {[&](ExecutableT &f) { points(f)[1].mutate_command(0); }, "points[1]", "not in order"},
+      {[&](ExecutableT &f) { points(f)[1].mutate_command(99); }, "points[1]", "no such command"},
+      {[&](ExecutableT &f) { points(f)[1].mutate_exchange(9); }, "points[1]", "no such command or exchange"},
+      {[&](ExecutableT &f) { points(f)[0].mutate_begins(false); }, "points[0]", "not under way"},
+      {[&](ExecutableT &f) {
+         std::swap(points(f), program(f, ProgramKind::BackwardInput).points);
+         program(f, ProgramKind::BackwardInput).points[0].mutate_command(0);
+       },
+       "points[0]", "its stage's W"},
+      {[&](ExecutableT &f) {
+         auto exchanges = std::move(rank(f, 0).exchanges);
+         f = stagefile::build({});
+         rank(f, 0).exchanges = std::move(exchanges);
+       },
+       "ranks[0].exchanges", "one replica"},
+  };
+  refuseEach(stagefile::buildOverlapped, mistakes);
+}
+
 TEST(Shards, TheFileLoads) {
   const auto loaded = load(stagefile::buildSharded());
   ASSERT_TRUE(loaded) << loaded.error().text();
@@ -177,8 +251,12 @@ TEST(Shards, OneWrongFieldAtATime) {
        "no such replica"},
       {[](ExecutableT &f) { rank(f, 0).gathers[0]->stage = 1; }, "ranks[0].gathers[0].stage",
        "does not hold"},
-      {[](ExecutableT &f) { rank(f, 0).gathers[0]->stage = -1; }, "ranks[0].gathers[0].arena",
-       "nothing else"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[0]->stage = -1; }, "ranks[0].gathers[0].stage",
+       "does not hold"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[0]->task = TaskKind::AllGather; }, "ranks[0].gathers[0].task",
+       "partial sums"},
+      {[](ExecutableT &f) { rank(f, 0).gathers[0]->task = TaskKind::Update; }, "ranks[0].gathers[0].task",
+       "partial sums"},
       {[](ExecutableT &f) {
          rank(f, 0).gathers.push_back(std::make_unique<executable::ReplicaGatherT>(*rank(f, 0).gathers[0]));
        },
@@ -208,7 +286,7 @@ TEST(Shards, OneWrongFieldAtATime) {
          f = stagefile::buildReplicated();
          rank(f, 0).gathers = std::move(gathers);
        },
-       "ranks[0].gathers", "a part of its own"},
+       "ranks[0].gathers[0].task", "with ZeRO"},
   };
   refuseEach(stagefile::buildSharded, mistakes);
 }

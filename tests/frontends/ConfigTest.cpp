@@ -101,6 +101,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/steps_per_print", "10 default"},
       {"/train_batch_size", "64 file"},
       {"/train_micro_batch_size_per_gpu", "16 inferred"},
+      {"/zero_optimization/overlap_comm", "true default"},
       {"/zero_optimization/reduce_bucket_size", "500000000.0 file"},
       {"/zero_optimization/stage", "0 file"},
   };

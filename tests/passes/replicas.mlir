@@ -1,6 +1,6 @@
-// Two replicas: REDUCE behind the last W and before the sums of ties are sent, half of the loss's gradient, the sums of each stage's uses
+// Two replicas that exchange gradients in REDUCE: it stands behind the last W and before the sums of ties are sent, half of the loss's gradient, the sums of each stage's uses
 // as few ranges, and the mean of the loss behind the gather.
-// RUN: sed 's/stages = 1/stages = 2/; s/data_parallel = 1/data_parallel = 2/; s/train_batch_size = 8/train_batch_size = 16/' %S/Inputs/tied.mlir | stagewright-opt --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --phase-memory --lower-to-commands --verify-lower | FileCheck %s
+// RUN: sed 's/stages = 1/stages = 2/; s/data_parallel = 1/data_parallel = 2/; s/train_batch_size = 8/train_batch_size = 16/; s/seed =/overlap = false, seed =/' %S/Inputs/tied.mlir | stagewright-opt --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --phase-memory --lower-to-commands --verify-lower | FileCheck %s
 // RUN: sed 's/stages = 1/stages = 2/; s/data_parallel = 1/data_parallel = 2/; s/train_batch_size = 8/train_batch_size = 16/' %S/Inputs/tied.mlir | stagewright-opt --phase-precision --phase-search --phase-partition | FileCheck %s --check-prefix=MESH
 // RUN: stagewright-opt %S/Inputs/tied.mlir --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --phase-memory --lower-to-commands | FileCheck %s --check-prefix=ONE
 // MESH: plan.mesh pipe(2) data(2)

@@ -1,6 +1,6 @@
 // ZeRO 1 over two replicas: the states lie in a shard each, norm and update are cut between granules, each piece for the replica that has
 // it; its sum goes to that replica, its partial sums and weights from there to the others.
-// RUN: sed 's/data_parallel = 1/data_parallel = 2/; s/train_batch_size = 8/train_batch_size = 16/; s/seed =/zero = 1 : i64, seed =/; s/<5x6xf32>/<8192x6xf32>/g; s/4x5x/4x8192x/g; s/3x5x/3x8192x/g; s/<5xf32>/<8192xf32>/g' %S/Inputs/mlp.mlir > %t
+// RUN: sed 's/data_parallel = 1/data_parallel = 2/; s/train_batch_size = 8/train_batch_size = 16/; s/seed =/zero = 1 : i64, overlap = false, seed =/; s/<5x6xf32>/<8192x6xf32>/g; s/4x5x/4x8192x/g; s/3x5x/3x8192x/g; s/<5xf32>/<8192xf32>/g' %S/Inputs/mlp.mlir > %t
 // RUN: stagewright-opt %t --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel > %t.parallel
 // RUN: FileCheck %s --check-prefix=SHARD --input-file=%t.parallel
 // RUN: stagewright-opt %t.parallel --phase-schedule --phase-memory --lower-to-commands --verify-lower | FileCheck %s
@@ -24,14 +24,30 @@
 // CHECK: command.placement "fc1.weight" "exp_avg" stage(0) <2, -1, 0, tensor<16384xf32>> first(32768) replica(1)
 // CHECK: command.reduction stage(0) <{{[0-9]+}}, -1, 0, tensor<32768xf32>> replica(0)
 // CHECK: command.reduction stage(0) <{{[0-9]+}}, -1, 131072, tensor<24576xf32>> replica(1)
-// CHECK: command.replica_gather stage(0) <0, -1, 0, tensor<32768xf32>> replica(0)
-// CHECK: command.replica_gather stage(0) <0, -1, 131072, tensor<24576xf32>> replica(1)
-// CHECK: command.replica_gather stage(-1) {{.*}}tensor<2xf64>> replica(0)
-// CHECK: command.replica_gather stage(-1) {{.*}}tensor<2xf64>> replica(1)
+// CHECK: command.replica_gather 17 stage(0) <0, -1, 0, tensor<32768xf32>> replica(0)
+// CHECK: command.replica_gather 17 stage(0) <0, -1, 131072, tensor<24576xf32>> replica(1)
+// CHECK: command.replica_gather 10 stage(0) {{.*}}tensor<2xf64>> replica(0)
+// CHECK: command.replica_gather 10 stage(0) {{.*}}tensor<2xf64>> replica(1)
 
-// WHOLE-NOT: plan.shard
+// Without ZeRO each replica updates everything.
+// WHOLE: command.arena "optimizer_state" class(2) bytes(458752)
 // WHOLE-NOT: replica(
 // WHOLE-NOT: replica_gather
+
+// With overlap the exchange of a block begins behind the last call that adds to its gradients; those of pieces go to their replica, and
+// without ZeRO REDUCE shares the sums.
+// RUN: sed 's/overlap = false/overlap = true/; s/zero = 1/zero = 0/; s/explicit:3/uniform/; s/stages = 2/stages = 1/' %t | stagewright-opt --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --phase-memory --phase-lower | FileCheck %s --check-prefix=OVERLAP
+// OVERLAP: command.arena "communication" class(9) bytes(262144)
+// OVERLAP: command.program 3 stage(0)
+// OVERLAP-NEXT: command.launch "linear_weight_grad"
+// OVERLAP-NEXT: command.exchange_point 0 begins
+// OVERLAP-NEXT: command.launch "linear_weight_grad"
+// OVERLAP-NEXT: command.launch "bias_grad"
+// OVERLAP-NEXT: command.exchange_point 1 begins
+// OVERLAP-NOT: command.reduction stage(0)
+// OVERLAP: command.replica_gather 16 stage(0)
+// OVERLAP: command.exchange 0 stage(0) scratch(0) [1, 1, 229376, 98304, -1, 0]
+// OVERLAP: command.exchange 0 stage(0) scratch(131072)
 
 // LAMB-DAG: plan.shard "fc1.weight" [0, 49152, 0, 0]
 // LAMB-DAG: plan.shard "fc1.bias" [0, 8192, 1, 0]
@@ -43,7 +59,7 @@
 // RUN: sed 's/plan.shard "fc1.bias" .0, 8192/plan.shard "fc1.bias" [0, 8191/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=PART
 // PART: or not all of it
 // RUN: sed '/plan.shard "fc1.bias"/d' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=MISSING
-// MISSING: needs one plan.shard per trained parameter with ZeRO
+// MISSING: needs one plan.shard per trained parameter with several replicas
 // RUN: sed 's/plan.shard "fc1.bias" .0,/plan.shard "fc1.bias" [4,/' %t.parallel | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=GAP
 // GAP: follow each other from the first element on
 // RUN: stagewright-opt %t.parallel --phase-schedule | sed 's/, 0GATHER//; s/, 1GATHER//' | not stagewright-opt --verify-schedule 2>&1 | FileCheck %s --check-prefix=NOGATHER

@@ -288,13 +288,54 @@ executable::ExecutableT buildReplicated() {
   return file;
 }
 
+executable::ExecutableT buildOverlapped() {
+  executable::ExecutableT file = buildReplicated();
+  for (auto &rank : file.variants[0]->ranks) {
+    auto arena = std::make_unique<executable::ArenaT>();
+    arena->name = "communication";
+    arena->arena_class = executable::ArenaClass::Communication;
+    for (int i = 0; i < 2; ++i) {
+      const executable::ReductionT sum = *rank->reductions.front();
+      rank->reductions.erase(rank->reductions.begin());
+      auto exchange = std::make_unique<executable::ExchangeT>();
+      exchange->stage = sum.stage;
+      exchange->scratch = arena->bytes;
+      arena->bytes += (sum.bytes + 63) / 64 * 64;
+      auto piece = std::make_unique<executable::ExchangePieceT>();
+      piece->replica = 1;
+      piece->arena = sum.arena;
+      piece->offset = sum.offset;
+      piece->bytes = sum.bytes;
+      exchange->pieces.push_back(std::move(piece));
+      rank->exchanges.push_back(std::move(exchange));
+      auto gather = std::make_unique<executable::ReplicaGatherT>();
+      gather->task = executable::TaskKind::Reduce;
+      gather->stage = sum.stage;
+      gather->arena = sum.arena;
+      gather->offset = sum.offset;
+      gather->bytes = sum.bytes;
+      gather->replica = 1;
+      rank->gathers.push_back(std::move(gather));
+      for (auto &program : rank->programs) {
+        if (program->kind == executable::ProgramKind::BackwardWeight) {
+          program->points.emplace_back(static_cast<std::uint32_t>(program->commands.size()), i, true);
+        }
+      }
+    }
+    rank->arenas.push_back(std::move(arena));
+  }
+  return file;
+}
+
 executable::ExecutableT buildSharded() {
   executable::ExecutableT file = buildReplicated();
   file.recipe->zero = 1;
   file.required_features |= executable::kFeatureShards;
   for (auto &rank : file.variants[0]->ranks) {
-    auto gather = [&](int stage, int arena, std::uint64_t offset, std::uint64_t bytes, int replica) {
+    auto gather = [&](executable::TaskKind task, int stage, int arena, std::uint64_t offset,
+                      std::uint64_t bytes, int replica) {
       auto entry = std::make_unique<executable::ReplicaGatherT>();
+      entry->task = task;
       entry->stage = stage;
       entry->arena = static_cast<std::uint16_t>(arena);
       entry->offset = offset;
@@ -306,7 +347,7 @@ executable::ExecutableT buildSharded() {
       executable::PlacementT &placement = *rank->placements[static_cast<std::size_t>(replica)];
       executable::ReductionT &sum = *rank->reductions[static_cast<std::size_t>(replica)];
       sum.replica = replica;
-      gather(sum.stage, placement.arena, placement.offset, sum.bytes, replica);
+      gather(executable::TaskKind::Gather, sum.stage, placement.arena, placement.offset, sum.bytes, replica);
       for (std::size_t i = 1; i < placement.states.size(); ++i) {
         placement.states[i]->replica = replica;
       }
@@ -321,8 +362,8 @@ executable::ExecutableT buildSharded() {
           command->replica = ofSum ? replica : command->replica;
           if (ofSum && isNorm) {
             const executable::OperandT &partials = *command->operands[1];
-            gather(-1, partials.arena, partials.offset, 8 * static_cast<std::uint64_t>(partials.shape[0]),
-                   replica);
+            gather(executable::TaskKind::AllGather, sum.stage, partials.arena, partials.offset,
+                   8 * static_cast<std::uint64_t>(partials.shape[0]), replica);
           }
         }
       }

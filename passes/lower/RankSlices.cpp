@@ -1,0 +1,64 @@
+#include "passes/lower/RankSlices.h"
+
+#include "passes/parallel/Shards.h"
+
+using namespace mlir;
+
+namespace stagewright {
+
+using plan::Role;
+
+RankSlices::RankSlices(ModuleOp module, command::RankOp rank)
+    : settings(*module.getOps<plan::SettingsOp>().begin()), shards(shardsOf(module)) {
+  for (plan::PlacementOp placement : rank.getBody().getOps<plan::PlacementOp>()) {
+    places[{placement.getStage(), placement.getValue()}] = placement;
+  }
+  for (command::ScalarOp scalar : rank.getBody().getOps<command::ScalarOp>()) {
+    cells[scalar.getName()] = scalar.getSlice();
+  }
+}
+
+command::SliceAttr RankSlices::slice(int64_t stage, plan::ValueAttr name, RankedTensorType type) const {
+  if (name.getRole() == Role::Scalar || name.getRole() == Role::Shared) {
+    command::SliceAttr cell = cells.lookup(name.getName());
+    return command::SliceAttr::get(type.getContext(), cell.getArena(), -1, cell.getOffset(), type);
+  }
+  plan::PlacementOp place = places.lookup({stage, name});
+  return command::SliceAttr::get(type.getContext(), place.getArena(), place.getPool(), place.getOffset(),
+                                 type);
+}
+
+ArrayRef<RankSlices::Piece> RankSlices::pieces(plan::ValueAttr name) const {
+  Role role = name ? name.getRole() : Role::Scalar;
+  if (role != Role::Parameter && role != Role::Accumulator && role != Role::State) {
+    return {};
+  }
+  auto found = shards.find(name.parameterAndState().first);
+  return found == shards.end() ? ArrayRef<Piece>() : ArrayRef<Piece>(found->second);
+}
+
+ArrayRef<RankSlices::Piece> RankSlices::ownedPieces(plan::ValueAttr name) const {
+  return plan::SettingsOp(settings).shards() ? pieces(name) : ArrayRef<Piece>();
+}
+
+command::SliceAttr RankSlices::sliceOfPiece(int64_t stage, plan::ValueAttr name, RankedTensorType type,
+                                            const Piece &piece) const {
+  bool isSharded = plan::SettingsOp(settings).isSharded(name.getRole());
+  int64_t first = isSharded ? piece.offset : piece.first, elements = piece.elements;
+  if (name.getRole() == Role::Shared) {
+    first = piece.first / catalogue::kGranule;
+    elements = catalogue::granules(piece.elements);
+  }
+  command::SliceAttr whole = slice(stage, name, type);
+  auto part = RankedTensorType::get({elements}, type.getElementType());
+  int64_t width = type.getElementTypeBitWidth() / 8;
+  return command::SliceAttr::get(type.getContext(), whole.getArena(), -1, whole.getOffset() + width * first,
+                                 part);
+}
+
+std::optional<command::SliceAttr> RankSlices::cell(StringRef name) const {
+  auto found = cells.find(name);
+  return found == cells.end() ? std::nullopt : std::optional(found->second);
+}
+
+} // namespace stagewright

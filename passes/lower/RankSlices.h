@@ -1,0 +1,50 @@
+// Where the values of a rank's stages lie, as the memory plan says: whole, or a replica's piece of them.
+#ifndef STAGEWRIGHT_PASSES_LOWER_RANKSLICES_H
+#define STAGEWRIGHT_PASSES_LOWER_RANKSLICES_H
+
+#include "ir/command/CommandDialect.h"
+#include "ir/plan/PlanDialect.h"
+#include "schedule/Shards.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringMap.h"
+
+#include <optional>
+#include <vector>
+
+namespace stagewright {
+
+class RankSlices {
+public:
+  using Piece = schedule::ShardPiece;
+
+  RankSlices(mlir::ModuleOp module, command::RankOp rank);
+
+  command::SliceAttr slice(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type) const;
+
+  /// Pieces of the parameter that the value belongs to, of each of which one replica adds up the gradients;
+  /// none: of another value, or with one replica.
+  llvm::ArrayRef<Piece> pieces(plan::ValueAttr name) const;
+  /// Those that one replica alone has, or updates (ZeRO).
+  llvm::ArrayRef<Piece> ownedPieces(plan::ValueAttr name) const;
+
+  /// The bytes of a piece: of a value of a parameter, or of its partial sums of the norm.
+  command::SliceAttr sliceOfPiece(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type,
+                                  const Piece &piece) const;
+
+  /// A named cell of scalars or of what ranks share.
+  std::optional<command::SliceAttr> cell(llvm::StringRef name) const;
+
+  /// By stage and value.
+  llvm::MapVector<std::pair<std::int64_t, plan::ValueAttr>, plan::PlacementOp> places;
+
+private:
+  plan::SettingsOp settings;
+  llvm::StringMap<std::vector<Piece>> shards;
+  llvm::StringMap<command::SliceAttr> cells;
+};
+
+} // namespace stagewright
+
+#endif

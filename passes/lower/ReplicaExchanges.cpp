@@ -1,0 +1,307 @@
+#include "passes/lower/ReplicaExchanges.h"
+
+#include "passes/Provenance.h"
+#include "passes/parallel/Shards.h"
+#include "passes/parallel/TiedParameters.h"
+
+#include "catalogue/Catalogue.h"
+#include "schema/stage_generated.h"
+
+#include <map>
+
+using namespace mlir;
+
+namespace stagewright {
+
+using plan::FunctionKind;
+using plan::Role;
+using schedule::TaskKind;
+
+namespace {
+
+/// A range of bytes of an arena that the replicas exchange; replica -1: all get the same.
+struct Exchanged {
+  int64_t begin, end;
+  int replica;
+};
+using Ranges = std::vector<Exchanged>;
+
+constexpr int64_t kLine = catalogue::kAlignment;
+
+/// Contributions of other replicas to one exchange, at most. A part of a chunk is as large as fits.
+constexpr int64_t kScratchBytes = int64_t{4} << 20;
+/// Exchanges of gradients that are under way at once: one travels while the next one is made.
+constexpr int64_t kUnderWay = 2;
+
+int64_t alignedUp(int64_t bytes) {
+  return (bytes + kLine - 1) / kLine * kLine;
+}
+
+/// Of one replica's pieces in a part, so that what the others contribute fits into the scratch.
+int64_t bytesOfPart(int64_t replicas) {
+  return std::max(kScratchBytes / (replicas - 1) / kLine * kLine, kLine);
+}
+
+/// Neighbours of one replica as one; less than `padding` bytes between them nobody reads.
+Ranges merged(Ranges ranges, int64_t padding) {
+  llvm::sort(ranges, [](const Exchanged &a, const Exchanged &b) { return a.begin < b.begin; });
+  Ranges result;
+  for (const Exchanged &range : ranges) {
+    bool joins = !result.empty() && result.back().replica == range.replica &&
+                 range.begin - result.back().end < padding;
+    if (joins) {
+      result.back().end = range.end;
+    } else {
+      result.push_back(range);
+    }
+  }
+  return result;
+}
+
+/// Of a chunk: ranges of all replicas, each part with at most `most` bytes of each.
+std::vector<Ranges> partsOf(const Ranges &chunk, int64_t most) {
+  std::vector<Ranges> parts;
+  std::map<int, int64_t> used; // of each replica, in all parts
+  for (Exchanged range : chunk) {
+    for (int64_t &bytes = used[range.replica]; range.begin < range.end;) {
+      auto part = static_cast<size_t>(bytes / most);
+      int64_t taken = std::min(range.end - range.begin, most - bytes % most);
+      parts.resize(std::max(parts.size(), part + 1));
+      parts[part].push_back({range.begin, range.begin + taken, range.replica});
+      range.begin += taken;
+      bytes += alignedUp(taken);
+    }
+  }
+  return parts;
+}
+
+/// Of the rank's chunks: bytes that others contribute to a part, and parts that can be under way.
+std::pair<int64_t, int64_t> exchangeScratch(ModuleOp module, int64_t rank) {
+  plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
+  if (settings.getDataParallel() == 1 || !settings.getOverlap()) {
+    return {0, 0};
+  }
+  auto shards = shardsOf(module);
+  int64_t most = 0, slots = 1;
+  for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
+    if (stage.getRank() != rank) {
+      continue;
+    }
+    std::map<StringRef, std::map<int, int64_t>> held; // of each block's chunk by replica
+    for (auto &[parameter, list] : gradientSums(module)) {
+      for (const GradientSum &sum : list) {
+        for (const schedule::ShardPiece &piece : shards.lookup(parameter)) {
+          if (sum.stage == stage) {
+            held[blockName(sum.last->getLoc())][piece.replica] += alignedUp(4 * piece.elements);
+          }
+        }
+      }
+    }
+    int64_t part = bytesOfPart(settings.getDataParallel());
+    for (auto &[block, ofReplica] : held) {
+      for (auto [replica, bytes] : ofReplica) {
+        most = std::max(most, (settings.getDataParallel() - 1) * std::min(bytes, part));
+        slots = held.size() > 1 || bytes > part ? kUnderWay : slots;
+      }
+    }
+  }
+  return {most, slots};
+}
+
+class StageExchanges {
+public:
+  StageExchanges(ModuleOp module, command::RankOp rank, plan::StageOp stage, const RankSlices &slices,
+                 OpBuilder &builder)
+      : module(module), rank(rank), stage(stage), slices(slices), builder(builder),
+        settings(*module.getOps<plan::SettingsOp>().begin()),
+        location(madeBy("lower-to-commands", stage.getLoc())), sums(gradientSums(module)) {}
+
+  void write() {
+    settings.getOverlap() ? inLastGradient() : inReduce();
+    ofNormAndUpdate();
+  }
+
+private:
+  int64_t index() { return stage.getIndex(); }
+
+  Exchanged rangeOf(command::SliceAttr where, int replica) {
+    return {where.getOffset(), where.getOffset() + command::byteSize(where.getType()), replica};
+  }
+
+  command::SliceAttr sliceOf(int64_t arena, const Exchanged &range, Type element) {
+    int64_t width = element.getIntOrFloatBitWidth() / 8;
+    return command::SliceAttr::get(builder.getContext(), arena, -1, range.begin,
+                                   RankedTensorType::get({(range.end - range.begin) / width}, element));
+  }
+
+  /// Calls use(sum) for the gradient sum of each use of a parameter on the stage.
+  template <typename Use>
+  void forEachSum(Use use) {
+    for (auto &[parameter, list] : sums) {
+      for (const GradientSum &sum : list) {
+        if (sum.stage == stage) {
+          use(sum);
+        }
+      }
+    }
+  }
+
+  /// REDUCE does all of it.
+  void inReduce() {
+    Ranges ranges;
+    int64_t arena = 0;
+    forEachSum([&](const GradientSum &sum) {
+      arena = slices.slice(index(), sum.name, sum.type).getArena();
+      for (const schedule::ShardPiece &piece : slices.ownedPieces(sum.name)) {
+        ranges.push_back(rangeOf(slices.sliceOfPiece(index(), sum.name, sum.type, piece), piece.replica));
+      }
+      if (slices.ownedPieces(sum.name).empty()) {
+        ranges.push_back(rangeOf(slices.slice(index(), sum.name, sum.type), -1));
+      }
+    });
+    for (const Exchanged &range : merged(std::move(ranges), kLine)) {
+      command::ReductionOp::create(
+          builder, location, index(), sliceOf(arena, range, builder.getF32Type()), false,
+          range.replica < 0 ? IntegerAttr() : builder.getI64IntegerAttr(range.replica));
+    }
+  }
+
+  struct Chunk {
+    size_t ready = 0; ///< launches of W up to the last one that adds to it
+    Ranges ranges;
+  };
+
+  /// A chunk is what W of one block adds up; its exchange begins behind the last launch that adds to it.
+  std::vector<Chunk> chunks(ArrayRef<command::LaunchOp> launches) {
+    std::map<int64_t, Chunk> ofBlock;
+    forEachSum([&](const GradientSum &sum) {
+      command::SliceAttr whole = slices.slice(index(), sum.name, sum.type);
+      size_t ready = launches.size();
+      for (bool adds = false; !adds && ready > 0;) {
+        adds = llvm::any_of(command::LaunchOp(launches[--ready]).getSlices().getAsRange<command::SliceAttr>(),
+                            [&](command::SliceAttr slice) {
+                              return slice.getArena() == whole.getArena() && slice.getPool() < 0 &&
+                                     slice.getOffset() == whole.getOffset();
+                            });
+      }
+      Chunk &chunk = ofBlock[command::LaunchOp(launches[ready]).getBlock()];
+      chunk.ready = std::max(chunk.ready, ready + 1);
+      for (const schedule::ShardPiece &piece : slices.pieces(sum.name)) {
+        chunk.ranges.push_back(
+            rangeOf(slices.sliceOfPiece(index(), sum.name, sum.type, piece), piece.replica));
+      }
+    });
+    std::vector<Chunk> list;
+    for (auto &[block, chunk] : ofBlock) {
+      list.push_back({chunk.ready, merged(std::move(chunk.ranges), kLine)});
+    }
+    llvm::sort(list, [](const Chunk &a, const Chunk &b) { return a.ready < b.ready; });
+    return list;
+  }
+
+  //   launches of W   | block 2 | block 1      | block 0 | ... REDUCE
+  //   exchange of 2             begin-----------end
+  //   exchange of 1                            begin-------- end
+  void inLastGradient() {
+    auto programs = llvm::make_filter_range(rank.getBody().getOps<command::ProgramOp>(), [&](auto program) {
+      return program.getStage() == index() &&
+             program.getKind() == static_cast<int64_t>(FunctionKind::BackwardWeight);
+    });
+    Block &body = (*programs.begin()).getBody().front();
+    auto launches = llvm::to_vector(body.getOps<command::LaunchOp>());
+    int64_t number = llvm::range_size(rank.getBody().getOps<command::ExchangeOp>()), first = number;
+    size_t at = 0;
+    for (const Chunk &chunk : chunks(launches)) {
+      at = std::max(at, chunk.ready);
+      for (const Ranges &part : partsOf(chunk.ranges, bytesOfPart(settings.getDataParallel()))) {
+        OpBuilder::InsertionGuard guard(builder);
+        at < launches.size() ? builder.setInsertionPoint(launches[at])
+                             : builder.setInsertionPointToEnd(&body);
+        if (number - first >= kUnderWay) {
+          command::ExchangePointOp::create(builder, location, number - kUnderWay, false);
+        }
+        command::ExchangePointOp::create(builder, location, number, true);
+        at = std::min(at + 1, launches.size()); // the next part of a large chunk
+        exchanges.push_back(part);
+        ++number;
+      }
+    }
+    writeExchanges(first);
+  }
+
+  void writeExchanges(int64_t number) {
+    int64_t arena = 0;
+    forEachSum([&](const GradientSum &sum) { arena = slices.slice(index(), sum.name, sum.type).getArena(); });
+    int64_t scratch = exchangeScratch(module, rank.getIndex()).first;
+    for (auto [position, part] : llvm::enumerate(exchanges)) {
+      SmallVector<int64_t> pieces;
+      for (const Exchanged &range : part) {
+        pieces.append({range.replica, arena, range.begin, range.end - range.begin, -1, 0});
+        if (!settings.shards()) { // all replicas update
+          command::ReplicaGatherOp::create(builder, location, static_cast<int64_t>(TaskKind::Reduce), index(),
+                                           sliceOf(arena, range, builder.getF32Type()), range.replica);
+        }
+      }
+      command::ExchangeOp::create(builder, location, static_cast<int64_t>(executable::ExchangeKind::Reduce),
+                                  index(), scratch * (static_cast<int64_t>(position) % kUnderWay), pieces);
+    }
+  }
+
+  /// What each replica alone has made of what the stage updates: partial sums of the norm, and weights.
+  void ofNormAndUpdate() {
+    Ranges weights, partials;
+    int64_t arena = 0, shared = 0;
+    for (auto &[parameter, list] : sums) {
+      auto name = plan::ValueAttr::get(builder.getContext(), Role::Parameter, parameter);
+      if (list.front().stage != stage) {
+        continue;
+      }
+      std::string cellName = "partials/" + parameter.str();
+      auto partial = plan::ValueAttr::get(builder.getContext(), Role::Shared, cellName);
+      for (const schedule::ShardPiece &piece : slices.ownedPieces(name)) {
+        command::SliceAttr weight = slices.sliceOfPiece(index(), name, list.front().type, piece);
+        arena = weight.getArena();
+        weights.push_back(rangeOf(weight, piece.replica));
+        if (auto cell = slices.cell(cellName)) {
+          shared = cell->getArena();
+          partials.push_back(
+              rangeOf(slices.sliceOfPiece(index(), partial, cell->getType(), piece), piece.replica));
+        }
+      }
+    }
+    auto gather = [&](TaskKind task, int64_t arena, const Ranges &ranges, Type element) {
+      for (const Exchanged &range : ranges) {
+        command::ReplicaGatherOp::create(builder, location, static_cast<int64_t>(task), index(),
+                                         sliceOf(arena, range, element), range.replica);
+      }
+    };
+    gather(TaskKind::Gather, arena, merged(std::move(weights), kLine), builder.getF32Type());
+    gather(TaskKind::AllGather, shared, merged(std::move(partials), 1), builder.getF64Type());
+  }
+
+  ModuleOp module;
+  command::RankOp rank;
+  plan::StageOp stage;
+  const RankSlices &slices;
+  OpBuilder &builder;
+  plan::SettingsOp settings;
+  Location location;
+  llvm::MapVector<StringRef, std::vector<GradientSum>> sums;
+  std::vector<Ranges> exchanges; ///< of the stage, in order
+};
+
+} // namespace
+
+int64_t exchangeScratchBytes(ModuleOp module, int64_t rank) {
+  auto [bytes, slots] = exchangeScratch(module, rank);
+  return bytes * slots;
+}
+
+void writeReplicaExchanges(ModuleOp module, command::RankOp rank, plan::StageOp stage,
+                           const RankSlices &slices, OpBuilder &builder) {
+  if ((*module.getOps<plan::MeshOp>().begin()).getData() > 1) {
+    StageExchanges(module, rank, stage, slices, builder).write();
+  }
+}
+
+} // namespace stagewright

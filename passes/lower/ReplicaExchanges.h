@@ -1,0 +1,22 @@
+// What the replicas of a rank exchange: sums of gradients in the last W and in REDUCE, partial sums of the
+// norm, weights that one of them has updated.
+#ifndef STAGEWRIGHT_PASSES_LOWER_REPLICAEXCHANGES_H
+#define STAGEWRIGHT_PASSES_LOWER_REPLICAEXCHANGES_H
+
+#include "passes/lower/RankSlices.h"
+
+#include "mlir/IR/Builders.h"
+
+namespace stagewright {
+
+/// Bytes of the communication arena: room for the exchanges of gradients that can be under way at once, of
+/// the rank's stages. 0: there are none.
+std::int64_t exchangeScratchBytes(mlir::ModuleOp module, std::int64_t rank);
+
+/// Writes the exchanges of a stage behind the rank's programs, which exist.
+void writeReplicaExchanges(mlir::ModuleOp module, command::RankOp rank, plan::StageOp stage,
+                           const RankSlices &slices, mlir::OpBuilder &builder);
+
+} // namespace stagewright
+
+#endif
