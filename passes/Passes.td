@@ -126,6 +126,19 @@ def ShardParameters : StagewrightPass<"shard-parameters"> {
   }];
 }
 
+def GatherParameters : StagewrightPass<"gather-parameters"> {
+  let summary = "Gathers the weights that replicas divide where they are read (ZeRO 3)";
+  let description = [{
+    *Requires:* `plan.shard`. *Ensures:* with ZeRO stage 3 and several replicas only `update` reads trained parameters; other
+    functions have a `plan.gather` instead, in each run of one block's ops that reads the parameter. With the setting
+    `gather` "block" it stands in front of the run before that reads weights, with "visit" at the function's beginning, and what `prepare` has derived is
+    computed in front of its reader. With "step" `prepare` alone gathers, and weights that are read as they are become
+    derived values.
+
+        forward: linear %x, %derived ~~> %w = plan.gather "fc1.weight" ... %p = pack_linear_forward %w   linear %x, %p
+  }];
+}
+
 def VerifyParallel : VerifyPass<"verify-parallel"> {
   let summary = "Checks that every parameter is updated once, in shards that fit, and that each shared value has one producer";
 }

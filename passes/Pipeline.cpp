@@ -68,6 +68,7 @@ void addPhase(OpPassManager &manager, Phase phase) {
   case Phase::Parallel:
     manager.addPass(createInsertUpdate());
     manager.addPass(createShardParameters());
+    manager.addPass(createGatherParameters());
     break;
   case Phase::Schedule:
     manager.addPass(createBuildSchedule());

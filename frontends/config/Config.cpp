@@ -25,6 +25,7 @@ static constexpr std::string_view kPartition = "/pipeline/partition";
 static constexpr std::string_view kOwnPartition = "/stagewright/partition";
 static constexpr std::string_view kInterval = "/pipeline/activation_checkpoint_interval";
 static constexpr std::string_view kZero = "/zero_optimization/stage";
+static constexpr std::string_view kGather = "/stagewright/gather_weights";
 static constexpr std::string_view kOverlap = "/zero_optimization/overlap_comm";
 static constexpr std::string_view kRecompute = "/stagewright/recompute";
 static constexpr std::string_view kSchedule = "/stagewright/schedule";
@@ -282,10 +283,7 @@ static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer
 
 static Result<void> readZero(Settings &settings, Config &config) {
   config.zero = static_cast<int>(settings.value(kZero).integer);
-  if (config.zero == 3)
-    return userError(settings.place(kZero),
-                     "this version does not divide the weights between replicas (ZeRO 3)",
-                     "set it to 2, and let more pipeline stages divide the weights");
+  config.gather = json::lowerCase(settings.value(kGather).string);
   const json::Value *overlap = settings.given(kOverlap);
   config.overlap = !overlap || overlap->kind != json::Value::Kind::Boolean || overlap->boolean;
   settings.record(kOverlap, config.overlap ? "true" : "false", overlap ? "file" : "default");

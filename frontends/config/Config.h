@@ -93,7 +93,8 @@ struct Config {
   std::vector<std::string> recompute;      ///< one for all stages or one for each: see schedule/Recompute.h
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
-  int zero = 0;        ///< /zero_optimization/stage
+  int zero = 0;                 ///< /zero_optimization/stage
+  std::string gather = "block"; ///< /stagewright/gather_weights: how long ZeRO 3 keeps gathered weights
   bool overlap = true; ///< /zero_optimization/overlap_comm: exchange gradients during the backward pass
   std::string precision = "fp32";              ///< or "fp16", "bf16"
   std::optional<LossScaleConfig> lossScale;    ///< of fp16

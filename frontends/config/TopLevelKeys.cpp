@@ -45,6 +45,8 @@ static constexpr ConfigKey kTable[] = {
              "[{\"match\": REGEX, \"lr\": .., \"weight_decay\": ..}]: parameters with their own rate or "
              "decay; see "
              "the groups above"),
+    honoured("/stagewright/gather_weights", choice("step|visit|block"), "\"block\"",
+             "with ZeRO 3, gathered weights stay for a step, a task or a block"),
     honoured("/stagewright/recompute", kText, "\"none\"",
              "what backward passes compute again instead of keeping it: \"none\", \"selective\" (norms, "
              "attention, "

@@ -13,7 +13,7 @@ static constexpr ConfigKey kTable[] = {
      Treatment::WithoutEffect,
      "true is DeepSpeed's old spelling of stage 1 and is refused as such"},
     honoured("/zero_optimization/stage", integer(0, 3), "0",
-             "what replicas divide between them: 1 and 2 optimizer states and updates"),
+             "what replicas divide between them: 1 and 2 optimizer states and updates, 3 weights too"),
     ignored("/zero_optimization/contiguous_gradients", kFlag, "true"),
     ignored("/zero_optimization/reduce_scatter", kFlag, "true"),
     ignored("/zero_optimization/reduce_bucket_size", kCount, "500000000"),

@@ -94,7 +94,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     partition were given (`file:line:column`, or an option), for errors about them. `scheduler` is DeepSpeed's name of the
     schedule of the learning rate, with all its parameters; without one the rate is constant. `recompute` has one entry for
     all stages, or one for each, in the text form of ir/schedule/Recompute.h. `zero` is the ZeRO stage: what the replicas
-    divide between them. With `overlap` they exchange gradients during the backward pass. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
+    divide between them. With `overlap` they exchange gradients during the backward pass; of ZeRO 3, `gather`
+    ("step", "visit", "block") says how long gathered weights stay. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -104,6 +105,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        F64Attr:$weight_decay, BoolAttr:$decoupled_decay, BoolAttr:$bias_correction,
                        DefaultValuedStrAttr<StrAttr, "fp32">:$precision, DefaultValuedAttr<Int64Attr, "0">:$zero,
                        DefaultValuedAttr<BoolAttr, "true">:$overlap,
+                       DefaultValuedStrAttr<StrAttr, "block">:$gather,
                        StrArrayAttr:$targets, ArrayAttr:$entries,
                        OptionalAttr<StrAttr>:$stages_place,
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
@@ -116,8 +118,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     bool cyclesFirstBeta() { return getSchedulerParams() && getSchedulerParams()->contains("cycle_max_mom"); }
     /// Whether replicas divide anything between them.
     bool shards() { return getZero() > 0 && getDataParallel() > 1; }
-    /// Whether a replica holds only its shard of the values of this role.
-    bool isSharded(Role role) { return shards() && role == Role::State; }
+    /// Whether they divide the weights as well, and gather them where they are read.
+    bool shardsWeights() { return getZero() == 3 && getDataParallel() > 1; }
   }];
 }
 
@@ -230,13 +232,24 @@ def Plan_ShardOp : Plan_Op<"shard"> {
   let summary = "How the replicas divide a trained parameter between them";
   let description = [{
     `pieces` are quadruples, ascending and without a gap: first element, elements, the replica that adds up their gradients
-    and, from ZeRO stage 1 on, updates them, and the element of that replica's shard of the stage at which their states begin.
+    and, from ZeRO stage 1 on, updates them, and the element of that replica's shard of `stage` at which they begin. With
+    ZeRO 3 other stages that hold the parameter have shards as well, cut alike.
 
-        plan.shard "fc1.weight" [0, 98304, 0, 0, 98304, 102400, 1, 0]
+        plan.shard "fc1.weight" stage(0) [0, 98304, 0, 0, 98304, 102400, 1, 0]
   }];
-  let arguments = (ins StrAttr:$parameter, DenseI64ArrayAttr:$pieces);
-  let assemblyFormat = "$parameter $pieces attr-dict";
+  let arguments = (ins StrAttr:$parameter, Int64Attr:$stage, DenseI64ArrayAttr:$pieces);
+  let assemblyFormat = "$parameter `stage` `(` $stage `)` $pieces attr-dict";
   let hasVerifier = 1;
+}
+
+def Plan_GatherOp : Plan_Op<"gather"> {
+  let summary = "A parameter whose pieces the replicas have (ZeRO 3), as a value of the function";
+  let description = [{
+    They are sent from here on; whoever reads the value first waits for it.
+  }];
+  let arguments = (ins StrAttr:$parameter);
+  let results = (outs AnyRankedTensor:$value);
+  let assemblyFormat = "$parameter `:` type($value) attr-dict";
 }
 
 // ---- Schedule ----------------------------------------------------------------------------------------------------

@@ -32,6 +32,9 @@ LogicalResult SettingsOp::verify() {
       (getSchedulerParams() && failed(command::catalogueAttributes(*getSchedulerParams())))) {
     return emitOpError("needs a scheduler with parameters that are i64, f64 or text, or none");
   }
+  if (!llvm::is_contained({"step", "visit", "block"}, getGather())) {
+    return emitOpError("gathers weights for a step, a visit or a block");
+  }
   if (getZero() < 0 || getZero() > 3) {
     return emitOpError("needs a ZeRO stage from 0 to 3");
   }

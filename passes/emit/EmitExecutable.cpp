@@ -501,26 +501,29 @@ private:
       found = std::prev(table.placements.end());
     }
     command::SliceAttr slice = op.getSlice();
+    auto entry = std::make_unique<file::StateSliceT>();
+    entry->name = op.getState().str();
+    entry->arena = static_cast<uint16_t>(slice.getArena());
+    entry->offset = static_cast<uint64_t>(slice.getOffset());
+    entry->dtype = dtypeOf(slice.getType());
+    entry->shape = shapeOf(slice.getType());
+    entry->first = static_cast<uint64_t>(op.getFirst());
+    entry->replica = static_cast<int>(op.getReplica().value_or(-1));
     if (op.getState().empty()) {
-      (*found)->arena = static_cast<uint16_t>(slice.getArena());
-      (*found)->offset = static_cast<uint64_t>(slice.getOffset());
+      (*found)->arena = op.getReplica() ? 0 : entry->arena;
+      (*found)->offset = op.getReplica() ? 0 : entry->offset;
       file::ParameterT &table = *root.parameters[static_cast<size_t>(parameter)];
       int stage = static_cast<int>(op.getStage());
       if (stage != table.stage && !llvm::is_contained(table.holders, stage)) {
         table.holders.push_back(stage);
         root.required_features |= file::kFeatureTies;
       }
+      if (op.getReplica()) {
+        (*found)->shards.push_back(std::move(entry));
+      }
       return;
     }
-    auto state = std::make_unique<file::StateSliceT>();
-    state->name = op.getState().str();
-    state->arena = static_cast<uint16_t>(slice.getArena());
-    state->offset = static_cast<uint64_t>(slice.getOffset());
-    state->dtype = dtypeOf(slice.getType());
-    state->shape = shapeOf(slice.getType());
-    state->first = static_cast<uint64_t>(op.getFirst());
-    state->replica = static_cast<int>(op.getReplica().value_or(-1));
-    (*found)->states.push_back(std::move(state));
+    (*found)->states.push_back(std::move(entry));
   }
 
   ModuleOp module;

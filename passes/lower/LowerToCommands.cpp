@@ -2,6 +2,7 @@
 #include "passes/Provenance.h"
 #include "passes/lower/RankSlices.h"
 #include "passes/lower/ReplicaExchanges.h"
+#include "passes/lower/WeightGathers.h"
 #include "passes/memory/FunctionBuffers.h"
 #include "passes/parallel/TiedParameters.h"
 
@@ -73,15 +74,17 @@ private:
     builder.createBlock(&program.getBody());
     FunctionBuffers buffers(function);
     plan::LocalsOp local = locals.lookup({stage, static_cast<int64_t>(function.getKind())});
+    WeightGathers gathers(rank, function, slices, buffers, local, builder);
     for (Operation &op : function.getBody().front()) {
+      gathers.lower(op);
       auto kernel = dyn_cast<layer::Kernel>(op);
       if (!kernel) {
-        continue; // a view, or the return
+        continue; // a view, a gather, or the return
       }
       ArrayRef<RankSlices::Piece> pieces;
       if (function.getKind() == FunctionKind::Norm || function.getKind() == FunctionKind::Update) {
         for (Value operand : kernel.kernelOperands()) {
-          pieces = pieces.empty() ? slices.ownedPieces(buffers.named(operand)) : pieces;
+          pieces = pieces.empty() ? slices.ownedPieces(stage, buffers.named(operand)) : pieces;
         }
       }
       LogicalResult done = success();
@@ -92,7 +95,8 @@ private:
         return failure();
       }
     }
-    builder.setInsertionPointAfter(program);
+    gathers.finish();
+    builder.setInsertionPointToEnd(&rank.getBody().front());
     for (auto [name, value] : llvm::zip(function.getOutputs().getAsRange<plan::ValueAttr>(),
                                         function.getBody().front().getTerminator()->getOperands())) {
       if (name.getRole() == Role::Output && function.getKind() == FunctionKind::Evaluate) {
@@ -114,7 +118,7 @@ private:
     for (Value operand : kernel.kernelOperands()) {
       auto type = cast<RankedTensorType>(operand.getType());
       plan::ValueAttr name = buffers.named(operand);
-      bool divided = piece && name && (!slices.ownedPieces(name).empty() || isPartials(name));
+      bool divided = piece && name && (!slices.ownedPieces(stage, name).empty() || isPartials(name));
       auto where = divided ? slices.sliceOfPiece(stage, name, type, *piece)
                    : name  ? slices.slice(stage, name, type)
                            : command::SliceAttr::get(type.getContext(), local.getArena(), -1,
@@ -187,6 +191,10 @@ private:
                                              function.getBody().front().getArguments())) {
         types[name] = cast<RankedTensorType>(argument.getType());
       }
+      for (plan::GatherOp gather : function.getBody().getOps<plan::GatherOp>()) {
+        auto name = plan::ValueAttr::get(builder.getContext(), Role::Parameter, gather.getParameter());
+        types[name] = cast<RankedTensorType>(gather.getType());
+      }
     }
     llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2
     int64_t next = 0;
@@ -204,8 +212,8 @@ private:
       if (name.getRole() == Role::Input) {
         command::InputOp::create(builder, made(stage.getLoc()), inputs.lookup(name.getName()),
                                  stage.getIndex(), place.getPool(), place.getOffset(), type.getShape());
-      } else if (settings.isSharded(name.getRole())) {
-        for (const RankSlices::Piece &piece : slices.ownedPieces(name)) {
+      } else if (slices.isSharded(stage.getIndex(), name)) {
+        for (const RankSlices::Piece &piece : slices.pieces(stage.getIndex(), name)) {
           command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(),
                                        slices.sliceOfPiece(stage.getIndex(), name, type, piece), piece.first,
                                        builder.getI64IntegerAttr(piece.replica));
@@ -260,11 +268,21 @@ private:
           builder.getI64IntegerAttr(where.getArena()), builder.getI64IntegerAttr(partner), replica);
     };
     auto moveSum = [&](TaskKind task, const GradientSum &sum, int64_t partner) {
-      if (slices.ownedPieces(sum.name).empty()) {
+      if (slices.ownedPieces(stage.getIndex(), sum.name).empty()) {
         move(task, slices.slice(stage.getIndex(), sum.name, sum.type), partner, IntegerAttr());
       }
-      for (const RankSlices::Piece &piece : slices.ownedPieces(sum.name)) {
+      for (const RankSlices::Piece &piece : slices.ownedPieces(stage.getIndex(), sum.name)) {
         move(task, slices.sliceOfPiece(stage.getIndex(), sum.name, sum.type, piece), partner,
+             builder.getI64IntegerAttr(piece.replica));
+      }
+    };
+    auto moveWeight = [&](TaskKind task, plan::ValueAttr name, RankedTensorType type, int64_t partner) {
+      if (!slices.isSharded(stage.getIndex(), name)) {
+        move(task, slices.slice(stage.getIndex(), name, type), partner, IntegerAttr());
+        return;
+      }
+      for (const RankSlices::Piece &piece : slices.pieces(stage.getIndex(), name)) {
+        move(task, slices.sliceOfPiece(stage.getIndex(), name, type, piece), partner,
              builder.getI64IntegerAttr(piece.replica));
       }
     };
@@ -281,9 +299,9 @@ private:
       }
       for (int64_t holder : parameter.holders()) {
         if (stage.getIndex() == holder) {
-          move(TaskKind::ReceiveWeight, slices.slice(holder, name, type), parameter.owner, IntegerAttr());
+          moveWeight(TaskKind::ReceiveWeight, name, type, parameter.owner);
         } else if (stage.getIndex() == parameter.owner) {
-          move(TaskKind::SendWeight, slices.slice(parameter.owner, name, type), holder, IntegerAttr());
+          moveWeight(TaskKind::SendWeight, name, type, holder);
         }
       }
     }

@@ -1,7 +1,5 @@
 #include "passes/lower/RankSlices.h"
 
-#include "passes/parallel/Shards.h"
-
 using namespace mlir;
 
 namespace stagewright {
@@ -9,7 +7,7 @@ namespace stagewright {
 using plan::Role;
 
 RankSlices::RankSlices(ModuleOp module, command::RankOp rank)
-    : settings(*module.getOps<plan::SettingsOp>().begin()), shards(shardsOf(module)) {
+    : settings(*module.getOps<plan::SettingsOp>().begin()), shards(module) {
   for (plan::PlacementOp placement : rank.getBody().getOps<plan::PlacementOp>()) {
     places[{placement.getStage(), placement.getValue()}] = placement;
   }
@@ -28,23 +26,13 @@ command::SliceAttr RankSlices::slice(int64_t stage, plan::ValueAttr name, Ranked
                                  type);
 }
 
-ArrayRef<RankSlices::Piece> RankSlices::pieces(plan::ValueAttr name) const {
-  Role role = name ? name.getRole() : Role::Scalar;
-  if (role != Role::Parameter && role != Role::Accumulator && role != Role::State) {
-    return {};
-  }
-  auto found = shards.find(name.parameterAndState().first);
-  return found == shards.end() ? ArrayRef<Piece>() : ArrayRef<Piece>(found->second);
-}
-
-ArrayRef<RankSlices::Piece> RankSlices::ownedPieces(plan::ValueAttr name) const {
-  return plan::SettingsOp(settings).shards() ? pieces(name) : ArrayRef<Piece>();
+ArrayRef<RankSlices::Piece> RankSlices::ownedPieces(int64_t stage, plan::ValueAttr name) const {
+  return plan::SettingsOp(settings).shards() ? pieces(stage, name) : ArrayRef<Piece>();
 }
 
 command::SliceAttr RankSlices::sliceOfPiece(int64_t stage, plan::ValueAttr name, RankedTensorType type,
                                             const Piece &piece) const {
-  bool isSharded = plan::SettingsOp(settings).isSharded(name.getRole());
-  int64_t first = isSharded ? piece.offset : piece.first, elements = piece.elements;
+  int64_t first = isSharded(stage, name) ? piece.offset : piece.first, elements = piece.elements;
   if (name.getRole() == Role::Shared) {
     first = piece.first / catalogue::kGranule;
     elements = catalogue::granules(piece.elements);

@@ -4,14 +4,13 @@
 
 #include "ir/command/CommandDialect.h"
 #include "ir/plan/PlanDialect.h"
-#include "schedule/Shards.h"
+#include "passes/parallel/Shards.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringMap.h"
 
 #include <optional>
-#include <vector>
 
 namespace stagewright {
 
@@ -25,9 +24,13 @@ public:
 
   /// Pieces of the parameter that the value belongs to, of each of which one replica adds up the gradients;
   /// none: of another value, or with one replica.
-  llvm::ArrayRef<Piece> pieces(plan::ValueAttr name) const;
+  llvm::ArrayRef<Piece> pieces(std::int64_t stage, plan::ValueAttr name) const {
+    return shards.pieces(stage, name);
+  }
   /// Those that one replica alone has, or updates (ZeRO).
-  llvm::ArrayRef<Piece> ownedPieces(plan::ValueAttr name) const;
+  llvm::ArrayRef<Piece> ownedPieces(std::int64_t stage, plan::ValueAttr name) const;
+  /// Whether a replica holds only its shard of the value.
+  bool isSharded(std::int64_t stage, plan::ValueAttr name) const { return shards.isSharded(stage, name); }
 
   /// The bytes of a piece: of a value of a parameter, or of its partial sums of the norm.
   command::SliceAttr sliceOfPiece(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type,
@@ -41,7 +44,7 @@ public:
 
 private:
   plan::SettingsOp settings;
-  llvm::StringMap<std::vector<Piece>> shards;
+  ShardTable shards;
   llvm::StringMap<command::SliceAttr> cells;
 };
 

@@ -81,7 +81,7 @@ std::pair<int64_t, int64_t> exchangeScratch(ModuleOp module, int64_t rank) {
   if (settings.getDataParallel() == 1 || !settings.getOverlap()) {
     return {0, 0};
   }
-  auto shards = shardsOf(module);
+  ShardTable shards(module);
   int64_t most = 0, slots = 1;
   for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
     if (stage.getRank() != rank) {
@@ -90,7 +90,7 @@ std::pair<int64_t, int64_t> exchangeScratch(ModuleOp module, int64_t rank) {
     std::map<StringRef, std::map<int, int64_t>> held; // of each block's chunk by replica
     for (auto &[parameter, list] : gradientSums(module)) {
       for (const GradientSum &sum : list) {
-        for (const schedule::ShardPiece &piece : shards.lookup(parameter)) {
+        for (const schedule::ShardPiece &piece : shards.pieces(stage.getIndex(), parameter)) {
           if (sum.stage == stage) {
             held[blockName(sum.last->getLoc())][piece.replica] += alignedUp(4 * piece.elements);
           }
@@ -152,10 +152,10 @@ private:
     int64_t arena = 0;
     forEachSum([&](const GradientSum &sum) {
       arena = slices.slice(index(), sum.name, sum.type).getArena();
-      for (const schedule::ShardPiece &piece : slices.ownedPieces(sum.name)) {
+      for (const schedule::ShardPiece &piece : slices.ownedPieces(index(), sum.name)) {
         ranges.push_back(rangeOf(slices.sliceOfPiece(index(), sum.name, sum.type, piece), piece.replica));
       }
-      if (slices.ownedPieces(sum.name).empty()) {
+      if (slices.ownedPieces(index(), sum.name).empty()) {
         ranges.push_back(rangeOf(slices.slice(index(), sum.name, sum.type), -1));
       }
     });
@@ -186,7 +186,7 @@ private:
       }
       Chunk &chunk = ofBlock[command::LaunchOp(launches[ready]).getBlock()];
       chunk.ready = std::max(chunk.ready, ready + 1);
-      for (const schedule::ShardPiece &piece : slices.pieces(sum.name)) {
+      for (const schedule::ShardPiece &piece : slices.pieces(index(), sum.name)) {
         chunk.ranges.push_back(
             rangeOf(slices.sliceOfPiece(index(), sum.name, sum.type, piece), piece.replica));
       }
@@ -258,10 +258,12 @@ private:
       }
       std::string cellName = "partials/" + parameter.str();
       auto partial = plan::ValueAttr::get(builder.getContext(), Role::Shared, cellName);
-      for (const schedule::ShardPiece &piece : slices.ownedPieces(name)) {
-        command::SliceAttr weight = slices.sliceOfPiece(index(), name, list.front().type, piece);
-        arena = weight.getArena();
-        weights.push_back(rangeOf(weight, piece.replica));
+      for (const schedule::ShardPiece &piece : slices.ownedPieces(index(), name)) {
+        if (!slices.isSharded(index(), name)) {
+          command::SliceAttr weight = slices.sliceOfPiece(index(), name, list.front().type, piece);
+          arena = weight.getArena();
+          weights.push_back(rangeOf(weight, piece.replica));
+        }
         if (auto cell = slices.cell(cellName)) {
           shared = cell->getArena();
           partials.push_back(

@@ -47,6 +47,10 @@ StageValues valuesOf(plan::StageOp stage) {
                                         function.getBody().front().getTerminator()->getOperands())) {
       note(name, value, true);
     }
+    for (plan::GatherOp gather : function.getBody().getOps<plan::GatherOp>()) {
+      auto name = plan::ValueAttr::get(stage.getContext(), Role::Parameter, gather.getParameter());
+      values[name].type = cast<RankedTensorType>(gather.getType());
+    }
   }
   return values;
 }
@@ -100,7 +104,7 @@ public:
       : module(module), builder(OpBuilder::atBlockEnd(module.getBody())),
         settings(*module.getOps<plan::SettingsOp>().begin()),
         schedule(*module.getOps<plan::ScheduleOp>().begin()), training(schedule.training()),
-        evaluation(schedule.evaluation()), shards(shardsOf(module)) {}
+        evaluation(schedule.evaluation()), shards(module) {}
 
   LogicalResult run() {
     Location location = madeBy("plan-memory", settings.getLoc());
@@ -140,7 +144,7 @@ private:
 
   void planStage(plan::StageOp stage) {
     StageValues values = valuesOf(stage);
-    int64_t index = stage.getIndex(), shardElements = shardElementsOf(values);
+    int64_t index = stage.getIndex();
     for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) { // import order
       for (auto &[name, value] : values) {
         Role role = name.getRole();
@@ -148,8 +152,8 @@ private:
         if (!persistent || name.parameterAndState().first != parameter.getSymName()) {
           continue;
         }
-        if (settings.isSharded(role)) {
-          memory.placeSharded(index, name, shardElements);
+        if (shards.isSharded(index, name)) {
+          memory.placeSharded(index, name, shardElements(index, values, role));
         } else {
           memory.placeFixed(index, name, value.type);
         }
@@ -172,12 +176,12 @@ private:
     }
   }
 
-  /// Of the largest shard of what the stage updates.
-  int64_t shardElementsOf(const StageValues &values) {
+  /// Of the largest shard of the stage's values of a role.
+  int64_t shardElements(int64_t stage, const StageValues &values, Role role) {
     std::vector<schedule::ShardPiece> pieces;
     for (auto &[name, value] : values) {
-      if (settings.isSharded(name.getRole())) {
-        llvm::append_range(pieces, shards.lookup(name.parameterAndState().first));
+      if (name.getRole() == role && shards.isSharded(stage, name)) {
+        llvm::append_range(pieces, shards.pieces(stage, name));
       }
     }
     return schedule::shardElements(pieces);
@@ -260,7 +264,7 @@ private:
   plan::SettingsOp settings;
   plan::ScheduleOp schedule;
   schedule::Schedule training, evaluation;
-  llvm::StringMap<std::vector<schedule::ShardPiece>> shards;
+  ShardTable shards;
   RankMemory memory{""};
 };
 

@@ -31,8 +31,7 @@ bool isPooled(Role role) {
 
 class RankCheck {
 public:
-  RankCheck(ModuleOp module, command::RankOp rank)
-      : module(module), rank(rank), settings(theOne<plan::SettingsOp>(module)), shards(shardsOf(module)) {
+  RankCheck(ModuleOp module, command::RankOp rank) : module(module), rank(rank), shards(module) {
     Block &body = rank.getBody().front();
     llvm::append_range(arenas, body.getOps<command::ArenaOp>());
     llvm::append_range(pools, body.getOps<command::PoolOp>());
@@ -117,8 +116,8 @@ private:
       if (failed(holds) || isCell) {
         return;
       }
-      int64_t bytes = settings.isSharded(name.getRole())
-                          ? 4 * schedule::shardElements(shards.lookup(name.parameterAndState().first))
+      int64_t bytes = shards.isSharded(stage, name)
+                          ? 4 * schedule::shardElements(shards.pieces(stage, name).vec())
                           : command::byteSize(type);
       int64_t offset = place.getOffset();
       bool fits = isPooled(name.getRole())
@@ -128,6 +127,12 @@ private:
         holds = place.emitError("puts ") << name << " outside its arena or slot";
       }
     });
+    for (plan::GatherOp gather : function.getBody().getOps<plan::GatherOp>()) {
+      auto name = plan::ValueAttr::get(gather.getContext(), Role::Parameter, gather.getParameter());
+      if (succeeded(holds) && (!shards.isSharded(stage, name) || !placed.lookup({stage, name}))) {
+        holds = gather.emitOpError("gathers a parameter of which the stage has no shard");
+      }
+    }
     return holds;
   }
 
@@ -175,8 +180,7 @@ private:
 
   ModuleOp module;
   command::RankOp rank;
-  plan::SettingsOp settings;
-  llvm::StringMap<std::vector<schedule::ShardPiece>> shards;
+  ShardTable shards;
   SmallVector<command::ArenaOp> arenas;
   SmallVector<command::PoolOp> pools;
   llvm::StringMap<Type> cells;

@@ -5,7 +5,9 @@
 
 #include "catalogue/Catalogue.h"
 #include "mlir/IR/Builders.h"
-#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <map>
 
 using namespace mlir;
 
@@ -25,6 +27,11 @@ struct ShardParametersPass : impl::ShardParametersBase<ShardParametersPass> {
     sums = gradientSums(getOperation());
     for (plan::StageOp stage : getOperation().getOps<plan::StageOp>()) {
       shard(stage, settings);
+    }
+    if (settings.shardsWeights()) {
+      OpBuilder builder(&getContext());
+      builder.setInsertionPoint(*getOperation().getOps<plan::StageOp>().begin());
+      shardCopies(builder);
     }
   }
 
@@ -54,7 +61,33 @@ struct ShardParametersPass : impl::ShardParametersBase<ShardParametersPass> {
     }
     for (auto [parameter, list] : llvm::zip(parameters, pieces)) {
       plan::ShardOp::create(builder, madeBy("shard-parameters", parameter.getLoc()), parameter.getSymName(),
-                            list);
+                            stage.getIndex(), list);
+    }
+  }
+
+  /// Stages that hold a parameter of another one have pieces cut alike, in the order of parameters.
+  void shardCopies(OpBuilder &builder) {
+    std::map<std::pair<int64_t, int64_t>, int64_t> ends; // by stage and replica
+    auto owned = llvm::to_vector(getOperation().getOps<plan::ShardOp>());
+    for (plan::ShardOp shard : owned) { // copies lie behind what a stage updates
+      ArrayRef<int64_t> pieces = shard.getPieces();
+      for (size_t i = 0; i < pieces.size(); i += 4) {
+        int64_t &end = ends[{shard.getStage(), pieces[i + 2]}];
+        end = std::max<int64_t>(end, llvm::alignTo(pieces[i + 3] + pieces[i + 1], catalogue::kAlignment / 4));
+      }
+    }
+    for (const TiedParameter &tied : tiedParameters(getOperation())) {
+      plan::ShardOp shard =
+          *llvm::find_if(owned, [&](plan::ShardOp op) { return op.getParameter() == tied.name; });
+      for (int64_t holder : tied.holders()) {
+        SmallVector<int64_t> pieces(shard.getPieces());
+        for (size_t i = 0; i < pieces.size(); i += 4) {
+          int64_t &end = ends[{holder, pieces[i + 2]}];
+          pieces[i + 3] = end;
+          end += llvm::alignTo(pieces[i + 1], catalogue::kAlignment / 4);
+        }
+        plan::ShardOp::create(builder, shard.getLoc(), tied.name, holder, pieces);
+      }
     }
   }
 

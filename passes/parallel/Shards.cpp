@@ -6,21 +6,44 @@ using namespace mlir;
 
 namespace stagewright {
 
-llvm::StringMap<std::vector<schedule::ShardPiece>> shardsOf(ModuleOp module) {
-  llvm::StringMap<std::vector<schedule::ShardPiece>> shards;
+using plan::Role;
+
+ShardTable::ShardTable(ModuleOp module) : settings(*module.getOps<plan::SettingsOp>().begin()) {
   for (plan::ShardOp op : module.getOps<plan::ShardOp>()) {
     ArrayRef<int64_t> pieces = op.getPieces();
     for (size_t i = 0; i < pieces.size(); i += 4) {
-      shards[op.getParameter()].push_back(
+      shards[op.getParameter()][op.getStage()].push_back(
           {0, pieces[i], pieces[i + 1], static_cast<int>(pieces[i + 2]), pieces[i + 3]});
     }
   }
-  return shards;
+}
+
+ArrayRef<schedule::ShardPiece> ShardTable::pieces(int64_t stage, StringRef parameter) const {
+  auto found = shards.find(parameter);
+  if (found == shards.end()) {
+    return {};
+  }
+  auto own = found->second.find(stage);
+  return (own == found->second.end() ? found->second.begin() : own)
+      ->second; // the owner is the earliest stage
+}
+
+ArrayRef<schedule::ShardPiece> ShardTable::pieces(int64_t stage, plan::ValueAttr name) const {
+  Role role = name ? name.getRole() : Role::Scalar;
+  bool ofParameter = role == Role::Parameter || role == Role::Accumulator || role == Role::State;
+  return ofParameter ? pieces(stage, name.parameterAndState().first) : ArrayRef<schedule::ShardPiece>();
+}
+
+bool ShardTable::isSharded(int64_t stage, plan::ValueAttr name) const {
+  plan::SettingsOp op = settings;
+  bool divides = (name.getRole() == Role::State && op.shards()) ||
+                 (name.getRole() == Role::Parameter && op.shardsWeights());
+  return divides && !pieces(stage, name).empty();
 }
 
 schedule::StepExchanges exchangesOf(ModuleOp module) {
   plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
-  return {tiesOf(module), settings.getDataParallel() > 1, settings.shards()};
+  return {tiesOf(module), settings.getDataParallel() > 1, settings.shards() && !settings.shardsWeights()};
 }
 
 } // namespace stagewright

@@ -1,4 +1,4 @@
-// How the replicas divide the trained parameters (ZeRO), as plan.shard ops say it, and what follows for the
+// How the replicas divide the trained parameters, as plan.shard ops say it, and what follows for the
 // schedule.
 #ifndef STAGEWRIGHT_PASSES_PARALLEL_SHARDS_H
 #define STAGEWRIGHT_PASSES_PARALLEL_SHARDS_H
@@ -10,12 +10,29 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/StringMap.h"
 
+#include <map>
 #include <vector>
 
 namespace stagewright {
 
-/// Pieces of the parameters that are divided; `parameter` of a piece is not set. Empty: nothing is.
-llvm::StringMap<std::vector<schedule::ShardPiece>> shardsOf(mlir::ModuleOp module);
+class ShardTable {
+public:
+  explicit ShardTable(mlir::ModuleOp module);
+
+  /// Pieces of a parameter, with their places in the stage's shard, or, where it has none of its own, in that
+  /// of the owner; `parameter` of a piece is not set. Empty: it is not divided.
+  llvm::ArrayRef<schedule::ShardPiece> pieces(std::int64_t stage, llvm::StringRef parameter) const;
+  /// Of the parameter that a value belongs to; empty: of another value.
+  llvm::ArrayRef<schedule::ShardPiece> pieces(std::int64_t stage, plan::ValueAttr name) const;
+
+  /// Whether a replica holds only its shard of the value.
+  bool isSharded(std::int64_t stage, plan::ValueAttr name) const;
+
+private:
+  plan::SettingsOp settings;
+  llvm::StringMap<std::map<std::int64_t, std::vector<schedule::ShardPiece>>>
+      shards; ///< by stage, the owner's first
+};
 
 /// What the tasks at the step's end exchange. Requires functions `backward_weight`.
 schedule::StepExchanges exchangesOf(mlir::ModuleOp module);

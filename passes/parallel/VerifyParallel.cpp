@@ -118,7 +118,7 @@ LogicalResult checkSums(ModuleOp module) {
 LogicalResult checkShards(ModuleOp module) {
   plan::SettingsOp settings = theOne<plan::SettingsOp>(module);
   auto sums = gradientSums(module);
-  using Key = std::pair<Operation *, int64_t>;      // stage, replica
+  using Key = std::pair<int64_t, int64_t>;          // stage, replica
   std::map<Key, std::map<int64_t, int64_t>> shards; // first element, end
   unsigned divided = 0;
   for (plan::ShardOp shard : module.getOps<plan::ShardOp>()) {
@@ -128,9 +128,13 @@ LogicalResult checkShards(ModuleOp module) {
     if (found == sums.end() || end != found->second.front().type.getNumElements()) {
       return shard.emitError("divides a parameter that is not trained, or not all of it");
     }
-    ++divided;
+    bool isOwner = shard.getStage() == found->second.front().stage.getIndex();
+    if (!isOwner && !settings.shardsWeights()) {
+      return shard.emitError("divides a copy, of which every replica has all");
+    }
+    divided += isOwner;
     for (size_t i = 0; i < pieces.size(); i += 4) {
-      auto &shardOf = shards[{found->second.front().stage, pieces[i + 2]}];
+      auto &shardOf = shards[{shard.getStage(), pieces[i + 2]}];
       auto [place, isNew] = shardOf.try_emplace(pieces[i + 3], pieces[i + 3] + pieces[i + 1]);
       bool collides = !isNew || pieces[i + 2] >= settings.getDataParallel() ||
                       (place != shardOf.begin() && std::prev(place)->second > place->first) ||

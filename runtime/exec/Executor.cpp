@@ -27,11 +27,20 @@ static std::vector<Segment> segmentsOf(const executable::Collective &collective,
   return segments;
 }
 
+/// A replica that is alone has the shards of all of a file's (ZeRO 3).
+std::uint64_t Executor::copiesOf(const executable::Arena &arena, const Executable &executable,
+                                 const Mesh &mesh) {
+  const bool isDivided =
+      executable.file().recipe()->zero() == 3 && arena.arena_class() == executable::ArenaClass::Parameters;
+  return isDivided && mesh.replicas == 1 ? static_cast<std::uint64_t>(executable.mesh().replicas) : 1;
+}
+
 Result<void> Executor::load() {
   const Mesh &mesh = environment.mesh;
   const int pipelineRank = mesh.pipelineRank(rank());
   for (const executable::Arena *arena : *plan().arenas()) {
-    auto allocated = environment.device.allocate(arena->name()->str(), arena->bytes());
+    auto allocated =
+        environment.device.allocate(arena->name()->str(), arena->bytes() * copiesOf(*arena, file, mesh));
     if (!allocated) {
       return allocated.takeError();
     }
@@ -70,8 +79,11 @@ RankGroup Executor::replicas() const {
   return {mesh.rank(mesh.pipelineRank(rank()), 0), 1, mesh.replicas};
 }
 
-/// What belongs to single replicas. Evaluation, on the first replica alone, exchanges nothing.
+/// What belongs to single replicas. Evaluation, on the first replica alone, has all of it.
 void Executor::planExchanges() {
+  for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
+    exchanges.emplace_back(*plan().exchanges()->Get(i), plan(), bases, environment.communicator, replicas());
+  }
   if (environment.mesh.replicas == 1) {
     return;
   }
@@ -86,9 +98,6 @@ void Executor::planExchanges() {
     const executable::ReplicaGather &piece = *plan().gathers()->Get(i);
     gathers[{static_cast<schedule::TaskKind>(piece.task()), piece.stage()}].push_back(
         {replicas().at(piece.replica()), data(piece.arena(), piece.offset()), piece.bytes()});
-  }
-  for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
-    exchanges.emplace_back(*plan().exchanges()->Get(i), plan(), bases, environment.communicator, replicas());
   }
 }
 
@@ -109,14 +118,16 @@ Result<void> Executor::evaluate(InputSource &source, std::uint64_t pass, OutputS
   return run(evaluateTasks, evaluateCollective, source, false, pass, outputs);
 }
 
-void Executor::prepareWeights() {
-  TilePool::Lease lease(environment.pool);
+Result<void> Executor::prepareWeights() {
+  std::optional<TilePool::Lease> lease(std::in_place, environment.pool);
   for (unsigned i = 0; i < programs.size(); ++i) {
     if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
-      programs[i].run(0, programs[i].commands(), trainTasks.slotsOf(-1), environment.pool, environment.status,
-                      environment.hooks);
+      if (auto ok = runProgram(i, trainTasks.slotsOf(-1), 0, false, lease); !ok) {
+        return ok;
+      }
     }
   }
+  return {};
 }
 
 Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
@@ -267,7 +278,8 @@ Result<void> Executor::endExchange(unsigned number, std::uint64_t step) {
 /// What the stage's last W has not ended, and what is not exchanged there.
 Result<void> Executor::reduce(int stage, std::uint64_t step) {
   for (unsigned i = 0; i < exchanges.size(); ++i) {
-    if (plan().exchanges()->Get(i)->stage() == stage && (exchanges[i].isUnderWay() || replacesBodies)) {
+    if (plan().exchanges()->Get(i)->stage() == stage && !exchanges[i].isOfWeights() &&
+        (exchanges[i].isUnderWay() || replacesBodies)) {
       if (auto ok = endExchange(i, step); !ok) {
         return ok;
       }
@@ -311,38 +323,60 @@ Result<void> Executor::compute(const TaskPlan &tasks, const PlannedTask &task, c
   Result<void> outcome;
   for (const int program : task.programs) {
     if (program >= 0 && outcome) {
-      outcome = runProgram(program, tasks, task, event, lease);
+      outcome = runProgram(static_cast<unsigned>(program), tasks.slotsOf(task.task.microBatch), event.step,
+                           event.training && task.lastGradient, lease);
     }
   }
   after(environment.hooks, event);
   return outcome;
 }
 
-/// Commands with a permit, between them exchanges without one: others compute while this rank waits.
-Result<void> Executor::runProgram(int program, const TaskPlan &tasks, const PlannedTask &task,
-                                  const TaskEvent &event, std::optional<TilePool::Lease> &lease) {
-  PreparedProgram &prepared = programs[static_cast<std::size_t>(program)];
+/// Commands with a permit, between them exchanges without one: others compute while this rank waits. Sums are
+/// exchanged in the stage's last W only.
+Result<void> Executor::runProgram(unsigned program, const std::uint64_t *slots, std::uint64_t step,
+                                  bool reduces, std::optional<TilePool::Lease> &lease) {
+  PreparedProgram &prepared = programs[program];
   unsigned done = 0;
   const auto runTo = [&](unsigned command) {
-    prepared.run(done, command, tasks.slotsOf(task.task.microBatch), environment.pool, environment.status,
-                 environment.hooks);
+    prepared.run(done, command, slots, environment.pool, environment.status, environment.hooks);
     done = command;
   };
-  const auto *points = plan().programs()->Get(static_cast<unsigned>(program))->points();
-  const bool exchanging = event.training && task.lastGradient && !exchanges.empty();
-  for (unsigned i = 0; exchanging && points && i < points->size(); ++i) {
+  const auto *points = plan().programs()->Get(program)->points();
+  for (unsigned i = 0; points && i < points->size(); ++i) {
     const executable::ExchangePoint &point = *points->Get(i);
+    ReplicaExchange &exchange = exchanges[point.exchange()];
+    if (!exchange.isOfWeights() && !reduces) {
+      continue;
+    }
     runTo(point.command());
     lease.reset();
-    auto ok =
-        point.begins() ? exchanges[point.exchange()].begin() : endExchange(point.exchange(), event.step);
-    if (!ok) {
+    if (auto ok = point.begins() ? exchange.begin() : endExchange(point.exchange(), step); !ok) {
       return ok;
     }
     lease.emplace(environment.pool);
   }
   runTo(prepared.commands());
+  if (environment.poison) {
+    releaseWeights(program);
+  }
   return {};
+}
+
+/// Poison mode: weights that a program has gathered for itself end with it.
+void Executor::releaseWeights(unsigned program) {
+  const executable::Program &entry = *plan().programs()->Get(program);
+  for (unsigned i = 0; entry.points() && i < entry.points()->size(); ++i) {
+    const unsigned number = entry.points()->Get(i)->exchange();
+    const auto &pieces = *plan().exchanges()->Get(number)->pieces();
+    for (unsigned j = 0; exchanges[number].isOfWeights() && j < pieces.size(); ++j) {
+      const executable::ExchangePiece &piece = *pieces.Get(j);
+      // Evaluation's results lie in the same arena, until they have been handed out.
+      if (plan().arenas()->Get(piece.arena())->arena_class() == executable::ArenaClass::Workspace &&
+          entry.kind() != executable::ProgramKind::Evaluate) {
+        poison({piece.arena(), piece.offset(), piece.bytes()});
+      }
+    }
+  }
 }
 
 Result<void> Executor::post(const TaskPlan &tasks, IndexRange range) {

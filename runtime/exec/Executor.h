@@ -65,7 +65,12 @@ public:
   Result<void> evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs = nullptr);
 
   /// Runs PREPARE of all stages of the rank: needed once before evaluate() when weights have changed.
-  void prepareWeights();
+  /// Errors: as train().
+  Result<void> prepareWeights();
+
+  /// How often the rank has the bytes of an arena.
+  static std::uint64_t copiesOf(const executable::Arena &arena, const Executable &executable,
+                                const Mesh &mesh);
 
   int rank() const { return environment.communicator.rank(); }
   int replica() const { return environment.mesh.replica(rank()); }
@@ -100,8 +105,9 @@ private:
   Result<void> runTask(const TaskPlan &tasks, const PlannedTask &task, const std::vector<Segment> &collective,
                        const TaskEvent &event);
   Result<void> compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event);
-  Result<void> runProgram(int program, const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event,
+  Result<void> runProgram(unsigned program, const std::uint64_t *slots, std::uint64_t step, bool reduces,
                           std::optional<TilePool::Lease> &lease);
+  void releaseWeights(unsigned program);
   Result<void> post(const TaskPlan &tasks, IndexRange range);
   void poison(const DeadBytes &bytes);
 

@@ -17,20 +17,26 @@ static std::size_t lines(std::size_t bytes) {
 
 ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
                                  const ArenaBases &arenas, Communicator &communicator, RankGroup replicas)
-    : communicator(communicator), replicas(replicas), own(replicas.position(communicator.rank())) {
+    : communicator(communicator), replicas(replicas), own(replicas.position(communicator.rank())),
+      gathers(exchange.kind() == executable::ExchangeKind::Gather) {
   std::byte *scratch = nullptr;
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
     if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Communication) {
       scratch = arenas[i] + exchange.scratch();
     }
   }
-  std::size_t used = 0, expected = 0;
+  const auto others = static_cast<std::size_t>(replicas.size - 1);
+  std::size_t expected = 0;
   for (const executable::ExchangePiece *piece : *exchange.pieces()) {
     const bool isOwn = piece->replica() == own;
-    pieces.push_back({piece->replica(), arenas[piece->arena()] + piece->offset(),
-                      isOwn ? scratch + used : nullptr, piece->bytes()});
-    const auto others = static_cast<std::size_t>(replicas.size - 1);
-    used += isOwn ? others * lines(piece->bytes()) : 0;
+    std::byte *place = isOwn ? scratch : nullptr;
+    if (gathers && (isOwn || others == 0)) {
+      const auto arena = static_cast<unsigned>(piece->shard_arena());
+      const std::uint64_t before = others == 0 ? plan.arenas()->Get(arena)->bytes() : 0;
+      place = arenas[arena] + before * static_cast<unsigned>(piece->replica()) + piece->shard_offset();
+    }
+    pieces.push_back({piece->replica(), arenas[piece->arena()] + piece->offset(), place, piece->bytes()});
+    scratch += isOwn && !gathers ? others * lines(piece->bytes()) : 0;
     expected += isOwn ? others : 1;
     total += piece->bytes();
   }
@@ -49,39 +55,58 @@ std::size_t ReplicaExchange::messagesOf(const executable::RankPlan &plan) {
 
 std::byte *ReplicaExchange::contribution(const Piece &piece, int position) const {
   const int slot = position < own ? position : position - 1;
-  return piece.scratch + static_cast<std::size_t>(slot) * lines(piece.bytes);
+  return piece.own + static_cast<std::size_t>(slot) * lines(piece.bytes);
+}
+
+Result<void> ReplicaExchange::track(Result<Request> posted) {
+  if (!posted) {
+    return posted.takeError();
+  }
+  requests.push_back(*posted);
+  return {};
 }
 
 Result<void> ReplicaExchange::begin() {
   begun = monotonicNanoseconds();
   requests.clear();
-  const auto post = [&](Result<Request> posted) -> Result<void> {
-    if (!posted) {
-      return posted.takeError();
-    }
-    requests.push_back(*posted);
-    return {};
-  };
   for (const Piece &piece : pieces) {
-    if (piece.position != own) {
-      if (auto ok = post(communicator.postSend(replicas.at(piece.position), kTag, piece.whole, piece.bytes));
-          !ok) {
-        return ok;
-      }
-      continue;
-    }
-    for (int position = 0; position < replicas.size; ++position) {
-      if (position == own) {
-        continue;
-      }
-      if (auto ok = post(communicator.postReceive(replicas.at(position), kTag, contribution(piece, position),
-                                                  piece.bytes));
-          !ok) {
-        return ok;
-      }
+    if (auto ok = gathers ? postWeights(piece) : postSums(piece); !ok) {
+      return ok;
     }
   }
   underWay = true;
+  return {};
+}
+
+Result<void> ReplicaExchange::postSums(const Piece &piece) {
+  if (piece.position != own) {
+    return track(communicator.postSend(replicas.at(piece.position), kTag, piece.whole, piece.bytes));
+  }
+  for (int position = 0; position < replicas.size; ++position) {
+    if (position == own) {
+      continue;
+    }
+    if (auto ok = track(communicator.postReceive(replicas.at(position), kTag, contribution(piece, position),
+                                                 piece.bytes));
+        !ok) {
+      return ok;
+    }
+  }
+  return {};
+}
+
+Result<void> ReplicaExchange::postWeights(const Piece &piece) {
+  if (piece.own) {
+    std::memcpy(piece.whole, piece.own, piece.bytes);
+  } else {
+    return track(communicator.postReceive(replicas.at(piece.position), kTag, piece.whole, piece.bytes));
+  }
+  for (int step = 1; step < replicas.size; ++step) { // not all to the same one first
+    const int peer = replicas.at((own + step) % replicas.size);
+    if (auto ok = track(communicator.postSend(peer, kTag, piece.own, piece.bytes)); !ok) {
+      return ok;
+    }
+  }
   return {};
 }
 
@@ -97,9 +122,9 @@ Result<void> ReplicaExchange::end() {
     }
   }
   for (const Piece &piece : pieces) {
-    if (piece.position == own) {
+    if (!gathers && piece.position == own) {
       add(piece);
-    } else {
+    } else if (!gathers) {
       std::memset(piece.whole, 0, piece.bytes); // the next step begins with zeros
     }
   }

@@ -1,7 +1,10 @@
 // An exchange between the replicas of a rank that runs beside the commands of a program.
 //
-//   replica 0 (has the piece)   begin: posts receives   ... commands ...   end: waits, adds r0 + r1 + r2
-//   replica 1, 2                begin: post sends       ... commands ...   end: wait, zeros
+//   sums       replica 0 (has the piece)   begin: posts receives   ... commands ...   end: waits, adds r0 +
+//   r1 + r2
+//              replica 1, 2                begin: post sends       ... commands ...   end: wait, zeros
+//   weights    replica 0 (has the piece)   begin: posts sends      ... commands ...   end: waits
+//              replica 1, 2                begin: post receives    ... commands ...   end: wait
 //
 // All replicas begin their exchanges in one order, that of the program, so that messages meet.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_REPLICAEXCHANGE_H
@@ -18,7 +21,8 @@ namespace stagewright::runtime {
 
 class ReplicaExchange {
 public:
-  /// Of a proved file. `replicas` are those of the caller's pipeline rank.
+  /// Of a proved file. `replicas` are those of the caller's pipeline rank. When it is alone it has the shards
+  /// of all, one arena behind the other.
   ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
                   const ArenaBases &arenas, Communicator &communicator, RankGroup replicas);
 
@@ -26,6 +30,8 @@ public:
   Result<void> begin();
   /// Begins it where that has not happened.
   Result<void> end();
+  /// Gathers weights, and adds up no gradients.
+  bool isOfWeights() const { return gathers; }
   bool isUnderWay() const { return underWay; }
 
   std::uint64_t bytes() const { return total; }
@@ -38,15 +44,19 @@ private:
   struct Piece {
     int position = 0; ///< of the replica that has it
     std::byte *whole = nullptr;
-    std::byte *scratch = nullptr; ///< of the owner: what the others contribute
+    std::byte *own = nullptr; ///< of the owner: what the others contribute, or its part of the weights
     std::size_t bytes = 0;
   };
+  Result<void> postSums(const Piece &piece);
+  Result<void> postWeights(const Piece &piece);
+  Result<void> track(Result<Request> posted);
   std::byte *contribution(const Piece &piece, int position) const;
   void add(const Piece &piece) const;
 
   Communicator &communicator;
   const RankGroup replicas;
   const int own; ///< position among the replicas
+  const bool gathers;
   std::vector<Piece> pieces;
   std::vector<Request> requests;
   std::uint64_t total = 0;

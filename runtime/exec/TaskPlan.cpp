@@ -197,7 +197,9 @@ private:
     for (unsigned i = 0; i < plan.programs()->size(); ++i) {
       const executable::Program &program = *plan.programs()->Get(i);
       if (program.kind() == kind && program.stage() == stage) {
-        return program.commands()->size() ? static_cast<int>(i) : -1;
+        const bool isEmpty =
+            program.commands()->size() == 0 && (!program.points() || program.points()->size() == 0);
+        return isEmpty ? -1 : static_cast<int>(i);
       }
     }
     return -1;

@@ -156,11 +156,15 @@ int accuracyLabel(const executable::Executable &file) {
   return -1;
 }
 
-std::uint64_t Executable::plannedBytes(int rank) const {
+std::uint64_t wholePages(std::uint64_t bytes) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return (bytes + page - 1) / page * page;
+}
+
+std::uint64_t Executable::plannedBytes(int rank) const {
   std::uint64_t total = 0;
   for (const executable::Arena *arena : *this->rank(rank).arenas()) {
-    total += (arena->bytes() + page - 1) / page * page;
+    total += wholePages(arena->bytes());
   }
   return total;
 }

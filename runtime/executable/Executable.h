@@ -85,6 +85,9 @@ private:
   std::vector<IntegerRule> rules;
 };
 
+/// `bytes`, rounded up to pages of this machine.
+std::uint64_t wholePages(std::uint64_t bytes);
+
 /// Index into inputs of the label whose right answers evaluation counts; -1: it counts none.
 int accuracyLabel(const executable::Executable &file);
 

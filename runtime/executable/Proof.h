@@ -37,6 +37,8 @@ struct Proof {
   int microBatches() const { return file.recipe()->micro_batches(); }
   /// Whether each replica updates a part of the parameters (ZeRO).
   bool shards() const { return file.recipe()->zero() > 0 && file.recipe()->data_parallel() > 1; }
+  /// And holds a part of them only (ZeRO 3).
+  bool shardsWeights() const { return shards() && file.recipe()->zero() == 3; }
   bool hasReplica(int replica) const { return replica >= 0 && replica < file.recipe()->data_parallel(); }
   bool owns(int rank, int stage) const {
     return stage >= 0 && stage < stages() && train.rankOfStage[stage] == rank;

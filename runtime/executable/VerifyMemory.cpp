@@ -58,6 +58,8 @@ private:
   Result<void> tensor(unsigned arena, std::uint64_t offset, executable::DType dtype,
                       const flatbuffers::Vector<std::int64_t> *shape, const std::string &field,
                       int replica = -1);
+  Result<void> weight(const executable::Placement &placement, const executable::Parameter &parameter,
+                      const std::string &field);
   Result<void> states(const executable::Placement &placement, const executable::Parameter &parameter,
                       const std::string &field);
 
@@ -240,8 +242,7 @@ Result<void> RankMemory::placements() {
       return proof.fail(field + ".parameter",
                         called + "belongs to a stage of another rank, or is placed twice");
     }
-    if (auto ok = tensor(placement.arena(), placement.offset(), parameter.dtype(), parameter.shape(), field);
-        !ok) {
+    if (auto ok = weight(placement, parameter, field); !ok) {
       return ok;
     }
     if (auto ok = states(placement, parameter, field); !ok) {
@@ -249,6 +250,37 @@ Result<void> RankMemory::placements() {
     }
   }
   return {};
+}
+
+/// Whole, or with ZeRO 3, when it is trained, in pieces of replicas that follow each other.
+Result<void> RankMemory::weight(const executable::Placement &placement,
+                                const executable::Parameter &parameter, const std::string &field) {
+  if (!placement.shards() || placement.shards()->size() == 0) {
+    return proof.shardsWeights() && parameter.trainable()
+               ? proof.fail(field + ".shards", "with ZeRO 3 every replica has a part of a trained parameter")
+               : tensor(placement.arena(), placement.offset(), parameter.dtype(), parameter.shape(), field);
+  }
+  std::uint64_t elements = 0;
+  for (unsigned j = 0; j < placement.shards()->size(); ++j) {
+    const executable::StateSlice &piece = *placement.shards()->Get(j);
+    const std::string pieceField = indexed(field + ".shards", j);
+    const auto size = elementsOf(piece.shape());
+    if (!proof.shardsWeights() || !proof.hasReplica(piece.replica()) || piece.dtype() != parameter.dtype()) {
+      return proof.fail(pieceField + ".replica", "a part of a weight belongs to a replica with ZeRO 3");
+    }
+    if (!size || piece.first() != elements || *size > *elementsOf(parameter.shape()) - elements) {
+      return proof.fail(pieceField + ".shape", "the parts do not follow each other");
+    }
+    elements += *size;
+    if (auto ok =
+            tensor(piece.arena(), piece.offset(), piece.dtype(), piece.shape(), pieceField, piece.replica());
+        !ok) {
+      return ok;
+    }
+  }
+  return elements == *elementsOf(parameter.shape())
+             ? Result<void>()
+             : proof.fail(field + ".shards", "the parts are not the whole parameter");
 }
 
 /// Of one parameter: each state whole, or with ZeRO in pieces of replicas that follow each other.

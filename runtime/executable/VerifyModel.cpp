@@ -42,8 +42,8 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if ((recipe.data_parallel() > 1) != bool(proof.file.required_features() & executable::kFeatureReplicas)) {
     return proof.fail("required_features", "the mark of replicas does not fit recipe.data_parallel");
   }
-  if (recipe.zero() < 0 || recipe.zero() > 2) {
-    return fail("zero", "this version knows the ZeRO stages 0 to 2");
+  if (recipe.zero() < 0 || recipe.zero() > 3) {
+    return fail("zero", "there are the ZeRO stages 0 to 3");
   }
   if (proof.shards() != bool(proof.file.required_features() & executable::kFeatureShards)) {
     return proof.fail("required_features", "the mark of ZeRO does not fit recipe.zero");

@@ -56,7 +56,9 @@ private:
   Result<void> points();
   Result<void> pointsOf(const executable::Program &program, const std::string &field,
                         std::vector<int> &begun);
-  bool touches(const executable::Program &program, unsigned from, const executable::Exchange &exchange) const;
+  bool touches(const executable::Program &program, unsigned from, unsigned to,
+               const executable::Exchange &exchange) const;
+  bool collide(const executable::Exchange &a, const executable::Exchange &b) const;
   Range scratchOf(const executable::Exchange &exchange) const;
   Result<void> sums();
   Result<void> loss();
@@ -67,6 +69,8 @@ private:
                        const std::string &field) const;
   Result<void> disjoint(std::vector<Exchanged> list, const std::string &field) const;
   bool sumIsOfReplica(const Exchanged &sum) const;
+  bool isOwnWeight(const Exchanged &bytes) const;
+  Result<void> gatherPiece(const executable::ExchangePiece &piece, const std::string &field) const;
   bool covers(const std::vector<Exchanged> &list, const Exchanged &wanted, bool ofAny = false) const;
 
   const Proof &proof;
@@ -140,7 +144,7 @@ Result<void> RankReplicas::collectGathers() {
     const bool isKnown =
         gather.task() == TaskKind::Reduce ? !proof.shards() && arena == ArenaClass::Gradients
         : gather.task() == TaskKind::Gather
-            ? proof.shards() && arena == ArenaClass::Parameters
+            ? proof.shards() && !proof.shardsWeights() && arena == ArenaClass::Parameters
             : gather.task() == TaskKind::AllGather && proof.shards() && arena == ArenaClass::Scalars;
     if (!isKnown) {
       return proof.fail(field + ".task", "REDUCE gathers sums of gradients, and with ZeRO GATHER weights and "
@@ -186,6 +190,12 @@ Result<void> RankReplicas::exchange(const executable::Exchange &exchange, const 
   for (unsigned i = 0; i < exchange.pieces()->size(); ++i) {
     const executable::ExchangePiece &piece = *exchange.pieces()->Get(i);
     const std::string pieceField = indexed(field + ".pieces", i);
+    if (exchange.kind() == executable::ExchangeKind::Gather) {
+      if (auto ok = gatherPiece(piece, pieceField); !ok) {
+        return ok;
+      }
+      continue;
+    }
     if (!proof.hasReplica(piece.replica()) || piece.arena() >= plan.arenas()->size() ||
         plan.arenas()->Get(piece.arena())->arena_class() != ArenaClass::Gradients ||
         piece.shard_arena() != -1) {
@@ -204,6 +214,9 @@ Result<void> RankReplicas::exchange(const executable::Exchange &exchange, const 
                         "REDUCE does not share the sum, so that the replicas would part");
     }
   }
+  if (exchange.kind() == executable::ExchangeKind::Gather) {
+    return {};
+  }
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
     const executable::Arena &arena = *plan.arenas()->Get(i);
     if (arena.arena_class() == ArenaClass::Communication && total <= kMaxTensorBytes &&
@@ -215,10 +228,35 @@ Result<void> RankReplicas::exchange(const executable::Exchange &exchange, const 
   return proof.fail(field + ".scratch", "it does not lie inside the communication arena");
 }
 
-/// Whether a command from number `from` on reads or writes what is exchanged.
-bool RankReplicas::touches(const executable::Program &program, unsigned from,
+/// From what a replica has of a weight to memory of a program, or of what PREPARE derives.
+Result<void> RankReplicas::gatherPiece(const executable::ExchangePiece &piece,
+                                       const std::string &field) const {
+  const auto inArena = [&](int arena, std::uint64_t offset) {
+    return arena >= 0 && arena < static_cast<int>(plan.arenas()->size()) && offset % 4 == 0 &&
+           piece.bytes() > 0 && piece.bytes() % 4 == 0 &&
+           rangeWithin(offset, piece.bytes(), plan.arenas()->Get(static_cast<unsigned>(arena))->bytes());
+  };
+  if (!proof.shardsWeights() || !proof.hasReplica(piece.replica())) {
+    return proof.fail(field + ".replica", "weights are gathered from replicas with ZeRO 3");
+  }
+  if (!inArena(piece.arena(), piece.offset()) || !inArena(piece.shard_arena(), piece.shard_offset())) {
+    return proof.fail(field + ".bytes", "these are not whole elements inside the arenas");
+  }
+  const ArenaClass window = plan.arenas()->Get(piece.arena())->arena_class();
+  const Exchanged shard{-1,
+                        static_cast<unsigned>(piece.shard_arena()),
+                        {piece.shard_offset(), piece.shard_offset() + piece.bytes()},
+                        piece.replica()};
+  if ((window != ArenaClass::Workspace && window != ArenaClass::Derived) || !isOwnWeight(shard)) {
+    return proof.fail(field + ".arena", "a part of a weight is gathered into memory of programs");
+  }
+  return {};
+}
+
+/// Whether a command in [from, to) reads or writes what is exchanged.
+bool RankReplicas::touches(const executable::Program &program, unsigned from, unsigned to,
                            const executable::Exchange &exchange) const {
-  for (unsigned i = from; i < program.commands()->size(); ++i) {
+  for (unsigned i = from; i < to; ++i) {
     for (const executable::Operand *operand : *program.commands()->Get(i)->operands()) {
       const Range bytes{operand->offset(), operand->offset() + *bytesOf(operand->dtype(), operand->shape())};
       for (const executable::ExchangePiece *piece : *exchange.pieces()) {
@@ -251,7 +289,8 @@ Result<void> RankReplicas::points() {
 
 Result<void> RankReplicas::pointsOf(const executable::Program &program, const std::string &field,
                                     std::vector<int> &begun) {
-  std::vector<unsigned> underWay;
+  using executable::ExchangeKind;
+  std::map<unsigned, unsigned> underWay; // exchange -> command at which it began
   unsigned before = 0;
   for (unsigned i = 0; program.points() && i < program.points()->size(); ++i) {
     const executable::ExchangePoint &point = *program.points()->Get(i);
@@ -262,27 +301,55 @@ Result<void> RankReplicas::pointsOf(const executable::Program &program, const st
     }
     before = point.command();
     const executable::Exchange &exchange = *plan.exchanges()->Get(point.exchange());
+    const bool gathers = exchange.kind() == ExchangeKind::Gather;
     if (!point.begins()) {
-      if (std::erase(underWay, point.exchange()) == 0) {
+      const auto found = underWay.find(point.exchange());
+      if (found == underWay.end()) {
         return proof.fail(pointField, "it waits for an exchange that is not under way");
       }
+      if (gathers && touches(program, found->second, point.command(), exchange)) {
+        return proof.fail(pointField, "a command touches the place of a weight that is on its way");
+      }
+      underWay.erase(found);
       continue;
     }
-    if (program.kind() != ProgramKind::BackwardWeight || exchange.stage() != program.stage() ||
-        ++begun[point.exchange()] > 1) {
-      return proof.fail(pointField, "an exchange of gradients begins once, in its stage's W");
+    if (exchange.stage() != program.stage() || ++begun[point.exchange()] > 1 ||
+        (!gathers && program.kind() != ProgramKind::BackwardWeight)) {
+      return proof.fail(pointField,
+                        "an exchange begins once, in a program of its stage, of gradients in its W");
     }
-    if (touches(program, point.command(), exchange)) {
+    if (!gathers && touches(program, point.command(), program.commands()->size(), exchange)) {
       return proof.fail(pointField, "a later command touches the gradients that are exchanged");
     }
-    for (const unsigned other : underWay) {
-      if (scratchOf(*plan.exchanges()->Get(other)).overlaps(scratchOf(exchange))) {
-        return proof.fail(pointField, "two exchanges that are under way share their scratch");
+    for (const auto &[other, at] : underWay) {
+      if (collide(*plan.exchanges()->Get(other), exchange)) {
+        return proof.fail(pointField, "two exchanges that are under way share memory");
       }
     }
-    underWay.push_back(point.exchange());
+    underWay[point.exchange()] = point.command();
+  }
+  for (const auto &[exchange, at] : underWay) {
+    if (plan.exchanges()->Get(exchange)->kind() == ExchangeKind::Gather) {
+      return proof.fail(field + ".points", "the program ends while a weight is on its way");
+    }
   }
   return {};
+}
+
+/// Two that are under way at once: scratch of sums, places of weights.
+bool RankReplicas::collide(const executable::Exchange &a, const executable::Exchange &b) const {
+  if (a.kind() == executable::ExchangeKind::Reduce && b.kind() == a.kind()) {
+    return scratchOf(a).overlaps(scratchOf(b));
+  }
+  for (const executable::ExchangePiece *p : *a.pieces()) {
+    for (const executable::ExchangePiece *q : *b.pieces()) {
+      if (p->arena() == q->arena() &&
+          Range{p->offset(), p->offset() + p->bytes()}.overlaps({q->offset(), q->offset() + q->bytes()})) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 /// Whether the range is exchanged, by neighbours without a gap, for its replica (or, `ofAny`, for any).
@@ -313,6 +380,21 @@ bool RankReplicas::sumIsOfReplica(const Exchanged &sum) const {
                                                       transfer->offset() <= sum.range.begin &&
                                                       sum.range.end <= transfer->offset() + transfer->bytes();
                                              });
+}
+
+/// Whether a replica updates what it alone has of a weight.
+bool RankReplicas::isOwnWeight(const Exchanged &bytes) const {
+  for (const executable::Placement *placement : *plan.placements()) {
+    for (unsigned i = 0; placement->shards() && i < placement->shards()->size(); ++i) {
+      const executable::StateSlice &piece = *placement->shards()->Get(i);
+      if (piece.replica() == bytes.replica && piece.arena() == bytes.arena &&
+          piece.offset() <= bytes.range.begin &&
+          bytes.range.end <= piece.offset() + *bytesOf(piece.dtype(), piece.shape())) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 /// All that W adds to, and all that a holder sends, has been added up.
@@ -398,10 +480,11 @@ Result<void> RankReplicas::ofReplica(const executable::Program &program, const e
     const Range range{operand.offset(), operand.offset() + *bytesOf(operand.dtype(), operand.shape())};
     const Exchanged bytes{program.stage(), operand.arena(), range, command.replica()};
     const bool isPartial = command.replica() != -1 && arena == ArenaClass::Scalars;
-    const bool holds = arena == ArenaClass::Gradients              ? sumIsOfReplica(bytes)
-                       : writes && arena == ArenaClass::Parameters ? covers(gathered, bytes)
-                       : writes && isPartial                       ? covers(gathered, bytes)
-                                                                   : true;
+    const bool holds = arena == ArenaClass::Gradients ? sumIsOfReplica(bytes)
+                       : writes && arena == ArenaClass::Parameters
+                           ? (proof.shardsWeights() ? isOwnWeight(bytes) : covers(gathered, bytes))
+                       : writes && isPartial ? covers(gathered, bytes)
+                                             : true;
     if (!holds) {
       return proof.fail(indexed(field + ".operands", i),
                         "the replicas would part: one of them alone has these gradients, or would not share "

@@ -22,6 +22,21 @@ bool movesWeight(TaskKind kind) {
   return kind == TaskKind::SendWeight || kind == TaskKind::ReceiveWeight;
 }
 
+/// Whether the transfer moves the parameter, or what a replica has of it.
+bool isPlace(const executable::Placement &place, const executable::Parameter &parameter,
+             const executable::Transfer &transfer) {
+  for (unsigned i = 0; place.shards() && i < place.shards()->size(); ++i) {
+    const executable::StateSlice &piece = *place.shards()->Get(i);
+    if (piece.replica() == transfer.replica() && piece.arena() == transfer.arena() &&
+        piece.offset() == transfer.offset() && bytesOf(piece.dtype(), piece.shape()) == transfer.bytes()) {
+      return true;
+    }
+  }
+  return transfer.replica() == -1 && place.arena() == transfer.arena() &&
+         place.offset() == transfer.offset() &&
+         bytesOf(parameter.dtype(), parameter.shape()) == transfer.bytes();
+}
+
 /// Of a tied parameter: weights move from place to place, sums of gradients between arenas of gradients.
 Result<void> verifyTied(const Proof &proof, int rank, const executable::Transfer &transfer,
                         const std::string &field) {
@@ -55,8 +70,7 @@ Result<void> verifyTied(const Proof &proof, int rank, const executable::Transfer
         const auto *holders = parameter.holders();
         return parameter.stage() == tie.owner && holders &&
                std::find(holders->begin(), holders->end(), tie.holder) != holders->end() &&
-               place->arena() == transfer.arena() && place->offset() == transfer.offset() &&
-               bytesOf(parameter.dtype(), parameter.shape()) == transfer.bytes();
+               isPlace(*place, parameter, transfer);
       });
   return known ? Result<void>()
                : proof.fail(field + ".offset", "no parameter that both stages hold lies there");
@@ -77,10 +91,10 @@ Result<void> verifyTransfer(const Proof &proof, int rank, const executable::Tran
   if (!proof.owns(rank, transfer.stage())) {
     return proof.fail(field + ".stage", "the transfer is for a stage of another rank");
   }
-  const bool divided = proof.shards() && (kind == TaskKind::SendSum || kind == TaskKind::ReceiveSum);
+  const bool divided = movesWeight(kind) ? proof.shardsWeights() : isTied(kind) && proof.shards();
   if (divided ? !proof.hasReplica(transfer.replica()) : transfer.replica() != -1) {
     return proof.fail(field + ".replica",
-                      "replicas move their own sums of tied parameters, and all move the rest");
+                      "replicas move their own parts of tied parameters, and all move the rest");
   }
   if (tied) {
     return verifyTied(proof, rank, transfer, field);

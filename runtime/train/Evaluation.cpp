@@ -85,7 +85,9 @@ public:
     if (sink) {
       shared.outputs->validRows = [this](int microBatch) { return inputs.validRows(microBatch); };
     }
-    executor.prepareWeights();
+    if (auto ok = executor.prepareWeights(); !ok) {
+      return ok;
+    }
     for (inputs.pass = 0; inputs.pass * batch < samples; ++inputs.pass) {
       if (auto ok = executor.evaluate(inputs, inputs.pass + 1, sink); !ok) {
         return ok;
@@ -131,7 +133,9 @@ private:
 Evaluation::Evaluation(const Session &session)
     : losses(1 + session.executable.lossTerms().size()), means(losses.size()), session(session) {
   for (const auto &executor : session.localExecutors()) {
-    const bool evaluates = executor && executor->replica() == 0;
+    // With ZeRO 3 the others as well, for the weights that they have.
+    const bool divided = session.executable.file().recipe()->zero() == 3;
+    const bool evaluates = executor && (executor->replica() == 0 || divided);
     ranks.push_back(evaluates ? std::make_unique<RankEvaluation>(*executor, session, *this) : nullptr);
   }
 }

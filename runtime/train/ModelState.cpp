@@ -42,6 +42,31 @@ std::uint64_t bytesOf(const executable::Buffer &buffer) {
   return elementsOf(buffer) * catalogue::byteSize(static_cast<catalogue::DType>(buffer.dtype()));
 }
 
+/// On which rank the bytes of a replica's part lie, and where: a replica that is alone has the parts of all,
+/// one arena behind the other.
+std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank,
+                                      const executable::StateSlice &part) {
+  const int replica = std::max(0, part.replica());
+  if (ranks.mesh.replicas > 1) {
+    return {ranks.mesh.rank(pipelineRank, replica), part.offset()};
+  }
+  const executable::Arena &arena = *ranks.executable.rank(pipelineRank).arenas()->Get(part.arena());
+  const bool isCopied = Executor::copiesOf(arena, ranks.executable, ranks.mesh) > 1;
+  return {pipelineRank, part.offset() + (isCopied ? static_cast<unsigned>(replica) * arena.bytes() : 0)};
+}
+
+void addPart(std::vector<StateTensor> &tensors, const LocalRanks &ranks, int pipelineRank,
+             const std::string &name, const executable::StateSlice &part) {
+  const auto [rank, offset] = placeOf(ranks, pipelineRank, part);
+  tensors.push_back({.name = name,
+                     .state = part.name()->str(),
+                     .rank = rank,
+                     .arena = part.arena(),
+                     .offset = offset,
+                     .bytes = 4 * elementsOf(part),
+                     .first = part.first()});
+}
+
 /// Weights, buffers and optimizer states of the first replica, and the parts of states that others have,
 /// sorted by name, the weight itself first, then by state and element.
 std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
@@ -56,21 +81,21 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
       if (executable.trainSchedule().rankOfStage[parameter.stage()] != rank) {
         continue; // a copy of the owner's
       }
-      tensors.push_back({.name = name,
-                         .rank = ranks.mesh.rank(rank, 0),
-                         .arena = placement->arena(),
-                         .offset = placement->offset(),
-                         .bytes = bytes});
+      const auto *shards = placement->shards();
+      if (!shards || shards->size() == 0) {
+        tensors.push_back({.name = name,
+                           .rank = ranks.mesh.rank(rank, 0),
+                           .arena = placement->arena(),
+                           .offset = placement->offset(),
+                           .bytes = bytes});
+      }
+      for (unsigned i = 0; shards && i < shards->size(); ++i) {
+        addPart(tensors, ranks, rank, name, *shards->Get(i));
+      }
       for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
         const executable::StateSlice &state = *placement->states()->Get(i);
         if (state.name()->str() != "gradient") {
-          tensors.push_back({.name = name,
-                             .state = state.name()->str(),
-                             .rank = ranks.mesh.rank(rank, std::max(0, state.replica())),
-                             .arena = state.arena(),
-                             .offset = state.offset(),
-                             .bytes = 4 * elementsOf(state),
-                             .first = state.first()});
+          addPart(tensors, ranks, rank, name, state);
         }
       }
     }
@@ -98,7 +123,8 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
   return tensors;
 }
 
-/// Calls use(parameter, weights) for each parameter that lies in this process, for each of its copies.
+/// Calls use(parameter, first, weights) for what lies in this process of each parameter, from element `first`
+/// on, for each of its copies.
 template <typename Use>
 Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
   for (const Executor *executor : ranks.executors) {
@@ -108,9 +134,23 @@ Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
     for (const executable::Placement *placement : *executor->plan().placements()) {
       const executable::Parameter &parameter =
           *ranks.executable.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
-      auto *data = reinterpret_cast<float *>(executor->data(placement->arena(), placement->offset()));
-      if (Result<void> ok = use(parameter, std::span<float>(data, elementsOf(parameter))); !ok) {
-        return ok;
+      const auto *shards = placement->shards();
+      if (!shards || shards->size() == 0) {
+        auto *data = reinterpret_cast<float *>(executor->data(placement->arena(), placement->offset()));
+        if (Result<void> ok = use(parameter, 0, std::span<float>(data, elementsOf(parameter))); !ok) {
+          return ok;
+        }
+      }
+      for (unsigned i = 0; shards && i < shards->size(); ++i) {
+        const executable::StateSlice &part = *shards->Get(i);
+        const auto [rank, offset] = placeOf(ranks, ranks.mesh.pipelineRank(executor->rank()), part);
+        auto *data = reinterpret_cast<float *>(executor->data(part.arena(), offset));
+        if (rank != executor->rank()) {
+          continue;
+        }
+        if (Result<void> ok = use(parameter, part.first(), std::span<float>(data, elementsOf(part))); !ok) {
+          return ok;
+        }
       }
     }
   }
@@ -197,21 +237,28 @@ Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::uint
 void initializeWeights(const LocalRanks &ranks) {
   const std::uint64_t seed = ranks.executable.file().recipe()->seed();
   (void)forEachLocalWeight(
-      ranks, [&](const executable::Parameter &parameter, std::span<float> weights) -> Result<void> {
+      ranks,
+      [&](const executable::Parameter &parameter, std::uint64_t first,
+          std::span<float> weights) -> Result<void> {
         const RandomStream stream(seed, parameter.name()->str());
         const executable::Initializer &initializer = *parameter.initializer();
         const std::string kind = initializer.kind()->str();
         if (kind == "uniform") {
-          stream.fillUniform(weights, initializer.bound());
+          stream.fillUniform(weights, initializer.bound(), first);
         } else if (kind == "normal") {
-          stream.fillNormal(weights, initializer.bound());
+          stream.fillNormal(weights, initializer.bound(), first);
         } else {
           std::fill(weights.begin(), weights.end(), static_cast<float>(initializer.value()));
         }
         if (initializer.zero_row() >= 0) {
-          const auto columns = static_cast<std::size_t>(parameter.shape()->Get(1));
-          std::fill_n(weights.begin() + initializer.zero_row() * static_cast<std::int64_t>(columns), columns,
-                      0.0f);
+          const auto columns = static_cast<std::uint64_t>(parameter.shape()->Get(1));
+          const std::uint64_t row = static_cast<std::uint64_t>(initializer.zero_row()) * columns;
+          const std::uint64_t begin = std::max(row, first),
+                              end = std::min(row + columns, first + weights.size());
+          if (begin < end) {
+            std::fill(weights.begin() + static_cast<std::ptrdiff_t>(begin - first),
+                      weights.begin() + static_cast<std::ptrdiff_t>(end - first), 0.0f);
+          }
         }
         return {};
       });
@@ -232,10 +279,26 @@ Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
   if (!files) {
     return files.takeError();
   }
-  auto read =
-      forEachLocalWeight(ranks, [&](const executable::Parameter &parameter, std::span<float> weights) {
-        return files->read(parameter.name()->str(), weights.data());
-      });
+  std::vector<float> whole; // of which a part is wanted
+  std::string wholeName;
+  auto read = forEachLocalWeight(ranks,
+                                 [&](const executable::Parameter &parameter, std::uint64_t first,
+                                     std::span<float> weights) -> Result<void> {
+                                   const std::string name = parameter.name()->str();
+                                   if (weights.size() == elementsOf(parameter)) {
+                                     return files->read(name, weights.data());
+                                   }
+                                   if (wholeName != name) {
+                                     whole.resize(elementsOf(parameter));
+                                     wholeName = name;
+                                     if (auto ok = files->read(name, whole.data()); !ok) {
+                                       return ok;
+                                     }
+                                   }
+                                   std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(first),
+                                               weights.size(), weights.begin());
+                                   return {};
+                                 });
   return !read ? read : forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) {
     return files->read(buffer.name()->str(), data);
   });
@@ -319,7 +382,7 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
     std::map<std::string, StoredTensor> stored = storedTensors(ranks.executable.file());
     std::vector<SafetensorsTensor> entries;
     for (const StateTensor &tensor : tensors) {
-      if (tensor.state.empty()) {
+      if (tensor.state.empty() && tensor.first == 0) {
         const StoredTensor &entry = stored.at(tensor.name);
         entries.push_back({tensor.name, entry.dtype, entry.shape, 0, 0});
       }

@@ -230,6 +230,10 @@ std::uint64_t Session::plannedBytes() const {
   std::uint64_t total = 0;
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     total += executable.plannedBytes(rank);
+    for (const executable::Arena *arena : *executable.rank(rank).arenas()) {
+      total += wholePages(arena->bytes() * Executor::copiesOf(*arena, executable, mesh)) -
+               wholePages(arena->bytes());
+    }
   }
   return total * static_cast<unsigned>(mesh.replicas);
 }

@@ -4,6 +4,7 @@
 //   stop:R      rank R sends itself SIGSTOP in its tenth step
 //   slow:R      each kernel of rank R takes 0.1 s, which is under the watchdog's 0.25 s
 //   callback:R  rank 0's callback takes 0.8 s after the first step (R is 0)
+//   poison:0    values become NaN when they end
 //   throw:R     an exception leaves the preparation of rank R; nothing is trained
 #include "runtime/device/AllocationCounter.h"
 #include "runtime/launch/ProcessLauncher.h"
@@ -78,6 +79,7 @@ int main(int count, char **arguments) {
   }
   options.watchdogSeconds = fault.kind == "slow" || fault.kind == "callback" ? 0.25 : 1;
   options.hooks = {faultHooks(fault)};
+  options.poison = fault.kind == "poison";
   if (fault.kind == "callback") {
     options.onStep = [](const StepReport &report) {
       std::this_thread::sleep_for(std::chrono::milliseconds(report.step == 1 ? 800 : 0));

@@ -155,7 +155,7 @@ TEST(Exchanges, OneWrongFieldAtATime) {
       {[&](ExecutableT &f) { exchange(f).stage = 1; }, "ranks[0].exchanges[0].stage", "does not hold"},
       {[&](ExecutableT &f) { exchange(f).kind = static_cast<executable::ExchangeKind>(99); },
        "ranks[0].exchanges[0].stage", "of no kind"},
-      {[&](ExecutableT &f) { exchange(f).scratch += 64; }, "ranks[0].programs", "share their scratch"},
+      {[&](ExecutableT &f) { exchange(f).scratch += 64; }, "ranks[0].programs", "share memory"},
       {[&](ExecutableT &f) { exchange(f).scratch = 1 << 30; }, "ranks[0].exchanges[0].scratch",
        "communication"},
       {[&](ExecutableT &f) { exchange(f).scratch = ~std::uint64_t{63}; }, "ranks[0].exchanges[0].scratch",
@@ -195,7 +195,7 @@ TEST(Exchanges, OneWrongFieldAtATime) {
          std::swap(points(f), program(f, ProgramKind::BackwardInput).points);
          program(f, ProgramKind::BackwardInput).points[0].mutate_command(0);
        },
-       "points[0]", "its stage's W"},
+       "points[0]", "of gradients in its W"},
       {[&](ExecutableT &f) {
          auto exchanges = std::move(rank(f, 0).exchanges);
          f = stagefile::build({});
@@ -289,4 +289,77 @@ TEST(Shards, OneWrongFieldAtATime) {
        "ranks[0].gathers[0].task", "with ZeRO"},
   };
   refuseEach(stagefile::buildSharded, mistakes);
+}
+
+TEST(Gathers, TheFileLoads) {
+  const auto loaded = load(stagefile::buildGathered());
+  ASSERT_TRUE(loaded) << loaded.error().text();
+}
+
+TEST(Gathers, OneWrongFieldAtATime) {
+  using executable::ProgramKind;
+  const auto forward = [](ExecutableT &f) -> executable::ProgramT & {
+    for (auto &entry : rank(f, 0).programs) {
+      if (entry->kind == ProgramKind::Forward) {
+        return *entry;
+      }
+    }
+    throw std::runtime_error("no such program");
+  };
+  const auto piece = [](ExecutableT &f) -> executable::ExchangePieceT & {
+    return *rank(f, 0).exchanges[0]->pieces[0];
+  };
+  const auto part = [](ExecutableT &f) -> executable::StateSliceT & {
+    return *rank(f, 0).placements[0]->shards[0];
+  };
+  const std::vector<Mistake> mistakes = {
+      {[&](ExecutableT &f) { f.recipe->zero = 2; }, "schedule.train", "GATHER belongs"},
+      {[&](ExecutableT &f) { rank(f, 0).placements[0]->shards.clear(); }, "placements[0].shards",
+       "has a part"},
+      {[&](ExecutableT &f) { part(f).replica = 2; }, "placements[0].shards[0].replica",
+       "belongs to a replica"},
+      {[&](ExecutableT &f) { part(f).replica = -1; }, "placements[0].shards[0].replica",
+       "belongs to a replica"},
+      {[&](ExecutableT &f) { part(f).dtype = executable::DType::F16; }, "placements[0].shards[0].replica",
+       "belongs to a replica"},
+      {[&](ExecutableT &f) { part(f).first = 1; }, "placements[0].shards[0].shape", "follow each other"},
+      {[&](ExecutableT &f) { part(f).shape[0] -= 1; }, "placements[0].shards", "not the whole"},
+      {[&](ExecutableT &f) { part(f).offset += 4; }, "placements[0].shards[0].offset", "not aligned"},
+      {[&](ExecutableT &f) { part(f).replica = 1; }, "ranks[0].exchanges[0].pieces[0].arena",
+       "part of a weight"},
+      {[&](ExecutableT &f) { piece(f).replica = 1; }, "pieces[0].arena", "part of a weight"},
+      {[&](ExecutableT &f) { piece(f).replica = 2; }, "pieces[0].replica", "from replicas"},
+      {[&](ExecutableT &f) { piece(f).shard_arena = -1; }, "pieces[0].bytes", "inside the arenas"},
+      {[&](ExecutableT &f) { piece(f).shard_arena = 99; }, "pieces[0].bytes", "inside the arenas"},
+      {[&](ExecutableT &f) { piece(f).shard_offset += 64; }, "pieces[0].arena", "part of a weight"},
+      {[&](ExecutableT &f) { piece(f).bytes += 4; }, "pieces[0].bytes", "inside the arenas"},
+      {[&](ExecutableT &f) { piece(f).offset = ~std::uint64_t{3}; }, "pieces[0].bytes", "inside the arenas"},
+      {[&](ExecutableT &f) { piece(f).arena = static_cast<std::uint16_t>(piece(f).shard_arena); },
+       "pieces[0].arena", "memory of programs"},
+      {[&](ExecutableT &f) { forward(f).points.pop_back(); }, "points", "on its way"},
+      {[&](ExecutableT &f) { forward(f).points.erase(forward(f).points.begin()); }, "points[0]",
+       "not under way"},
+      {[&](ExecutableT &f) { // into what a command in between reads
+         executable::ProgramT &program = forward(f);
+         for (std::size_t c = 0; c < program.commands.size(); ++c) {
+           for (const auto &operand : program.commands[c]->operands) {
+             if (operand->pool < 0 &&
+                 rank(f, 0).arenas[operand->arena]->arena_class == executable::ArenaClass::Derived) {
+               piece(f).arena = operand->arena;
+               piece(f).offset = operand->offset;
+               piece(f).bytes = 4;
+               program.points[1].mutate_command(static_cast<std::uint32_t>(c) + 1);
+             }
+           }
+         }
+       },
+       "points[1]", "touches the place"},
+      {[&](ExecutableT &f) { // two on their way to one place
+         rank(f, 0).exchanges.push_back(std::make_unique<executable::ExchangeT>(*rank(f, 0).exchanges[0]));
+         forward(f).points.insert(forward(f).points.begin(), {0, 1, true});
+         forward(f).points.emplace_back(1, 1, false);
+       },
+       "points[1]", "share memory"},
+  };
+  refuseEach(stagefile::buildGathered, mistakes);
 }

@@ -264,7 +264,7 @@ TEST(ConfigErrors, FeaturesOfDeepSpeedThatAreRefused) {
       {"{\"tensor_parallel\": {\"autotp_size\": 2}}", "1:37", {"tensor parallelism"}},
       {"{\"sequence_parallel_size\": 2}", "1:28", {"parallelism"}},
       {"{\"data_parallel_size\": 0}", "1:24", {"1"}},
-      {"{\"train_batch_size\": 8, \"zero_optimization\": {\"stage\": 3}}", "1:56", {"ZeRO 3"}},
+      {"{\"stagewright\": {\"gather_weights\": \"layer\"}}", "1:36", {"step", "visit", "block"}},
       {"{\"train_batch_size\": 8, \"data_parallel_size\": 2,\n\"gradient_allreduce_op\": \"sum\"}",
        "2:26",
        {"2 replicas", "mean"}},

@@ -94,6 +94,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/pipeline/partition", "\"uniform\" file"},
       {"/pipeline/stages", "2 option"},
       {"/seed", "7 file"},
+      {"/stagewright/gather_weights", "\"block\" default"},
       {"/stagewright/parameter_groups", "[] default"},
       {"/stagewright/recompute", "\"none\" default"},
       {"/stagewright/schedule", "\"gpipe\" option"},

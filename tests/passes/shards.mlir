@@ -7,9 +7,9 @@
 // RUN: sed 's/zero = 1/zero = 0/' %t | stagewright-opt --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --phase-memory --phase-lower | FileCheck %s --check-prefix=WHOLE
 // RUN: sed 's/optimizer = "adam"/optimizer = "lamb", max_coeff = 10.0 : f64, min_coeff = 0.01 : f64/' %t | stagewright-opt --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel | FileCheck %s --check-prefix=LAMB
 
-// SHARD-DAG: plan.shard "fc1.weight" [0, 32768, 0, 0, 32768, 16384, 1, 0]
-// SHARD-DAG: plan.shard "fc1.bias" [0, 8192, 1, 16384]
-// SHARD-DAG: plan.shard "fc2.weight" [0, 16384, 0, 0, 16384, 8192, 1, 0]
+// SHARD-DAG: plan.shard "fc1.weight" stage(0) [0, 32768, 0, 0, 32768, 16384, 1, 0]
+// SHARD-DAG: plan.shard "fc1.bias" stage(0) [0, 8192, 1, 16384]
+// SHARD-DAG: plan.shard "fc2.weight" stage(1) [0, 16384, 0, 0, 16384, 8192, 1, 0]
 
 // CHECK: plan.rank 0 train(<"{{.*}}0REDUCE, 0NORM, ALL_GATHER, 0UPDATE, 0GATHER">)
 // CHECK: command.rank 0
@@ -49,18 +49,18 @@
 // OVERLAP: command.exchange 0 stage(0) scratch(0) [1, 1, 229376, 98304, -1, 0]
 // OVERLAP: command.exchange 0 stage(0) scratch(131072)
 
-// LAMB-DAG: plan.shard "fc1.weight" [0, 49152, 0, 0]
-// LAMB-DAG: plan.shard "fc1.bias" [0, 8192, 1, 0]
+// LAMB-DAG: plan.shard "fc1.weight" stage(0) [0, 49152, 0, 0]
+// LAMB-DAG: plan.shard "fc1.bias" stage(0) [0, 8192, 1, 0]
 
-// RUN: sed 's/plan.shard "fc1.weight" .0, 32768, 0/plan.shard "fc1.weight" [0, 32768, 1/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=TWICE
+// RUN: sed 's/plan.shard "fc1.weight" stage(0) .0, 32768, 0/plan.shard "fc1.weight" stage(0) [0, 32768, 1/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=TWICE
 // TWICE: gives replica 1 a piece where another one lies
-// RUN: sed 's/plan.shard "fc1.bias" .0, 8192, 1/plan.shard "fc1.bias" [0, 8192, 2/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=NOBODY
+// RUN: sed 's/plan.shard "fc1.bias" stage(0) .0, 8192, 1/plan.shard "fc1.bias" stage(0) [0, 8192, 2/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=NOBODY
 // NOBODY: gives replica 2 a piece
-// RUN: sed 's/plan.shard "fc1.bias" .0, 8192/plan.shard "fc1.bias" [0, 8191/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=PART
+// RUN: sed 's/plan.shard "fc1.bias" stage(0) .0, 8192/plan.shard "fc1.bias" stage(0) [0, 8191/' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=PART
 // PART: or not all of it
 // RUN: sed '/plan.shard "fc1.bias"/d' %t.parallel | not stagewright-opt --verify-parallel 2>&1 | FileCheck %s --check-prefix=MISSING
 // MISSING: needs one plan.shard per trained parameter with several replicas
-// RUN: sed 's/plan.shard "fc1.bias" .0,/plan.shard "fc1.bias" [4,/' %t.parallel | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=GAP
+// RUN: sed 's/plan.shard "fc1.bias" stage(0) .0,/plan.shard "fc1.bias" stage(0) [4,/' %t.parallel | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=GAP
 // GAP: follow each other from the first element on
 // RUN: stagewright-opt %t.parallel --phase-schedule | sed 's/, 0GATHER//; s/, 1GATHER//' | not stagewright-opt --verify-schedule 2>&1 | FileCheck %s --check-prefix=NOGATHER
 // NOGATHER: has not the tasks of the replicas

@@ -376,6 +376,50 @@ executable::ExecutableT buildSharded() {
   return file;
 }
 
+executable::ExecutableT buildGathered() {
+  executable::ExecutableT file = buildSharded();
+  file.recipe->zero = 3;
+  for (auto &rank : file.variants[0]->ranks) {
+    std::erase_if(rank->gathers,
+                  [](const auto &gather) { return gather->task == executable::TaskKind::Gather; });
+    for (int replica = 0; replica < 2; ++replica) {
+      executable::PlacementT &placement = *rank->placements[static_cast<std::size_t>(replica)];
+      auto part = std::make_unique<executable::StateSliceT>(*placement.states[0]);
+      part->name = "";
+      part->arena = placement.arena;
+      part->offset = placement.offset;
+      part->replica = replica;
+      placement.shards.push_back(std::move(part));
+    }
+    const executable::ReductionT &sum = *rank->reductions.front();
+    auto arena = std::make_unique<executable::ArenaT>();
+    arena->name = "window";
+    arena->arena_class = executable::ArenaClass::Derived;
+    arena->bytes = sum.bytes;
+    auto exchange = std::make_unique<executable::ExchangeT>();
+    exchange->kind = executable::ExchangeKind::Gather;
+    exchange->stage = sum.stage;
+    auto piece = std::make_unique<executable::ExchangePieceT>();
+    piece->arena = static_cast<std::uint16_t>(rank->arenas.size());
+    piece->bytes = sum.bytes;
+    piece->shard_arena = rank->placements[0]->arena;
+    piece->shard_offset = rank->placements[0]->offset;
+    exchange->pieces.push_back(std::move(piece));
+    rank->exchanges.push_back(std::move(exchange));
+    rank->arenas.push_back(std::move(arena));
+    for (auto &program : rank->programs) {
+      if (program->kind == executable::ProgramKind::Forward) {
+        program->points.emplace_back(0, 0, true);
+        program->points.emplace_back(1, 0, false);
+      }
+    }
+  }
+  const schedule::StepExchanges exchanges{.reduces = true};
+  file.schedule->train = taskLists(schedule::addStepTasks(
+      take(schedule::addTransfers(take(schedule::generate("1f1b", 2, 4)), exchanges)), exchanges));
+  return file;
+}
+
 std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool seal) {
   flatbuffers::FlatBufferBuilder builder;
   executable::FinishExecutableBuffer(builder, executable::Executable::Pack(builder, &file));

@@ -46,6 +46,10 @@ executable::ExecutableT buildOverlapped();
 /// As buildReplicated, with ZeRO 1: of the two parameters of a stage each replica updates one.
 executable::ExecutableT buildSharded();
 
+/// The same with ZeRO 3: F of each stage gathers the first of its weights into an arena of its own, which no
+/// command reads.
+executable::ExecutableT buildGathered();
+
 /// A finished and sealed file. With `seal` false the checksum stays as it is in the object.
 std::vector<std::uint8_t> serialize(const executable::ExecutableT &file, bool seal = true);
 

@@ -3,6 +3,7 @@
 #include "Plan.h"
 #include "PlanJson.h"
 #include "Program.h"
+#include "SentBytes.h"
 #include "Table.h"
 #include "TimelineSvg.h"
 
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 
 namespace stagewright::program {
@@ -180,6 +182,35 @@ std::string memoryText(const runtime::Executable &plan) {
          byteText(columns.back().planned) + ")\n" + table.text();
 }
 
+/// Empty for one rank, which sends nothing.
+std::string sentText(const runtime::Executable &plan) {
+  if (plan.mesh().size() == 1) {
+    return "";
+  }
+  std::vector<std::string> titles = {"bytes"};
+  std::vector<SentBytes> columns(1); // the last one: all ranks
+  for (int rank = 0; rank < plan.rankCount(); ++rank) {
+    titles.push_back((plan.mesh().replicas == 1 ? ">rank " : ">ranks ") + plan.mesh().ranksText(rank));
+    const SentBytes sent = sentBytes(plan, rank);
+    for (std::size_t kind = 0; kind < sent.size(); ++kind) {
+      columns.back()[kind] += sent[kind];
+    }
+    columns.insert(std::prev(columns.end()), sent);
+  }
+  titles.push_back(">all ranks");
+  Table table(titles);
+  for (int kind = 0; kind < kSentKinds; ++kind) {
+    std::vector<std::string> cells = {sentName(kind)};
+    for (const SentBytes &sent : columns) {
+      cells.push_back(grouped(sent[static_cast<std::size_t>(kind)]));
+    }
+    if (columns.back()[static_cast<std::size_t>(kind)] > 0) {
+      table.addRow(cells);
+    }
+  }
+  return "sent in a step\n" + table.text();
+}
+
 std::string poolsText(const runtime::Executable &plan) {
   Table table({">rank", ">stage", "slot pool", "from", "to", ">slots", ">bytes per slot", ">bytes"});
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
@@ -297,7 +328,10 @@ Result<void> inspect(const InspectOptions &options) {
   }
   if (all || options.memory) {
     sections.push_back(memoryText(*plan));
+    sections.push_back(sentText(*plan));
+    sections.push_back(options.memory ? zeroStagesText(*plan) : "");
     sections.push_back(poolsText(*plan));
+    std::erase(sections, "");
   }
   if (options.parameters) {
     sections.push_back(parametersText(*plan) + buffersText(*plan));

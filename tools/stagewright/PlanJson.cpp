@@ -1,6 +1,7 @@
 #include "PlanJson.h"
 
 #include "Plan.h"
+#include "SentBytes.h"
 
 #include "catalogue/Catalogue.h"
 
@@ -139,6 +140,9 @@ static Json rankJson(const runtime::Executable &plan, int rank) {
   const executable::RankPlan &rankPlan = plan.rank(rank);
   Json json = {{"rank", rank}};
   json.update(memoryJson(rankMemory(plan, rank)));
+  for (int kind = 0; kind < kSentKinds; ++kind) {
+    json["sent_bytes"][sentName(kind)] = sentBytes(plan, rank)[static_cast<std::size_t>(kind)];
+  }
   json["arenas"] = Json::array();
   for (const executable::Arena *arena : *rankPlan.arenas()) {
     json["arenas"].push_back({{"name", text(arena->name())},

@@ -1,0 +1,42 @@
+// Exchanges that gather weights in front of the commands that read them (ZeRO 3).
+#ifndef STAGEWRIGHT_PASSES_LOWER_WEIGHTGATHERS_H
+#define STAGEWRIGHT_PASSES_LOWER_WEIGHTGATHERS_H
+
+#include "passes/lower/RankSlices.h"
+#include "passes/memory/FunctionBuffers.h"
+
+#include "mlir/IR/Builders.h"
+
+#include <vector>
+
+namespace stagewright {
+
+/// Of one function, while its ops are lowered in order. Neighbouring gathers are one exchange.
+class WeightGathers {
+public:
+  WeightGathers(command::RankOp rank, plan::FunctionOp function, const RankSlices &slices,
+                const FunctionBuffers &buffers, plan::LocalsOp locals, mlir::OpBuilder &program);
+
+  /// In front of the op's commands: it is a gather, or ends those whose values it reads.
+  void lower(mlir::Operation &op);
+  /// Ends what the function returns.
+  void finish();
+
+private:
+  void begin(plan::GatherOp gather);
+  void end(std::int64_t exchange);
+  void appendPieces(plan::GatherOp gather, mlir::SmallVectorImpl<std::int64_t> &pieces) const;
+  command::SliceAttr window(plan::GatherOp gather) const;
+
+  command::RankOp rank;
+  const std::int64_t stage;
+  const RankSlices &slices;
+  const FunctionBuffers &buffers;
+  plan::LocalsOp locals;
+  mlir::OpBuilder &program;
+  llvm::MapVector<mlir::Value, std::int64_t> underWay; ///< gathered value -> exchange
+};
+
+} // namespace stagewright
+
+#endif
