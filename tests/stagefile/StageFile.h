@@ -39,8 +39,8 @@ executable::ExecutableT buildTied();
 /// The same of the default classifier with two replicas.
 executable::ExecutableT buildReplicated();
 
-/// The same, with exchanges during the last W: both gradients of a stage belong to replica 1, and REDUCE gathers
-/// them.
+/// The same, with exchanges during the last W: both gradients of a stage belong to replica 1, and REDUCE
+/// gathers them.
 executable::ExecutableT buildOverlapped();
 
 /// As buildReplicated, with ZeRO 1: of the two parameters of a stage each replica updates one.

@@ -1,6 +1,6 @@
-// LD_PRELOAD library that counts what a process gives MPI to send, by MPI's profiling interface (MPI standard, chapter "Tool
-// Support"): STAGEWRIGHT_MESSAGE_COUNT=PREFIX, and PREFIX.<rank> gets the bytes of all MPI_Isend, the only call with which ranks
-// send, when MPI ends.
+// LD_PRELOAD library that counts what a process gives MPI to send, by MPI's profiling interface (MPI
+// standard, chapter "Tool Support"): STAGEWRIGHT_MESSAGE_COUNT=PREFIX, and PREFIX.<rank> gets the bytes of
+// all MPI_Isend, the only call with which ranks send, when MPI ends.
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
