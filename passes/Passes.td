@@ -126,6 +126,18 @@ def ShardParameters : StagewrightPass<"shard-parameters"> {
   }];
 }
 
+def ReduceMicroBatches : StagewrightPass<"reduce-micro-batches"> {
+  let summary = "Adds up the gradients of replicas after each micro-batch";
+  let description = [{
+    *Requires:* functions `backward_weight`. *Ensures:* with the setting `reduction` "micro_batch" and several replicas their
+    gradients begin with zeros in memory of the call; a `plan.reduce` behind the last op of each block begins to add them up, and
+    a `plan.await` in front of the next one ends it.
+
+        backward_weight: %s = linear_weight_grad %x, %g, %acc   return %s : accumulator "fc1.weight"
+          ~~> %m = plan.gradient   %z = clear %m   %s = linear_weight_grad %x, %g, %z   plan.reduce [accumulator "fc1.weight"] %s
+    }];
+}
+
 def GatherParameters : StagewrightPass<"gather-parameters"> {
   let summary = "Gathers the weights that replicas divide where they are read (ZeRO 3)";
   let description = [{

@@ -69,6 +69,7 @@ void addPhase(OpPassManager &manager, Phase phase) {
     manager.addPass(createInsertUpdate());
     manager.addPass(createShardParameters());
     manager.addPass(createGatherParameters());
+    manager.addPass(createReduceMicroBatches());
     break;
   case Phase::Schedule:
     manager.addPass(createBuildSchedule());

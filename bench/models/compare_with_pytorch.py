@@ -135,15 +135,18 @@ class Steps:
         self.loss_of = torch.compile(self.loss) if compiled else self.loss
 
     def loss(self, x, y):
-        out = self.model(x)
+        return self.loss_of_output(self.model(x), y)
+
+    def loss_of_output(self, out, y):
         return self.criterion(out.reshape(-1, out.shape[-1]), y.reshape(-1))
 
+    def next_samples(self):
+        begin, self.done = self.done * self.case.batch, self.done + 1
+        return self.torch.arange(begin, begin + self.case.batch) % model_jobs.SAMPLES
+
     def step(self):
-        case = self.case
-        index = self.torch.arange(self.done * case.batch, (self.done + 1) * case.batch) % model_jobs.SAMPLES
-        self.done += 1
-        total = 0.0
-        for part in index.split(case.batch // case.micros):
+        case, total = self.case, 0.0
+        for part in self.next_samples().split(case.batch // case.micros):
             loss = self.loss_of(self.features[part], self.labels[part]) / case.micros
             loss.backward()
             total += loss.item()
@@ -216,7 +219,8 @@ class Stagewright:
         self.stage = folder / "x.stage"
         self.data.mkdir()
         model_jobs.write_data(case.spec, self.data)
-        (self.data / "order.txt").write_text("".join(f"{i % model_jobs.SAMPLES}\n" for i in range(case.batch * 20000)))
+        with open(self.data / "order.txt", "w") as order:  # line by line: this process's peak memory counts as that of its children
+            order.writelines(f"{i % model_jobs.SAMPLES}\n" for i in range(case.batch * 20000))
         self.case, self.config = case, folder / "config.json"
         self.config.write_text(json.dumps(case.config()))
         self.compile(case.compared)
@@ -265,6 +269,19 @@ def spread(values, form):
     return f"{form.format(statistics.median(values))} ({form.format(min(values))}..{form.format(max(values))})"
 
 
+def alternate(arguments, case, sides, between=lambda: None):
+    """{side: results of its turns}, and {side: steps of a turn}."""
+    warm = {name: side.turn(COMPARED if name == "stagewright" else 2) for name, side in sides.items()}
+    steps = {name: max(2, min(15000, int(arguments.seconds * result["rate"] / case.batch))) for name, result in warm.items()}
+    results, names = collections.defaultdict(list), list(sides)
+    for number in range(arguments.rounds):
+        for name in names[number % len(names):] + names[: number % len(names)]:
+            time.sleep(PAUSE)
+            results[name].append(sides[name].turn(steps[name]))
+        between()
+    return results, steps
+
+
 def compare(arguments, text, report):
     case = Case(text)
     with tempfile.TemporaryDirectory(prefix="stagewright-bench-") as folder:
@@ -277,15 +294,8 @@ def compare(arguments, text, report):
                     sys.exit(f"compare_with_pytorch.py: {arguments.python} cannot run PyTorch's side; --python names one with torch")
                 if side.facts:
                     sides[name] = side
-        torch = sides.get("torch eager")
-        warm = {name: side.turn(COMPARED if name == "stagewright" else 2) for name, side in sides.items()}
-        steps = {name: max(2, min(15000, int(arguments.seconds * result["rate"] / case.batch))) for name, result in warm.items()}
-        results, peaks, names = collections.defaultdict(list), [], list(sides)
-        for number in range(arguments.rounds):
-            for name in names[number % len(names):] + names[: number % len(names)]:
-                time.sleep(PAUSE)
-                results[name].append(sides[name].turn(steps[name]))
-            peaks += [torch.ask(peak=True)["peak"]] if torch else []
+        torch, peaks, names = sides.get("torch eager"), [], list(sides)
+        results, steps = alternate(arguments, case, sides, lambda: peaks.extend([torch.ask(peak=True)["peak"]] if torch else []))
         rates = {name: [turn["rate"] * case.per_sample for turn in turns] for name, turns in results.items()}
         report(f"\n## {case.text}\n")
         columns = f"| | {case.unit}/s, median (min..max) | ms/step | ours / theirs | of peak | peak RSS, MiB |"

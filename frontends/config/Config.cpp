@@ -25,8 +25,11 @@ static constexpr std::string_view kPartition = "/pipeline/partition";
 static constexpr std::string_view kOwnPartition = "/stagewright/partition";
 static constexpr std::string_view kInterval = "/pipeline/activation_checkpoint_interval";
 static constexpr std::string_view kZero = "/zero_optimization/stage";
+static constexpr std::string_view kReduceAfter = "/stagewright/gradient_reduction";
 static constexpr std::string_view kGather = "/stagewright/gather_weights";
 static constexpr std::string_view kOverlap = "/zero_optimization/overlap_comm";
+static constexpr std::string_view kOffloadStates = "/zero_optimization/offload_optimizer";
+static constexpr std::string_view kOffloadWeights = "/zero_optimization/offload_param";
 static constexpr std::string_view kRecompute = "/stagewright/recompute";
 static constexpr std::string_view kSchedule = "/stagewright/schedule";
 
@@ -281,12 +284,65 @@ static Result<void> readOptimizer(Settings &settings, OptimizerConfig &optimizer
   return optimizer.type == SGD ? readSgd(settings, optimizer) : Result<void>();
 }
 
+/// `old`: DeepSpeed's flag of earlier versions for device "cpu"; `least`: the ZeRO stage that makes the
+/// shards.
+static Result<OffloadConfig> readOffload(Settings &settings, std::string_view block, std::string_view old,
+                                         std::string_view ratio, int least, int zero) {
+  const std::string device = std::string(block) + "/device", path = std::string(block) + "/nvme_path";
+  OffloadConfig offload;
+  const bool isOld = settings.given(old) && settings.flag(old);
+  if (isOld && settings.given(device))
+    return userError(settings.place(old),
+                     std::string(old) + " is the old spelling of " + device + ", which is given too",
+                     "remove it");
+  offload.device = isOld ? "cpu" : json::lowerCase(settings.value(device).string);
+  if (isOld)
+    settings.record(device, "\"cpu\"", "inferred");
+  if (offload.device == "none") {
+    for (std::string_view key : {std::string_view(path), ratio})
+      if (settings.given(key))
+        (void)settings.value(key); // listed, though nothing asks for it
+    return offload;
+  }
+  offload.ratio = settings.number(ratio);
+  const std::string place = settings.place(isOld ? old : std::string_view(device));
+  if (zero < least)
+    return userError(place,
+                     std::string(block) + " needs ZeRO stage " + std::to_string(least) +
+                         (least < 3 ? " or more" : "") + ": what is offloaded are a replica's shards",
+                     "set /zero_optimization/stage to " + std::to_string(least));
+  if (offload.device != "nvme" && settings.given(path))
+    (void)settings.value(path); // listed, though nothing asks for it
+  if (offload.device == "nvme") {
+    const json::Value *given = settings.given(path);
+    if (!given || given->string.empty())
+      return userError(place, "device \"nvme\" needs the folder in which the files lie",
+                       "set " + path + ", for example to \"/local_nvme\"");
+    offload.path = settings.value(path).string;
+    if (offload.path.find('\0') != std::string::npos)
+      return userError(settings.place(path), path + " holds a NUL, which no file name does",
+                       "write it without");
+  }
+  return offload;
+}
+
 static Result<void> readZero(Settings &settings, Config &config) {
   config.zero = static_cast<int>(settings.value(kZero).integer);
   config.gather = json::lowerCase(settings.value(kGather).string);
+  config.reduction = json::lowerCase(settings.value(kReduceAfter).string);
+  if (settings.given("/communication_data_type"))
+    config.wire = json::lowerCase(settings.value("/communication_data_type").string);
   const json::Value *overlap = settings.given(kOverlap);
   config.overlap = !overlap || overlap->kind != json::Value::Kind::Boolean || overlap->boolean;
   settings.record(kOverlap, config.overlap ? "true" : "false", overlap ? "file" : "default");
+  auto states = readOffload(settings, kOffloadStates, "/zero_optimization/cpu_offload",
+                            "/zero_optimization/offload_optimizer/ratio", 1, config.zero);
+  auto weights = readOffload(settings, kOffloadWeights, "/zero_optimization/cpu_offload_params",
+                             "/stagewright/offload_param_ratio", 3, config.zero);
+  if (!states || !weights)
+    return states ? weights.takeError() : states.takeError();
+  config.statesOffload = std::move(*states);
+  config.weightsOffload = std::move(*weights);
   return {};
 }
 

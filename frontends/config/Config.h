@@ -69,6 +69,13 @@ struct LossScaleConfig {
   bool endsAtMinimum = false;
 };
 
+/// What of a class leaves the device's memory.
+struct OffloadConfig {
+  std::string device = "none"; ///< or "cpu", "nvme"
+  std::string path;            ///< of nvme
+  double ratio = 1;
+};
+
 /// One effective value: JSON pointer, value as JSON text, "default" | "file" | "option" | "inferred".
 struct Setting {
   std::string path, value, origin;
@@ -93,8 +100,12 @@ struct Config {
   std::vector<std::string> recompute;      ///< one for all stages or one for each: see schedule/Recompute.h
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
-  int zero = 0;                 ///< /zero_optimization/stage
-  std::string gather = "block"; ///< /stagewright/gather_weights: how long ZeRO 3 keeps gathered weights
+  int zero = 0;                   ///< /zero_optimization/stage
+  std::string gather = "block";   ///< /stagewright/gather_weights: how long ZeRO 3 keeps gathered weights
+  std::string reduction = "step"; ///< /stagewright/gradient_reduction, or "micro_batch"
+  std::string wire = "fp32";      ///< /communication_data_type, or "fp16", "bf16"
+  OffloadConfig statesOffload;    ///< /zero_optimization/offload_optimizer
+  OffloadConfig weightsOffload;   ///< /zero_optimization/offload_param
   bool overlap = true; ///< /zero_optimization/overlap_comm: exchange gradients during the backward pass
   std::string precision = "fp32";              ///< or "fp16", "bf16"
   std::optional<LossScaleConfig> lossScale;    ///< of fp16

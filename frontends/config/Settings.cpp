@@ -182,10 +182,8 @@ Result<void> Settings::checkMember(const ConfigKey &key, const json::Member &mem
     record(key.path, value.text(), "file");
     if (!value.boolean)
       return {};
-    const ConfigKey &stage = *findConfigKey(path + "/stage");
-    return document.error(value.position,
-                          path + " is true, which means stage 1, but " + std::string(stage.why),
-                          "set it to false; more pipeline stages split weights and optimizer states as well");
+    return document.error(value.position, path + " is true, DeepSpeed's old spelling of stage 1",
+                          "write {\"stage\": 1}");
   }
   if (!isAllowed(key.rule, value))
     return document.error(

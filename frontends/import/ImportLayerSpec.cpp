@@ -100,6 +100,14 @@ private:
     return FileLineColLoc::get(builder.getContext(), position.file, position.line, position.column);
   }
 
+  plan::OffloadAttr offloadOf(const OffloadConfig &offload) {
+    if (offload.device == "none" || offload.ratio == 0) {
+      return {};
+    }
+    return plan::OffloadAttr::get(builder.getContext(), offload.device == "cpu" ? "host" : "file",
+                                  builder.getF64FloatAttr(offload.ratio), offload.path);
+  }
+
   void writeSettings(Location location) {
     const OptimizerConfig &optimizer = config.optimizer;
     auto real = [&](double value) { return builder.getF64FloatAttr(value); };
@@ -122,15 +130,16 @@ private:
         real(optimizer.weightDecay), builder.getBoolAttr(optimizer.decoupledDecay),
         builder.getBoolAttr(optimizer.biasCorrection), builder.getStringAttr(config.precision),
         builder.getI64IntegerAttr(config.zero), builder.getBoolAttr(config.overlap),
-        builder.getStringAttr(config.gather), builder.getStrArrayAttr({"host"}),
-        builder.getArrayAttr(entries), builder.getStringAttr(config.stagesPlace),
-        builder.getStringAttr(config.partitionPlace),
+        builder.getStringAttr(config.gather), builder.getStringAttr(config.reduction),
+        builder.getStringAttr(config.wire), builder.getStrArrayAttr({"host"}), builder.getArrayAttr(entries),
+        builder.getStringAttr(config.stagesPlace), builder.getStringAttr(config.partitionPlace),
         scheduled ? builder.getStringAttr(config.scheduler.type) : StringAttr(),
         scheduled ? schedulerParams() : DictionaryAttr(),
         builder.getStrArrayAttr(llvm::to_vector_of<StringRef>(config.recompute)),
         optimizer.type == OptimizerType::Adagrad ? real(optimizer.rateDecay) : FloatAttr(),
         optimizer.type == OptimizerType::Lamb ? real(optimizer.maxCoefficient) : FloatAttr(),
-        optimizer.type == OptimizerType::Lamb ? real(optimizer.minCoefficient) : FloatAttr());
+        optimizer.type == OptimizerType::Lamb ? real(optimizer.minCoefficient) : FloatAttr(),
+        offloadOf(config.statesOffload), offloadOf(config.weightsOffload));
     if (const auto &scale = config.lossScale) {
       plan::LossScaleOp::create(builder, location, real(scale->initial), builder.getBoolAttr(scale->dynamic),
                                 builder.getI64IntegerAttr(scale->window),

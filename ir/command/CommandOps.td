@@ -45,8 +45,8 @@ def Command_RankOp : Command_Op<"rank", [SingleBlock, NoTerminator, HasParent<"E
 }
 
 def Command_ArenaOp : Command_Op<"arena", [HasParent<"RankOp">]> {
-  let summary = "A range of memory; `arena_class` is the number of the file's ArenaClass";
-  let arguments = (ins StrAttr:$name, Int64Attr:$arena_class, Int64Attr:$bytes);
+  let summary = "A range of memory; `arena_class` and `tier` are numbers of the file's ArenaClass and MemoryTier";
+  let arguments = (ins StrAttr:$name, Int64Attr:$arena_class, Int64Attr:$bytes, DefaultValuedAttr<I64Attr, "0">:$tier);
   let assemblyFormat = "$name `class` `(` $arena_class `)` `bytes` `(` $bytes `)` attr-dict";
 }
 

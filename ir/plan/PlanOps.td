@@ -78,6 +78,19 @@ def Plan_ValueAttr : Plan_Attr<"Value", "value"> {
 }
 def Plan_ValueArrayAttr : TypedArrayAttrBase<Plan_ValueAttr, "values of a stage">;
 
+def Plan_OffloadAttr : Plan_Attr<"Offload", "offload"> {
+  let summary = "What of a class of values leaves the device's memory";
+  let description = [{
+    `tier` is "host" or "file", `ratio` the part in (0, 1] of each rank's shards, `path` the folder of tier File.
+  }];
+  let parameters = (ins StringRefParameter<>:$tier, "::mlir::FloatAttr":$ratio, StringRefParameter<>:$path);
+  let assemblyFormat = "`<` $tier `,` $ratio `,` $path `>`";
+  let extraClassDeclaration = [{
+    /// Of the file's MemoryTier.
+    int64_t tierNumber() const { return getTier() == "host" ? 1 : 2; }
+  }];
+}
+
 def Plan_TasksAttr : Plan_Attr<"Tasks", "tasks"> {
   let summary = "A task list of the schedule library, in its text form";
   let parameters = (ins ArrayRefParameter<"::stagewright::schedule::Task">:$tasks);
@@ -95,7 +108,9 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     schedule of the learning rate, with all its parameters; without one the rate is constant. `recompute` has one entry for
     all stages, or one for each, in the text form of ir/schedule/Recompute.h. `zero` is the ZeRO stage: what the replicas
     divide between them. With `overlap` they exchange gradients during the backward pass; of ZeRO 3, `gather`
-    ("step", "visit", "block") says how long gathered weights stay. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
+    ("step", "visit", "block") says how long gathered weights stay. `reduction` ("step", "micro_batch"): after what the
+    gradients of replicas are added up; `wire` ("fp32", "fp16", "bf16"): in what they travel. `states_offload` and `weights_offload` are of the shards that ZeRO makes: of optimizer
+    states from stage 1 on, of weights with stage 3. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -106,20 +121,35 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        DefaultValuedStrAttr<StrAttr, "fp32">:$precision, DefaultValuedAttr<Int64Attr, "0">:$zero,
                        DefaultValuedAttr<BoolAttr, "true">:$overlap,
                        DefaultValuedStrAttr<StrAttr, "block">:$gather,
+                       DefaultValuedStrAttr<StrAttr, "step">:$reduction,
+                       DefaultValuedStrAttr<StrAttr, "fp32">:$wire,
                        StrArrayAttr:$targets, ArrayAttr:$entries,
                        OptionalAttr<StrAttr>:$stages_place,
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
                        OptionalAttr<DictionaryAttr>:$scheduler_params, OptionalAttr<StrArrayAttr>:$recompute,
-                       OptionalAttr<F64Attr>:$lr_decay, OptionalAttr<F64Attr>:$max_coeff, OptionalAttr<F64Attr>:$min_coeff);
+                       OptionalAttr<F64Attr>:$lr_decay, OptionalAttr<F64Attr>:$max_coeff, OptionalAttr<F64Attr>:$min_coeff,
+                       OptionalAttr<Plan_OffloadAttr>:$states_offload, OptionalAttr<Plan_OffloadAttr>:$weights_offload);
   let assemblyFormat = "attr-dict";
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// Whether the schedule of the learning rate also changes the first of the optimizer's betas (OneCycle).
     bool cyclesFirstBeta() { return getSchedulerParams() && getSchedulerParams()->contains("cycle_max_mom"); }
-    /// Whether replicas divide anything between them.
-    bool shards() { return getZero() > 0 && getDataParallel() > 1; }
+    /// Bytes of an element of gradients that travel between replicas.
+    int64_t wireBytes() { return getWire() == "fp32" ? 4 : 2; }
+    /// Whether gradients travel in exchanges of W, and not in REDUCE alone, which knows fp32 only.
+    bool exchangesInPrograms() {
+      return getDataParallel() > 1 && (getOverlap() || getReduction() == "micro_batch" || wireBytes() != 4);
+    }
+    /// Whether an update looks at all of a parameter at once.
+    bool updatesWholeParameters() { return getOptimizer() == "lamb"; }
+    bool offloads() { return getStatesOffload() || getWeightsOffload(); }
+    /// Whether replicas divide anything between them; a single one that offloads has one shard.
+    bool shards() { return getZero() > 0 && (getDataParallel() > 1 || offloads()); }
     /// Whether they divide the weights as well, and gather them where they are read.
-    bool shardsWeights() { return getZero() == 3 && getDataParallel() > 1; }
+    bool shardsWeights() { return getZero() == 3 && (getDataParallel() > 1 || getWeightsOffload()); }
+    /// Whether they add up the gradients of each micro-batch, and whether each of them keeps its shard of the sums.
+    bool reducesMicroBatches() { return getReduction() == "micro_batch" && getDataParallel() > 1; }
+    bool shardsGradients() { return reducesMicroBatches() && getZero() >= 2; }
   }];
 }
 
@@ -233,13 +263,34 @@ def Plan_ShardOp : Plan_Op<"shard"> {
   let description = [{
     `pieces` are quadruples, ascending and without a gap: first element, elements, the replica that adds up their gradients
     and, from ZeRO stage 1 on, updates them, and the element of that replica's shard of `stage` at which they begin. With
-    ZeRO 3 other stages that hold the parameter have shards as well, cut alike.
+    ZeRO 3 other stages that hold the parameter have shards as well, cut alike. Pieces that begin at element `states_from` of
+    the shard or behind it have offloaded states, `weights_from` likewise.
 
         plan.shard "fc1.weight" stage(0) [0, 98304, 0, 0, 98304, 102400, 1, 0]
   }];
-  let arguments = (ins StrAttr:$parameter, Int64Attr:$stage, DenseI64ArrayAttr:$pieces);
+  let arguments = (ins StrAttr:$parameter, Int64Attr:$stage, DenseI64ArrayAttr:$pieces, OptionalAttr<I64Attr>:$states_from,
+                       OptionalAttr<I64Attr>:$weights_from);
   let assemblyFormat = "$parameter `stage` `(` $stage `)` $pieces attr-dict";
   let hasVerifier = 1;
+}
+
+def Plan_GradientOp : Plan_Op<"gradient"> {
+  let summary = "Memory of a function for the gradient of one micro-batch";
+  let results = (outs AnyRankedTensor:$value);
+  let assemblyFormat = "`:` type($value) attr-dict";
+}
+
+def Plan_ReduceOp : Plan_Op<"reduce"> {
+  let summary = "Gradients of one micro-batch begin to be added up over the replicas, and then to their sums";
+  let description = [{`names` are those of the sums.}];
+  let arguments = (ins Plan_ValueArrayAttr:$names, Variadic<AnyRankedTensor>:$values);
+  let assemblyFormat = "$names $values `:` type($values) attr-dict";
+}
+
+def Plan_AwaitOp : Plan_Op<"await"> {
+  let summary = "What a plan.reduce has begun with these values is complete";
+  let arguments = (ins Variadic<AnyRankedTensor>:$values);
+  let assemblyFormat = "$values `:` type($values) attr-dict";
 }
 
 def Plan_GatherOp : Plan_Op<"gather"> {
@@ -278,8 +329,12 @@ def Plan_RankOp : Plan_Op<"rank", [HasParent<"ScheduleOp">]> {
 
 def Plan_PlacementOp : Plan_Op<"placement"> {
   let summary = "Where a value of a stage lies on its rank";
-  let description = [{`pool` is -1 for values at a fixed place of the arena; else `offset` counts from the slot's start.}];
-  let arguments = (ins Int64Attr:$stage, Plan_ValueAttr:$value, Int64Attr:$arena, Int64Attr:$pool, Int64Attr:$offset);
+  let description = [{
+    `pool` is -1 for values at a fixed place of the arena; else `offset` counts from the slot's start. A value in shards may
+    have a second place, for its pieces that are `offloaded`.
+  }];
+  let arguments = (ins Int64Attr:$stage, Plan_ValueAttr:$value, Int64Attr:$arena, Int64Attr:$pool, Int64Attr:$offset,
+                       UnitAttr:$offloaded);
   let assemblyFormat = [{ `stage` `(` $stage `)` $value `arena` `(` $arena `)` `pool` `(` $pool `)`
                           `offset` `(` $offset `)` attr-dict }];
 }

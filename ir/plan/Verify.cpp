@@ -35,8 +35,17 @@ LogicalResult SettingsOp::verify() {
   if (!llvm::is_contained({"step", "visit", "block"}, getGather())) {
     return emitOpError("gathers weights for a step, a visit or a block");
   }
+  if (!llvm::is_contained({"step", "micro_batch"}, getReduction())) {
+    return emitOpError("adds up gradients after a step or a micro_batch");
+  }
+  if (!llvm::is_contained({"fp32", "fp16", "bf16"}, getWire())) {
+    return emitOpError("sends gradients in fp32, fp16 or bf16");
+  }
   if (getZero() < 0 || getZero() > 3) {
     return emitOpError("needs a ZeRO stage from 0 to 3");
+  }
+  if ((getStatesOffload() && getZero() == 0) || (getWeightsOffload() && getZero() < 3)) {
+    return emitOpError("offloads shards: of states from ZeRO stage 1 on, of weights with stage 3");
   }
   if (getPrecision() != "fp32" && getPrecision() != "fp16" && getPrecision() != "bf16") {
     return emitOpError("needs the precision fp32, fp16 or bf16");

@@ -163,6 +163,17 @@ private:
     }
   }
 
+  static std::unique_ptr<file::OffloadT> offloadOf(plan::OffloadAttr offload) {
+    if (!offload) {
+      return nullptr;
+    }
+    auto table = std::make_unique<file::OffloadT>();
+    table->tier = static_cast<file::MemoryTier>(offload.tierNumber());
+    table->ratio = offload.getRatio().getValueAsDouble();
+    table->path = offload.getPath().str();
+    return table;
+  }
+
   void recipe() {
     auto table = std::make_unique<file::RecipeT>();
     table->train_batch_size = static_cast<int>(settings.getTrainBatchSize());
@@ -172,6 +183,11 @@ private:
     root.required_features |= table->data_parallel > 1 ? file::kFeatureReplicas : 0;
     table->zero = static_cast<int>(settings.getZero());
     root.required_features |= settings.shards() ? file::kFeatureShards : 0;
+    if (settings.offloads()) {
+      table->states_offload = offloadOf(settings.getStatesOffloadAttr());
+      table->weights_offload = offloadOf(settings.getWeightsOffloadAttr());
+      root.required_features |= file::kFeatureOffload;
+    }
     table->seed = static_cast<uint64_t>(settings.getSeed());
     table->gradient_clipping = settings.getGradientClipping().convertToDouble();
     table->steps_per_print = static_cast<int>(settings.getStepsPerPrint());
@@ -224,7 +240,11 @@ private:
     contract->global_batch = static_cast<int>(settings.getTrainBatchSize());
     contract->micro_batches = static_cast<int>(settings.getMicroBatches());
     contract->data_parallel = static_cast<int>(settings.getDataParallel());
-    contract->gradient_reduction = "step";
+    contract->gradient_reduction = settings.getReduction().str();
+    if (settings.getDataParallel() > 1 && settings.wireBytes() != 4) {
+      contract->gradient_wire = settings.getWire() == "fp16" ? file::DType::F16 : file::DType::BF16;
+      root.required_features |= file::kFeatureWire;
+    }
     root.contract = std::move(contract);
   }
 
@@ -339,6 +359,7 @@ private:
         auto entry = std::make_unique<file::ArenaT>();
         entry->name = arena.getName().str();
         entry->arena_class = static_cast<file::ArenaClass>(arena.getArenaClass());
+        entry->tier = static_cast<file::MemoryTier>(arena.getTier());
         entry->bytes = static_cast<uint64_t>(arena.getBytes());
         table->arenas.push_back(std::move(entry));
       } else if (auto pool = dyn_cast<command::PoolOp>(op)) {

@@ -1,5 +1,7 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
+#include "passes/lower/MicroBatchSums.h"
+#include "passes/lower/OffloadedUpdate.h"
 #include "passes/lower/RankSlices.h"
 #include "passes/lower/ReplicaExchanges.h"
 #include "passes/lower/WeightGathers.h"
@@ -75,11 +77,14 @@ private:
     FunctionBuffers buffers(function);
     plan::LocalsOp local = locals.lookup({stage, static_cast<int64_t>(function.getKind())});
     WeightGathers gathers(rank, function, slices, buffers, local, builder);
+    MicroBatchSums sums(module, rank, function, slices, buffers, local, builder);
+    OffloadedUpdate offloaded(module, rank, function, slices, buffers, builder);
     for (Operation &op : function.getBody().front()) {
       gathers.lower(op);
+      sums.lower(op);
       auto kernel = dyn_cast<layer::Kernel>(op);
       if (!kernel) {
-        continue; // a view, a gather, or the return
+        continue; // a view, an exchange between replicas, or the return
       }
       ArrayRef<RankSlices::Piece> pieces;
       if (function.getKind() == FunctionKind::Norm || function.getKind() == FunctionKind::Update) {
@@ -89,13 +94,18 @@ private:
       }
       LogicalResult done = success();
       for (const RankSlices::Piece &piece : pieces) {
-        done = succeeded(done) ? launch(stage, kernel, buffers, local, &piece) : done;
+        for (const OffloadedUpdate::Chunk &chunk : offloaded.chunks(kernel, piece)) {
+          chunk.windows.empty() ? void() : offloaded.begin(chunk);
+          done = succeeded(done) ? launch(stage, kernel, buffers, local, &chunk) : done;
+          chunk.windows.empty() ? void() : offloaded.end(chunk);
+        }
       }
       if (failed(pieces.empty() ? launch(stage, kernel, buffers, local, nullptr) : done)) {
         return failure();
       }
     }
     gathers.finish();
+    offloaded.finish();
     builder.setInsertionPointToEnd(&rank.getBody().front());
     for (auto [name, value] : llvm::zip(function.getOutputs().getAsRange<plan::ValueAttr>(),
                                         function.getBody().front().getTerminator()->getOperands())) {
@@ -111,18 +121,20 @@ private:
 
   /// One call of the op's kernel: on all of its operands, or for one replica on its piece of a parameter.
   LogicalResult launch(int64_t stage, layer::Kernel kernel, const FunctionBuffers &buffers,
-                       plan::LocalsOp local, const RankSlices::Piece *piece) {
+                       plan::LocalsOp local, const OffloadedUpdate::Chunk *chunk) {
     Operation *op = kernel.getOperation();
+    const RankSlices::Piece *piece = chunk ? &chunk->piece : nullptr;
     SmallVector<Attribute> operands;
     std::vector<catalogue::Shape> shapes;
     for (Value operand : kernel.kernelOperands()) {
       auto type = cast<RankedTensorType>(operand.getType());
       plan::ValueAttr name = buffers.named(operand);
       bool divided = piece && name && (!slices.ownedPieces(stage, name).empty() || isPartials(name));
-      auto where = divided ? slices.sliceOfPiece(stage, name, type, *piece)
-                   : name  ? slices.slice(stage, name, type)
-                           : command::SliceAttr::get(type.getContext(), local.getArena(), -1,
-                                                     local.getOffsets()[buffers.local(operand)], type);
+      auto where = divided && chunk->windows.contains(name) ? chunk->windows.lookup(name)
+                   : divided                                ? slices.sliceOfPiece(stage, name, type, *piece)
+                   : name                                   ? slices.slice(stage, name, type)
+                          : command::SliceAttr::get(type.getContext(), local.getArena(), -1,
+                                                    local.getOffsets()[buffers.local(operand)], type);
       operands.push_back(where);
       shapes.push_back(layer::shapeOf(where.getType()));
     }
@@ -203,7 +215,7 @@ private:
     }
     for (plan::PlacementOp place : rank.getBody().getOps<plan::PlacementOp>()) {
       plan::ValueAttr name = place.getValue();
-      if (place.getStage() != stage.getIndex() || !types.contains(name)) {
+      if (place.getStage() != stage.getIndex() || !types.contains(name) || place.getOffloaded()) {
         continue;
       }
       RankedTensorType type = types[name];
@@ -214,7 +226,12 @@ private:
                                  stage.getIndex(), place.getPool(), place.getOffset(), type.getShape());
       } else if (slices.isSharded(stage.getIndex(), name)) {
         for (const RankSlices::Piece &piece : slices.pieces(stage.getIndex(), name)) {
-          command::PlacementOp::create(builder, made(stage.getLoc()), parameter, state, stage.getIndex(),
+          bool isSum = name.getRole() == Role::Accumulator;
+          if (isSum && !state.empty()) {
+            continue; // those of further uses are no state
+          }
+          command::PlacementOp::create(builder, made(stage.getLoc()), parameter, isSum ? "gradient" : state,
+                                       stage.getIndex(),
                                        slices.sliceOfPiece(stage.getIndex(), name, type, piece), piece.first,
                                        builder.getI64IntegerAttr(piece.replica));
         }

@@ -9,7 +9,7 @@ using plan::Role;
 RankSlices::RankSlices(ModuleOp module, command::RankOp rank)
     : settings(*module.getOps<plan::SettingsOp>().begin()), shards(module) {
   for (plan::PlacementOp placement : rank.getBody().getOps<plan::PlacementOp>()) {
-    places[{placement.getStage(), placement.getValue()}] = placement;
+    (placement.getOffloaded() ? offloaded : places)[{placement.getStage(), placement.getValue()}] = placement;
   }
   for (command::ScalarOp scalar : rank.getBody().getOps<command::ScalarOp>()) {
     cells[scalar.getName()] = scalar.getSlice();
@@ -38,6 +38,10 @@ command::SliceAttr RankSlices::sliceOfPiece(int64_t stage, plan::ValueAttr name,
     elements = catalogue::granules(piece.elements);
   }
   command::SliceAttr whole = slice(stage, name, type);
+  if (isOffloaded(stage, name, piece)) {
+    plan::PlacementOp place = offloaded.lookup({stage, name});
+    whole = command::SliceAttr::get(type.getContext(), place.getArena(), -1, place.getOffset(), type);
+  }
   auto part = RankedTensorType::get({elements}, type.getElementType());
   int64_t width = type.getElementTypeBitWidth() / 8;
   return command::SliceAttr::get(type.getContext(), whole.getArena(), -1, whole.getOffset() + width * first,

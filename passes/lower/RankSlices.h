@@ -39,8 +39,13 @@ public:
   /// A named cell of scalars or of what ranks share.
   std::optional<command::SliceAttr> cell(llvm::StringRef name) const;
 
-  /// By stage and value.
-  llvm::MapVector<std::pair<std::int64_t, plan::ValueAttr>, plan::PlacementOp> places;
+  /// Whether a piece of a value lies outside the device's memory.
+  bool isOffloaded(std::int64_t stage, plan::ValueAttr name, const Piece &piece) const {
+    return name && shards.isOffloaded(stage, name, piece);
+  }
+
+  /// By stage and value; `offloaded` are the second places of values in shards.
+  llvm::MapVector<std::pair<std::int64_t, plan::ValueAttr>, plan::PlacementOp> places, offloaded;
 
 private:
   plan::SettingsOp settings;

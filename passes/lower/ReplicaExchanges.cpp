@@ -1,7 +1,7 @@
 #include "passes/lower/ReplicaExchanges.h"
 
 #include "passes/Provenance.h"
-#include "passes/parallel/Shards.h"
+#include "passes/lower/ExchangeParts.h"
 #include "passes/parallel/TiedParameters.h"
 
 #include "catalogue/Catalogue.h"
@@ -19,28 +19,7 @@ using schedule::TaskKind;
 
 namespace {
 
-/// A range of bytes of an arena that the replicas exchange; replica -1: all get the same.
-struct Exchanged {
-  int64_t begin, end;
-  int replica;
-};
-using Ranges = std::vector<Exchanged>;
-
 constexpr int64_t kLine = catalogue::kAlignment;
-
-/// Contributions of other replicas to one exchange, at most. A part of a chunk is as large as fits.
-constexpr int64_t kScratchBytes = int64_t{4} << 20;
-/// Exchanges of gradients that are under way at once: one travels while the next one is made.
-constexpr int64_t kUnderWay = 2;
-
-int64_t alignedUp(int64_t bytes) {
-  return (bytes + kLine - 1) / kLine * kLine;
-}
-
-/// Of one replica's pieces in a part, so that what the others contribute fits into the scratch.
-int64_t bytesOfPart(int64_t replicas) {
-  return std::max(kScratchBytes / (replicas - 1) / kLine * kLine, kLine);
-}
 
 /// Neighbours of one replica as one; less than `padding` bytes between them nobody reads.
 Ranges merged(Ranges ranges, int64_t padding) {
@@ -58,56 +37,6 @@ Ranges merged(Ranges ranges, int64_t padding) {
   return result;
 }
 
-/// Of a chunk: ranges of all replicas, each part with at most `most` bytes of each.
-std::vector<Ranges> partsOf(const Ranges &chunk, int64_t most) {
-  std::vector<Ranges> parts;
-  std::map<int, int64_t> used; // of each replica, in all parts
-  for (Exchanged range : chunk) {
-    for (int64_t &bytes = used[range.replica]; range.begin < range.end;) {
-      auto part = static_cast<size_t>(bytes / most);
-      int64_t taken = std::min(range.end - range.begin, most - bytes % most);
-      parts.resize(std::max(parts.size(), part + 1));
-      parts[part].push_back({range.begin, range.begin + taken, range.replica});
-      range.begin += taken;
-      bytes += alignedUp(taken);
-    }
-  }
-  return parts;
-}
-
-/// Of the rank's chunks: bytes that others contribute to a part, and parts that can be under way.
-std::pair<int64_t, int64_t> exchangeScratch(ModuleOp module, int64_t rank) {
-  plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
-  if (settings.getDataParallel() == 1 || !settings.getOverlap()) {
-    return {0, 0};
-  }
-  ShardTable shards(module);
-  int64_t most = 0, slots = 1;
-  for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
-    if (stage.getRank() != rank) {
-      continue;
-    }
-    std::map<StringRef, std::map<int, int64_t>> held; // of each block's chunk by replica
-    for (auto &[parameter, list] : gradientSums(module)) {
-      for (const GradientSum &sum : list) {
-        for (const schedule::ShardPiece &piece : shards.pieces(stage.getIndex(), parameter)) {
-          if (sum.stage == stage) {
-            held[blockName(sum.last->getLoc())][piece.replica] += alignedUp(4 * piece.elements);
-          }
-        }
-      }
-    }
-    int64_t part = bytesOfPart(settings.getDataParallel());
-    for (auto &[block, ofReplica] : held) {
-      for (auto [replica, bytes] : ofReplica) {
-        most = std::max(most, (settings.getDataParallel() - 1) * std::min(bytes, part));
-        slots = held.size() > 1 || bytes > part ? kUnderWay : slots;
-      }
-    }
-  }
-  return {most, slots};
-}
-
 class StageExchanges {
 public:
   StageExchanges(ModuleOp module, command::RankOp rank, plan::StageOp stage, const RankSlices &slices,
@@ -117,7 +46,11 @@ public:
         location(madeBy("lower-to-commands", stage.getLoc())), sums(gradientSums(module)) {}
 
   void write() {
-    settings.getOverlap() ? inLastGradient() : inReduce();
+    if (settings.reducesMicroBatches()) {
+      ofMicroBatches();
+    } else {
+      settings.exchangesInPrograms() ? inLastGradient() : inReduce();
+    }
     ofNormAndUpdate();
   }
 
@@ -143,6 +76,23 @@ private:
           use(sum);
         }
       }
+    }
+  }
+
+  /// Each replica has added up its pieces; without ZeRO all of them need the sums.
+  void ofMicroBatches() {
+    Ranges ranges;
+    int64_t arena = 0;
+    forEachSum([&](const GradientSum &sum) {
+      for (const schedule::ShardPiece &piece : slices.pieces(index(), sum.name)) {
+        command::SliceAttr where = slices.sliceOfPiece(index(), sum.name, sum.type, piece);
+        arena = where.getArena();
+        ranges.push_back(rangeOf(where, piece.replica));
+      }
+    });
+    for (const Exchanged &range : settings.shards() ? Ranges() : merged(std::move(ranges), kLine)) {
+      command::ReplicaGatherOp::create(builder, location, static_cast<int64_t>(TaskKind::Reduce), index(),
+                                       sliceOf(arena, range, builder.getF32Type()), range.replica);
     }
   }
 
@@ -213,12 +163,12 @@ private:
     size_t at = 0;
     for (const Chunk &chunk : chunks(launches)) {
       at = std::max(at, chunk.ready);
-      for (const Ranges &part : partsOf(chunk.ranges, bytesOfPart(settings.getDataParallel()))) {
+      for (const Ranges &part : exchangeParts(chunk.ranges, settings.getDataParallel())) {
         OpBuilder::InsertionGuard guard(builder);
         at < launches.size() ? builder.setInsertionPoint(launches[at])
                              : builder.setInsertionPointToEnd(&body);
-        if (number - first >= kUnderWay) {
-          command::ExchangePointOp::create(builder, location, number - kUnderWay, false);
+        if (number - first >= kExchangesUnderWay) {
+          command::ExchangePointOp::create(builder, location, number - kExchangesUnderWay, false);
         }
         command::ExchangePointOp::create(builder, location, number, true);
         at = std::min(at + 1, launches.size()); // the next part of a large chunk
@@ -232,7 +182,7 @@ private:
   void writeExchanges(int64_t number) {
     int64_t arena = 0;
     forEachSum([&](const GradientSum &sum) { arena = slices.slice(index(), sum.name, sum.type).getArena(); });
-    int64_t scratch = exchangeScratch(module, rank.getIndex()).first;
+    int64_t scratch = exchangeScratch(module, rank.getIndex()).bytes;
     for (auto [position, part] : llvm::enumerate(exchanges)) {
       SmallVector<int64_t> pieces;
       for (const Exchanged &range : part) {
@@ -243,7 +193,8 @@ private:
         }
       }
       command::ExchangeOp::create(builder, location, static_cast<int64_t>(executable::ExchangeKind::Reduce),
-                                  index(), scratch * (static_cast<int64_t>(position) % kUnderWay), pieces);
+                                  index(), scratch * (static_cast<int64_t>(position) % kExchangesUnderWay),
+                                  pieces);
     }
   }
 
@@ -293,11 +244,6 @@ private:
 };
 
 } // namespace
-
-int64_t exchangeScratchBytes(ModuleOp module, int64_t rank) {
-  auto [bytes, slots] = exchangeScratch(module, rank);
-  return bytes * slots;
-}
 
 void writeReplicaExchanges(ModuleOp module, command::RankOp rank, plan::StageOp stage,
                            const RankSlices &slices, OpBuilder &builder) {

@@ -9,10 +9,6 @@
 
 namespace stagewright {
 
-/// Bytes of the communication arena: room for the exchanges of gradients that can be under way at once, of
-/// the rank's stages. 0: there are none.
-std::int64_t exchangeScratchBytes(mlir::ModuleOp module, std::int64_t rank);
-
 /// Writes the exchanges of a stage behind the rank's programs, which exist.
 void writeReplicaExchanges(mlir::ModuleOp module, command::RankOp rank, plan::StageOp stage,
                            const RankSlices &slices, mlir::OpBuilder &builder);

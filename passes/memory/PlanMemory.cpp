@@ -1,6 +1,7 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
-#include "passes/lower/ReplicaExchanges.h"
+#include "passes/lower/ExchangeParts.h"
+#include "passes/lower/OffloadedUpdate.h"
 #include "passes/memory/FunctionBuffers.h"
 #include "passes/memory/RankMemory.h"
 #include "passes/parallel/Shards.h"
@@ -116,7 +117,8 @@ public:
         builder.setInsertionPointToEnd(ranks);
         auto op = command::RankOp::create(builder, location, rank);
         builder.createBlock(&op.getBody());
-        memory = RankMemory(cast<StringAttr>(target).str());
+        memory = RankMemory(cast<StringAttr>(target).str(), {tierOf(settings.getWeightsOffloadAttr()),
+                                                             tierOf(settings.getStatesOffloadAttr())});
         planRank(rank);
         if (memory.isTooLarge()) {
           return emitError(settings.getLoc(), "the plan needs more than " + Twine(catalogue::kMaxArenaBytes) +
@@ -131,6 +133,8 @@ public:
   }
 
 private:
+  static int64_t tierOf(plan::OffloadAttr offload) { return offload ? offload.tierNumber() : 0; }
+
   void planRank(int rank) {
     for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
       if (stage.getRank() == rank) {
@@ -139,7 +143,8 @@ private:
     }
     planScalars();
     planShared(rank);
-    memory.placeScratch(exchangeScratchBytes(module, rank));
+    memory.placeScratch(exchangeScratch(module, rank).total());
+    memory.placeWindows(offloadWindows(module, rank).total());
   }
 
   void planStage(plan::StageOp stage) {
@@ -153,7 +158,7 @@ private:
           continue;
         }
         if (shards.isSharded(index, name)) {
-          memory.placeSharded(index, name, shardElements(index, values, role));
+          memory.placeSharded(index, name, shardExtent(index, values, name));
         } else {
           memory.placeFixed(index, name, value.type);
         }
@@ -176,15 +181,20 @@ private:
     }
   }
 
-  /// Of the largest shard of the stage's values of a role.
-  int64_t shardElements(int64_t stage, const StageValues &values, Role role) {
-    std::vector<schedule::ShardPiece> pieces;
+  /// Of the largest shard of the stage's values of the same role, and state or use.
+  RankMemory::ShardExtent shardExtent(int64_t stage, const StageValues &values, plan::ValueAttr like) {
+    std::vector<schedule::ShardPiece> stay, leave;
     for (auto &[name, value] : values) {
-      if (name.getRole() == role && shards.isSharded(stage, name)) {
-        llvm::append_range(pieces, shards.pieces(stage, name));
+      bool isAlike = name.getRole() == like.getRole() &&
+                     name.parameterAndState().second == like.parameterAndState().second;
+      if (isAlike && shards.isSharded(stage, name)) {
+        for (const schedule::ShardPiece &piece : shards.pieces(stage, name)) {
+          (shards.isOffloaded(stage, name, piece) ? leave : stay).push_back(piece);
+        }
       }
     }
-    return schedule::shardElements(pieces);
+    return {schedule::shardElements(stay), shards.offloadedFrom(stage, like).value_or(0),
+            schedule::shardElements(leave)};
   }
 
   /// Values of one role and one lifetime share the slots of one pool. All that a stage sends (or receives) in
@@ -265,7 +275,7 @@ private:
   plan::ScheduleOp schedule;
   schedule::Schedule training, evaluation;
   ShardTable shards;
-  RankMemory memory{""};
+  RankMemory memory{"", {}};
 };
 
 struct PlanMemoryPass : impl::PlanMemoryBase<PlanMemoryPass> {

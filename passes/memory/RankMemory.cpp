@@ -11,11 +11,22 @@ namespace {
 
 using plan::Role;
 
-constexpr std::array<const char *, kArenaKinds> kArenaNames = {
-    "parameters", "gradients", "optimizer_state", "buffers", "derived",      "activations",
-    "inputs",     "workspace", "scalars",         "shared",  "communication"};
+constexpr std::array<const char *, kArenaKinds> kArenaNames = {"parameters",
+                                                               "gradients",
+                                                               "optimizer_state",
+                                                               "offloaded_parameters",
+                                                               "offloaded_optimizer_state",
+                                                               "buffers",
+                                                               "derived",
+                                                               "activations",
+                                                               "inputs",
+                                                               "workspace",
+                                                               "scalars",
+                                                               "shared",
+                                                               "communication",
+                                                               "windows"};
 // Numbers of the file's ArenaClass. What ranks share counts as scalars.
-constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 2, 8, 3, 4, 5, 6, 7, 7, 9};
+constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 2, 0, 2, 8, 3, 4, 5, 6, 7, 7, 9, 10};
 
 int64_t aligned(int64_t bytes, int64_t alignment = catalogue::kAlignment) {
   return static_cast<int64_t>(llvm::alignTo(bytes, alignment));
@@ -55,13 +66,21 @@ void RankMemory::placeFixed(int64_t stage, plan::ValueAttr name, RankedTensorTyp
       {stage, name, arena, -1, reserve(arena, aligned(command::byteSize(type)), catalogue::kAlignment)});
 }
 
-void RankMemory::placeSharded(int64_t stage, plan::ValueAttr name, int64_t elements) {
-  ArenaKind arena = arenaOf(name.getRole());
-  auto [shard, isNew] = shards.try_emplace({stage, name.getRole(), name.parameterAndState().second.str()}, 0);
-  if (isNew) {
-    shard->second = reserve(arena, 4 * elements, catalogue::kAlignment);
+void RankMemory::placeSharded(int64_t stage, plan::ValueAttr name, ShardExtent extent) {
+  ArenaKind kind = arenaOf(name.getRole());
+  ArenaKind other =
+      kind == ArenaKind::Parameters ? ArenaKind::OffloadedParameters : ArenaKind::OffloadedState;
+  auto place = [&](ArenaKind arena, int64_t first, int64_t end) {
+    auto [shard, isNew] = shards.try_emplace({stage, arena, name.parameterAndState().second.str()}, 0);
+    if (isNew) { // where element 0 would lie
+      shard->second = reserve(arena, 4 * (end - first), catalogue::kAlignment) - 4 * first;
+    }
+    placements.push_back({stage, name, arena, -1, shard->second, arena == other});
+  };
+  place(kind, 0, extent.stayEnd);
+  if (extent.leaveEnd > 0) {
+    place(other, extent.leaveBegin, extent.leaveEnd);
   }
-  placements.push_back({stage, name, arena, -1, shard->second});
 }
 
 void RankMemory::placePooled(int64_t stage, plan::ValueAttr name, RankedTensorType type,
@@ -154,8 +173,12 @@ void RankMemory::write(OpBuilder &builder, Location location) const {
   for (int kind = 0; kind < kArenaKinds; ++kind) {
     if (bytes[kind] > 0) {
       index[kind] = written++;
+      auto arena = static_cast<ArenaKind>(kind);
+      int64_t tier = arena == ArenaKind::OffloadedParameters ? tiers.weights
+                     : arena == ArenaKind::OffloadedState    ? tiers.states
+                                                             : 0;
       command::ArenaOp::create(builder, location, kArenaNames[kind], kArenaClasses[kind],
-                               aligned(bytes[kind]));
+                               aligned(bytes[kind]), tier);
     }
   }
   auto arena = [&](ArenaKind kind) { return index[static_cast<size_t>(kind)]; };
@@ -167,7 +190,7 @@ void RankMemory::write(OpBuilder &builder, Location location) const {
   }
   for (const Placement &placement : placements) {
     plan::PlacementOp::create(builder, location, placement.stage, placement.name, arena(placement.arena),
-                              placement.pool, placement.offset);
+                              placement.pool, placement.offset, placement.offloaded);
   }
   for (const Cell &cell : cells) {
     auto slice = command::SliceAttr::get(builder.getContext(), arena(cell.arena), -1, cell.offset, cell.type);

@@ -21,6 +21,8 @@ enum class ArenaKind {
   Parameters,
   Gradients,
   OptimizerState,
+  OffloadedParameters,
+  OffloadedState,
   Buffers,
   Derived,
   Activations,
@@ -28,23 +30,33 @@ enum class ArenaKind {
   Workspace,
   Scalars,
   Shared,
-  Communication
+  Communication,
+  Windows
 };
-inline constexpr int kArenaKinds = 11;
+inline constexpr int kArenaKinds = 14;
 
 //   activations: [pool s0.saved.F-I: slot 0 | slot 1 | ...][pool s0.send-F: slot 0 | ...] ...
 //   a slot:      [value | value | ...], each value at a multiple of 64 bytes
 class RankMemory {
 public:
+  /// Numbers of the file's MemoryTier: where what is offloaded lies.
+  struct Tiers {
+    std::int64_t weights = 0, states = 0;
+  };
   /// `target`: what workspace the kernels need depends on it.
-  explicit RankMemory(std::string target) : target(std::move(target)) {}
+  RankMemory(std::string target, Tiers tiers) : target(std::move(target)), tiers(tiers) {}
 
   /// A value that lives through the whole run: parameters, gradients, states, buffers, derived values.
   void placeFixed(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type);
 
+  //   element of the shard   0 ... stayEnd           the class's arena
+  //                                leaveBegin ... leaveEnd    the offloaded one; a piece lies in one of them
+  struct ShardExtent {
+    std::int64_t stayEnd = 0, leaveBegin = 0, leaveEnd = 0;
+  };
   /// A value of which a replica holds a part only: all of one role, and of one state, lie in the stage's
-  /// shard of `elements` fp32 values, where its pieces say.
-  void placeSharded(std::int64_t stage, plan::ValueAttr name, std::int64_t elements);
+  /// shard of fp32 values, where its pieces say.
+  void placeSharded(std::int64_t stage, plan::ValueAttr name, ShardExtent extent);
 
   /// A value with one instance per micro-batch in flight. Pools are told apart by name.
   void placePooled(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type,
@@ -57,6 +69,8 @@ public:
 
   /// Contributions of other replicas to exchanges of gradients.
   void placeScratch(std::int64_t bytes) { reserve(ArenaKind::Communication, bytes, 1); }
+  /// Chunks of what is offloaded.
+  void placeWindows(std::int64_t bytes) { reserve(ArenaKind::Windows, bytes, 1); }
 
   void placeScalar(llvm::StringRef name, mlir::RankedTensorType type);
   void placeShared(llvm::StringRef name, mlir::RankedTensorType type, std::int64_t alignment);
@@ -85,6 +99,7 @@ private:
     plan::ValueAttr name;
     ArenaKind arena;
     std::int64_t pool, offset;
+    bool offloaded = false;
   };
   struct Cell {
     std::string name;
@@ -102,12 +117,13 @@ private:
   std::int64_t reserve(ArenaKind arena, std::int64_t bytes, std::int64_t alignment);
 
   std::string target;
+  Tiers tiers;
   bool tooLarge = false;
   std::array<std::int64_t, kArenaKinds> bytes{};
   std::vector<Pool> pools;
   std::size_t openPools = 0; ///< first pool not yet laid out
   std::vector<Placement> placements;
-  std::map<std::tuple<std::int64_t, plan::Role, std::string>, std::int64_t> shards; ///< offsets
+  std::map<std::tuple<std::int64_t, ArenaKind, std::string>, std::int64_t> shards; ///< offsets
   std::vector<Cell> cells;
   std::vector<Locals> locals;
 };

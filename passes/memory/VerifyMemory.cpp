@@ -73,11 +73,12 @@ private:
       int64_t pool = place.getPool();
       bool inPool = pool >= 0 && pool < static_cast<int64_t>(pools.size()) &&
                     pools[pool].getStage() == place.getStage() && pools[pool].getArena() == place.getArena();
-      if (isPooled(role) ? !inPool : pool != -1 || !isInside(place.getArena(), place.getOffset(), 0)) {
+      if (isPooled(role) ? !inPool : pool != -1 || !isInside(place.getArena(), 0, 0)) {
         return place.emitError("puts ") << place.getValue() << " into pool " << pool << " of arena "
                                         << place.getArena() << ", where it cannot lie";
       }
-      if (!placed.try_emplace({place.getStage(), place.getValue()}, place).second) {
+      auto &places = place.getOffloaded() ? offloaded : placed;
+      if (!places.try_emplace({place.getStage(), place.getValue()}, place).second) {
         return place.emitError("is the second place of ") << place.getValue();
       }
       bool moves = role == Role::Receive || role == Role::Send || role == Role::ReceiveGradient ||
@@ -116,11 +117,9 @@ private:
       if (failed(holds) || isCell) {
         return;
       }
-      int64_t bytes = shards.isSharded(stage, name)
-                          ? 4 * schedule::shardElements(shards.pieces(stage, name).vec())
-                          : command::byteSize(type);
-      int64_t offset = place.getOffset();
-      bool fits = isPooled(name.getRole())
+      int64_t bytes = command::byteSize(type), offset = place.getOffset();
+      bool fits = shards.isSharded(stage, name) ? piecesFit(stage, name)
+                  : isPooled(name.getRole())
                       ? offset >= 0 && offset <= pools[place.getPool()].getSlotBytes() - bytes
                       : isInside(place.getArena(), offset, bytes);
       if (!fits) {
@@ -134,6 +133,15 @@ private:
       }
     }
     return holds;
+  }
+
+  /// Of a value in shards: each piece at the place that is its own.
+  bool piecesFit(int64_t stage, plan::ValueAttr name) {
+    return llvm::all_of(shards.pieces(stage, name), [&](const schedule::ShardPiece &piece) {
+      plan::PlacementOp place =
+          (shards.isOffloaded(stage, name, piece) ? offloaded : placed).lookup({stage, name});
+      return place && isInside(place.getArena(), place.getOffset() + 4 * piece.offset, 4 * piece.elements);
+    });
   }
 
   /// The memory of a result carries one name.
@@ -184,7 +192,7 @@ private:
   SmallVector<command::ArenaOp> arenas;
   SmallVector<command::PoolOp> pools;
   llvm::StringMap<Type> cells;
-  llvm::DenseMap<Key, plan::PlacementOp> placed;
+  llvm::DenseMap<Key, plan::PlacementOp> placed, offloaded;
 };
 
 struct VerifyMemoryPass : impl::VerifyMemoryBase<VerifyMemoryPass> {

@@ -43,16 +43,32 @@ private:
   llvm::DenseMap<Operation *, size_t> runOf;
 };
 
+/// A view stands in front of each of its users, as part of their block.
+Block &withViewsAtUsers(Block &body) {
+  for (Operation &op : llvm::make_early_inc_range(body.without_terminator())) {
+    if (!isa<layer::ParameterUseOp>(op)) {
+      continue;
+    }
+    for (OpOperand &use : llvm::make_early_inc_range(op.getResult(0).getUses())) {
+      OpBuilder builder(use.getOwner());
+      Operation *copy = builder.clone(op);
+      copy->setLoc(use.getOwner()->getLoc());
+      use.set(copy->getResult(0));
+    }
+    op.erase();
+  }
+  return body;
+}
+
 /// Replaces the parameters that a function reads, and what `prepare` derives from them, by gathered ones.
 class FunctionGathers {
 public:
   FunctionGathers(plan::FunctionOp function, plan::FunctionOp prepare, const ShardTable &shards,
                   int64_t stage, bool wholeVisit)
       : function(function), prepare(prepare), shards(shards), stage(stage), wholeVisit(wholeVisit),
-        body(function.getBody().front()), runs(body), builder(function.getContext()) {}
+        body(withViewsAtUsers(function.getBody().front())), runs(body), builder(function.getContext()) {}
 
   void run() {
-    copyViews();
     SmallVector<Attribute> names(function.getInputs().begin(), function.getInputs().end());
     for (auto [name, argument] : llvm::zip(names, body.getArguments())) {
       for (OpOperand &use : argument.getUses()) {
@@ -75,22 +91,6 @@ private:
   bool gathers(plan::ValueAttr name) const {
     return name.getRole() == Role::Parameter ? shards.isSharded(stage, name)
                                              : name.getRole() == Role::Derived && plan::FunctionOp(prepare);
-  }
-
-  /// A view stands with its users: one for each run in which it is read.
-  void copyViews() {
-    for (Operation &op : llvm::make_early_inc_range(body.without_terminator())) {
-      if (!isa<layer::ParameterUseOp>(op)) {
-        continue;
-      }
-      for (OpOperand &use : llvm::make_early_inc_range(op.getResult(0).getUses())) {
-        builder.setInsertionPoint(use.getOwner());
-        Operation *copy = builder.clone(op);
-        runs.add(copy, runs.of(use.getOwner()));
-        use.set(copy->getResult(0));
-      }
-      op.erase();
-    }
   }
 
   /// In each run that reads the argument. False: it is not derived from a parameter that is divided.

@@ -11,6 +11,12 @@ using plan::Role;
 ShardTable::ShardTable(ModuleOp module) : settings(*module.getOps<plan::SettingsOp>().begin()) {
   for (plan::ShardOp op : module.getOps<plan::ShardOp>()) {
     ArrayRef<int64_t> pieces = op.getPieces();
+    if (auto from = op.getStatesFrom()) {
+      offloaded[{op.getStage(), Role::State}] = *from;
+    }
+    if (auto from = op.getWeightsFrom()) {
+      offloaded[{op.getStage(), Role::Parameter}] = *from;
+    }
     for (size_t i = 0; i < pieces.size(); i += 4) {
       shards[op.getParameter()][op.getStage()].push_back(
           {0, pieces[i], pieces[i + 1], static_cast<int>(pieces[i + 2]), pieces[i + 3]});
@@ -37,13 +43,20 @@ ArrayRef<schedule::ShardPiece> ShardTable::pieces(int64_t stage, plan::ValueAttr
 bool ShardTable::isSharded(int64_t stage, plan::ValueAttr name) const {
   plan::SettingsOp op = settings;
   bool divides = (name.getRole() == Role::State && op.shards()) ||
-                 (name.getRole() == Role::Parameter && op.shardsWeights());
+                 (name.getRole() == Role::Parameter && op.shardsWeights()) ||
+                 (name.getRole() == Role::Accumulator && op.shardsGradients());
   return divides && !pieces(stage, name).empty();
+}
+
+std::optional<int64_t> ShardTable::offloadedFrom(int64_t stage, plan::ValueAttr name) const {
+  auto found = offloaded.find({stage, name.getRole()});
+  return found == offloaded.end() || !isSharded(stage, name) ? std::nullopt : std::optional(found->second);
 }
 
 schedule::StepExchanges exchangesOf(ModuleOp module) {
   plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
-  return {tiesOf(module), settings.getDataParallel() > 1, settings.shards() && !settings.shardsWeights()};
+  return {tiesOf(module), settings.getDataParallel() > 1,
+          settings.getDataParallel() > 1 && settings.shards() && !settings.shardsWeights()};
 }
 
 } // namespace stagewright

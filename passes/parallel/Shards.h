@@ -11,6 +11,7 @@
 #include "llvm/ADT/StringMap.h"
 
 #include <map>
+#include <optional>
 #include <vector>
 
 namespace stagewright {
@@ -28,10 +29,19 @@ public:
   /// Whether a replica holds only its shard of the value.
   bool isSharded(std::int64_t stage, plan::ValueAttr name) const;
 
+  /// From which element of the stage's shards on values like this one are offloaded; none: nowhere.
+  std::optional<std::int64_t> offloadedFrom(std::int64_t stage, plan::ValueAttr name) const;
+  /// Whether a piece of such a value is.
+  bool isOffloaded(std::int64_t stage, plan::ValueAttr name, const schedule::ShardPiece &piece) const {
+    std::optional<std::int64_t> from = offloadedFrom(stage, name);
+    return from && piece.offset >= *from;
+  }
+
 private:
   plan::SettingsOp settings;
   llvm::StringMap<std::map<std::int64_t, std::vector<schedule::ShardPiece>>>
-      shards; ///< by stage, the owner's first
+      shards;                                                            ///< by stage, the owner's first
+  std::map<std::pair<std::int64_t, plan::Role>, std::int64_t> offloaded; ///< by stage
 };
 
 /// What the tasks at the step's end exchange. Requires functions `backward_weight`.

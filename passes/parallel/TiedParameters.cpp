@@ -20,6 +20,19 @@ llvm::MapVector<StringRef, std::vector<GradientSum>> gradientSums(ModuleOp modul
             {stage, name, cast<RankedTensorType>(value.getType()), value.getDefiningOp()});
       }
     }
+    for (plan::ReduceOp reduce : backward.getBody().getOps<plan::ReduceOp>()) {
+      for (auto [name, value] :
+           llvm::zip(reduce.getNames().getAsRange<plan::ValueAttr>(), reduce.getValues())) {
+        sums[name.parameterAndState().first].push_back(
+            {stage, name, cast<RankedTensorType>(value.getType()), value.getDefiningOp()});
+      }
+    }
+  }
+  for (auto &[parameter, list] : sums) {
+    llvm::sort(list, [](const GradientSum &a, const GradientSum &b) {
+      return std::pair(plan::StageOp(a.stage).getIndex(), a.use()) <
+             std::pair(plan::StageOp(b.stage).getIndex(), b.use());
+    });
   }
   return sums;
 }

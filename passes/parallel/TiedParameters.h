@@ -19,6 +19,11 @@ struct GradientSum {
   mlir::RankedTensorType type;
   mlir::Operation *last; ///< op of `backward_weight` that completes it
   bool isFirst() const { return name.parameterAndState().second.empty(); }
+  std::int64_t use() const {
+    std::int64_t number = 0;
+    name.parameterAndState().second.getAsInteger(10, number);
+    return number;
+  }
 };
 
 /// The sums of every parameter, in the order of their uses, which is that of the stages. Requires functions

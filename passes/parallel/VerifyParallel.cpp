@@ -129,7 +129,7 @@ LogicalResult checkShards(ModuleOp module) {
       return shard.emitError("divides a parameter that is not trained, or not all of it");
     }
     bool isOwner = shard.getStage() == found->second.front().stage.getIndex();
-    if (!isOwner && !settings.shardsWeights()) {
+    if (!isOwner && !settings.shardsWeights() && !settings.shardsGradients()) {
       return shard.emitError("divides a copy, of which every replica has all");
     }
     divided += isOwner;
@@ -144,9 +144,10 @@ LogicalResult checkShards(ModuleOp module) {
       }
     }
   }
-  if (divided != (settings.getDataParallel() > 1 ? sums.size() : 0)) {
+  bool divides = settings.getDataParallel() > 1 || settings.offloads();
+  if (divided != (divides ? sums.size() : 0)) {
     return module.emitError(
-        "needs one plan.shard per trained parameter with several replicas, and none otherwise");
+        "needs one plan.shard per trained parameter with several replicas or offload, and none otherwise");
   }
   return success();
 }

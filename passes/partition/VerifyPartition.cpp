@@ -55,7 +55,7 @@ struct Declared {
 
 LogicalResult checkFunction(plan::FunctionOp function, const Declared &declared, bool isLastStage) {
   for (Operation &op : function.getBody().front().without_terminator()) {
-    if (!isComputation(&op) && !isa<plan::GatherOp>(op)) {
+    if (!isComputation(&op) && !isa<plan::GatherOp, plan::GradientOp, plan::ReduceOp, plan::AwaitOp>(op)) {
       return op.emitError("has no place in a function of a stage, which holds computations only");
     }
   }

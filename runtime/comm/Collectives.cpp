@@ -1,10 +1,9 @@
-// The collectives, over sends and receives only: every implementation of Communicator gets the same code and
-// so the same bits.
+// The collectives over sends and receives, which every implementation of Communicator has. Those of ranks
+// that share memory: SharedCollectives.cpp.
 #include "runtime/comm/Communicator.h"
 #include "runtime/comm/OrderedSum.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace stagewright::runtime {
 namespace {
@@ -22,14 +21,6 @@ constexpr std::size_t kWindow = 64;
 
 std::size_t bytesOf(Element element) {
   return element == Element::F32 ? sizeof(float) : sizeof(double);
-}
-
-void addElements(void *sum, const void *term, std::size_t bytes, Element element) {
-  if (element == Element::F32) {
-    addTo(static_cast<float *>(sum), static_cast<const float *>(term), bytes / sizeof(float));
-  } else {
-    addTo(static_cast<double *>(sum), static_cast<const double *>(term), bytes / sizeof(double));
-  }
 }
 
 } // namespace
@@ -125,6 +116,10 @@ Result<void> Communicator::allGather(std::span<const Segment> segments, RankGrou
   if (!members) {
     return members.takeError();
   }
+  if (sharesMemory(*members)) {
+    collectShared(segments, *members, std::nullopt, true);
+    return {};
+  }
   const std::size_t window = std::min(kWindow, ringCapacity);
   tracked.reserve(window * members->size);
   std::size_t posted = 0;
@@ -184,6 +179,10 @@ Result<void> Communicator::reduceScatter(std::span<const Segment> segments, Elem
   }
   const int others = members->size - 1;
   if (others == 0) {
+    return {};
+  }
+  if (sharesMemory(*members)) {
+    collectShared(segments, *members, element, false);
     return {};
   }
   const std::size_t window = std::min(kWindow, ringCapacity);
@@ -250,16 +249,12 @@ Result<void> Communicator::finishChunk(const RankGroup &group, const Segment &ch
       return arrived;
     }
   }
-  const auto term = [&](int position) -> void * {
-    return group.at(position) == ownRank ? chunk.data : contribution(group, half, position);
-  };
-  void *const sum = term(0);
-  for (int position = 1; position < group.size; ++position) {
-    addElements(sum, term(position), chunk.bytes, element);
+  const auto own = static_cast<std::byte *>(chunk.data);
+  terms.clear();
+  for (int position = 0; position < group.size; ++position) {
+    terms.push_back(group.at(position) == ownRank ? own : contribution(group, half, position));
   }
-  if (sum != chunk.data) {
-    std::memcpy(chunk.data, sum, chunk.bytes);
-  }
+  addInOrder(terms, chunk.bytes, element, own);
   return {};
 }
 
@@ -276,6 +271,10 @@ Result<void> Communicator::allReduce(void *data, std::size_t count, Element elem
     const std::size_t end = std::min(count, begin + share);
     pieces[i] = {members->at(static_cast<int>(i)), static_cast<std::byte *>(data) + begin * unit,
                  (end - begin) * unit};
+  }
+  if (sharesMemory(*members)) {
+    collectShared(pieces, *members, element, true);
+    return {};
   }
   if (Result<void> reduced = reduceScatter(pieces, element, *members); !reduced) {
     return reduced;

@@ -1,5 +1,6 @@
 #include "runtime/comm/Communicator.h"
 
+#include "runtime/comm/SharedWindow.h"
 #include "runtime/device/Futex.h"
 
 #include <algorithm>
@@ -166,6 +167,34 @@ bool Communicator::sleepUntilDone(Lane &lane, Request request) {
   }
   waitingFor.store(0);
   return state.load() == Message::Complete;
+}
+
+// Returns when all ranks of the group have called it as often as this one.
+void Communicator::meet(const RankGroup &group) {
+  __builtin_ia32_sfence(); // what has gone past the caches is to be seen before the counts
+  for (int position = 0; position < group.size; ++position) {
+    if (const int rank = group.at(position); rank != ownRank) {
+      windows[rank]->doneBy(ownRank).fetch_add(1);
+      windows[rank]->bell.ring();
+    }
+  }
+  SharedWindow &own = *windows[ownRank];
+  for (int position = 0; position < group.size; ++position) {
+    const int rank = group.at(position);
+    const std::uint64_t count = windows[rank]->doneBy(ownRank).load();
+    const auto over = [&] { return own.doneBy(rank).load() >= count; };
+    if (over()) { // also of the own rank
+      continue;
+    }
+    waitingSince.store(monotonicNanoseconds(), std::memory_order_relaxed);
+    waitingFor.store(pack(Direction::Receive, kCollectiveTag, rank, count - 1).id);
+    if (!spinUntil(spinToMeet, over)) {
+      for (std::uint32_t seen = own.bell.rings.load(); !over(); seen = own.bell.rings.load()) {
+        own.bell.sleep(seen);
+      }
+    }
+    waitingFor.store(0);
+  }
 }
 
 bool Communicator::waitsFor(const Lane &lane, std::uint64_t number) const {

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,7 +41,7 @@ struct Waiting {
   Direction direction = Direction::Send;
   int peer = 0;
   int tag = 0;
-  std::uint64_t number = 0; ///< of the message on its channel, from 0
+  std::uint64_t number = 0; ///< of the message on its channel, or of the meeting in shared memory; from 0
   std::int64_t since = 0;   ///< nanoseconds of the monotonic clock
 
   /// "waits for message 17 from rank 1 (tag 0)", or "does not wait".
@@ -69,6 +70,8 @@ struct Segment {
 };
 
 enum class Element { F32, F64 };
+
+struct SharedWindow;
 
 class Communicator {
 public:
@@ -163,6 +166,9 @@ protected:
   void advance(Lane &lane, std::uint64_t number, Message::State state);
   /// Makes all waits of this rank fail.
   void fail(const Error &error);
+  /// Collectives of ranks that share a machine go through these windows, [size], null of ranks on other
+  /// machines. `crowded`: more ranks than cores share it. Called before the first collective.
+  void share(std::vector<SharedWindow *> ofRanks, bool crowded);
 
 private:
   Result<Request> post(Direction direction, int peer, int tag, void *data, std::size_t bytes);
@@ -177,6 +183,10 @@ private:
   std::byte *contribution(const RankGroup &group, int half, int position);
   Result<void> beginChunk(const RankGroup &group, const Segment &chunk, int half);
   Result<void> finishChunk(const RankGroup &group, const Segment &chunk, int half, Element element);
+  bool sharesMemory(const RankGroup &group) const;
+  void collectShared(std::span<const Segment> segments, const RankGroup &group, std::optional<Element> sums,
+                     bool gathers);
+  void meet(const RankGroup &group);
 
   const int ownRank;
   const int rankCount;
@@ -194,9 +204,13 @@ private:
   std::mutex errorMutex;
   Error error;
 
+  std::vector<SharedWindow *> windows; ///< [size], or none
+  std::int64_t spinToMeet = 0;         ///< nanoseconds
+
   std::vector<Request> tracked;
   std::vector<std::byte> contributions; ///< of other ranks of the group, [2][size - 1][chunk]
   std::vector<Request> arrivals;        ///< of the contributions, [2][size - 1]
+  std::vector<const std::byte *> terms; ///< of a sum
   std::vector<Segment> pieces;
 };
 

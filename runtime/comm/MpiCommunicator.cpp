@@ -1,5 +1,7 @@
 #include "runtime/comm/MpiCommunicator.h"
 
+#include "runtime/device/RankPinning.h"
+
 #include <algorithm>
 
 namespace stagewright::runtime {
@@ -17,7 +19,12 @@ Result<std::unique_ptr<Communicator>> MpiCommunicator::create(MpiThread &thread,
 MpiCommunicator::MpiCommunicator(MpiThread &thread, MPI_Comm comm, std::size_t capacity)
     : Communicator(thread.rank, thread.size, capacity, thread.crowded()), thread(thread), comm(comm),
       opened(static_cast<std::size_t>(2) * thread.size * (kTags + 1)) {
-  thread.call([this] { this->thread.add(*this); });
+  thread.call([this] {
+    if (!this->thread.hasClients()) { // one at a time
+      share(this->thread.windows, this->thread.localSize > usableCores());
+    }
+    this->thread.add(*this);
+  });
 }
 
 MpiCommunicator::~MpiCommunicator() {

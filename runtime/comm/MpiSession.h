@@ -1,8 +1,8 @@
 // The part of MPI in a process: started once, by a thread that makes all MPI calls.
 //
-// Ranks on one machine also share a page of memory, through which they wake each other; so a rank that waits
-// costs next to nothing and still hears of a message at once. Ranks on other machines are polled, at most 100
-// us apart.
+// Ranks on one machine also share memory, through which they wake each other; so a rank that waits costs next
+// to nothing and still hears of a message at once. Their collectives go through it, too. Ranks on other
+// machines are polled, at most 200 us apart.
 #ifndef STAGEWRIGHT_RUNTIME_COMM_MPISESSION_H
 #define STAGEWRIGHT_RUNTIME_COMM_MPISESSION_H
 
@@ -35,7 +35,8 @@ public:
   int localSize() const;
 
   /// A communicator of all ranks; all ranks make (and destroy) theirs in the same order. `capacity`: see
-  /// Communicator::kDefaultCapacity. Errors: Environment.
+  /// Communicator::kDefaultCapacity. Of those that live at once only the first one uses the shared memory.
+  /// Errors: Environment.
   Result<std::unique_ptr<Communicator>>
   makeCommunicator(std::size_t capacity = Communicator::kDefaultCapacity);
 

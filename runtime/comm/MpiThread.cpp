@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
+#include <memory>
 #include <numeric>
 #include <pthread.h>
 #include <sched.h>
@@ -26,13 +26,16 @@ constexpr std::int64_t kShortestNap = 10 * kMicrosecond;
 constexpr std::int64_t kLongestNap = 200 * kMicrosecond;
 // Ranks of the same machine ring, so this one only bounds the loss if MPI needs a poll of which nobody knows.
 constexpr std::int64_t kLongestNapOnOneMachine = 1'000 * kMicrosecond;
-// A cache line for each rank: MPI lays them one behind the other.
-constexpr MPI_Aint kBellBytes = 64;
-static_assert(sizeof(MpiBell) <= kBellBytes);
 // How long bytes may flow without an event before naps begin again.
 constexpr std::int64_t kFlowPatience = 100'000 * kMicrosecond;
 // How long ranks may come to the end of the job one after the other: what they free takes time.
 constexpr std::int64_t kEndPatience = 20'000'000 * kMicrosecond;
+
+/// MPI aligns shared memory to 8 bytes. Processes map it at whole pages, so that all find the same place.
+void *aligned(void *place) {
+  std::size_t room = 2 * alignof(SharedWindow);
+  return std::align(alignof(SharedWindow), 1, place, room);
+}
 
 void setUnlessGiven(const char *name, const char *value) {
   setenv(name, value, 0);
@@ -58,13 +61,6 @@ void chooseTransports() {
 }
 
 } // namespace
-
-void MpiBell::ring() {
-  rings.fetch_add(1);
-  if (asleep.load() != 0) {
-    futexWake(&rings, 1, FutexScope::Shared);
-  }
-}
 
 Result<void> MpiThread::start() {
   chooseTransports();
@@ -113,10 +109,10 @@ Result<void> MpiThread::initialize() {
   MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   MPI_Comm_size(MPI_COMM_WORLD, &size);
-  return shareBells();
+  return shareMemory();
 }
 
-Result<void> MpiThread::shareBells() {
+Result<void> MpiThread::shareMemory() {
   const auto failed = [](const char *what) {
     return environmentError("MPI", std::string(what) + " failed",
                             "check that /dev/shm or /tmp has free space");
@@ -127,11 +123,12 @@ Result<void> MpiThread::shareBells() {
   MPI_Comm_rank(machine, &localRank);
   MPI_Comm_size(machine, &localSize);
   void *own = nullptr;
-  if (MPI_Win_allocate_shared(kBellBytes, 1, MPI_INFO_NULL, machine, &own, &window) != MPI_SUCCESS) {
+  const auto bytes = static_cast<MPI_Aint>(SharedWindow::bytes(size) + alignof(SharedWindow) - 1);
+  if (MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, machine, &own, &window) != MPI_SUCCESS) {
     return failed("MPI_Win_allocate_shared");
   }
-  ownBell = new (own) MpiBell;
-  MPI_Barrier(machine); // all bells are there
+  ownBell = &SharedWindow::make(aligned(own), size)->mpiBell;
+  MPI_Barrier(machine); // all windows are there
 
   std::vector<int> local(localSize);
   std::vector<int> global(localSize);
@@ -142,13 +139,13 @@ Result<void> MpiThread::shareBells() {
   MPI_Group_translate_ranks(here, localSize, local.data(), all, global.data());
   MPI_Group_free(&here);
   MPI_Group_free(&all);
-  bells.resize(size, nullptr);
+  windows.resize(size, nullptr);
   for (int i = 0; i < localSize; ++i) {
-    MPI_Aint bytes = 0;
+    MPI_Aint length = 0;
     int unit = 0;
     void *theirs = nullptr;
-    MPI_Win_shared_query(window, i, &bytes, &unit, &theirs);
-    bells[global[i]] = static_cast<MpiBell *>(theirs);
+    MPI_Win_shared_query(window, i, &length, &unit, &theirs);
+    windows[global[i]] = static_cast<SharedWindow *>(aligned(theirs));
   }
   return {};
 }
@@ -207,16 +204,10 @@ void MpiThread::serve() {
     } else if (flows && now - flowSince < kFlowPatience) {
       sched_yield();
     } else if (now - lastMove >= spin) {
-      sleep(seen, all.open ? nap : -1);
+      ownBell->sleep(seen, all.open ? nap : -1);
       nap = ownBell->rings.load() != seen ? kShortestNap : std::min(2 * nap, longest);
     }
   }
-}
-
-void MpiThread::sleep(std::uint32_t seen, std::int64_t nanoseconds) {
-  ownBell->asleep.store(1); // whoever rings from here on wakes us, or has changed `rings` before we look
-  futexWait(ownBell->rings, seen, nanoseconds, FutexScope::Shared);
-  ownBell->asleep.store(0);
 }
 
 void MpiThread::call(const std::function<void()> &body) {

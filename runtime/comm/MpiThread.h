@@ -3,6 +3,7 @@
 #define STAGEWRIGHT_RUNTIME_COMM_MPITHREAD_H
 
 #include "error/Error.h"
+#include "runtime/comm/SharedWindow.h"
 
 #include <atomic>
 #include <cstdint>
@@ -12,17 +13,6 @@
 #include <vector>
 
 namespace stagewright::runtime {
-
-/// Where the MPI thread of a rank sleeps; lies in memory shared by the ranks of a machine.
-struct MpiBell {
-  std::atomic<std::uint32_t> rings{0};
-  std::atomic<std::uint32_t> asleep{0};
-  /// Receives of other ranks that take from this one at the moment: it has to keep polling for them to get
-  /// on.
-  std::atomic<std::uint32_t> takers{0};
-
-  void ring();
-};
 
 class MpiThread {
 public:
@@ -48,12 +38,13 @@ public:
   void call(const std::function<void()> &body);
   /// To be called on the MPI thread.
   void add(Client &client) { clients.push_back(&client); }
+  bool hasClients() const { return !clients.empty(); }
   void remove(Client &client) { std::erase(clients, &client); }
 
   /// Wakes the MPI thread of this process.
   void wake() { ownBell->ring(); }
   /// The bell of a rank on this machine, or null.
-  MpiBell *bellOf(int rank) { return bells[rank]; }
+  MpiBell *bellOf(int rank) { return windows[rank] ? &windows[rank]->mpiBell : nullptr; }
 
   /// Whether spinning would take cores from those who are waited for.
   bool crowded() const;
@@ -64,6 +55,7 @@ public:
   /// On the MPI thread: ends the job when an MPI call has failed.
   void check(int code, const char *what, int peer);
 
+  std::vector<SharedWindow *> windows; ///< [size]; null of ranks on other machines
   int rank = 0;
   int size = 1;
   int localRank = 0;
@@ -71,10 +63,9 @@ public:
 
 private:
   Result<void> initialize();
-  Result<void> shareBells();
+  Result<void> shareMemory();
   void finalize();
   void serve();
-  void sleep(std::uint32_t seen, std::int64_t nanoseconds);
   void runCall();
   [[noreturn]] void endJob(const Error &error);
 
@@ -82,7 +73,6 @@ private:
   std::vector<Client *> clients;
   MPI_Comm machine = MPI_COMM_NULL;
   MPI_Win window = MPI_WIN_NULL;
-  std::vector<MpiBell *> bells; ///< [size]
   MpiBell *ownBell = nullptr;
 
   std::atomic<const std::function<void()> *> pendingCall{nullptr};

@@ -27,26 +27,15 @@ static std::vector<Segment> segmentsOf(const executable::Collective &collective,
   return segments;
 }
 
-/// A replica that is alone has the shards of all of a file's (ZeRO 3).
-std::uint64_t Executor::copiesOf(const executable::Arena &arena, const Executable &executable,
-                                 const Mesh &mesh) {
-  const bool isDivided =
-      executable.file().recipe()->zero() == 3 && arena.arena_class() == executable::ArenaClass::Parameters;
-  return isDivided && mesh.replicas == 1 ? static_cast<std::uint64_t>(executable.mesh().replicas) : 1;
-}
-
 Result<void> Executor::load() {
   const Mesh &mesh = environment.mesh;
   const int pipelineRank = mesh.pipelineRank(rank());
-  for (const executable::Arena *arena : *plan().arenas()) {
-    auto allocated =
-        environment.device.allocate(arena->name()->str(), arena->bytes() * copiesOf(*arena, file, mesh));
-    if (!allocated) {
-      return allocated.takeError();
-    }
-    bases.push_back(allocated->data());
-    arenas.push_back(std::move(*allocated));
+  auto allocated = RankMemory::allocate(file, mesh, rank(), environment.device, environment.host);
+  if (!allocated) {
+    return allocated.takeError();
   }
+  memory = std::move(*allocated);
+  const ArenaBases &bases = memory.addresses();
   for (const executable::Program *program : *plan().programs()) {
     auto prepared = PreparedProgram::prepare(file, mesh, rank(), *program, bases, environment.isa);
     if (!prepared) {
@@ -66,6 +55,14 @@ Result<void> Executor::load() {
   }
   trainCollective = segmentsOf(*plan().train_collective(), bases, mesh, replica());
   evaluateCollective = segmentsOf(*plan().evaluate_collective(), bases, mesh, replica());
+  if (const executable::DType type = file.file().contract()->gradient_wire();
+      type != executable::DType::F32) {
+    auto format = WireFormat::create(type, environment.isa);
+    if (!format) {
+      return format.takeError();
+    }
+    wire = std::move(*format);
+  }
   planExchanges();
   requests.resize(trainTasks.requests);
   for (const Hooks &hooks : environment.hooks) {
@@ -82,8 +79,16 @@ RankGroup Executor::replicas() const {
 /// What belongs to single replicas. Evaluation, on the first replica alone, has all of it.
 void Executor::planExchanges() {
   for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
-    exchanges.emplace_back(*plan().exchanges()->Get(i), plan(), bases, environment.communicator, replicas());
+    const executable::Exchange &exchange = *plan().exchanges()->Get(i);
+    if (exchange.kind() == executable::ExchangeKind::Load ||
+        exchange.kind() == executable::ExchangeKind::Store) {
+      exchanges.push_back(std::make_unique<OffloadExchange>(exchange, memory, replica()));
+    } else {
+      exchanges.push_back(std::make_unique<ReplicaExchange>(
+          exchange, plan(), memory, environment.communicator, replicas(), unsent, wire.get()));
+    }
   }
+  unsent.reserve(exchanges.size());
   if (environment.mesh.replicas == 1) {
     return;
   }
@@ -262,7 +267,7 @@ Result<void> Executor::gather(schedule::TaskKind task, int stage) {
 }
 
 Result<void> Executor::endExchange(unsigned number, std::uint64_t step) {
-  ReplicaExchange &exchange = exchanges[number];
+  ProgramExchange &exchange = *exchanges[number];
   auto ok = exchange.end();
   environment.status.advance();
   for (const Hooks &hooks : environment.hooks) {
@@ -278,8 +283,9 @@ Result<void> Executor::endExchange(unsigned number, std::uint64_t step) {
 /// What the stage's last W has not ended, and what is not exchanged there.
 Result<void> Executor::reduce(int stage, std::uint64_t step) {
   for (unsigned i = 0; i < exchanges.size(); ++i) {
-    if (plan().exchanges()->Get(i)->stage() == stage && !exchanges[i].isOfWeights() &&
-        (exchanges[i].isUnderWay() || replacesBodies)) {
+    if (plan().exchanges()->Get(i)->stage() == stage &&
+        exchanges[i]->what() == executable::ExchangeKind::Reduce &&
+        (exchanges[i]->isUnderWay() || replacesBodies)) {
       if (auto ok = endExchange(i, step); !ok) {
         return ok;
       }
@@ -344,8 +350,8 @@ Result<void> Executor::runProgram(unsigned program, const std::uint64_t *slots, 
   const auto *points = plan().programs()->Get(program)->points();
   for (unsigned i = 0; points && i < points->size(); ++i) {
     const executable::ExchangePoint &point = *points->Get(i);
-    ReplicaExchange &exchange = exchanges[point.exchange()];
-    if (!exchange.isOfWeights() && !reduces) {
+    ProgramExchange &exchange = *exchanges[point.exchange()];
+    if ((exchange.what() == executable::ExchangeKind::Reduce && !reduces) || exchange.bytes() == 0) {
       continue;
     }
     runTo(point.command());
@@ -368,7 +374,8 @@ void Executor::releaseWeights(unsigned program) {
   for (unsigned i = 0; entry.points() && i < entry.points()->size(); ++i) {
     const unsigned number = entry.points()->Get(i)->exchange();
     const auto &pieces = *plan().exchanges()->Get(number)->pieces();
-    for (unsigned j = 0; exchanges[number].isOfWeights() && j < pieces.size(); ++j) {
+    for (unsigned j = 0; exchanges[number]->what() == executable::ExchangeKind::Gather && j < pieces.size();
+         ++j) {
       const executable::ExchangePiece &piece = *pieces.Get(j);
       // Evaluation's results lie in the same arena, until they have been handed out.
       if (plan().arenas()->Get(piece.arena())->arena_class() == executable::ArenaClass::Workspace &&
@@ -395,7 +402,7 @@ Result<void> Executor::post(const TaskPlan &tasks, IndexRange range) {
 }
 
 void Executor::poison(const DeadBytes &bytes) {
-  arenas[bytes.arena].poison(bytes.offset, bytes.bytes);
+  memory.poison(bytes.arena, bytes.offset, bytes.bytes);
 }
 
 } // namespace stagewright::runtime

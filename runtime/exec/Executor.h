@@ -6,6 +6,7 @@
 #include "runtime/device/HostDevice.h"
 #include "runtime/device/TilePool.h"
 #include "runtime/exec/Interrupt.h"
+#include "runtime/exec/OffloadExchange.h"
 #include "runtime/exec/PreparedProgram.h"
 #include "runtime/exec/ReplicaExchange.h"
 
@@ -40,6 +41,7 @@ public:
 /// What the ranks of a process share, and what belongs to one rank. All of it outlives the executor.
 struct RankEnvironment {
   HostDevice &device;
+  HostDevice &host; ///< the memory for what is offloaded
   TilePool &pool;
   Communicator &communicator;
   Mesh mesh; ///< of the communicator's ranks
@@ -68,10 +70,6 @@ public:
   /// Errors: as train().
   Result<void> prepareWeights();
 
-  /// How often the rank has the bytes of an arena.
-  static std::uint64_t copiesOf(const executable::Arena &arena, const Executable &executable,
-                                const Mesh &mesh);
-
   int rank() const { return environment.communicator.rank(); }
   int replica() const { return environment.mesh.replica(rank()); }
   /// Runs a callback between two steps, on the rank's thread: the watchdog does not hurry it.
@@ -82,7 +80,8 @@ public:
     environment.status.comeBack();
   }
   const executable::RankPlan &plan() const { return file.rank(environment.mesh.pipelineRank(rank())); }
-  std::byte *data(unsigned arena, std::uint64_t offset) const { return bases[arena] + offset; }
+  std::byte *data(unsigned arena, std::uint64_t offset) const { return memory.addresses()[arena] + offset; }
+  const RankMemory &tiers() const { return memory; }
 
   /// The cell of a scalar; null when the file has none of this name.
   void *scalar(std::string_view name) const;
@@ -113,14 +112,15 @@ private:
 
   const Executable &file;
   RankEnvironment environment;
-  std::vector<Arena> arenas;
-  ArenaBases bases;
+  RankMemory memory;
   std::vector<PreparedProgram> programs; ///< indexed like RankPlan.programs
   TaskPlan trainTasks, evaluateTasks;
   std::vector<Segment> trainCollective, evaluateCollective;
   std::map<int, std::vector<Segment>> sums; ///< by stage: what one replica gets
   std::map<std::pair<schedule::TaskKind, int>, std::vector<Segment>> gathers; ///< by task and stage
-  std::vector<ReplicaExchange> exchanges;                                     ///< as in the file
+  std::vector<std::unique_ptr<ProgramExchange>> exchanges;                    ///< as in the file
+  ReplicaExchange::Unsent unsent;
+  std::unique_ptr<WireFormat> wire; ///< null: fp32
   std::vector<Request> requests;
   bool replacesBodies = false;
 };

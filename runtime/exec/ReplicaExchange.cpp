@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 namespace stagewright::runtime {
+
+using executable::ExchangeKind;
 
 /// Channels of their own: transfers of the pipeline go between other ranks, collectives over other channels.
 static constexpr int kTag = 5;
@@ -16,46 +19,93 @@ static std::size_t lines(std::size_t bytes) {
 }
 
 ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
-                                 const ArenaBases &arenas, Communicator &communicator, RankGroup replicas)
-    : communicator(communicator), replicas(replicas), own(replicas.position(communicator.rank())),
-      gathers(exchange.kind() == executable::ExchangeKind::Gather) {
-  std::byte *scratch = nullptr;
-  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
-    if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Communication) {
-      scratch = arenas[i] + exchange.scratch();
-    }
-  }
+                                 const RankMemory &memory, Communicator &communicator, RankGroup replicas,
+                                 Unsent &unsent, WireFormat *wireOfSums)
+    : ProgramExchange(exchange.kind()), communicator(communicator), replicas(replicas),
+      own(replicas.position(communicator.rank())), unsent(unsent),
+      wire(exchange.kind() == ExchangeKind::Gather ? nullptr : wireOfSums) {
+  const bool gathers = what() == ExchangeKind::Gather;
+  const ArenaBases &arenas = memory.addresses();
+  std::byte *scratch = communicationArena(plan) < 0
+                           ? nullptr
+                           : arenas[static_cast<unsigned>(communicationArena(plan))] + exchange.scratch();
+  std::byte *const begin = scratch;
   const auto others = static_cast<std::size_t>(replicas.size - 1);
   std::size_t expected = 0;
+  std::map<int, std::size_t> held; // of each replica's contributions
   for (const executable::ExchangePiece *piece : *exchange.pieces()) {
     const bool isOwn = piece->replica() == own;
     std::byte *place = isOwn ? scratch : nullptr;
+    Place file;
     if (gathers && (isOwn || others == 0)) {
       const auto arena = static_cast<unsigned>(piece->shard_arena());
       const std::uint64_t before = others == 0 ? plan.arenas()->Get(arena)->bytes() : 0;
-      place = arenas[arena] + before * static_cast<unsigned>(piece->replica()) + piece->shard_offset();
+      const Place shard =
+          memory.at(arena, before * static_cast<unsigned>(piece->replica()) + piece->shard_offset());
+      place = shard.memory;
+      file = shard.file ? shard : Place();
+      reads = reads || file.file;
     }
-    pieces.push_back({piece->replica(), arenas[piece->arena()] + piece->offset(), place, piece->bytes()});
-    scratch += isOwn && !gathers ? others * lines(piece->bytes()) : 0;
+    std::byte *sum = isOwn && what() == ExchangeKind::Accumulate
+                         ? arenas[static_cast<unsigned>(piece->shard_arena())] + piece->shard_offset()
+                         : nullptr;
+    pieces.push_back(
+        {piece->replica(), arenas[piece->arena()] + piece->offset(), place, sum, piece->bytes(), file});
+    const std::size_t contributed = lines(wireBytes(pieces.back()));
+    scratch += isOwn && !gathers ? others * contributed : 0;
+    held[piece->replica()] += contributed;
     expected += isOwn ? others : 1;
     total += piece->bytes();
   }
   requests.reserve(expected);
+  std::size_t most = 0;
+  for (const auto &[replica, bytes] : held) {
+    most = std::max(most, bytes);
+  }
+  std::byte *sent = begin ? begin + others * most : nullptr;
+  for (std::size_t i = 0; wire && i < pieces.size(); ++i) {
+    pieces[i].sent = sent;
+    sent += lines(wireBytes(pieces[i]));
+  }
 }
 
-std::size_t ReplicaExchange::messagesOf(const executable::RankPlan &plan) {
-  std::size_t most = 0, pieces = 0; // two exchanges that follow each other
-  for (unsigned i = 0; plan.exchanges() && i < plan.exchanges()->size(); ++i) {
-    const std::size_t here = plan.exchanges()->Get(i)->pieces()->size();
-    most = std::max(most, pieces + here);
-    pieces = here;
+/// From one replica to another: sums of the one's pieces, or weights of the other's.
+static std::size_t messagesOf(const executable::Exchange &exchange) {
+  std::map<int, std::size_t> pieces; // by replica
+  std::size_t most = 0;
+  for (const executable::ExchangePiece *piece : *exchange.pieces()) {
+    most = std::max(most, ++pieces[piece->replica()]);
   }
-  return most;
+  return exchange.kind() == ExchangeKind::Load || exchange.kind() == ExchangeKind::Store ? 0 : most;
+}
+
+//   places of a channel   | a: waited for | b: under way | c: waited for | d: begins |     b to d are taken
+std::size_t ReplicaExchange::messagesOf(const executable::RankPlan &plan) {
+  std::size_t most = 0, open = 0;
+  for (const executable::Program *program : *plan.programs()) {
+    std::size_t begun = 0, taken = 0;     // messages since the program's first exchange
+    std::map<unsigned, std::size_t> live; // by point of the beginning
+    std::map<unsigned, unsigned> numbers; // of live exchanges
+    for (unsigned i = 0; program->points() && i < program->points()->size(); ++i) {
+      const unsigned exchange = program->points()->Get(i)->exchange();
+      if (program->points()->Get(i)->begins()) {
+        numbers[exchange] = i;
+        live[i] = begun;
+        begun += runtime::messagesOf(*plan.exchanges()->Get(exchange));
+      } else {
+        live.erase(numbers[exchange]);
+      }
+      taken = live.empty() ? 0 : begun - live.begin()->second;
+      most = std::max(most, taken);
+    }
+    open += taken; // until REDUCE
+  }
+  return most + open;
 }
 
 std::byte *ReplicaExchange::contribution(const Piece &piece, int position) const {
   const int slot = position < own ? position : position - 1;
-  return piece.own + static_cast<std::size_t>(slot) * lines(piece.bytes);
+  return piece.own + static_cast<std::size_t>(slot) * lines(wireBytes(piece));
 }
 
 Result<void> ReplicaExchange::track(Result<Request> posted) {
@@ -66,28 +116,37 @@ Result<void> ReplicaExchange::track(Result<Request> posted) {
   return {};
 }
 
-Result<void> ReplicaExchange::begin() {
-  begun = monotonicNanoseconds();
+Result<void> ReplicaExchange::start() {
   requests.clear();
-  for (const Piece &piece : pieces) {
-    if (auto ok = gathers ? postWeights(piece) : postSums(piece); !ok) {
+  if (auto ok = reads ? Result<void>() : sendUnsent(); !ok) {
+    return ok;
+  }
+  for (Piece &piece : pieces) {
+    if (auto ok = what() == ExchangeKind::Gather ? postWeights(piece) : postSums(piece); !ok) {
       return ok;
     }
   }
-  underWay = true;
+  if (reads) {
+    unsent.push_back(this);
+  }
   return {};
 }
 
 Result<void> ReplicaExchange::postSums(const Piece &piece) {
   if (piece.position != own) {
-    return track(communicator.postSend(replicas.at(piece.position), kTag, piece.whole, piece.bytes));
+    for (std::size_t at = 0; wire && at < piece.bytes / 4; at += WireFormat::kBlock) {
+      wire->narrow(reinterpret_cast<const float *>(piece.whole) + at, piece.sent + 2 * at,
+                   std::min(WireFormat::kBlock, piece.bytes / 4 - at));
+    }
+    return track(communicator.postSend(replicas.at(piece.position), kTag, wire ? piece.sent : piece.whole,
+                                       wireBytes(piece)));
   }
   for (int position = 0; position < replicas.size; ++position) {
     if (position == own) {
       continue;
     }
     if (auto ok = track(communicator.postReceive(replicas.at(position), kTag, contribution(piece, position),
-                                                 piece.bytes));
+                                                 wireBytes(piece)));
         !ok) {
       return ok;
     }
@@ -95,26 +154,48 @@ Result<void> ReplicaExchange::postSums(const Piece &piece) {
   return {};
 }
 
-Result<void> ReplicaExchange::postWeights(const Piece &piece) {
-  if (piece.own) {
-    std::memcpy(piece.whole, piece.own, piece.bytes);
-  } else {
+Result<void> ReplicaExchange::postWeights(Piece &piece) {
+  if (piece.file.file) {
+    auto operation = piece.file.file->beginRead(piece.file.offset, piece.bytes, piece.whole);
+    piece.operation = operation ? *operation : 0;
+    return operation ? Result<void>() : operation.takeError();
+  }
+  if (!piece.own) {
     return track(communicator.postReceive(replicas.at(piece.position), kTag, piece.whole, piece.bytes));
   }
+  std::memcpy(piece.whole, piece.own, piece.bytes);
+  return reads ? Result<void>() : sendWeights(piece);
+}
+
+Result<void> ReplicaExchange::sendWeights(const Piece &piece) {
   for (int step = 1; step < replicas.size; ++step) { // not all to the same one first
     const int peer = replicas.at((own + step) % replicas.size);
-    if (auto ok = track(communicator.postSend(peer, kTag, piece.own, piece.bytes)); !ok) {
+    if (auto ok = track(communicator.postSend(peer, kTag, piece.own ? piece.own : piece.whole, piece.bytes));
+        !ok) {
       return ok;
     }
   }
   return {};
 }
 
-Result<void> ReplicaExchange::end() {
-  if (!underWay) {
-    if (auto ok = begin(); !ok) {
-      return ok;
+/// Of all exchanges that have begun to read.
+Result<void> ReplicaExchange::sendUnsent() {
+  for (ReplicaExchange *exchange : unsent) {
+    for (const Piece &piece : exchange->pieces) {
+      const bool isOwn = piece.own || piece.file.file;
+      auto ok = piece.file.file ? piece.file.file->end(piece.operation) : Result<void>();
+      if (ok = ok && isOwn ? exchange->sendWeights(piece) : std::move(ok); !ok) {
+        return ok;
+      }
     }
+  }
+  unsent.clear();
+  return {};
+}
+
+Result<void> ReplicaExchange::complete() {
+  if (auto ok = sendUnsent(); !ok) {
+    return ok;
   }
   for (const Request request : requests) {
     if (auto ok = communicator.wait(request); !ok) {
@@ -122,13 +203,12 @@ Result<void> ReplicaExchange::end() {
     }
   }
   for (const Piece &piece : pieces) {
-    if (!gathers && piece.position == own) {
-      add(piece);
-    } else if (!gathers) {
+    if (what() != ExchangeKind::Gather && piece.position == own) {
+      wire ? addNarrow(piece) : add(piece);
+    } else if (what() == ExchangeKind::Reduce) {
       std::memset(piece.whole, 0, piece.bytes); // the next step begins with zeros
     }
   }
-  underWay = false;
   return {};
 }
 
@@ -145,8 +225,34 @@ void ReplicaExchange::add(const Piece &piece) const {
     for (int position = 1; position < replicas.size; ++position) {
       addTo(sum, term(position), bytes / sizeof(float));
     }
-    if (own != 0) {
+    if (piece.sum) {
+      addTo(reinterpret_cast<float *>(piece.sum + begin), sum, bytes / sizeof(float));
+    } else if (own != 0) {
       std::memcpy(piece.whole + begin, sum, bytes);
+    }
+  }
+}
+
+/// What has been rounded, its own part too: the sum is the same whoever adds it up.
+void ReplicaExchange::addNarrow(const Piece &piece) const {
+  constexpr std::size_t block = WireFormat::kBlock;
+  float sum[block], term[block];
+  std::byte rounded[2 * block];
+  for (std::size_t at = 0; at < piece.bytes / 4; at += block) {
+    const std::size_t count = std::min(block, piece.bytes / 4 - at);
+    float *const whole = reinterpret_cast<float *>(piece.whole) + at;
+    wire->narrow(whole, rounded, count);
+    for (int position = 0; position < replicas.size; ++position) {
+      wire->widen(position == own ? rounded : contribution(piece, position) + 2 * at,
+                  position == 0 ? sum : term, count);
+      if (position > 0) {
+        addTo(sum, term, count);
+      }
+    }
+    if (piece.sum) {
+      addTo(reinterpret_cast<float *>(piece.sum) + at, sum, count);
+    } else {
+      std::memcpy(whole, sum, 4 * count);
     }
   }
 }

@@ -3,65 +3,73 @@
 //   sums       replica 0 (has the piece)   begin: posts receives   ... commands ...   end: waits, adds r0 +
 //   r1 + r2
 //              replica 1, 2                begin: post sends       ... commands ...   end: wait, zeros
+//              (of one micro-batch: adds the sum to what there is, and leaves no zeros)
 //   weights    replica 0 (has the piece)   begin: posts sends      ... commands ...   end: waits
 //              replica 1, 2                begin: post receives    ... commands ...   end: wait
+//              of a file                   begin: reads            ... commands ...   end: sends, waits
 //
-// All replicas begin their exchanges in one order, that of the program, so that messages meet.
+// All replicas begin their exchanges in one order, that of the program, so that messages meet: what has been
+// read is sent before anything that begins later.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_REPLICAEXCHANGE_H
 #define STAGEWRIGHT_RUNTIME_EXEC_REPLICAEXCHANGE_H
 
 #include "runtime/comm/Communicator.h"
-#include "runtime/exec/TaskPlan.h"
-#include "runtime/executable/Executable.h"
+#include "runtime/exec/ProgramExchange.h"
+#include "runtime/exec/RankMemory.h"
+#include "runtime/exec/WireFormat.h"
 
 #include <cstdint>
 #include <vector>
 
 namespace stagewright::runtime {
 
-class ReplicaExchange {
+class ReplicaExchange : public ProgramExchange {
 public:
-  /// Of a proved file. `replicas` are those of the caller's pipeline rank. When it is alone it has the shards
-  /// of all, one arena behind the other.
+  /// Exchanges of a rank that have begun to read from files, in order, and have not sent it yet.
+  using Unsent = std::vector<ReplicaExchange *>;
+
+  /// Of a proved file. `wire`: in what gradients travel; null: fp32. `replicas` are those of the caller's
+  /// pipeline rank. When it is alone it has the shards of all, one arena behind the other.
   ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
-                  const ArenaBases &arenas, Communicator &communicator, RankGroup replicas);
-
-  /// Errors: those of the communicator. Neither allocates anything.
-  Result<void> begin();
-  /// Begins it where that has not happened.
-  Result<void> end();
-  /// Gathers weights, and adds up no gradients.
-  bool isOfWeights() const { return gathers; }
-  bool isUnderWay() const { return underWay; }
-
-  std::uint64_t bytes() const { return total; }
-  std::int64_t begunAt() const { return begun; }
+                  const RankMemory &memory, Communicator &communicator, RankGroup replicas, Unsent &unsent,
+                  WireFormat *wire);
 
   /// A bound of the messages that are under way on one channel.
   static std::size_t messagesOf(const executable::RankPlan &plan);
 
 private:
+  Result<void> start() override;
+  Result<void> complete() override;
+
   struct Piece {
     int position = 0; ///< of the replica that has it
     std::byte *whole = nullptr;
     std::byte *own = nullptr; ///< of the owner: what the others contribute, or its part of the weights
+    std::byte *sum =
+        nullptr; ///< of the owner, where it is added to what there is; else the sum replaces `whole`
     std::size_t bytes = 0;
+    Place file; ///< of the owner of weights in a file: they are sent when they have been read
+    FileStore::Operation operation = 0;
+    std::byte *sent = nullptr; ///< of gradients that travel in 16 bits: where they are converted to
   };
   Result<void> postSums(const Piece &piece);
-  Result<void> postWeights(const Piece &piece);
+  Result<void> postWeights(Piece &piece);
+  Result<void> sendUnsent();
+  Result<void> sendWeights(const Piece &piece);
   Result<void> track(Result<Request> posted);
   std::byte *contribution(const Piece &piece, int position) const;
+  std::size_t wireBytes(const Piece &piece) const { return wire ? piece.bytes / 2 : piece.bytes; }
   void add(const Piece &piece) const;
+  void addNarrow(const Piece &piece) const;
 
   Communicator &communicator;
   const RankGroup replicas;
   const int own; ///< position among the replicas
-  const bool gathers;
   std::vector<Piece> pieces;
   std::vector<Request> requests;
-  std::uint64_t total = 0;
-  std::int64_t begun = 0;
-  bool underWay = false;
+  Unsent &unsent;
+  WireFormat *const wire; ///< of sums; null: fp32
+  bool reads = false;     ///< a piece of its own from a file
 };
 
 } // namespace stagewright::runtime

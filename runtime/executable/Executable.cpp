@@ -161,10 +161,10 @@ std::uint64_t wholePages(std::uint64_t bytes) {
   return (bytes + page - 1) / page * page;
 }
 
-std::uint64_t Executable::plannedBytes(int rank) const {
+std::uint64_t Executable::plannedBytes(int rank, executable::MemoryTier tier) const {
   std::uint64_t total = 0;
   for (const executable::Arena *arena : *this->rank(rank).arenas()) {
-    total += wholePages(arena->bytes());
+    total += arena->tier() == tier ? wholePages(arena->bytes()) : 0;
   }
   return total;
 }
@@ -174,13 +174,21 @@ schedule::Lifetime lifetimeOf(const executable::SlotPool &pool) {
           static_cast<schedule::TaskKind>(pool.last()), pool.sent()};
 }
 
-int workspaceArena(const executable::RankPlan &plan) {
+static int arenaOf(const executable::RankPlan &plan, executable::ArenaClass wanted) {
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
-    if (plan.arenas()->Get(i)->arena_class() == executable::ArenaClass::Workspace) {
+    if (plan.arenas()->Get(i)->arena_class() == wanted) {
       return static_cast<int>(i);
     }
   }
   return -1;
+}
+
+int workspaceArena(const executable::RankPlan &plan) {
+  return arenaOf(plan, executable::ArenaClass::Workspace);
+}
+
+int communicationArena(const executable::RankPlan &plan) {
+  return arenaOf(plan, executable::ArenaClass::Communication);
 }
 
 std::string shapeText(std::span<const std::int64_t> shape) {

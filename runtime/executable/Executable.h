@@ -71,8 +71,9 @@ public:
   /// Names of the terms of a loss that is a weighted sum; empty: it is one.
   std::vector<std::string> lossTerms() const;
 
-  /// Bytes of all arenas of one pipeline rank, each rounded up to whole pages; every replica has as many.
-  std::uint64_t plannedBytes(int rank) const;
+  /// Bytes of all arenas of one pipeline rank in a tier, each rounded up to whole pages; every replica has as
+  /// many.
+  std::uint64_t plannedBytes(int rank, executable::MemoryTier tier = executable::MemoryTier::Device) const;
 
 private:
   Executable() = default;
@@ -94,8 +95,9 @@ int accuracyLabel(const executable::Executable &file);
 /// How long the values of a pool live.
 schedule::Lifetime lifetimeOf(const executable::SlotPool &pool);
 
-/// Index of the rank's workspace arena; -1: none.
+/// Index of the rank's workspace arena, and of that for communication; -1: none.
 int workspaceArena(const executable::RankPlan &plan);
+int communicationArena(const executable::RankPlan &plan);
 
 /// "[64, 784]".
 std::string shapeText(std::span<const std::int64_t> shape);

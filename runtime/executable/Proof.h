@@ -36,9 +36,23 @@ struct Proof {
   int stages() const { return file.schedule()->stages(); }
   int microBatches() const { return file.recipe()->micro_batches(); }
   /// Whether each replica updates a part of the parameters (ZeRO).
-  bool shards() const { return file.recipe()->zero() > 0 && file.recipe()->data_parallel() > 1; }
+  bool shards() const {
+    return file.recipe()->zero() > 0 && (file.recipe()->data_parallel() > 1 || offloads());
+  }
+  bool offloads() const { return file.recipe()->states_offload() || file.recipe()->weights_offload(); }
   /// And holds a part of them only (ZeRO 3).
-  bool shardsWeights() const { return shards() && file.recipe()->zero() == 3; }
+  bool shardsWeights() const {
+    return file.recipe()->zero() == 3 &&
+           (file.recipe()->data_parallel() > 1 || file.recipe()->weights_offload());
+  }
+  /// Replicas add up the gradients of each micro-batch, and perhaps keep a part of the sums only.
+  bool reducesMicroBatches() const {
+    return file.contract()->gradient_reduction()->str() == "micro_batch" &&
+           file.recipe()->data_parallel() > 1;
+  }
+  /// Of an element of the gradients that travel between replicas.
+  unsigned wireBytes() const { return file.contract()->gradient_wire() == executable::DType::F32 ? 4 : 2; }
+  bool shardsGradients() const { return reducesMicroBatches() && file.recipe()->zero() >= 2; }
   bool hasReplica(int replica) const { return replica >= 0 && replica < file.recipe()->data_parallel(); }
   bool owns(int rank, int stage) const {
     return stage >= 0 && stage < stages() && train.rankOfStage[stage] == rank;
@@ -85,6 +99,11 @@ std::optional<std::vector<std::string>> optimizerStates(const std::string &optim
 /// Those with betas (all that average gradients), and those of them whose programs read bias_corrections.
 bool hasBetas(const std::string &optimizer);
 bool correctsBias(const std::string &optimizer);
+
+/// Whether there is such an arena, in the device's memory.
+inline bool isInDevice(const executable::RankPlan &plan, unsigned arena) {
+  return arena < plan.arenas()->size() && plan.arenas()->Get(arena)->tier() == executable::MemoryTier::Device;
+}
 
 /// Null: the rank has none of this name.
 const executable::Scalar *findScalar(const executable::RankPlan &plan, std::string_view name);

@@ -49,8 +49,10 @@ private:
   Result<void> scalars();
   Result<void> disjoint();
 
-  std::optional<Range> inArena(unsigned arena, std::uint64_t offset, std::uint64_t bytes) const {
-    if (arena >= plan.arenas()->size()) {
+  /// In the device's memory, or, of what a replica alone has, anywhere.
+  std::optional<Range> inArena(unsigned arena, std::uint64_t offset, std::uint64_t bytes,
+                               bool offloaded = false) const {
+    if (!isInDevice(plan, arena) && !(offloaded && arena < plan.arenas()->size())) {
       return std::nullopt;
     }
     return rangeWithin(offset, bytes, plan.arenas()->Get(arena)->bytes());
@@ -80,13 +82,22 @@ Result<void> RankMemory::arenas() {
     if (arena.arena_class() > executable::ArenaClass::MAX) {
       return proof.fail(field + ".arena_class", "unknown class of arena");
     }
-    if (arena.tier() != executable::MemoryTier::Device) {
-      return proof.fail(field + ".tier", "this version keeps every arena in the device's memory",
-                        "use a newer stagewright, or compile the model again without offload");
+    const executable::Offload *offload = arena.arena_class() == executable::ArenaClass::Parameters
+                                             ? proof.file.recipe()->weights_offload()
+                                         : arena.arena_class() == executable::ArenaClass::OptimizerState
+                                             ? proof.file.recipe()->states_offload()
+                                             : nullptr;
+    if (arena.tier() != executable::MemoryTier::Device && !(offload && offload->tier() == arena.tier())) {
+      return proof.fail(field + ".tier",
+                        "the recipe does not offload this class of arena, or to another tier");
     }
     if (arena.arena_class() == executable::ArenaClass::Workspace &&
         workspaceArena(plan) != static_cast<int>(i)) {
       return proof.fail(field, "a rank has one workspace arena");
+    }
+    if (arena.arena_class() == executable::ArenaClass::Communication &&
+        communicationArena(plan) != static_cast<int>(i)) {
+      return proof.fail(field, "a rank has one arena for communication");
     }
     if (arena.bytes() > kMaxTensorBytes) {
       return proof.fail(field + ".bytes", "impossible size " + std::to_string(arena.bytes()));
@@ -215,7 +226,7 @@ Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable
                                 const flatbuffers::Vector<std::int64_t> *shape, const std::string &field,
                                 int replica) {
   const auto bytes = bytesOf(dtype, shape);
-  const auto range = bytes ? inArena(arena, offset, *bytes) : std::nullopt;
+  const auto range = bytes ? inArena(arena, offset, *bytes, replica != -1) : std::nullopt;
   if (!range) {
     return proof.fail(field + ".offset", "the tensor does not lie inside an arena");
   }
@@ -272,6 +283,10 @@ Result<void> RankMemory::weight(const executable::Placement &placement,
       return proof.fail(pieceField + ".shape", "the parts do not follow each other");
     }
     elements += *size;
+    if (piece.arena() >= plan.arenas()->size() ||
+        plan.arenas()->Get(piece.arena())->arena_class() != executable::ArenaClass::Parameters) {
+      return proof.fail(pieceField + ".arena", "a part of a weight lies among the parameters");
+    }
     if (auto ok =
             tensor(piece.arena(), piece.offset(), piece.dtype(), piece.shape(), pieceField, piece.replica());
         !ok) {
@@ -292,7 +307,7 @@ Result<void> RankMemory::states(const executable::Placement &placement,
   for (unsigned j = 0; placement.states() && j < placement.states()->size(); ++j) {
     const executable::StateSlice &state = *placement.states()->Get(j);
     const std::string stateField = indexed(field + ".states", j);
-    const bool divided = proof.shards() && state.name()->str() != "gradient";
+    const bool divided = state.name()->str() == "gradient" ? proof.shardsGradients() : proof.shards();
     const auto size = elementsOf(state.shape());
     auto [known, isNew] = elements.try_emplace(state.name()->str(), 0);
     if (!isNew && !divided) {
@@ -371,7 +386,7 @@ Result<void> RankMemory::receivedSums() {
     if (!range) {
       return proof.fail(field + ".arena", "there is no such arena, or the transfer does not lie inside it");
     }
-    regions.push_back({static_cast<unsigned>(transfer.arena()), *range, field});
+    regions.push_back({static_cast<unsigned>(transfer.arena()), *range, field, transfer.replica()});
   }
   return {};
 }

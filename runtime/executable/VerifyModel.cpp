@@ -27,6 +27,27 @@ static Result<void> verifyPrecision(const Proof &proof) {
   return {};
 }
 
+static Result<void> verifyOffload(const Proof &proof) {
+  const executable::Recipe &recipe = *proof.file.recipe();
+  if (proof.offloads() != bool(proof.file.required_features() & executable::kFeatureOffload)) {
+    return proof.fail("required_features", "they do not say whether anything is offloaded");
+  }
+  const auto check = [&](const executable::Offload *offload, const char *field, int least) -> Result<void> {
+    const bool isFile = offload && offload->tier() == executable::MemoryTier::File;
+    const bool isGood =
+        !offload || (recipe.zero() >= least && offload->ratio() > 0 && offload->ratio() <= 1 &&
+                     (offload->tier() == executable::MemoryTier::Host || isFile) &&
+                     (!isFile || (offload->path() && offload->path()->size() > 0)));
+    return isGood
+               ? Result<void>()
+               : proof.fail(field,
+                            "shards go to host memory or to a file in a folder, a part of them in (0, 1]; of "
+                            "states from ZeRO 1 on, of weights with ZeRO 3");
+  };
+  auto states = check(recipe.states_offload(), "recipe.states_offload", 1);
+  return states ? check(recipe.weights_offload(), "recipe.weights_offload", 3) : std::move(states);
+}
+
 static Result<void> verifyRecipe(const Proof &proof) {
   const executable::Recipe &recipe = *proof.file.recipe();
   auto fail = [&](const char *field, std::string what) {
@@ -44,6 +65,9 @@ static Result<void> verifyRecipe(const Proof &proof) {
   }
   if (recipe.zero() < 0 || recipe.zero() > 3) {
     return fail("zero", "there are the ZeRO stages 0 to 3");
+  }
+  if (auto ok = verifyOffload(proof); !ok) {
+    return ok;
   }
   if (proof.shards() != bool(proof.file.required_features() & executable::kFeatureShards)) {
     return proof.fail("required_features", "the mark of ZeRO does not fit recipe.zero");
@@ -92,6 +116,16 @@ static Result<void> verifyRecipe(const Proof &proof) {
       contract.micro_batches() != recipe.micro_batches() ||
       contract.data_parallel() != recipe.data_parallel()) {
     return proof.fail("contract", "the result contract and the recipe disagree");
+  }
+  const executable::DType wire = contract.gradient_wire();
+  if ((wire != executable::DType::F32) != bool(proof.file.required_features() & executable::kFeatureWire) ||
+      wire > executable::DType::BF16 || (wire != executable::DType::F32 && recipe.data_parallel() == 1)) {
+    return proof.fail("contract.gradient_wire", "gradients of replicas travel in f32, f16 or bf16, which the "
+                                                "required features tell");
+  }
+  if (const auto reduction = contract.gradient_reduction()->str();
+      reduction != "step" && reduction != "micro_batch") {
+    return proof.fail("contract.gradient_reduction", "\"" + reduction + "\" is neither step nor micro_batch");
   }
   return {};
 }

@@ -178,8 +178,9 @@ Result<Placed> RankPrograms::place(const executable::Program &program, const exe
   const bool isPacked = bytes == unit || unit == 8 || kernel->name == "append_loss";
   const std::uint64_t alignment = isPacked ? unit : catalogue::kAlignment;
   const int now = moment(program.kind());
-  if (operand.arena() >= plan.arenas()->size()) {
-    return proof.fail(field + ".arena", "there is no arena " + std::to_string(operand.arena()));
+  if (!isInDevice(plan, operand.arena())) {
+    return proof.fail(field + ".arena",
+                      "the device's memory has no arena " + std::to_string(operand.arena()));
   }
   Placed result{operand.arena(), operand.pool(), {}};
   if (operand.pool() < 0) {

@@ -77,7 +77,8 @@ Result<void> verifySchedules(Proof &proof) {
   if (exchanges.reduces != (proof.file.recipe()->data_parallel() > 1)) {
     return proof.fail("schedule.train", "REDUCE belongs to a file of several replicas, and to no other");
   }
-  if (exchanges.gathers != (proof.shards() && !proof.shardsWeights())) {
+  if (exchanges.gathers !=
+      (proof.file.recipe()->data_parallel() > 1 && proof.shards() && !proof.shardsWeights())) {
     return proof.fail("schedule.train",
                       "GATHER belongs to a file whose replicas update parts of whole weights");
   }

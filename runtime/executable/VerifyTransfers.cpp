@@ -55,6 +55,9 @@ Result<void> verifyTied(const Proof &proof, int rank, const executable::Transfer
     return proof.fail(field + ".arena", "there is no such arena");
   }
   const executable::Arena &arena = *plan.arenas()->Get(static_cast<unsigned>(transfer.arena()));
+  if (arena.tier() == executable::MemoryTier::File) {
+    return proof.fail(field + ".arena", "nothing is sent out of a file");
+  }
   if (!rangeWithin(transfer.offset(), transfer.bytes(), arena.bytes()) || transfer.bytes() == 0) {
     return proof.fail(field + ".bytes", "the transfer does not lie inside its arena");
   }
@@ -195,7 +198,7 @@ Result<void> verifyCollective(const Proof &proof, const char *name,
     if (!own) {
       return proof.fail(field, "ALL_GATHER has nothing to gather");
     }
-    if (own->arena() >= plan.arenas()->size()) {
+    if (!isInDevice(plan, own->arena())) {
       return proof.fail(field + ".arena", "there is no such arena");
     }
     if (own->segments()->size() != first->segments()->size()) {

@@ -59,18 +59,23 @@ Result<void> checkCounts(const TrainOptions &options) {
 
 /// Memory and allocation figures of all processes.
 struct Totals {
-  std::uint64_t allocated = 0, allocations = 0;
+  std::uint64_t allocated = 0, offloaded = 0, allocations = 0;
 };
 Result<Totals> totals(Session &session, std::uint64_t allocations) {
   auto allocated = session.sumOverProcesses(static_cast<double>(session.device.mappedBytes()));
   if (!allocated) {
     return allocated.takeError();
   }
+  auto offloaded = session.sumOverProcesses(static_cast<double>(session.host.mappedBytes()));
+  if (!offloaded) {
+    return offloaded.takeError();
+  }
   auto counted = session.sumOverProcesses(static_cast<double>(allocations));
   if (!counted) {
     return counted.takeError();
   }
-  return Totals{static_cast<std::uint64_t>(*allocated), static_cast<std::uint64_t>(*counted)};
+  return Totals{static_cast<std::uint64_t>(*allocated), static_cast<std::uint64_t>(*offloaded),
+                static_cast<std::uint64_t>(*counted)};
 }
 
 constexpr std::uint64_t kNothingTrained[] = {0};
@@ -162,6 +167,7 @@ Result<TrainSummary> train(const TrainOptions &options) {
   }
   summary.plannedBytes = session.plannedBytes();
   summary.allocatedBytes = ending->totals.allocated;
+  summary.offloadedBytes = ending->totals.offloaded;
   if (options.allocationCount) {
     summary.allocationsAfterWarmup = ending->totals.allocations;
   }

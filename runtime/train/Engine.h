@@ -100,7 +100,8 @@ struct TrainSummary {
   std::string stateSha256;
   std::uint64_t skippedSteps = 0;
   std::optional<double> lossScale;  ///< of fp16: of the next step
-  std::uint64_t plannedBytes = 0;   ///< of all arenas of all ranks, in whole pages
+  std::uint64_t plannedBytes = 0;   ///< of all arenas of all ranks in the device's memory, in whole pages
+  std::uint64_t offloadedBytes = 0; ///< of the arenas in host memory, on all ranks
   std::uint64_t allocatedBytes = 0; ///< of the arenas that exist, on all ranks
   std::optional<std::uint64_t>
       allocationsAfterWarmup; ///< operator new between the ends of step 2 and the last; all ranks

@@ -104,7 +104,7 @@ public:
         executor.callBack([&] { shared.onSamples(std::min((inputs.pass + 1) * batch, samples), samples); });
       }
     }
-    if (ignored) {
+    if (ignored && executor.replica() == 0) {
       shared.ignoredLabels = (shared.continues ? shared.ignoredLabels : 0) +
                              static_cast<double>(dataset.countOf(ignored->input, ignored->label));
     }

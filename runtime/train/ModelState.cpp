@@ -51,7 +51,7 @@ std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank,
     return {ranks.mesh.rank(pipelineRank, replica), part.offset()};
   }
   const executable::Arena &arena = *ranks.executable.rank(pipelineRank).arenas()->Get(part.arena());
-  const bool isCopied = Executor::copiesOf(arena, ranks.executable, ranks.mesh) > 1;
+  const bool isCopied = RankMemory::copiesOf(arena, ranks.executable, ranks.mesh) > 1;
   return {pipelineRank, part.offset() + (isCopied ? static_cast<unsigned>(replica) * arena.bytes() : 0)};
 }
 
@@ -68,7 +68,8 @@ void addPart(std::vector<StateTensor> &tensors, const LocalRanks &ranks, int pip
 }
 
 /// Weights, buffers and optimizer states of the first replica, and the parts of states that others have,
-/// sorted by name, the weight itself first, then by state and element.
+/// sorted by name, the weight itself first, then by state and element. A run on one replica of several trains
+/// nothing and leaves out the states.
 std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
   const Executable &executable = ranks.executable;
   std::vector<StateTensor> tensors;
@@ -94,7 +95,8 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
       }
       for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
         const executable::StateSlice &state = *placement->states()->Get(i);
-        if (state.name()->str() != "gradient") {
+        const bool trains = ranks.mesh.replicas == executable.mesh().replicas;
+        if (trains && state.name()->str() != "gradient") {
           addPart(tensors, ranks, rank, name, state);
         }
       }
@@ -123,8 +125,8 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
   return tensors;
 }
 
-/// Calls use(parameter, first, weights) for what lies in this process of each parameter, from element `first`
-/// on, for each of its copies.
+/// Calls use(parameter, first, weights), which makes them, for what lies in this process of each parameter,
+/// from element `first` on, for each of its copies.
 template <typename Use>
 Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
   for (const Executor *executor : ranks.executors) {
@@ -144,11 +146,21 @@ Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
       for (unsigned i = 0; shards && i < shards->size(); ++i) {
         const executable::StateSlice &part = *shards->Get(i);
         const auto [rank, offset] = placeOf(ranks, ranks.mesh.pipelineRank(executor->rank()), part);
-        auto *data = reinterpret_cast<float *>(executor->data(part.arena(), offset));
         if (rank != executor->rank()) {
           continue;
         }
-        if (Result<void> ok = use(parameter, part.first(), std::span<float>(data, elementsOf(part))); !ok) {
+        const Place place = executor->tiers().at(part.arena(), offset);
+        std::vector<float> made(place.memory ? 0 : elementsOf(part)); // of a file
+        std::span<float> weights = made;
+        if (place.memory) {
+          weights = {reinterpret_cast<float *>(place.memory), elementsOf(part)};
+        }
+        Result<void> ok = use(parameter, part.first(), weights);
+        if (ok && place.file) {
+          ok = place.file->write(place.offset, weights.size_bytes(),
+                                 reinterpret_cast<const std::byte *>(weights.data()));
+        }
+        if (!ok) {
           return ok;
         }
       }
@@ -202,6 +214,17 @@ private:
   bool good = false;
 };
 
+/// Where the bytes are, or what `buffer` gets of a file.
+Result<const std::byte *> bytesOf(const Executor &owner, const StateTensor &tensor, std::uint64_t begin,
+                                  std::size_t bytes, std::vector<std::byte> &buffer) {
+  const Place place = owner.tiers().at(tensor.arena, tensor.offset + begin);
+  if (place.memory) {
+    return place.memory;
+  }
+  auto ok = place.file->read(place.offset, bytes, buffer.data());
+  return ok ? Result<const std::byte *>(buffer.data()) : ok.takeError();
+}
+
 /// Calls use(piece) on the first process for `piece` bytes of a tensor; its owner sends them if it is
 /// elsewhere.
 Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::uint64_t begin, std::size_t piece,
@@ -212,13 +235,20 @@ Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::uint
   if (!owner && !first) {
     return {};
   }
+  buffer.resize(kPieceBytes);
+  const std::byte *data = nullptr;
+  if (owner) {
+    auto held = bytesOf(*owner, tensor, begin, piece, buffer);
+    if (!held) {
+      return held.takeError();
+    }
+    data = *held;
+  }
   if (owner && first) {
-    use({owner->data(tensor.arena, tensor.offset + begin), piece});
+    use({data, piece});
     return {};
   }
-  buffer.resize(kPieceBytes);
-  auto request = owner ? ranks.communicator->postSend(0, kStateTag,
-                                                      owner->data(tensor.arena, tensor.offset + begin), piece)
+  auto request = owner ? ranks.communicator->postSend(0, kStateTag, data, piece)
                        : ranks.communicator->postReceive(tensor.rank, kStateTag, buffer.data(), piece);
   if (!request) {
     return request.takeError();
@@ -234,9 +264,9 @@ Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::uint
 
 } // namespace
 
-void initializeWeights(const LocalRanks &ranks) {
+Result<void> initializeWeights(const LocalRanks &ranks) {
   const std::uint64_t seed = ranks.executable.file().recipe()->seed();
-  (void)forEachLocalWeight(
+  auto drawn = forEachLocalWeight(
       ranks,
       [&](const executable::Parameter &parameter, std::uint64_t first,
           std::span<float> weights) -> Result<void> {
@@ -262,16 +292,19 @@ void initializeWeights(const LocalRanks &ranks) {
         }
         return {};
       });
-  (void)forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) -> Result<void> {
-    const double value = buffer.initializer()->value();
-    if (buffer.dtype() == executable::DType::I64) {
-      std::fill_n(reinterpret_cast<std::int64_t *>(data), elementsOf(buffer),
-                  static_cast<std::int64_t>(value));
-    } else {
-      std::fill_n(reinterpret_cast<float *>(data), elementsOf(buffer), static_cast<float>(value));
-    }
-    return {};
-  });
+  return !drawn ? drawn
+                : forEachLocalBuffer(ranks,
+                                     [&](const executable::Buffer &buffer, std::byte *data) -> Result<void> {
+                                       const double value = buffer.initializer()->value();
+                                       if (buffer.dtype() == executable::DType::I64) {
+                                         std::fill_n(reinterpret_cast<std::int64_t *>(data),
+                                                     elementsOf(buffer), static_cast<std::int64_t>(value));
+                                       } else {
+                                         std::fill_n(reinterpret_cast<float *>(data), elementsOf(buffer),
+                                                     static_cast<float>(value));
+                                       }
+                                       return {};
+                                     });
 }
 
 Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
@@ -322,10 +355,20 @@ static bool isFinite(const std::byte *data, std::uint64_t bytes) {
 }
 
 Result<void> checkFinite(const LocalRanks &ranks, std::uint64_t steps) {
+  std::vector<std::byte> buffer(kPieceBytes);
   for (const StateTensor &tensor : stateTensors(ranks)) {
     const Executor *owner = ranks.executors[tensor.rank];
-    const bool isReal = tensor.dtype == executable::DType::F32;
-    if (steps > 0 && owner && isReal && !isFinite(owner->data(tensor.arena, tensor.offset), tensor.bytes)) {
+    const bool isReal = steps > 0 && owner && tensor.dtype == executable::DType::F32;
+    bool finite = true;
+    for (std::uint64_t begin = 0; isReal && finite && begin < tensor.bytes; begin += kPieceBytes) {
+      const auto piece = static_cast<std::size_t>(std::min<std::uint64_t>(kPieceBytes, tensor.bytes - begin));
+      auto held = bytesOf(*owner, tensor, begin, piece, buffer);
+      if (!held) {
+        return held.takeError();
+      }
+      finite = isFinite(*held, piece);
+    }
+    if (!finite) {
       return userError("step " + std::to_string(steps),
                        "after the last step " +
                            (tensor.state.empty() ? "" : "the state \"" + tensor.state + "\" of ") +

@@ -24,7 +24,8 @@ struct LocalRanks {
 
 /// Draws the weights of the local ranks, the same on all replicas: element i of a parameter is value i of the
 /// random stream of its name. Buffers begin with their constants.
-void initializeWeights(const LocalRanks &ranks);
+/// Errors: Environment, of a file that weights are offloaded to.
+Result<void> initializeWeights(const LocalRanks &ranks);
 
 /// Reads the weights and buffers of the local ranks from a file or a folder. Errors: those of
 /// WeightFiles::open; then nothing has been changed.

@@ -149,9 +149,9 @@ Result<void> Session::prepare(std::optional<Split> split, const Extra &extra) {
   if (auto ok = makeExecutors(); !ok) {
     return ok;
   }
-  if (options.init.empty()) {
-    initializeWeights(localRanks());
-  } else if (auto ok = loadWeights(localRanks(), options.init); !ok) {
+  if (auto ok =
+          options.init.empty() ? initializeWeights(localRanks()) : loadWeights(localRanks(), options.init);
+      !ok) {
     return ok;
   }
   if (auto ok = checkInterrupt(); !ok) {
@@ -198,6 +198,7 @@ Result<void> Session::makeExecutors() {
       continue;
     }
     const RankEnvironment environment{.device = device,
+                                      .host = host,
                                       .pool = *pool,
                                       .communicator = communicator(rank),
                                       .mesh = mesh,
@@ -231,8 +232,10 @@ std::uint64_t Session::plannedBytes() const {
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     total += executable.plannedBytes(rank);
     for (const executable::Arena *arena : *executable.rank(rank).arenas()) {
-      total += wholePages(arena->bytes() * Executor::copiesOf(*arena, executable, mesh)) -
-               wholePages(arena->bytes());
+      total += arena->tier() == executable::MemoryTier::Device
+                   ? wholePages(arena->bytes() * RankMemory::copiesOf(*arena, executable, mesh)) -
+                         wholePages(arena->bytes())
+                   : 0;
     }
   }
   return total * static_cast<unsigned>(mesh.replicas);

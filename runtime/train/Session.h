@@ -116,7 +116,7 @@ public:
   const Executable &executable;
   const Mesh mesh;
   std::optional<Dataset> dataset;
-  HostDevice device;
+  HostDevice device, host; ///< the plan's memory, and that for what it offloads
   std::unique_ptr<TraceFile> trace;
 
 private:

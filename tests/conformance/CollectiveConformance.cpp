@@ -78,6 +78,47 @@ TEST_P(Collectives, AllReduceAddsInTheOrderOfRanks) {
   });
 }
 
+/// Values that do not begin with a cache line, in the middle of others.
+TEST_P(Collectives, AllReduceTouchesNothingElse) {
+  run([](Communicator &self) {
+    for (const std::size_t count : kCounts) {
+      std::vector<float> values(count + 6, -1.0F);
+      const std::vector<float> own = contribution<float>(self.rank(), count);
+      std::copy(own.begin(), own.end(), values.begin() + 3);
+      std::vector<float> expected(count + 6, -1.0F);
+      const std::vector<float> sum = sumInOrder<float>(self.size(), count);
+      std::copy(sum.begin(), sum.end(), expected.begin() + 3);
+      must(self.allReduce(values.data() + 3, count, Element::F32));
+      ASSERT_TRUE(sameBits(values, expected)) << count;
+    }
+  });
+}
+
+/// What one collective leaves behind must not reach the next one, whose ranks may be others.
+TEST_P(Collectives, ManyInARow) {
+  run([](Communicator &self) {
+    const int columns = self.size() % 2 == 0 ? 2 : 1;
+    const RankGroup groups[] = {{self.rank() / columns * columns, 1, columns},
+                                {self.rank() % columns, columns, self.size() / columns},
+                                {0, 1, self.size()}};
+    std::vector<float> values;
+    for (int i = 0; i < 600; ++i) {
+      const RankGroup &group = groups[i % 3];
+      values.assign(i % 7 == 0 ? 200'000 : 5'000, static_cast<float>(self.rank() + i));
+      must(self.allReduce(values.data(), values.size(), Element::F32, group));
+      float sum = 0;
+      for (int position = 0; position < group.size; ++position) {
+        sum += static_cast<float>(group.at(position) + i);
+      }
+      ASSERT_EQ(std::count(values.begin(), values.end(), sum), static_cast<std::ptrdiff_t>(values.size()))
+          << i;
+      if ((i + self.rank()) % 50 == 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+  });
+}
+
 /// Random segments that cover [0, count) elements.
 struct Piece {
   int rank;

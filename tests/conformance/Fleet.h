@@ -26,6 +26,9 @@ void onEveryRank(int ranks, std::size_t capacity, const std::function<void(Commu
 /// Whether each rank is a process of its own.
 bool ranksAreProcesses();
 
+/// Whether ranks take each other to be on other machines.
+bool ranksAreApart();
+
 /// The suite is parametrised by the number of ranks.
 class Conformance : public testing::TestWithParam<int> {
 protected:

@@ -29,6 +29,10 @@ bool ranksAreProcesses() {
   return true;
 }
 
+bool ranksAreApart() {
+  return session->localSize() < session->size();
+}
+
 void onEveryRank(int, std::size_t capacity, const std::function<void(Communicator &)> &body) {
   const std::unique_ptr<Communicator> communicator = must(session->makeCommunicator(capacity));
   try {

@@ -14,6 +14,10 @@ bool ranksAreProcesses() {
   return false;
 }
 
+bool ranksAreApart() {
+  return false;
+}
+
 void onEveryRank(int ranks, std::size_t capacity, const std::function<void(Communicator &)> &body) {
   ThreadGroup group(ranks, capacity);
   std::vector<std::thread> threads;

@@ -55,7 +55,7 @@ TEST(Poison, FillsWhatHasEnded) {
     ASSERT_TRUE(executable);
     for (const bool poison : {true, false}) {
       const int ranks = executable->rankCount();
-      HostDevice device;
+      HostDevice device, host;
       auto pool = TilePool::create(1);
       ASSERT_TRUE(pool);
       ThreadGroup group(ranks);
@@ -63,6 +63,7 @@ TEST(Poison, FillsWhatHasEnded) {
       std::vector<std::unique_ptr<Executor>> executors;
       for (int rank = 0; rank < ranks; ++rank) {
         auto executor = Executor::create(*executable, {.device = device,
+                                                       .host = host,
                                                        .pool = **pool,
                                                        .communicator = group.communicator(rank),
                                                        .mesh = {ranks, 1},

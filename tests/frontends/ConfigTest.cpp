@@ -95,6 +95,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/pipeline/stages", "2 option"},
       {"/seed", "7 file"},
       {"/stagewright/gather_weights", "\"block\" default"},
+      {"/stagewright/gradient_reduction", "\"step\" default"},
       {"/stagewright/parameter_groups", "[] default"},
       {"/stagewright/recompute", "\"none\" default"},
       {"/stagewright/schedule", "\"gpipe\" option"},
@@ -102,6 +103,8 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/steps_per_print", "10 default"},
       {"/train_batch_size", "64 file"},
       {"/train_micro_batch_size_per_gpu", "16 inferred"},
+      {"/zero_optimization/offload_optimizer/device", "\"none\" default"},
+      {"/zero_optimization/offload_param/device", "\"none\" default"},
       {"/zero_optimization/overlap_comm", "true default"},
       {"/zero_optimization/reduce_bucket_size", "500000000.0 file"},
       {"/zero_optimization/stage", "0 file"},
@@ -473,7 +476,8 @@ TEST(Config, SwitchedOffFeaturesAndTuningAreAccepted) {
   })");
   std::vector<std::string> silent = settingsWithoutEffect(config);
   auto contains = [&](const char *path) { return std::count(silent.begin(), silent.end(), path) == 1; };
-  EXPECT_TRUE(contains("/zero_optimization/offload_optimizer/ratio"));
+  EXPECT_TRUE(contains("/zero_optimization/offload_optimizer/pin_memory"));
+  EXPECT_FALSE(contains("/zero_optimization/offload_optimizer/ratio"));
   EXPECT_TRUE(contains("/pipeline/seed_layers"));
   EXPECT_TRUE(contains("/scheduler"));
   EXPECT_FALSE(contains("/optimizer/params/lr"));

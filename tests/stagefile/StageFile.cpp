@@ -327,6 +327,46 @@ executable::ExecutableT buildOverlapped() {
   return file;
 }
 
+executable::ExecutableT buildAccumulated() {
+  executable::ExecutableT file = buildOverlapped();
+  file.contract->gradient_reduction = "micro_batch";
+  for (auto &rank : file.variants[0]->ranks) {
+    const auto found = std::find_if(rank->arenas.begin(), rank->arenas.end(), [](const auto &entry) {
+      return entry->arena_class == executable::ArenaClass::Workspace;
+    });
+    const auto window = static_cast<std::uint16_t>(found - rank->arenas.begin());
+    executable::ArenaT &arena = **found;
+    executable::ProgramT &program =
+        **std::find_if(rank->programs.begin(), rank->programs.end(), [](const auto &entry) {
+          return entry->kind == executable::ProgramKind::BackwardWeight;
+        });
+    const auto end = static_cast<std::uint32_t>(program.commands.size());
+    program.points.clear();
+    for (std::uint16_t i = 0; i < 2; ++i) {
+      executable::ExchangeT &exchange = *rank->exchanges[i];
+      executable::ExchangePieceT &piece = *exchange.pieces[0];
+      exchange.kind = executable::ExchangeKind::Accumulate;
+      for (auto &command : program.commands) {
+        for (auto &operand : command->operands) {
+          if (operand->arena == piece.arena && operand->offset == piece.offset) {
+            operand->arena = window;
+            operand->offset = arena.bytes;
+          }
+        }
+      }
+      piece.shard_arena = piece.arena;
+      piece.shard_offset = piece.offset;
+      piece.arena = window;
+      piece.offset = arena.bytes;
+      arena.bytes += (piece.bytes + 63) / 64 * 64;
+      program.points.emplace_back(end, i, true);
+    }
+    program.points.emplace_back(end, 0, false);
+    program.points.emplace_back(end, 1, false);
+  }
+  return file;
+}
+
 executable::ExecutableT buildSharded() {
   executable::ExecutableT file = buildReplicated();
   file.recipe->zero = 1;
@@ -373,6 +413,61 @@ executable::ExecutableT buildSharded() {
       taskLists(schedule::addStepTasks(take(schedule::addTransfers(take(schedule::generate("1f1b", 2, 4)),
                                                                    {.reduces = true, .gathers = true})),
                                        {.reduces = true, .gathers = true}));
+  return file;
+}
+
+executable::ExecutableT buildOffloaded() {
+  executable::ExecutableT file = buildSharded();
+  file.recipe->states_offload = std::make_unique<executable::OffloadT>();
+  file.recipe->states_offload->tier = executable::MemoryTier::Host;
+  file.required_features |= executable::kFeatureOffload;
+  for (auto &rank : file.variants[0]->ranks) {
+    const auto home = static_cast<std::uint16_t>(rank->placements[0]->states[1]->arena);
+    rank->arenas[home]->tier = executable::MemoryTier::Host;
+    auto windows = std::make_unique<executable::ArenaT>();
+    windows->name = "windows";
+    windows->arena_class = executable::ArenaClass::Windows;
+    const auto window = static_cast<std::uint16_t>(rank->arenas.size());
+    executable::ProgramT &update =
+        **std::find_if(rank->programs.begin(), rank->programs.end(),
+                       [](const auto &entry) { return entry->kind == executable::ProgramKind::Update; });
+    for (std::uint32_t at = 0; at < update.commands.size(); ++at) {
+      executable::CommandT &command = *update.commands[at];
+      auto load = std::make_unique<executable::ExchangeT>();
+      load->kind = executable::ExchangeKind::Load;
+      load->stage = update.stage;
+      for (auto &operand : command.operands) {
+        if (operand->arena != home || operand->pool >= 0) {
+          continue;
+        }
+        auto piece = std::make_unique<executable::ExchangePieceT>();
+        piece->replica = command.replica;
+        piece->shard_arena = home;
+        piece->shard_offset = operand->offset;
+        piece->bytes = 4;
+        for (const std::int64_t size : operand->shape) {
+          piece->bytes *= static_cast<std::uint64_t>(size);
+        }
+        piece->arena = operand->arena = window;
+        piece->offset = operand->offset = windows->bytes;
+        windows->bytes += (piece->bytes + 63) / 64 * 64;
+        load->pieces.push_back(std::move(piece));
+      }
+      if (load->pieces.empty()) {
+        continue;
+      }
+      auto store = std::make_unique<executable::ExchangeT>(*load);
+      store->kind = executable::ExchangeKind::Store;
+      const auto number = static_cast<std::uint16_t>(rank->exchanges.size());
+      update.points.emplace_back(at, number, true);
+      update.points.emplace_back(at, number, false);
+      update.points.emplace_back(at + 1, number + 1, true);
+      update.points.emplace_back(at + 1, number + 1, false);
+      rank->exchanges.push_back(std::move(load));
+      rank->exchanges.push_back(std::move(store));
+    }
+    rank->arenas.push_back(std::move(windows));
+  }
   return file;
 }
 

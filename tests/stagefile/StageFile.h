@@ -43,8 +43,16 @@ executable::ExecutableT buildReplicated();
 /// gathers them.
 executable::ExecutableT buildOverlapped();
 
+/// The same, with sums of every micro-batch: each W's gradients go from its workspace to the sums of
+/// replica 1.
+executable::ExecutableT buildAccumulated();
+
 /// As buildReplicated, with ZeRO 1: of the two parameters of a stage each replica updates one.
 executable::ExecutableT buildSharded();
+
+/// The same, with the optimizer's states in host memory: UPDATE loads both of a parameter at once and stores
+/// them.
+executable::ExecutableT buildOffloaded();
 
 /// The same with ZeRO 3: F of each stage gathers the first of its weights into an arena of its own, which no
 /// command reads.

@@ -24,6 +24,7 @@ KEYS = {
     "state_sha256": str,
     "planned_bytes": int,
     "allocated_bytes": int,
+    "offloaded_bytes": int,
     "allocations_after_warmup": int,
     "skipped_steps": int,
     "loss_scale": type(None),

@@ -124,7 +124,10 @@ std::string summaryText(const runtime::Executable &plan) {
                                        std::to_string(contract.micro_batches()) +
                                        " micro-batches, data parallel " +
                                        std::to_string(contract.data_parallel()) +
-                                       ", gradient reduction per " + contract.gradient_reduction()->str()});
+                                       ", gradient reduction per " + contract.gradient_reduction()->str() +
+                                       (contract.gradient_wire() == executable::DType::F32
+                                            ? ""
+                                            : ", gradients of replicas rounded to " + wireText(contract))});
   return file.model()->str() + " (compiled by " + file.compiler()->str() + ")\n" + table.text();
 }
 
@@ -166,7 +169,8 @@ std::string memoryText(const runtime::Executable &plan) {
   auto addRow = [&](const std::string &name, auto value) {
     std::vector<std::string> cells = {name};
     for (const PlanMemory &memory : columns) {
-      cells.push_back(grouped(value(memory)));
+      const auto bytes = static_cast<std::int64_t>(value(memory));
+      cells.push_back((bytes < 0 ? "-" : "") + grouped(static_cast<std::uint64_t>(std::abs(bytes))));
     }
     table.addRow(cells);
   };
@@ -178,6 +182,20 @@ std::string memoryText(const runtime::Executable &plan) {
   }
   addRow("rounding up to pages", [](const PlanMemory &memory) { return memory.rounding(); });
   addRow("planned", [](const PlanMemory &memory) { return memory.planned; });
+  bool offloads = false;
+  for (std::size_t tier = 1; tier < static_cast<std::size_t>(kTiers); ++tier) {
+    for (int i = 0; i < kArenaClasses; ++i) {
+      auto index = static_cast<std::size_t>(i);
+      if (columns.back().offloaded[tier][index] > 0) {
+        offloads = true;
+        addRow(className(i) + (tier == 1 ? " in host memory" : " in files"),
+               [&](const PlanMemory &memory) { return memory.offloaded[tier][index]; });
+      }
+    }
+  }
+  if (offloads) {
+    addRow("offload saves", [](const PlanMemory &memory) { return memory.saved; });
+  }
   return "memory: " + grouped(columns.back().planned) + " bytes planned (" +
          byteText(columns.back().planned) + ")\n" + table.text();
 }

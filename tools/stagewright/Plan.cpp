@@ -1,6 +1,10 @@
 #include "Plan.h"
 
+#include "catalogue/Catalogue.h"
+
+#include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <numeric>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -11,12 +15,84 @@ std::uint64_t PlanMemory::rounding() const {
   return planned - std::accumulate(byClass.begin(), byClass.end(), std::uint64_t{0});
 }
 
+std::uint64_t elementsOf(const executable::Parameter &parameter) {
+  std::uint64_t count = 1;
+  for (const std::int64_t size : *parameter.shape()) {
+    count *= static_cast<std::uint64_t>(size);
+  }
+  return count;
+}
+
+std::uint64_t lines(std::uint64_t bytes) {
+  return (bytes + catalogue::kAlignment - 1) / catalogue::kAlignment * catalogue::kAlignment;
+}
+
+/// Of the rank, that updates the parameter or holds a copy.
+static int stageOf(const runtime::Executable &plan, int rank, const executable::Parameter &parameter) {
+  const auto &rankOfStage = plan.trainSchedule().rankOfStage;
+  int found = parameter.stage();
+  for (unsigned i = 0; parameter.holders() && rankOfStage[static_cast<std::size_t>(found)] != rank &&
+                       i < parameter.holders()->size();
+       ++i) {
+    found = parameter.holders()->Get(i);
+  }
+  return found;
+}
+
+/// The arena of weights or of states if nothing were offloaded: the largest shards of the rank's replicas,
+/// and what is not divided.
+static std::uint64_t bytesOfShards(const runtime::Executable &plan, int rank,
+                                   executable::ArenaClass arenaClass) {
+  std::map<std::pair<int, std::string>, std::map<int, std::uint64_t>> shards; // by stage and state
+  std::uint64_t whole = 0;
+  const auto add = [&](int stage, const executable::StateSlice &piece) {
+    if (plan.rank(rank).arenas()->Get(piece.arena())->arena_class() == arenaClass) {
+      std::uint64_t bytes = catalogue::byteSize(static_cast<catalogue::DType>(piece.dtype()));
+      for (const std::int64_t size : *piece.shape()) {
+        bytes *= static_cast<std::uint64_t>(size);
+      }
+      shards[{stage, piece.name()->str()}][piece.replica()] += lines(bytes);
+    }
+  };
+  for (const executable::Placement *placement : *plan.rank(rank).placements()) {
+    const executable::Parameter &parameter =
+        *plan.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
+    const bool isWeight = arenaClass == executable::ArenaClass::Parameters;
+    const auto *pieces = isWeight ? placement->shards() : placement->states();
+    for (unsigned i = 0; pieces && i < pieces->size(); ++i) {
+      add(stageOf(plan, rank, parameter), *pieces->Get(i));
+    }
+    if (isWeight && (!pieces || pieces->size() == 0)) {
+      whole += lines(4 * elementsOf(parameter));
+    }
+  }
+  for (const auto &[key, ofReplica] : shards) {
+    std::uint64_t most = 0;
+    for (const auto &[replica, bytes] : ofReplica) {
+      most = std::max(most, bytes);
+    }
+    whole += most;
+  }
+  return whole;
+}
+
 PlanMemory rankMemory(const runtime::Executable &plan, int rank) {
   PlanMemory memory;
   for (const executable::Arena *arena : *plan.rank(rank).arenas()) {
-    memory.byClass[static_cast<std::size_t>(arena->arena_class())] += arena->bytes();
+    const auto tier = static_cast<std::size_t>(arena->tier());
+    (tier == 0 ? memory.byClass : memory.offloaded[tier])[static_cast<std::size_t>(arena->arena_class())] +=
+        arena->bytes();
   }
   memory.planned = plan.plannedBytes(rank);
+  for (const auto arenaClass : {executable::ArenaClass::Parameters, executable::ArenaClass::OptimizerState}) {
+    const auto index = static_cast<std::size_t>(arenaClass);
+    if (memory.offloaded[1][index] + memory.offloaded[2][index] > 0) {
+      memory.saved +=
+          static_cast<std::int64_t>(bytesOfShards(plan, rank, arenaClass) - memory.byClass[index]);
+    }
+  }
+  memory.saved -=
+      static_cast<std::int64_t>(memory.byClass[static_cast<std::size_t>(executable::ArenaClass::Windows)]);
   return memory;
 }
 
@@ -28,13 +104,31 @@ PlanMemory totalMemory(const runtime::Executable &plan) {
       total.byClass[i] += memory.byClass[i];
     }
     total.planned += memory.planned;
+    total.saved += memory.saved;
+    for (int tier = 1; tier < kTiers; ++tier) {
+      for (std::size_t i = 0; i < memory.byClass.size(); ++i) {
+        total.offloaded[static_cast<std::size_t>(tier)][i] +=
+            memory.offloaded[static_cast<std::size_t>(tier)][i];
+      }
+    }
   }
   const auto replicas = static_cast<std::uint64_t>(plan.mesh().replicas);
   for (std::uint64_t &bytes : total.byClass) {
     bytes *= replicas;
   }
+  for (auto &classes : total.offloaded) {
+    for (std::uint64_t &bytes : classes) {
+      bytes *= replicas;
+    }
+  }
   total.planned *= replicas;
+  total.saved *= static_cast<std::int64_t>(replicas);
   return total;
+}
+
+std::string wireText(const executable::ResultContract &contract) {
+  static constexpr const char *names[] = {"fp32", "fp16", "bf16"}; // of the file's DType
+  return names[static_cast<int>(contract.gradient_wire())];
 }
 
 std::string className(int arenaClass) {

@@ -14,16 +14,28 @@ namespace stagewright::program {
 
 inline constexpr int kArenaClasses = static_cast<int>(executable::ArenaClass::MAX) + 1;
 
+inline constexpr int kTiers = static_cast<int>(executable::MemoryTier::MAX) + 1;
+
 /// Bytes of one rank, or of all.
 struct PlanMemory {
-  std::array<std::uint64_t, kArenaClasses> byClass{}; ///< as the arenas are declared
-  std::uint64_t planned = 0; ///< every arena rounded up to whole pages: what is allocated
+  std::array<std::uint64_t, kArenaClasses> byClass{}; ///< in the device's memory, as the arenas are declared
+  std::uint64_t planned = 0; ///< every such arena rounded up to whole pages: what is allocated
+  std::array<std::array<std::uint64_t, kArenaClasses>, kTiers> offloaded{}; ///< in the other tiers
+  std::int64_t saved =
+      0; ///< what the device would have more if the same shards lay there: those that leave, less windows
 
   std::uint64_t rounding() const; ///< `planned` less the classes' sum
 };
 
 PlanMemory rankMemory(const runtime::Executable &plan, int rank);
 PlanMemory totalMemory(const runtime::Executable &plan);
+
+std::uint64_t elementsOf(const executable::Parameter &parameter);
+/// Rounded up to the alignment of values.
+std::uint64_t lines(std::uint64_t bytes);
+
+/// "fp32", "fp16", "bf16": in what the gradients of replicas travel.
+std::string wireText(const executable::ResultContract &contract);
 
 /// "activations", "optimizer state", ...
 std::string className(int arenaClass);

@@ -133,7 +133,20 @@ static Json memoryJson(const PlanMemory &memory) {
   for (int i = 0; i < kArenaClasses; ++i) {
     classes[className(i)] = memory.byClass[static_cast<std::size_t>(i)];
   }
-  return {{"planned_bytes", memory.planned}, {"bytes_by_class", classes}};
+  Json offloaded = Json::object();
+  for (int i = 0; i < kArenaClasses; ++i) {
+    std::uint64_t bytes = 0;
+    for (const auto &tier : memory.offloaded) {
+      bytes += tier[static_cast<std::size_t>(i)];
+    }
+    if (bytes > 0) {
+      offloaded[className(i)] = bytes;
+    }
+  }
+  return {{"planned_bytes", memory.planned},
+          {"bytes_by_class", classes},
+          {"offloaded_bytes", offloaded},
+          {"offload_saves", memory.saved}};
 }
 
 static Json rankJson(const runtime::Executable &plan, int rank) {
@@ -248,7 +261,8 @@ Json planJson(const runtime::Executable &plan, const schedule::Timeline &timelin
         {"global_batch", contract.global_batch()},
         {"micro_batches", contract.micro_batches()},
         {"data_parallel", contract.data_parallel()},
-        {"gradient_reduction", text(contract.gradient_reduction())}}},
+        {"gradient_reduction", text(contract.gradient_reduction())},
+        {"gradient_wire", wireText(contract)}}},
       {"recipe", recipeJson(*file.recipe())},
       {"partition", {{"method", text(file.partition())}, {"boundaries", boundaries}}},
       {"blocks", blocksJson(file)},

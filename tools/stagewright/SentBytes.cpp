@@ -6,6 +6,8 @@
 #include "schedule/Shards.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <vector>
 
 namespace stagewright::program {
@@ -36,6 +38,11 @@ static std::uint64_t runs(const runtime::Executable &plan, ProgramKind kind) {
   }
 }
 
+/// By how much gradients are smaller when they travel.
+static std::uint64_t narrowing(const runtime::Executable &plan) {
+  return plan.file().contract()->gradient_wire() == executable::DType::F32 ? 1 : 2;
+}
+
 /// From one replica to all others, or from all others to one.
 static void addExchanges(const runtime::Executable &plan, const executable::RankPlan &rank, SentBytes &sent) {
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
@@ -44,9 +51,11 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
       const executable::ExchangePoint &point = *program->points()->Get(i);
       const executable::Exchange &exchange = *rank.exchanges()->Get(point.exchange());
       const bool gathers = exchange.kind() == ExchangeKind::Gather;
-      for (unsigned j = 0; point.begins() && j < exchange.pieces()->size(); ++j) {
+      const bool sends = exchange.kind() != ExchangeKind::Load && exchange.kind() != ExchangeKind::Store;
+      for (unsigned j = 0; sends && point.begins() && j < exchange.pieces()->size(); ++j) {
         sent[static_cast<std::size_t>(gathers ? Sent::Weights : Sent::Gradients)] +=
-            others * exchange.pieces()->Get(j)->bytes() * (gathers ? runs(plan, program->kind()) : 1);
+            others * exchange.pieces()->Get(j)->bytes() / (gathers ? 1 : narrowing(plan)) *
+            (exchange.kind() == ExchangeKind::Reduce ? 1 : runs(plan, program->kind()));
       }
     }
   }
@@ -96,56 +105,113 @@ struct ZeroCost {
   std::uint64_t weights = 0, gradients = 0, states = 0, sent = 0;
 };
 
-std::uint64_t elementsOf(const executable::Parameter &parameter) {
-  std::uint64_t count = 1;
-  for (const std::int64_t size : *parameter.shape()) {
-    count *= static_cast<std::uint64_t>(size);
-  }
-  return count;
+/// Whether the file, or one of another ZeRO stage, adds up the gradients of each micro-batch; and so keeps
+/// shards of them.
+bool reducesMicroBatches(const runtime::Executable &plan) {
+  return plan.file().contract()->gradient_reduction()->string_view() == "micro_batch";
+}
+bool shardsGradients(const runtime::Executable &plan, int zero) {
+  return reducesMicroBatches(plan) && zero >= 2;
 }
 
-/// The compiler's rule (schedule/Shards.h), for the parameters that the rank's stages update.
+/// Of the sums of gradients of a pipeline rank that replicas add up: what one of them has, or all of them in
+/// parts.
+std::uint64_t exchangedSums(const runtime::Executable &plan, int rank) {
+  const executable::RankPlan &own = plan.rank(rank);
+  std::uint64_t bytes = 0;
+  for (unsigned i = 0; own.exchanges() && i < own.exchanges()->size(); ++i) {
+    const ExchangeKind kind = own.exchanges()->Get(i)->kind();
+    for (const executable::ExchangePiece *piece : *own.exchanges()->Get(i)->pieces()) {
+      bytes += kind == ExchangeKind::Reduce || kind == ExchangeKind::Accumulate ? piece->bytes() : 0;
+    }
+  }
+  for (unsigned i = 0; own.reductions() && i < own.reductions()->size(); ++i) {
+    bytes += own.reductions()->Get(i)->stage() >= 0 ? own.reductions()->Get(i)->bytes() : 0;
+  }
+  return bytes;
+}
+
+/// The compiler's rule (schedule/Shards.h): bytes of each replica of each trained parameter of a stage.
+std::map<int, std::map<int, std::uint64_t>> shardsOf(const runtime::Executable &plan, int stage, int zero) {
+  const auto &parameters = *plan.file().parameters();
+  const bool wholes = zero > 0 && plan.file().recipe()->optimizer()->str() == "lamb";
+  std::vector<schedule::Divided> divided;
+  std::vector<int> numbers;
+  for (unsigned i = 0; i < parameters.size(); ++i) {
+    if (parameters.Get(i)->stage() == stage && parameters.Get(i)->trainable()) {
+      const auto elements = static_cast<std::int64_t>(elementsOf(*parameters.Get(i)));
+      divided.push_back({elements, wholes ? elements : catalogue::kGranule, parameters.Get(i)->block()});
+      numbers.push_back(static_cast<int>(i));
+    }
+  }
+  std::map<int, std::map<int, std::uint64_t>> shards;
+  for (const schedule::ShardPiece &piece : schedule::cutShards(divided, plan.mesh().replicas)) {
+    shards[numbers[piece.parameter]][piece.replica] += lines(4 * static_cast<std::uint64_t>(piece.elements));
+  }
+  return shards;
+}
+
+std::uint64_t largest(const std::map<int, std::uint64_t> &ofReplica) {
+  std::uint64_t most = 0;
+  for (const auto &[replica, bytes] : ofReplica) {
+    most = std::max(most, bytes);
+  }
+  return most;
+}
+
+/// Names of states of the optimizer, the gradient left out.
+std::size_t statesOf(const executable::Placement &placement) {
+  std::set<std::string> names;
+  for (unsigned i = 0; placement.states() && i < placement.states()->size(); ++i) {
+    names.insert(placement.states()->Get(i)->name()->str());
+  }
+  return names.empty() ? 0 : names.size() - 1;
+}
+
 ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
-  const executable::Executable &file = plan.file();
   const schedule::Schedule &schedule = plan.trainSchedule();
   ZeroCost cost;
-  std::uint64_t trained = 0;
-  for (int stage = 0; stage < schedule.stages; ++stage) {
-    std::vector<schedule::Divided> divided;
-    std::uint64_t whole = 0, frozen = 0, states = 0;
-    for (const executable::Placement *placement : *plan.rank(rank).placements()) {
-      const executable::Parameter &parameter =
-          *file.parameters()->Get(static_cast<unsigned>(placement->parameter()));
-      const std::uint64_t bytes = (4 * elementsOf(parameter) + 63) / 64 * 64;
-      if (schedule.rankOfStage[static_cast<std::size_t>(stage)] != rank || parameter.stage() != stage) {
-        continue; // a copy is counted where it is updated
-      }
-      (parameter.trainable() ? whole : frozen) += bytes;
-      if (parameter.trainable()) {
-        const auto elements = static_cast<std::int64_t>(elementsOf(parameter));
-        const bool isWhole = zero > 0 && file.recipe()->optimizer()->str() == "lamb";
-        divided.push_back({elements, isWhole ? elements : catalogue::kGranule, parameter.block()});
-        trained += 4 * elementsOf(parameter);
-        std::vector<std::string> names;
-        for (const executable::StateSlice *state : *placement->states()) {
-          names.push_back(state->name()->str());
-        }
-        std::sort(names.begin(), names.end());
-        states = static_cast<std::uint64_t>(std::unique(names.begin(), names.end()) - names.begin()) - 1;
-      }
+  std::uint64_t updated = 0, gathered = 0, fixed = 0; // bytes of weights; those that all replicas have whole
+  std::map<int, std::uint64_t> shard, states;         // by replica
+  std::map<int, std::map<int, std::map<int, std::uint64_t>>> ofStages;
+  std::set<int> owned;
+  for (const executable::Placement *placement : *plan.rank(rank).placements()) {
+    const executable::Parameter &parameter =
+        *plan.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
+    const std::uint64_t bytes = 4 * elementsOf(parameter);
+    const bool isCopy = schedule.rankOfStage[static_cast<std::size_t>(parameter.stage())] != rank ||
+                        !owned.insert(placement->parameter()).second;
+    fixed += parameter.trainable() && zero == 3 ? 0 : lines(bytes);
+    if (!parameter.trainable()) {
+      continue;
     }
-    const auto shard = 4 * static_cast<std::uint64_t>(
-                               schedule::shardElements(schedule::cutShards(divided, plan.mesh().replicas)));
-    cost.weights += frozen + (zero == 3 ? shard : whole);
-    cost.states += states * (zero > 0 ? shard : whole);
+    gathered += bytes;
+    updated += isCopy ? 0 : bytes;
+    auto [stage, isNew] = ofStages.try_emplace(parameter.stage());
+    if (isNew) {
+      stage->second = shardsOf(plan, parameter.stage(), zero);
+    }
+    for (const auto &[replica, part] : stage->second[placement->parameter()]) {
+      shard[replica] += part;
+      states[replica] += isCopy ? 0 : part * statesOf(*placement);
+    }
+    cost.states += zero == 0 && !isCopy ? lines(bytes) * statesOf(*placement) : 0;
   }
-  cost.gradients = rankMemory(plan, rank).byClass[static_cast<std::size_t>(ArenaClass::Gradients)];
+  cost.weights = fixed + (zero == 3 ? largest(shard) : 0);
+  cost.states += zero == 0 ? 0 : largest(states);
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
   const auto microBatches = static_cast<std::uint64_t>(schedule.microBatches);
-  cost.sent = others * (cost.gradients + (zero == 0   ? cost.gradients
-                                          : zero == 3 ? 2 * microBatches * trained
-                                                      : trained));
-  if (zero == file.recipe()->zero()) {
+  const std::uint64_t sums = exchangedSums(plan, rank);
+  const int chosen = plan.file().recipe()->zero();
+  cost.gradients = shardsGradients(plan, zero) == shardsGradients(plan, chosen)
+                       ? rankMemory(plan, rank).byClass[static_cast<std::size_t>(ArenaClass::Gradients)]
+                   : shardsGradients(plan, zero) ? sums / (others + 1)
+                                                 : sums;
+  cost.sent = others * (sums / narrowing(plan) * (reducesMicroBatches(plan) ? microBatches : 1) +
+                        (zero == 0   ? sums
+                         : zero == 3 ? 2 * microBatches * gathered
+                                     : updated));
+  if (zero == chosen) {
     const SentBytes sent = sentBytes(plan, rank);
     cost.sent =
         sent[static_cast<std::size_t>(Sent::Gradients)] + sent[static_cast<std::size_t>(Sent::Weights)];
@@ -160,7 +226,8 @@ std::string zeroStagesText(const runtime::Executable &plan) {
     return "";
   }
   const int chosen = plan.file().recipe()->zero();
-  Table table({"ZeRO", ">ranks", ">weights", ">gradients", ">optimizer state", ">sent by replicas, about"});
+  Table table(
+      {"ZeRO", ">ranks", ">weights", ">gradients, about", ">optimizer state", ">sent by replicas, about"});
   for (int zero = 0; zero <= 3; ++zero) {
     for (int rank = 0; rank < plan.rankCount(); ++rank) {
       const ZeroCost cost = zeroCost(plan, rank, zero);
@@ -169,7 +236,8 @@ std::string zeroStagesText(const runtime::Executable &plan) {
                     grouped(cost.states), grouped(cost.sent)});
     }
   }
-  return "what other ZeRO stages hold (bytes of each rank) and send in a step (all replicas of it together; "
+  return "what other ZeRO stages hold (bytes of each rank, offloaded ones too) and send in a step (all "
+         "replicas of it together; "
          "stage 3 with\n"
          "weights gathered for each task, and less derived from them)\n" +
          table.text();

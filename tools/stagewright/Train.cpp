@@ -28,6 +28,7 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
                                  {"state_sha256", summary.stateSha256},
                                  {"planned_bytes", summary.plannedBytes},
                                  {"allocated_bytes", summary.allocatedBytes},
+                                 {"offloaded_bytes", summary.offloadedBytes},
                                  {"allocations_after_warmup", nullptr},
                                  {"skipped_steps", summary.skippedSteps},
                                  {"loss_scale", nullptr}};
@@ -54,6 +55,9 @@ void printSummary(const runtime::TrainSummary &summary) {
   }
   std::printf("memory %s bytes planned, %s allocated\n", grouped(summary.plannedBytes).c_str(),
               grouped(summary.allocatedBytes).c_str());
+  if (summary.offloadedBytes > 0) {
+    std::printf("offloaded %s bytes to host memory\n", grouped(summary.offloadedBytes).c_str());
+  }
   std::printf("weights sha256 %s\nstate   sha256 %s\n", summary.weightsSha256.c_str(),
               summary.stateSha256.c_str());
 }

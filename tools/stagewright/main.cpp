@@ -76,6 +76,7 @@ int main(int count, char **arguments) {
   for (int signal : {SIGINT, SIGTERM}) {
     std::signal(signal, leave);
   }
+  std::signal(SIGXFSZ, SIG_IGN); // a file that may not grow is an error of its write
   CLI::App program(
       "Compiles a neural network into a staged executable and trains it with a pipeline schedule",
       "stagewright");

@@ -1,0 +1,65 @@
+#include "runtime/exec/RankMemory.h"
+
+namespace stagewright::runtime {
+
+std::uint64_t RankMemory::copiesOf(const executable::Arena &arena, const Executable &executable,
+                                   const Mesh &mesh) {
+  const bool isDivided =
+      executable.file().recipe()->zero() == 3 && arena.arena_class() == executable::ArenaClass::Parameters;
+  return isDivided && mesh.replicas == 1 ? static_cast<std::uint64_t>(executable.mesh().replicas) : 1;
+}
+
+/// Of an arena in a file: what an update loads of the replicas that the rank stands for.
+static std::vector<FileStore::Extent> extentsOf(const executable::RankPlan &plan, unsigned arena,
+                                                std::uint64_t copies, int replica) {
+  std::vector<FileStore::Extent> extents;
+  for (unsigned i = 0; plan.exchanges() && i < plan.exchanges()->size(); ++i) {
+    const executable::Exchange &exchange = *plan.exchanges()->Get(i);
+    for (const executable::ExchangePiece *piece : *exchange.pieces()) {
+      if (exchange.kind() == executable::ExchangeKind::Load &&
+          piece->shard_arena() == static_cast<int>(arena) && (copies > 1 || piece->replica() == replica)) {
+        const std::uint64_t before =
+            copies > 1 ? plan.arenas()->Get(arena)->bytes() * static_cast<unsigned>(piece->replica()) : 0;
+        extents.push_back({before + piece->shard_offset(), piece->bytes()});
+      }
+    }
+  }
+  return extents;
+}
+
+Result<RankMemory> RankMemory::allocate(const Executable &executable, const Mesh &mesh, int rank,
+                                        HostDevice &device, HostDevice &host) {
+  const executable::RankPlan &plan = executable.rank(mesh.pipelineRank(rank));
+  const executable::Recipe &recipe = *executable.file().recipe();
+  RankMemory memory;
+  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
+    const executable::Arena &arena = *plan.arenas()->Get(i);
+    const std::uint64_t copies = copiesOf(arena, executable, mesh), bytes = arena.bytes() * copies;
+    memory.files.emplace_back();
+    if (arena.tier() == executable::MemoryTier::File) {
+      const executable::Offload &offload = arena.arena_class() == executable::ArenaClass::Parameters
+                                               ? *recipe.weights_offload()
+                                               : *recipe.states_offload();
+      auto file =
+          FileStore::create(offload.path()->str(), "rank" + std::to_string(rank) + "-" + arena.name()->str(),
+                            bytes, extentsOf(plan, i, copies, mesh.replica(rank)));
+      if (!file) {
+        return file.takeError();
+      }
+      memory.files.back() = std::move(*file);
+      memory.arenas.emplace_back();
+      memory.bases.push_back(nullptr);
+      continue;
+    }
+    auto allocated =
+        (arena.tier() == executable::MemoryTier::Device ? device : host).allocate(arena.name()->str(), bytes);
+    if (!allocated) {
+      return allocated.takeError();
+    }
+    memory.bases.push_back(allocated->data());
+    memory.arenas.push_back(std::move(*allocated));
+  }
+  return memory;
+}
+
+} // namespace stagewright::runtime

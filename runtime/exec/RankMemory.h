@@ -1,0 +1,50 @@
+// The arenas of one rank, in the tiers that the plan says.
+#ifndef STAGEWRIGHT_RUNTIME_EXEC_RANKMEMORY_H
+#define STAGEWRIGHT_RUNTIME_EXEC_RANKMEMORY_H
+
+#include "runtime/device/FileStore.h"
+#include "runtime/device/HostDevice.h"
+#include "runtime/exec/TaskPlan.h"
+#include "runtime/executable/Executable.h"
+
+#include <memory>
+#include <vector>
+
+namespace stagewright::runtime {
+
+/// Bytes of an arena: in memory, or in a file.
+struct Place {
+  std::byte *memory = nullptr;
+  FileStore *file = nullptr; ///< when there is no memory
+  std::uint64_t offset = 0;  ///< in the file
+};
+
+class RankMemory {
+public:
+  /// Zeros, on the device and in `host`, the memory for what is offloaded. Errors: Environment.
+  static Result<RankMemory> allocate(const Executable &executable, const Mesh &mesh, int rank,
+                                     HostDevice &device, HostDevice &host);
+
+  /// How often the rank has the bytes of an arena: a replica that is alone has the shards of all of a file's
+  /// (ZeRO 3).
+  static std::uint64_t copiesOf(const executable::Arena &arena, const Executable &executable,
+                                const Mesh &mesh);
+
+  /// Addresses of the arenas; null: in a file.
+  const ArenaBases &addresses() const { return bases; }
+  Place at(unsigned arena, std::uint64_t offset) const {
+    return bases[arena] ? Place{bases[arena] + offset} : Place{nullptr, files[arena].get(), offset};
+  }
+  void poison(unsigned arena, std::uint64_t offset, std::uint64_t bytes) {
+    arenas[arena].poison(offset, bytes);
+  }
+
+private:
+  std::vector<Arena> arenas;
+  std::vector<std::unique_ptr<FileStore>> files; ///< null: in memory
+  ArenaBases bases;
+};
+
+} // namespace stagewright::runtime
+
+#endif
