@@ -77,6 +77,7 @@ struct Kernel {
   std::vector<OperandRule> operands;
   std::vector<AttributeRule> attributes;
   std::vector<InPlacePair> inPlace;
+  bool isCollective = false; ///< the executor's: the ranks of a group run it together
   /// Operands, shapes and access as one line of text, e.g. "x f32[M,K] R, ..., bias f32[N] R?" (`?`:
   /// optional).
   std::string_view signature;

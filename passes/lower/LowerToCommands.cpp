@@ -208,10 +208,13 @@ private:
         types[name] = cast<RankedTensorType>(gather.getType());
       }
     }
-    llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2
+    llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2, "tensor_rank" -3
     int64_t next = 0;
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
-      inputs[input.getName()] = input.getRole() == "rows" ? -1 : input.getRole() == "random" ? -2 : next++;
+      inputs[input.getName()] = input.isOfSamples()           ? next++
+                                : input.getRole() == "rows"   ? -1
+                                : input.getRole() == "random" ? -2
+                                                              : -3;
     }
     for (plan::PlacementOp place : rank.getBody().getOps<plan::PlacementOp>()) {
       plan::ValueAttr name = place.getValue();
@@ -347,7 +350,15 @@ private:
     command::CollectiveOp::create(builder, made(rank.getLoc()), arena, segments, evaluation);
     if (!evaluation && (*module.getOps<plan::MeshOp>().begin()).getData() > 1) {
       command::ReductionOp::create(builder, made(rank.getLoc()), -1, *slices.cell("loss"), true,
-                                   IntegerAttr());
+                                   IntegerAttr(), false);
+    }
+    // The norm is of the whole of a split parameter.
+    for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+      auto partials = slices.cell(("partials/" + parameter.getSymName()).str());
+      if (!evaluation && parameter.getSplit() && partials) {
+        command::ReductionOp::create(builder, made(parameter.getLoc()), -1, *partials, false, IntegerAttr(),
+                                     true);
+      }
     }
   }
 

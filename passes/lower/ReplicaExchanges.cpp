@@ -112,7 +112,7 @@ private:
     for (const Exchanged &range : merged(std::move(ranges), kLine)) {
       command::ReductionOp::create(
           builder, location, index(), sliceOf(arena, range, builder.getF32Type()), false,
-          range.replica < 0 ? IntegerAttr() : builder.getI64IntegerAttr(range.replica));
+          range.replica < 0 ? IntegerAttr() : builder.getI64IntegerAttr(range.replica), false);
     }
   }
 

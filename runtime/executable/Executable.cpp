@@ -125,6 +125,9 @@ Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::s
   if (auto ok = verifyTransfers(proof); !ok) {
     return ok.takeError();
   }
+  if (auto ok = verifyTensorRanks(proof); !ok) {
+    return ok.takeError();
+  }
   if (auto ok = verifyReplicas(proof); !ok) {
     return ok.takeError();
   }

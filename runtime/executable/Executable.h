@@ -21,11 +21,11 @@ namespace stagewright::runtime {
 /// Larger files are refused unread.
 inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
 
-/// More replicas are refused.
-inline constexpr int kMaxReplicas = 256;
+/// More replicas, or tensor ranks, are refused.
+inline constexpr int kMaxReplicas = 256, kMaxTensorRanks = 256;
 
 /// Inputs of a micro-batch that no data set fills (InputBinding.input of stage.fbs).
-inline constexpr int kRowsInput = -1, kRandomInput = -2;
+inline constexpr int kRowsInput = -1, kRandomInput = -2, kTensorRankInput = -3;
 
 /// What the values of an i32 input must be.
 struct IntegerRule {
@@ -58,7 +58,9 @@ public:
   /// Pipeline ranks.
   int rankCount() const { return static_cast<int>(hostVariant().ranks()->size()); }
   /// Of the job that trains.
-  Mesh mesh() const { return {rankCount(), file().recipe()->data_parallel()}; }
+  Mesh mesh() const {
+    return {rankCount(), file().recipe()->data_parallel(), file().recipe()->tensor_parallel()};
+  }
 
   const schedule::Schedule &trainSchedule() const { return train; }
   const schedule::Schedule &evaluateSchedule() const { return evaluate; }

@@ -12,7 +12,10 @@ using executable::ProgramKind;
 using executable::TaskKind;
 
 Result<void> RankReplicas::run() {
-  const unsigned reductions = plan.reductions() ? plan.reductions()->size() : 0;
+  unsigned reductions = 0;
+  for (unsigned i = 0; plan.reductions() && i < plan.reductions()->size(); ++i) {
+    reductions += !plan.reductions()->Get(i)->tensor();
+  }
   const unsigned gathers = plan.gathers() ? plan.gathers()->size() : 0;
   if (proof.file.recipe()->data_parallel() == 1 && reductions + gathers > 0) {
     return proof.fail(at + (reductions ? "reductions" : "gathers"),
@@ -79,6 +82,9 @@ Result<void> RankReplicas::collectReductions() {
     const executable::Reduction &reduction = *plan.reductions()->Get(i);
     const std::string field = indexed(at + "reductions", i);
     const bool isGradient = reduction.stage() >= 0;
+    if (reduction.tensor()) {
+      continue; // VerifyTensorRanks.cpp
+    }
     if (reduction.stage() != -1 && !proof.owns(rank, reduction.stage())) {
       return proof.fail(field + ".stage", "the rank does not hold the stage");
     }
