@@ -36,7 +36,7 @@ private:
   Result<void> aliasing(const executable::Command &command, const std::string &field) const;
   Result<void> filledByInput(const executable::Command &command, std::size_t index, const std::string &field);
   std::int64_t sizeOf(std::string_view operand, std::size_t dimension) const;
-  bool hasTensorRank() const;
+  std::int64_t numbered(const executable::Command &command) const;
   Result<void> collective(const executable::Program &program, const executable::Command &command,
                           const std::string &field) const;
   Result<void> workspace(const executable::Command &command, const std::string &field) const;
@@ -308,11 +308,7 @@ Result<void> RankPrograms::filledByInput(const executable::Command &command, std
     }
     if (labels || tokens || mask) {
       const std::uint64_t filled = *elementsOf(binding->shape());
-      // With a tensor rank the rows or columns are a part of them.
-      const std::int64_t classes =
-          mask ? 2
-               : (labels ? sizeOf("logits", 1) : sizeOf(kernel->name == "embedding" ? "weight" : "acc", 0)) *
-                     (hasTensorRank() ? proof.tensorRanks() : 1);
+      const std::int64_t classes = mask ? 2 : numbered(command);
       if (filled != static_cast<std::uint64_t>(catalogue::elements(shapes[index])) || classes == 0) {
         return proof.fail(field, "the input and the operand differ in size");
       }
@@ -320,7 +316,7 @@ Result<void> RankPrograms::filledByInput(const executable::Command &command, std
       rule.limit = rule.limit ? std::min(rule.limit, classes) : classes;
       rule.isMask |= mask;
       rule.isIndex |= mask || tokens;
-      if (kernel->name == "softmax_cross_entropy") {
+      if (kernel->name == "softmax_cross_entropy" || kernel->name == "vocabulary_cross_entropy") {
         rule.ignored = catalogue::integerAttribute(*kernel, attributesOf(command), "ignore_index");
       }
     }
@@ -329,8 +325,16 @@ Result<void> RankPrograms::filledByInput(const executable::Command &command, std
   return proof.fail(field, "operand \"" + std::string(name) + "\" is not a model input");
 }
 
-bool RankPrograms::hasTensorRank() const {
-  return sizeOf("tensor_rank", 0) > 0;
+/// What tokens or labels number: rows or columns, those of all tensor ranks where this is the part of one.
+std::int64_t RankPrograms::numbered(const executable::Command &command) const {
+  if (kernel->name == "vocabulary_cross_entropy") {
+    return catalogue::integerAttribute(*kernel, attributesOf(command), "vocabulary");
+  }
+  const char *table = kernel->name == "embedding"        ? "weight"
+                      : kernel->name == "embedding_grad" ? "acc"
+                                                         : nullptr;
+  return (table ? sizeOf(table, 0) : sizeOf("logits", 1)) *
+         (sizeOf("tensor_rank", 0) > 0 ? proof.tensorRanks() : 1);
 }
 
 /// Of the operand of this name; 0 where there is none.

@@ -44,15 +44,17 @@ Result<std::vector<Sum>> tensorSums(const Proof &proof, const executable::RankPl
   return sums;
 }
 
-/// Whether the bytes are the sum of gradients of a split parameter, or of its use.
-bool isSplit(const Proof &proof, const executable::RankPlan &plan, const executable::Operand &gradient) {
+/// Whether the bytes of a replica (-1: of each) are the sum of gradients of a split parameter.
+bool isSplit(const Proof &proof, const executable::RankPlan &plan, const executable::Operand &gradient,
+             int replica) {
   for (const executable::Placement *placement : *plan.placements()) {
     const executable::Parameter &parameter =
         *proof.file.parameters()->Get(static_cast<unsigned>(placement->parameter()));
     for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
       const executable::StateSlice &state = *placement->states()->Get(i);
       const Range held{state.offset(), state.offset() + *bytesOf(state.dtype(), state.shape())};
-      if (state.name()->str() == "gradient" && state.arena() == gradient.arena() &&
+      const bool isThere = state.replica() == -1 || state.replica() == replica;
+      if (state.name()->str() == "gradient" && isThere && state.arena() == gradient.arena() &&
           gradient.offset() >= held.begin && gradient.offset() < held.end) {
         return parameter.split() != nullptr;
       }
@@ -92,7 +94,7 @@ Result<void> verifyTensorRanks(const Proof &proof) {
         const bool isSummed = std::any_of(ofRanks.back().begin(), ofRanks.back().end(), [&](const Sum &sum) {
           return sum.arena == partials.arena() && sum.range.begin <= made.begin && made.end <= sum.range.end;
         });
-        if (isSummed != isSplit(proof, plan, *command.operands()->Get(0))) {
+        if (isSummed != isSplit(proof, plan, *command.operands()->Get(0), command.replica())) {
           return proof.fail(
               indexed(indexed(at + "programs", i) + ".commands", j),
               "partial sums of split parameters, and of no others, are added up over the tensor "

@@ -453,7 +453,7 @@ public:
       return piece;
     }
     const auto elements = static_cast<std::uint64_t>(catalogue::elements(wholeShape(*tensor.split)));
-    if (held == elements || held == 0) {
+    if (tensor.first == 0 && tensor.tensorRank == 0 && begin == 0) {
       values.resize(4 * elements);
       held = 0;
     }
