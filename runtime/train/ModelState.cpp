@@ -42,8 +42,7 @@ std::uint64_t bytesOf(const executable::Buffer &buffer) {
   return elementsOf(buffer) * catalogue::byteSize(static_cast<catalogue::DType>(buffer.dtype()));
 }
 
-/// On which rank the bytes of a replica's part lie, and where: a replica that is alone has the parts of all,
-/// one arena behind the other.
+/// On which rank the bytes of a replica's part lie, and where.
 std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank,
                                       const executable::StateSlice &part) {
   const int replica = std::max(0, part.replica());
@@ -51,8 +50,8 @@ std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank,
     return {ranks.mesh.rank(pipelineRank, replica), part.offset()};
   }
   const executable::Arena &arena = *ranks.executable.rank(pipelineRank).arenas()->Get(part.arena());
-  const bool isCopied = RankMemory::copiesOf(arena, ranks.executable, ranks.mesh) > 1;
-  return {pipelineRank, part.offset() + (isCopied ? static_cast<unsigned>(replica) * arena.bytes() : 0)};
+  const std::uint64_t stride = RankMemory::strideOf(arena, ranks.executable, ranks.mesh);
+  return {pipelineRank, part.offset() + static_cast<unsigned>(replica) * stride};
 }
 
 void addPart(std::vector<StateTensor> &tensors, const LocalRanks &ranks, int pipelineRank,
