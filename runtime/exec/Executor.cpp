@@ -75,8 +75,7 @@ Result<void> Executor::load() {
 void Executor::planExchanges() {
   for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
     const executable::Exchange &exchange = *plan().exchanges()->Get(i);
-    if (exchange.kind() == executable::ExchangeKind::Load ||
-        exchange.kind() == executable::ExchangeKind::Store) {
+    if (movesOffloaded(exchange.kind())) {
       exchanges.push_back(std::make_unique<OffloadExchange>(exchange, memory, replica()));
     } else {
       exchanges.push_back(std::make_unique<ReplicaExchange>(

@@ -101,6 +101,22 @@ schedule::Lifetime lifetimeOf(const executable::SlotPool &pool);
 int workspaceArena(const executable::RankPlan &plan);
 int communicationArena(const executable::RankPlan &plan);
 
+/// Whether replicas add up gradients, or bytes of the device come from another tier or go there.
+inline bool addsUp(executable::ExchangeKind kind) {
+  return kind == executable::ExchangeKind::Reduce || kind == executable::ExchangeKind::Accumulate;
+}
+inline bool movesOffloaded(executable::ExchangeKind kind) {
+  return kind == executable::ExchangeKind::Load || kind == executable::ExchangeKind::Store;
+}
+
+/// Bytes of an exchange's scratch: what the others contribute to the pieces of the replica that has most, and
+/// behind it all pieces as they are sent, where that is not in fp32. Zeros: it adds up nothing.
+struct ExchangeScratch {
+  std::uint64_t contributed = 0, sent = 0;
+};
+/// `wireBytes`: of an element that travels.
+ExchangeScratch scratchOf(const executable::Exchange &exchange, int replicas, unsigned wireBytes);
+
 /// "[64, 784]".
 std::string shapeText(std::span<const std::int64_t> shape);
 

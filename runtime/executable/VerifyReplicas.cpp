@@ -242,11 +242,12 @@ Result<void> RankReplicas::ofReplica(const executable::Program &program, const e
     const Range range{operand.offset(), operand.offset() + *bytesOf(operand.dtype(), operand.shape())};
     const Exchanged bytes{program.stage(), operand.arena(), range, command.replica()};
     const bool isPartial = command.replica() != -1 && arena == ArenaClass::Scalars;
-    const bool holds = arena == ArenaClass::Gradients ? sumIsOfReplica(bytes)
-                       : writes && arena == ArenaClass::Parameters
-                           ? (proof.shardsWeights() ? isOwnWeight(bytes) : gathered.covers(bytes))
-                       : writes && isPartial ? gathered.covers(bytes)
-                                             : true;
+    const bool holds =
+        arena == ArenaClass::Gradients ? sumIsOfReplica(bytes)
+        : writes && arena == ArenaClass::Parameters
+            ? (proof.shardsWeights() ? isOwn(bytes, &executable::Placement::shards) : gathered.covers(bytes))
+        : writes && isPartial ? gathered.covers(bytes)
+                              : true;
     if (!holds) {
       return proof.fail(indexed(field + ".operands", i),
                         "the replicas would part: one of them alone has these gradients, or would not share "

@@ -45,8 +45,7 @@ std::uint64_t bytesOf(const executable::Buffer &buffer) {
   return elementsOf(buffer) * catalogue::byteSize(static_cast<catalogue::DType>(buffer.dtype()));
 }
 
-/// On which of the ranks of a tensor rank the bytes of a replica's part lie, and where: a replica that is
-/// alone has the parts of all, one arena behind the other.
+/// On which of the ranks of a tensor rank the bytes of a replica's part lie, and where.
 std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank, int tensorRank,
                                       const executable::StateSlice &part) {
   const int replica = std::max(0, part.replica());
@@ -54,9 +53,9 @@ std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank,
     return {ranks.mesh.rank(pipelineRank, replica, tensorRank), part.offset()};
   }
   const executable::Arena &arena = *ranks.executable.rank(pipelineRank).arenas()->Get(part.arena());
-  const bool isCopied = RankMemory::copiesOf(arena, ranks.executable, ranks.mesh) > 1;
+  const std::uint64_t stride = RankMemory::strideOf(arena, ranks.executable, ranks.mesh);
   return {ranks.mesh.rank(pipelineRank, 0, tensorRank),
-          part.offset() + (isCopied ? static_cast<unsigned>(replica) * arena.bytes() : 0)};
+          part.offset() + static_cast<unsigned>(replica) * stride};
 }
 
 /// What a tensor rank has of a parameter, and of its states if the ranks train.
