@@ -2,6 +2,7 @@
 
 #include "compiler/OpenCompiler.h"
 #include "files/WholeFile.h"
+#include "runtime/executable/TensorSplit.h"
 #include "runtime/train/DataSource.h"
 
 #include <charconv>
@@ -72,15 +73,13 @@ std::uint64_t StagedExecutable::plannedBytes() const {
   for (int rank = 0; rank < plan->rankCount(); ++rank) {
     total += plan->plannedBytes(rank);
   }
-  return total * static_cast<unsigned>(plan->mesh().replicas);
+  return total * static_cast<unsigned>(plan->mesh().perPipelineRank());
 }
 
 std::vector<ParameterInfo> StagedExecutable::parameters() const {
   std::vector<ParameterInfo> list;
   for (const executable::Parameter *parameter : *plan->file().parameters()) {
-    list.push_back({parameter->name()->str(),
-                    {parameter->shape()->begin(), parameter->shape()->end()},
-                    parameter->stage()});
+    list.push_back({parameter->name()->str(), runtime::wholeShape(*parameter), parameter->stage()});
   }
   return list;
 }
@@ -115,6 +114,7 @@ Result<StagedExecutable> compileRequest(CompileRequest request, const Config &co
   request.configText = config.text;
   request.stages = options.stages;
   request.dataParallel = options.dataParallel;
+  request.tensorParallel = options.tensorParallel;
   request.microBatches = options.microBatches;
   request.schedule = options.schedule;
   request.partition = options.partition;

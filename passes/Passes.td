@@ -24,6 +24,20 @@ def VerifyImport : VerifyPass<"verify-import"> {
 
 // ---- precision ---------------------------------------------------------------------------------------------------
 
+def SplitParameters : StagewrightPass<"split-parameters"> {
+  let summary = "Splits parameters over tensor ranks";
+  let description = [{
+    *Requires:* an imported model. *Ensures:* with several tensor ranks the model is that of one of them: `layer.parameter`
+    has the type of a rank's part, and `split` says which; what a rank makes a part of is added up (`all_reduce`) or gathered
+    where all of it is read. Pairs of linear layers are split by the columns of the first and the rows of the second, with
+    what lies between them (Megatron-LM, Shoeybi et al. 2019), embeddings by rows, the last layer by the classes of
+    its loss; all else stays whole, and all ranks compute it. *Errors:* there is nothing to split.
+
+        linear %x, %w1 | relu | linear ..., %w2
+          ~~> %s = layer.shared_input %x   linear %s, %w1   relu   %p = linear ..., %w2   all_reduce %p axis("tensor")
+  }];
+}
+
 def AssignPrecision : StagewrightPass<"assign-precision"> {
   let summary = "Gives activations the compute type";
   let description = [{

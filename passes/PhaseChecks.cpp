@@ -153,7 +153,7 @@ LogicalResult checkChain(ModuleOp module, plan::FunctionKind kind) {
 
 RankedTensorType microBatchOf(layer::InputOp input, int64_t microBatchSize) {
   auto sample = cast<RankedTensorType>(input.getSample());
-  if (input.getRole() == "rows" || input.getRole() == "random") {
+  if (!input.isOfSamples()) {
     return sample;
   }
   SmallVector<int64_t> shape = {microBatchSize};

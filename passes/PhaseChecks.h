@@ -46,7 +46,7 @@ void forEachValue(plan::FunctionOp function,
 /// What one stage sends in functions of this kind is what the next receives.
 mlir::LogicalResult checkChain(mlir::ModuleOp module, plan::FunctionKind kind);
 
-/// Type of a micro-batch of the input: "rows" and "random" have no samples.
+/// Type of a micro-batch of the input: that of "rows", "random" and "tensor_rank" has no samples.
 mlir::RankedTensorType microBatchOf(layer::InputOp input, int64_t microBatchSize);
 
 /// An op of the layer dialect that computes: no declaration, no structure.

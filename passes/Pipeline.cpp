@@ -53,6 +53,7 @@ void addPhase(OpPassManager &manager, Phase phase) {
   case Phase::Import: // the front end's work
     break;
   case Phase::Precision:
+    manager.addPass(createSplitParameters());
     manager.addPass(createAssignPrecision());
     break;
   case Phase::Search:

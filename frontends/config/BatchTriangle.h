@@ -21,7 +21,7 @@ struct BatchSizes {
 };
 
 /// A .stage file takes no more, and ranks have a buffer for each other replica.
-inline constexpr int kMaximumReplicas = 256;
+inline constexpr int kMaximumReplicas = 256, kMaximumTensorRanks = 256;
 inline constexpr int kMaximumMicroBatches = 65535; ///< slots are numbered with 16 bits in the .stage file
 
 /// Fills in what is missing by DeepSpeed's rules: of three, the third by integer division or product; of one,

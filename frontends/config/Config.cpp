@@ -19,6 +19,7 @@ static constexpr std::string_view kTrain = "/train_batch_size";
 static constexpr std::string_view kMicro = "/train_micro_batch_size_per_gpu";
 static constexpr std::string_view kMicroBatches = "/gradient_accumulation_steps";
 static constexpr std::string_view kReplicas = "/data_parallel_size";
+static constexpr std::string_view kTensorRanks = "/tensor_parallel/autotp_size";
 static constexpr std::string_view kReduction = "/gradient_allreduce_op";
 static constexpr std::string_view kStages = "/pipeline/stages";
 static constexpr std::string_view kPartition = "/pipeline/partition";
@@ -39,6 +40,12 @@ static Result<void> checkOverrides(const ConfigOverrides &overrides) {
                      std::to_string(*overrides.dataParallel) + " is not between 1 and " +
                          std::to_string(kMaximumReplicas),
                      "give the number of replicas of the model; each has ranks of its own");
+  if (overrides.tensorParallel &&
+      (*overrides.tensorParallel < 1 || *overrides.tensorParallel > kMaximumTensorRanks))
+    return userError("--tensor-parallel",
+                     std::to_string(*overrides.tensorParallel) + " is not between 1 and " +
+                         std::to_string(kMaximumTensorRanks),
+                     "give the number of ranks that split parameters");
   if (overrides.stages && (*overrides.stages < 1 || *overrides.stages > 4096))
     return userError("--stages", std::to_string(*overrides.stages) + " is not between 1 and 4096",
                      "give at most one stage per block of the model");
@@ -91,6 +98,23 @@ static Result<void> readBatch(Settings &settings, const ConfigOverrides &overrid
                   overrides.dataParallel      ? "option"
                   : settings.given(kReplicas) ? "file"
                                               : "default");
+  return {};
+}
+
+/// A number of ranks; 0, as DeepSpeed writes it, is none.
+static Result<void> readTensorParallel(Settings &settings, const ConfigOverrides &overrides, Config &config) {
+  const json::Value *given = settings.given(kTensorRanks);
+  config.tensorParallel =
+      overrides.tensorParallel.value_or(given ? std::max(1, static_cast<int>(given->integer)) : 1);
+  settings.record(kTensorRanks, std::to_string(config.tensorParallel),
+                  overrides.tensorParallel ? "option"
+                  : given                  ? "file"
+                                           : "default");
+  if (config.tensorParallel > 1 && config.optimizer.type == OptimizerType::Lamb)
+    return userError(overrides.tensorParallel ? "--tensor-parallel" : settings.place(kTensorRanks),
+                     "Lamb's trust ratio is of a whole parameter, which " +
+                         std::to_string(config.tensorParallel) + " tensor ranks would split",
+                     "use AdamW, or pipeline stages and replicas instead of tensor ranks");
   return {};
 }
 
@@ -414,6 +438,8 @@ static Result<Config> configFrom(Result<json::Document> document, const ConfigOv
   if (Result<void> ok = readRecompute(settings, config); !ok)
     return ok.takeError();
   if (Result<void> ok = readOptimizer(settings, config.optimizer); !ok)
+    return ok.takeError();
+  if (Result<void> ok = readTensorParallel(settings, overrides, config); !ok)
     return ok.takeError();
   Result<SchedulerConfig> scheduler = readScheduler(settings, config.optimizer);
   if (!scheduler)

@@ -19,6 +19,7 @@ namespace stagewright {
 struct ConfigOverrides {
   std::optional<int> stages;            ///< --stages
   std::optional<int> dataParallel;      ///< --data-parallel
+  std::optional<int> tensorParallel;    ///< --tensor-parallel
   std::optional<int> microBatches;      ///< --micro-batches (gradient_accumulation_steps)
   std::optional<std::string> schedule;  ///< --schedule
   std::optional<std::string> partition; ///< --partition
@@ -92,6 +93,7 @@ struct Config {
   int microBatchSize = 0; ///< train_micro_batch_size_per_gpu
   int microBatches = 0;   ///< gradient_accumulation_steps
   int dataParallel = 1;
+  int tensorParallel = 1;                  ///< /tensor_parallel/autotp_size, or --tensor-parallel
   int stages = 1;                          ///< /pipeline/stages, or --stages
   std::string schedule = "1f1b";           ///< /stagewright/schedule
   std::string partition = "parameters";    ///< /pipeline/partition or /stagewright/partition: "uniform",

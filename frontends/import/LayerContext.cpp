@@ -91,7 +91,8 @@ Value LayerContext::parameter(StringRef name, ArrayRef<int64_t> shape, Initializ
         builder.getStringAttr(fullName), builder.getStringAttr(block), TypeAttr::get(type),
         builder.getStringAttr(initializer.kind), builder.getF64FloatAttr(initializer.bound),
         builder.getF64FloatAttr(initializer.value), trainable ? UnitAttr() : builder.getUnitAttr(),
-        IntegerAttr(), initializer.zeroRow ? builder.getI64IntegerAttr(*initializer.zeroRow) : IntegerAttr());
+        IntegerAttr(), initializer.zeroRow ? builder.getI64IntegerAttr(*initializer.zeroRow) : IntegerAttr(),
+        DenseI64ArrayAttr());
   }
   return make<layer::ParameterValueOp>(type, fullName);
 }

@@ -170,8 +170,8 @@ Result<Value> embedding(LayerContext &layer) {
     initializer.zeroRow = padding;
   }
   Value weight = layer.parameter("weight", {rows, columns}, initializer);
-  Value y = layer.make<layer::EmbeddingOp>(layer.f32({tokens, columns}),
-                                           layer.reshape(layer.inputs[0], {tokens}), weight, padding);
+  Value y = layer.make<layer::EmbeddingOp>(
+      layer.f32({tokens, columns}), layer.reshape(layer.inputs[0], {tokens}), weight, Value(), padding);
   return layer.reshape(y, shape);
 }
 

@@ -100,9 +100,11 @@ def Command_CollectiveOp : Command_Op<"collective", [HasParent<"RankOp">]> {
 
 def Command_ReductionOp : Command_Op<"reduction", [HasParent<"RankOp">]> {
   let summary = "What REDUCE of a stage, or ALL_GATHER of a training step (stage -1), adds up over the replicas; its mean, or its sum";
-  let description = [{All replicas get it; or `replica` alone, and the others zeros.}];
-  let arguments = (ins Int64Attr:$stage, Command_SliceAttr:$slice, UnitAttr:$mean, OptionalAttr<Int64Attr>:$replica);
-  let assemblyFormat = "`stage` `(` $stage `)` $slice (`mean` $mean^)? (`replica` `(` $replica^ `)`)? attr-dict";
+  let description = [{All replicas get it; or `replica` alone, and the others zeros. `tensor`: over the tensor ranks instead.}];
+  let arguments = (ins Int64Attr:$stage, Command_SliceAttr:$slice, UnitAttr:$mean, OptionalAttr<Int64Attr>:$replica,
+                       UnitAttr:$tensor);
+  let assemblyFormat = [{ `stage` `(` $stage `)` $slice (`mean` $mean^)? (`replica` `(` $replica^ `)`)? (`tensor` $tensor^)?
+                          attr-dict }];
 }
 
 def Command_ReplicaGatherOp : Command_Op<"replica_gather", [HasParent<"RankOp">]> {

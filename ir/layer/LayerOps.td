@@ -55,13 +55,14 @@ def Layer_ParameterOp : Layer_Op<"parameter", [Symbol]> {
     `uniform` draws from U(-bound, bound), `constant` is `value`, `normal` draws from N(0, bound). The order of these ops
     is the import order, in which reductions over parameters run. A `frozen` one keeps its values: it has no gradient, no
     accumulator and no optimizer state. `group` is the index of the `plan.group` whose rate and decay it has. The row
-    `zero_row` begins as zeros.
+    `zero_row` begins as zeros. With tensor parallelism the type may be that of a rank's part: `split` is then the dimension
+    that is split and the sizes of its sections in the whole, each of which all ranks divide between them.
 
         layer.parameter @"fc1.weight" of "fc1" : tensor<256x784xf32> initializer("uniform") bound(0.0357) value(0.0)
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$block, TypeAttrOf<FloatTensor>:$type, StrAttr:$initializer,
                        F64Attr:$bound, F64Attr:$value, UnitAttr:$frozen, OptionalAttr<Int64Attr>:$group,
-                       OptionalAttr<Int64Attr>:$zero_row);
+                       OptionalAttr<Int64Attr>:$zero_row, OptionalAttr<DenseI64ArrayAttr>:$split);
   let assemblyFormat = [{ $sym_name `of` $block `:` $type `initializer` `(` $initializer `)` `bound` `(` $bound `)`
                           `value` `(` $value `)` attr-dict }];
   let hasVerifier = 1;
@@ -83,13 +84,17 @@ def Layer_InputOp : Layer_Op<"input"> {
   let summary = "A tensor that the data source fills, by the shape of one sample";
   let description = [{
     Role "feature", "label", "rows" (the number of valid rows of the micro-batch) or "random" (seed, step and micro-batch, by
-    which ops draw random numbers). An 8-bit source value v becomes
+    which ops draw random numbers) or "tensor_rank". An 8-bit source value v becomes
     (v * scale - mean) / deviation.
   }];
   let arguments = (ins StrAttr:$name, StrAttr:$role, TypeAttrOf<AnyStaticTensor>:$sample,
                        F64Attr:$scale, F64Attr:$mean, F64Attr:$deviation);
   let assemblyFormat = [{ $name $role $sample `scale` `(` $scale `)` `mean` `(` $mean `)`
                           `deviation` `(` $deviation `)` attr-dict }];
+  let extraClassDeclaration = [{
+    /// Whether the data source has a value of it for each sample.
+    bool isOfSamples() { return getRole() == "feature" || getRole() == "label"; }
+  }];
   let hasVerifier = 1;
 }
 
@@ -447,5 +452,6 @@ include "layer/ConvolutionOps.td"
 include "layer/TransformerOps.td"
 include "layer/ChannelNormOps.td"
 include "layer/DropoutOps.td"
+include "layer/CollectiveOps.td"
 
 #endif

@@ -76,8 +76,9 @@ void EmbeddingOp::buildInputGradients(GradientBuilder &) {}
 void EmbeddingOp::buildParameterGradients(GradientBuilder &gradients) {
   Value g = gradients.gradient(getY());
   if (Value sum = g ? gradients.accumulator(getWeight()) : Value()) {
-    gradients.setAccumulator(getWeight(), EmbeddingGradOp::create(gradients.builder, getLoc(), sum.getType(),
-                                                                  getIds(), g, sum, getPaddingIdx()));
+    gradients.setAccumulator(getWeight(),
+                             EmbeddingGradOp::create(gradients.builder, getLoc(), sum.getType(), getIds(), g,
+                                                     sum, getTensorRank(), getPaddingIdx()));
   }
 }
 

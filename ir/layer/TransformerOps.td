@@ -82,12 +82,14 @@ def Layer_SoftmaxGradOp : Layer_GradOp<"softmax_grad"> {
 
 def Layer_EmbeddingOp : Layer_ForwardWithParametersOp<"embedding"> {
   let summary = "Row ids[i] of weight [V, D]";
-  let arguments = (ins IntTensor:$ids, FloatTensor:$weight, Int64Attr:$padding_idx);
+  let description = [{With a tensor rank the weight has that rank's rows of the table, and rows of others become zeros.}];
+  let arguments = (ins IntTensor:$ids, FloatTensor:$weight, Optional<IntTensor>:$tensor_rank, Int64Attr:$padding_idx);
   let results = (outs ElementTensor:$y);
 }
 def Layer_EmbeddingGradOp : Layer_AccumulatingOp<"embedding_grad"> {
   let summary = "accumulator += g, row by row where ids say; the row padding_idx is left out";
-  let arguments = (ins IntTensor:$ids, ElementTensor:$g, FloatTensor:$accumulator, Int64Attr:$padding_idx);
+  let arguments = (ins IntTensor:$ids, ElementTensor:$g, FloatTensor:$accumulator, Optional<IntTensor>:$tensor_rank,
+                       Int64Attr:$padding_idx);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 

@@ -49,8 +49,9 @@ LogicalResult ParameterOp::verify() {
 }
 
 LogicalResult InputOp::verify() {
-  if (getRole() != "feature" && getRole() != "label" && getRole() != "rows" && getRole() != "random") {
-    return emitOpError("has unknown role \"") << getRole() << "\" (known: feature, label, rows, random)";
+  if (!isOfSamples() && getRole() != "rows" && getRole() != "random" && getRole() != "tensor_rank") {
+    return emitOpError("has unknown role \"")
+           << getRole() << "\" (known: feature, label, rows, random, tensor_rank)";
   }
   if (getDeviation().isZero()) {
     return emitOpError("has deviation 0, by which values would be divided");

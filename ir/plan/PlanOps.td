@@ -123,6 +123,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        DefaultValuedStrAttr<StrAttr, "block">:$gather,
                        DefaultValuedStrAttr<StrAttr, "step">:$reduction,
                        DefaultValuedStrAttr<StrAttr, "fp32">:$wire,
+                       DefaultValuedAttr<Int64Attr, "1">:$tensor_parallel,
                        StrArrayAttr:$targets, ArrayAttr:$entries,
                        OptionalAttr<StrAttr>:$stages_place,
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
@@ -215,7 +216,7 @@ def Plan_ChoiceOp : Plan_Op<"choice"> {
 
 def Plan_MeshOp : Plan_Op<"mesh"> {
   let summary = "Ranks by axis";
-  let arguments = (ins Int64Attr:$pipe, Int64Attr:$data);
+  let arguments = (ins Int64Attr:$pipe, Int64Attr:$data, DefaultValuedAttr<Int64Attr, "1">:$tensor);
   let assemblyFormat = "`pipe` `(` $pipe `)` `data` `(` $data `)` attr-dict";
 }
 

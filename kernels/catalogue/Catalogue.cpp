@@ -56,10 +56,10 @@ std::string_view name(DType dtype) {
 std::span<const Kernel> kernels() {
   static const std::vector<Kernel> table = [] {
     std::vector<Kernel> all;
-    for (auto family :
-         {linearKernels, activationKernels, channelNormKernels, convolutionKernels, poolingKernels,
-          arithmeticKernels, movementKernels, lossKernels, optimizerKernels, rowNormKernels, softmaxKernels,
-          embeddingKernels, rotaryKernels, dropoutKernels, attentionKernels, maskedMeanKernels})
+    for (auto family : {linearKernels, activationKernels, channelNormKernels, convolutionKernels,
+                        poolingKernels, arithmeticKernels, movementKernels, lossKernels, optimizerKernels,
+                        rowNormKernels, softmaxKernels, embeddingKernels, rotaryKernels, dropoutKernels,
+                        attentionKernels, maskedMeanKernels, collectiveKernels})
       std::ranges::move(family(), std::back_inserter(all));
     return all;
   }();

@@ -25,6 +25,13 @@ std::string_view name(DType dtype); ///< "f32", "i32", ...
 /// Operands start at multiples of this many bytes, scalars and elements of per-micro-batch vectors excepted.
 inline constexpr std::size_t kAlignment = 64;
 
+/// `bytes`, not negative, rounded up to a multiple of kAlignment.
+template <typename Integer>
+constexpr Integer aligned(Integer bytes) {
+  constexpr auto line = static_cast<Integer>(kAlignment);
+  return (bytes + line - 1) / line * line;
+}
+
 /// Elements of a gradient whose squares are added into one fp64 partial (design: shards are cut at granules).
 inline constexpr std::int64_t kGranule = 16384;
 
@@ -77,6 +84,7 @@ struct Kernel {
   std::vector<OperandRule> operands;
   std::vector<AttributeRule> attributes;
   std::vector<InPlacePair> inPlace;
+  bool isCollective = false; ///< the executor's: the ranks of a group run it together
   /// Operands, shapes and access as one line of text, e.g. "x f32[M,K] R, ..., bias f32[N] R?" (`?`:
   /// optional).
   std::string_view signature;

@@ -22,6 +22,7 @@ std::vector<Kernel> rotaryKernels();
 std::vector<Kernel> dropoutKernels();
 std::vector<Kernel> attentionKernels();
 std::vector<Kernel> maskedMeanKernels();
+std::vector<Kernel> collectiveKernels();
 
 } // namespace stagewright::catalogue
 

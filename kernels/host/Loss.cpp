@@ -23,8 +23,8 @@ struct CrossEntropyRow {
   float loss, logSumExp;
 };
 
-/// A NaN in the row, or nothing but -infinity, gives NaNs, as in PyTorch. So does a label that is not a
-/// column. `smoothing`: this share of the target is spread over all columns.
+/// A NaN in the row, or nothing but -infinity, gives NaNs, as in PyTorch. The loss of a label that is not a
+/// column is meanOfRows's affair. `smoothing`: this share of the target is spread over all columns.
 template <typename T>
 CrossEntropyRow crossEntropyRow(const T *row, std::int64_t columns, std::int32_t label, float smoothing) {
   const float most = largestOfRow(row, columns);
@@ -36,10 +36,27 @@ CrossEntropyRow crossEntropyRow(const T *row, std::int64_t columns, std::int32_t
   });
   const float logSum = log(splat(sumLanes(sum)))[0];
   const bool known = label >= 0 && label < columns;
-  float distance = known ? readOne(row + label) - most : __builtin_nanf("");
+  float distance = known ? readOne(row + label) - most : 0.0f;
   if (smoothing != 0.0f)
     distance = (1.0f - smoothing) * distance + smoothing * (sumLanes(distances) / float(columns));
   return {logSum - distance, most + logSum};
+}
+
+/// Operands loss and count, from the losses of the rows: their mean over the valid rows whose label counts. A
+/// label that is none of `columns` gives NaN.
+void meanOfRows(const Call &call, void *const *operands, const float *losses, std::int64_t columns) {
+  const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
+  const std::int64_t ignored = call.integers[0];
+  const std::int64_t valid = validRows(operands[2], call.size(1, 0), call.integers[2]);
+  double sum = 0;
+  std::int64_t count = 0;
+  for (std::int64_t row = 0; row < valid; ++row)
+    if (const std::int32_t label = labels[row]; label != ignored) {
+      sum += label >= 0 && label < columns ? double(losses[row]) : __builtin_nan("");
+      ++count;
+    }
+  *static_cast<float *>(operands[3]) = count == 0 ? 0.0f : float(sum / double(count));
+  *static_cast<float *>(operands[5]) = float(count);
 }
 
 template <typename T>
@@ -47,23 +64,44 @@ void softmaxCrossEntropy(const Call &call, void *const *operands, void *workspac
   const T *const logits = static_cast<const T *>(operands[0]);
   const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
   float *const logSumExp = static_cast<float *>(operands[4]), *const losses = static_cast<float *>(workspace);
-  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), ignored = call.integers[0];
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
   const float smoothing = float(call.reals[1]);
   runRows(runner, rows, columns, [&](std::int64_t row, int) {
     const CrossEntropyRow result = crossEntropyRow(logits + row * columns, columns, labels[row], smoothing);
     losses[row] = result.loss;
     logSumExp[row] = result.logSumExp;
   });
-  const std::int64_t valid = validRows(operands[2], rows, call.integers[2]);
-  double sum = 0;
-  std::int64_t count = 0;
-  for (std::int64_t row = 0; row < valid; ++row)
-    if (labels[row] != ignored) {
-      sum += double(losses[row]);
-      ++count;
-    }
-  *static_cast<float *>(operands[3]) = count == 0 ? 0.0f : float(sum / double(count));
-  *static_cast<float *>(operands[5]) = float(count);
+  meanOfRows(call, operands, losses, columns);
+}
+
+/// What the gradient of every row has: the target is `ofEach` and, in the label's column, `ofLabel` more.
+struct CrossEntropyGradient {
+  float scale, ofLabel, ofEach;
+};
+
+CrossEntropyGradient crossEntropyGradient(double scale, float count, const float *lossScale, double smoothing,
+                                          std::int64_t columns) {
+  return {count > 0.0f ? gradientScale(scale, double(count), lossScale) : 0.0f, 1.0f - float(smoothing),
+          float(smoothing / double(columns))};
+}
+
+/// (exp(logit - log_sum_exp) - target) scale of one row. `label`: its column, -1 when that is not among
+/// these.
+template <typename T>
+void crossEntropyGradRow(const T *logits, T *dlogits, std::int64_t columns, std::int64_t label,
+                         float logSumExp, const CrossEntropyGradient &of) {
+  eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
+    const std::int64_t lane = label - i; // of the label
+    const Vec16 target =
+        (kLaneNumbers == std::int32_t(lane < 0 || lane > kLanes ? -1 : lane) ? splat(of.ofLabel) : Vec16{}) +
+        of.ofEach;
+    write(dlogits + i, (exp(read(logits + i, lanes) - logSumExp) - target) * of.scale, lanes);
+  });
+}
+
+template <typename T>
+void clearRow(T *row, std::int64_t columns) {
+  eachVector({0, columns}, [&](std::int64_t i, auto lanes) { write(row + i, Vec16{}, lanes); });
 }
 
 template <typename T>
@@ -73,23 +111,108 @@ void softmaxCrossEntropyGrad(const Call &call, void *const *operands, void *, Ti
   const float *const logSumExp = static_cast<const float *>(operands[2]);
   T *const dlogits = static_cast<T *>(operands[4]);
   const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), ignored = call.integers[1];
-  const float count = *static_cast<const float *>(operands[3]);
-  const float *const lossScale = optionalOperand<float>(call, operands, 5);
-  const float scale = count > 0.0f ? gradientScale(call.reals[0], double(count), lossScale) : 0.0f;
-  const float smoothing = float(call.reals[2]), ofEach = float(call.reals[2] / double(columns));
+  const CrossEntropyGradient of =
+      crossEntropyGradient(call.reals[0], *static_cast<const float *>(operands[3]),
+                           optionalOperand<float>(call, operands, 5), call.reals[2], columns);
   runRows(runner, rows, columns, [&](std::int64_t row, int) {
     const std::int32_t label = labels[row];
-    const bool known = label >= 0 && label < columns, skip = label == ignored;
-    const float subtrahend = known ? logSumExp[row] : __builtin_nanf("");
-    eachVector({row * columns, (row + 1) * columns}, [&](std::int64_t i, auto lanes) {
-      const std::int64_t lane = row * columns + label - i; // of the label
-      const Vec16 target =
-          (kLaneNumbers == std::int32_t(lane < 0 || lane > kLanes ? -1 : lane) ? splat(1.0f - smoothing)
-                                                                               : Vec16{}) +
-          ofEach;
-      const Vec16 gradient = (exp(read(logits + i, lanes) - subtrahend) - target) * scale;
-      write(dlogits + i, skip ? Vec16{} : gradient, lanes);
+    const bool known = label >= 0 && label < columns;
+    if (label == ignored)
+      clearRow(dlogits + row * columns, columns);
+    else
+      crossEntropyGradRow(logits + row * columns, dlogits + row * columns, columns, label,
+                          known ? logSumExp[row] : __builtin_nanf(""), of);
+  });
+}
+
+/// A part that is nothing but -infinity has the log-sum-exp of nothing. +infinity gives NaN, as in the whole
+/// row.
+template <typename T>
+void vocabularyStatistics(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const T *const logits = static_cast<const T *>(operands[0]);
+  const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
+  const std::int32_t rank = *static_cast<const std::int32_t *>(operands[2]);
+  float *const statistics = static_cast<float *>(operands[3]);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1);
+  runRows(runner, rows, columns, [&](std::int64_t row, int) {
+    const T *const from = logits + row * columns;
+    const float largest = largestOfRow(from, columns), most = largest == -__builtin_inff() ? 0.0f : largest;
+    RowSum exponentials;
+    Double16 sum{};
+    eachVector({0, columns}, [&](std::int64_t i, auto lanes) {
+      const Vec16 x = read(from + i, lanes);
+      exponentials.add(fill(exp(x - most), Vec16{}, lanes));
+      sum += widen(fill(x, Vec16{}, lanes));
     });
+    const std::int64_t label = placeInPart(labels[row], columns, rank);
+    float *const to = statistics + row * 3;
+    to[0] = most + log(splat(exponentials.total()))[0];
+    to[1] = label < 0 ? 0.0f : readOne(from + label);
+    to[2] = float(sumLanes(sum));
+  });
+}
+
+/// Every third number.
+STAGEWRIGHT_INLINE Vec16 readThirds(const float *from, std::int64_t count) {
+  Vec16 out{};
+  for (int lane = 0; lane < int(count); ++lane)
+    out[lane] = from[3 * lane];
+  return out;
+}
+STAGEWRIGHT_INLINE Vec16 readThirds(const float *from, AllLanes) {
+  return readThirds(from, kLanes);
+}
+
+/// Sixteen rows at a time; ranks are added in order.
+void vocabularyCrossEntropy(const Call &call, void *const *operands, void *workspace, TileRunner &runner) {
+  const float *const statistics = static_cast<const float *>(operands[0]);
+  float *const logSumExp = static_cast<float *>(operands[4]), *const losses = static_cast<float *>(workspace);
+  const std::int64_t ranks = call.size(0, 0), rows = call.size(0, 1), vocabulary = call.integers[3];
+  const float smoothing = float(call.reals[1]);
+  runElements(runner, rows, [&](Range range) {
+    eachVector(range, [&](std::int64_t row, auto lanes) {
+      const auto ofRank = [&](std::int64_t rank, int k) {
+        return readThirds(statistics + (rank * rows + row) * 3 + k, lanes);
+      };
+      Vec16 most = splat(-__builtin_inff()), exponentials{}, logit{}, sum{};
+      for (std::int64_t rank = 0; rank < ranks; ++rank)
+        most = larger(ofRank(rank, 0), most);
+      for (std::int64_t rank = 0; rank < ranks; ++rank) {
+        exponentials = exponentials + exp(ofRank(rank, 0) - most);
+        logit = logit + ofRank(rank, 1);
+        sum = sum + ofRank(rank, 2);
+      }
+      const Vec16 logSum = log(exponentials);
+      Vec16 distance = logit - most;
+      if (smoothing != 0.0f)
+        distance = (1.0f - smoothing) * distance + smoothing * (sum / float(vocabulary) - most);
+      write(losses + row, logSum - distance, lanes);
+      write(logSumExp + row, most + logSum, lanes);
+    });
+  });
+  meanOfRows(call, operands, losses, vocabulary);
+}
+
+template <typename T>
+void vocabularyCrossEntropyGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const T *const logits = static_cast<const T *>(operands[0]);
+  const std::int32_t *const labels = static_cast<const std::int32_t *>(operands[1]);
+  const std::int32_t rank = *static_cast<const std::int32_t *>(operands[2]);
+  const float *const logSumExp = static_cast<const float *>(operands[3]);
+  T *const dlogits = static_cast<T *>(operands[5]);
+  const std::int64_t rows = call.size(0, 0), columns = call.size(0, 1), ignored = call.integers[1];
+  const std::int64_t vocabulary = call.integers[3];
+  const CrossEntropyGradient of =
+      crossEntropyGradient(call.reals[0], *static_cast<const float *>(operands[4]),
+                           optionalOperand<float>(call, operands, 6), call.reals[2], vocabulary);
+  runRows(runner, rows, columns, [&](std::int64_t row, int) {
+    const std::int32_t label = labels[row];
+    const bool known = label >= 0 && label < vocabulary;
+    if (label == ignored)
+      clearRow(dlogits + row * columns, columns);
+    else
+      crossEntropyGradRow(logits + row * columns, dlogits + row * columns, columns,
+                          placeInPart(label, columns, rank), known ? logSumExp[row] : __builtin_nanf(""), of);
   });
 }
 
@@ -228,6 +351,9 @@ void noLoss(const Call &, void *const *operands, void *, TileRunner &) {
 const HostKernel kKernels[] = {
     STAGEWRIGHT_FOR_ELEMENTS("softmax_cross_entropy", 1, softmaxCrossEntropy),
     STAGEWRIGHT_FOR_ELEMENTS("softmax_cross_entropy_grad", 1, softmaxCrossEntropyGrad),
+    STAGEWRIGHT_FOR_ELEMENTS("vocabulary_statistics", 1, vocabularyStatistics),
+    {"vocabulary_cross_entropy", 1, vocabularyCrossEntropy},
+    STAGEWRIGHT_FOR_ELEMENTS("vocabulary_cross_entropy_grad", 1, vocabularyCrossEntropyGrad),
     STAGEWRIGHT_FOR_ELEMENTS("mse_loss", 1, mseLoss),
     STAGEWRIGHT_FOR_ELEMENTS("mse_loss_grad", 1, mseLossGrad),
     STAGEWRIGHT_FOR_ELEMENTS("bce_with_logits", 1, bceWithLogits),

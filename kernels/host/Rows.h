@@ -53,6 +53,11 @@ template <typename T>
 STAGEWRIGHT_INLINE const T *optionalOperand(const Call &call, void *const *operands, int operand) {
   return call.operands[operand].present ? static_cast<const T *>(operands[operand]) : nullptr;
 }
+/// Numbers from 0 on lie in parts of `size` on ranks in order: the place of `number` in the part of `rank`,
+/// -1 when it is in none or in another one. A quotient, as rank * size may overflow.
+STAGEWRIGHT_INLINE std::int64_t placeInPart(std::int64_t number, std::int64_t size, std::int64_t rank) {
+  return number >= 0 && number / size == rank ? number - rank * size : -1;
+}
 /// `otherwise` when there is nothing to read from.
 template <typename Lanes>
 STAGEWRIGHT_INLINE Vec16 readOr(const float *from, std::int64_t i, float otherwise, Lanes lanes) {

@@ -78,8 +78,8 @@ public:
 private:
   void declarations() {
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
-      if (input.getRole() == "rows" || input.getRole() == "random") {
-        continue; // bound as inputs -1 and -2
+      if (!input.isOfSamples()) {
+        continue; // bound as inputs -1 to -3
       }
       auto table = std::make_unique<file::ModelInputT>();
       table->name = input.getName().str();
@@ -122,6 +122,11 @@ private:
       if (parameter.getZeroRow()) {
         table->initializer->zero_row = static_cast<int64_t>(*parameter.getZeroRow());
         root.required_features |= file::kFeatureZeroRow;
+      }
+      if (auto split = parameter.getSplit()) {
+        table->split = std::make_unique<file::SplitT>();
+        table->split->dim = static_cast<int>(split->front());
+        table->split->sections.assign(split->begin() + 1, split->end());
       }
       root.parameters.push_back(std::move(table));
     }
@@ -181,6 +186,8 @@ private:
     table->micro_batches = static_cast<int>(settings.getMicroBatches());
     table->data_parallel = static_cast<int>(settings.getDataParallel());
     root.required_features |= table->data_parallel > 1 ? file::kFeatureReplicas : 0;
+    table->tensor_parallel = static_cast<int>(settings.getTensorParallel());
+    root.required_features |= table->tensor_parallel > 1 ? file::kFeatureTensor : 0;
     table->zero = static_cast<int>(settings.getZero());
     root.required_features |= settings.shards() ? file::kFeatureShards : 0;
     if (settings.offloads()) {
@@ -240,6 +247,7 @@ private:
     contract->global_batch = static_cast<int>(settings.getTrainBatchSize());
     contract->micro_batches = static_cast<int>(settings.getMicroBatches());
     contract->data_parallel = static_cast<int>(settings.getDataParallel());
+    contract->tensor_parallel = static_cast<int>(settings.getTensorParallel());
     contract->gradient_reduction = settings.getReduction().str();
     if (settings.getDataParallel() > 1 && settings.wireBytes() != 4) {
       contract->gradient_wire = settings.getWire() == "fp16" ? file::DType::F16 : file::DType::BF16;
@@ -436,6 +444,7 @@ private:
       entry->dtype = dtypeOf(slice.getType());
       entry->mean = reduction.getMean();
       entry->replica = static_cast<int>(reduction.getReplica().value_or(-1));
+      entry->tensor = reduction.getTensor();
       table.reductions.push_back(std::move(entry));
     } else if (auto gather = dyn_cast<command::ReplicaGatherOp>(op)) {
       auto entry = std::make_unique<file::ReplicaGatherT>();

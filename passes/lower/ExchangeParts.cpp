@@ -14,18 +14,13 @@ namespace stagewright {
 
 namespace {
 
-constexpr int64_t kLine = catalogue::kAlignment;
-
 /// Contributions of other replicas to one exchange, at most. A part of a chunk is as large as fits.
 constexpr int64_t kScratchBytes = int64_t{4} << 20;
 
-int64_t alignedUp(int64_t bytes) {
-  return (bytes + kLine - 1) / kLine * kLine;
-}
-
 /// Of one replica's pieces.
 int64_t bytesOfPart(int64_t replicas) {
-  return std::max(kScratchBytes / (replicas - 1) / kLine * kLine, kLine);
+  constexpr int64_t line = catalogue::kAlignment;
+  return std::max(kScratchBytes / (replicas - 1) / line * line, line);
 }
 
 } // namespace
@@ -42,7 +37,7 @@ std::vector<Ranges> exchangeParts(const Ranges &chunk, int64_t replicas) {
       parts[part].push_back({range.begin, range.begin + taken, range.replica, range.shard});
       range.begin += taken;
       range.shard += taken;
-      bytes += alignedUp(taken);
+      bytes += catalogue::aligned(taken);
     }
   }
   return parts;
@@ -64,7 +59,7 @@ ExchangeScratch exchangeScratch(ModuleOp module, int64_t rank) {
       for (const GradientSum &sum : list) {
         for (const schedule::ShardPiece &piece : shards.pieces(stage.getIndex(), parameter)) {
           if (sum.stage == stage) {
-            held[blockName(sum.last->getLoc())][piece.replica] += alignedUp(4 * piece.elements);
+            held[blockName(sum.last->getLoc())][piece.replica] += catalogue::aligned(4 * piece.elements);
           }
         }
       }

@@ -1,5 +1,6 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
+#include "passes/lower/ExchangeParts.h"
 #include "passes/lower/MicroBatchSums.h"
 #include "passes/lower/OffloadedUpdate.h"
 #include "passes/lower/RankSlices.h"
@@ -31,7 +32,7 @@ public:
       : module(module), rank(rank), settings(*module.getOps<plan::SettingsOp>().begin()),
         schedule(*module.getOps<plan::ScheduleOp>().begin()),
         builder(OpBuilder::atBlockEnd(&rank.getBody().front())), tied(tiedParameters(module)),
-        slices(module, rank) {
+        slices(module, rank), scratch(exchangeScratch(module, rank.getIndex()).bytes) {
     for (auto [index, block] : llvm::enumerate(module.getOps<plan::BlockOp>())) {
       blocks[block.getName()] = static_cast<int64_t>(index);
     }
@@ -54,7 +55,7 @@ public:
       bindValues(stage);
       transfers(stage);
       tiedTransfers(stage);
-      writeReplicaExchanges(module, rank, stage, slices, builder);
+      writeReplicaExchanges(module, rank, stage, slices, scratch, builder);
     }
     collective(false);
     collective(true);
@@ -76,9 +77,10 @@ private:
     builder.createBlock(&program.getBody());
     FunctionBuffers buffers(function);
     plan::LocalsOp local = locals.lookup({stage, static_cast<int64_t>(function.getKind())});
-    WeightGathers gathers(rank, function, slices, buffers, local, builder);
-    MicroBatchSums sums(module, rank, function, slices, buffers, local, builder);
-    OffloadedUpdate offloaded(module, rank, function, slices, buffers, builder);
+    ExchangeWriter writer(rank, stage, function.getLoc(), builder);
+    WeightGathers gathers(function, slices, buffers, local, writer);
+    MicroBatchSums sums(function, scratch, slices, buffers, local, writer);
+    OffloadedUpdate offloaded(module, rank, function, slices, buffers, writer);
     for (Operation &op : function.getBody().front()) {
       gathers.lower(op);
       sums.lower(op);
@@ -86,21 +88,14 @@ private:
       if (!kernel) {
         continue; // a view, an exchange between replicas, or the return
       }
-      ArrayRef<RankSlices::Piece> pieces;
-      if (function.getKind() == FunctionKind::Norm || function.getKind() == FunctionKind::Update) {
-        for (Value operand : kernel.kernelOperands()) {
-          pieces = pieces.empty() ? slices.ownedPieces(stage, buffers.named(operand)) : pieces;
-        }
+      const std::vector<OffloadedUpdate::Chunk> &chunks = offloaded.chunks(kernel);
+      LogicalResult done = chunks.empty() ? launch(stage, kernel, buffers, local, nullptr) : success();
+      for (const OffloadedUpdate::Chunk &chunk : chunks) {
+        chunk.windows.empty() ? void() : offloaded.begin(chunk);
+        done = succeeded(done) ? launch(stage, kernel, buffers, local, &chunk) : done;
+        chunk.windows.empty() ? void() : offloaded.end(chunk);
       }
-      LogicalResult done = success();
-      for (const RankSlices::Piece &piece : pieces) {
-        for (const OffloadedUpdate::Chunk &chunk : offloaded.chunks(kernel, piece)) {
-          chunk.windows.empty() ? void() : offloaded.begin(chunk);
-          done = succeeded(done) ? launch(stage, kernel, buffers, local, &chunk) : done;
-          chunk.windows.empty() ? void() : offloaded.end(chunk);
-        }
-      }
-      if (failed(pieces.empty() ? launch(stage, kernel, buffers, local, nullptr) : done)) {
+      if (failed(done)) {
         return failure();
       }
     }
@@ -208,10 +203,13 @@ private:
         types[name] = cast<RankedTensorType>(gather.getType());
       }
     }
-    llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2
+    llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2, "tensor_rank" -3
     int64_t next = 0;
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
-      inputs[input.getName()] = input.getRole() == "rows" ? -1 : input.getRole() == "random" ? -2 : next++;
+      inputs[input.getName()] = input.isOfSamples()           ? next++
+                                : input.getRole() == "rows"   ? -1
+                                : input.getRole() == "random" ? -2
+                                                              : -3;
     }
     for (plan::PlacementOp place : rank.getBody().getOps<plan::PlacementOp>()) {
       plan::ValueAttr name = place.getValue();
@@ -347,7 +345,15 @@ private:
     command::CollectiveOp::create(builder, made(rank.getLoc()), arena, segments, evaluation);
     if (!evaluation && (*module.getOps<plan::MeshOp>().begin()).getData() > 1) {
       command::ReductionOp::create(builder, made(rank.getLoc()), -1, *slices.cell("loss"), true,
-                                   IntegerAttr());
+                                   IntegerAttr(), false);
+    }
+    // The norm is of the whole of a split parameter.
+    for (layer::ParameterOp parameter : module.getOps<layer::ParameterOp>()) {
+      auto partials = slices.cell(("partials/" + parameter.getSymName()).str());
+      if (!evaluation && parameter.getSplit() && partials) {
+        command::ReductionOp::create(builder, made(parameter.getLoc()), -1, *partials, false, IntegerAttr(),
+                                     true);
+      }
     }
   }
 
@@ -358,6 +364,7 @@ private:
   OpBuilder builder;
   std::vector<TiedParameter> tied;
   RankSlices slices;
+  const int64_t scratch; ///< bytes of an exchange that adds up gradients
   llvm::StringMap<int64_t> blocks;
   llvm::DenseMap<std::pair<int64_t, int64_t>, plan::LocalsOp> locals;
   SmallVector<command::PoolOp> pools;

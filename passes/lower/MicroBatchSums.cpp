@@ -1,30 +1,23 @@
 #include "passes/lower/MicroBatchSums.h"
 
-#include "passes/Provenance.h"
 #include "passes/lower/ExchangeParts.h"
-#include "schema/stage_generated.h"
 
 using namespace mlir;
 
 namespace stagewright {
 
-MicroBatchSums::MicroBatchSums(ModuleOp module, command::RankOp rank, plan::FunctionOp function,
-                               const RankSlices &slices, const FunctionBuffers &buffers,
-                               plan::LocalsOp locals, OpBuilder &program)
-    : module(module), rank(rank), stage(function->getParentOfType<plan::StageOp>().getIndex()),
-      slices(slices), buffers(buffers), locals(locals), program(program) {}
-
-void MicroBatchSums::point(int64_t exchange, bool begins) {
-  command::ExchangePointOp::create(program, madeBy("lower-to-commands", rank.getLoc()), exchange, begins);
-}
+MicroBatchSums::MicroBatchSums(plan::FunctionOp function, int64_t scratch, const RankSlices &slices,
+                               const FunctionBuffers &buffers, plan::LocalsOp locals, ExchangeWriter &writer)
+    : stage(function->getParentOfType<plan::StageOp>().getIndex()), replicas(slices.replicas()),
+      scratch(scratch), slices(slices), buffers(buffers), locals(locals), writer(writer) {}
 
 //   reduce   begins parts 0 and 1          await   ends 0, begins 2, ends 1, begins 3, ...
 void MicroBatchSums::lower(Operation &op) {
   if (isa<plan::AwaitOp>(op)) {
     for (; first < end; ++first) {
-      point(first, false);
+      writer.end(first);
       if (first + kExchangesUnderWay < end) {
-        point(first + kExchangesUnderWay, true);
+        writer.begin(first + kExchangesUnderWay);
       }
     }
     return;
@@ -46,21 +39,16 @@ void MicroBatchSums::lower(Operation &op) {
       chunk.push_back({begin, begin + 4 * piece.elements, piece.replica, sum.getOffset()});
     }
   }
-  plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
-  int64_t scratch = exchangeScratch(module, rank.getIndex()).bytes;
-  OpBuilder atEnd = OpBuilder::atBlockEnd(&rank.getBody().front());
-  first = end = llvm::range_size(rank.getBody().getOps<command::ExchangeOp>());
-  for (const Ranges &part : exchangeParts(chunk, settings.getDataParallel())) {
+  first = end = writer.next();
+  for (const Ranges &part : exchangeParts(chunk, replicas)) {
     SmallVector<int64_t> pieces;
     for (const Exchanged &range : part) {
       pieces.append(
           {range.replica, local.getArena(), range.begin, range.end - range.begin, sums, range.shard});
     }
-    command::ExchangeOp::create(atEnd, madeBy("lower-to-commands", reduce.getLoc()),
-                                static_cast<int64_t>(executable::ExchangeKind::Accumulate), stage,
-                                scratch * ((end - first) % kExchangesUnderWay), pieces);
+    writer.add(executable::ExchangeKind::Accumulate, scratch * ((end - first) % kExchangesUnderWay), pieces);
     if (end - first < kExchangesUnderWay) {
-      point(end, true);
+      writer.begin(end);
     }
     ++end;
   }

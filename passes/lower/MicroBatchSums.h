@@ -2,33 +2,28 @@
 #ifndef STAGEWRIGHT_PASSES_LOWER_MICROBATCHSUMS_H
 #define STAGEWRIGHT_PASSES_LOWER_MICROBATCHSUMS_H
 
+#include "passes/lower/ExchangeWriter.h"
 #include "passes/lower/RankSlices.h"
 #include "passes/memory/FunctionBuffers.h"
-
-#include "mlir/IR/Builders.h"
 
 namespace stagewright {
 
 /// Of one function, while its ops are lowered in order. A block's gradients travel in parts, two at a time.
 class MicroBatchSums {
 public:
-  MicroBatchSums(mlir::ModuleOp module, command::RankOp rank, plan::FunctionOp function,
-                 const RankSlices &slices, const FunctionBuffers &buffers, plan::LocalsOp locals,
-                 mlir::OpBuilder &program);
+  /// `scratch`: bytes of an exchange of the rank.
+  MicroBatchSums(plan::FunctionOp function, std::int64_t scratch, const RankSlices &slices,
+                 const FunctionBuffers &buffers, plan::LocalsOp locals, ExchangeWriter &writer);
 
   /// If it is a plan.reduce or a plan.await.
   void lower(mlir::Operation &op);
 
 private:
-  void point(std::int64_t exchange, bool begins);
-
-  mlir::ModuleOp module;
-  command::RankOp rank;
-  const std::int64_t stage;
+  const std::int64_t stage, replicas, scratch;
   const RankSlices &slices;
   const FunctionBuffers &buffers;
   plan::LocalsOp locals;
-  mlir::OpBuilder &program;
+  ExchangeWriter &writer;
   std::int64_t first = 0, end = 0; ///< exchanges of the block that is under way
 };
 

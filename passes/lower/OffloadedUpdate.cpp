@@ -1,9 +1,6 @@
 #include "passes/lower/OffloadedUpdate.h"
 
-#include "passes/Provenance.h"
-
 #include "catalogue/Catalogue.h"
-#include "schema/stage_generated.h"
 
 using namespace mlir;
 
@@ -58,40 +55,41 @@ OffloadWindows offloadWindows(ModuleOp module, int64_t rank) {
 }
 
 OffloadedUpdate::OffloadedUpdate(ModuleOp module, command::RankOp rank, plan::FunctionOp function,
-                                 const RankSlices &slices, const FunctionBuffers &buffers, OpBuilder &program)
-    : rank(rank), function(function), stage(function->getParentOfType<plan::StageOp>().getIndex()),
-      slices(slices), buffers(buffers), program(program),
+                                 const RankSlices &slices, const FunctionBuffers &buffers,
+                                 ExchangeWriter &writer)
+    : stage(function->getParentOfType<plan::StageOp>().getIndex()), slices(slices), buffers(buffers),
+      writer(writer), settings(*module.getOps<plan::SettingsOp>().begin()),
       layout(function.getKind() == plan::FunctionKind::Update ? offloadWindows(module, rank.getIndex())
-                                                              : OffloadWindows()),
-      inWholes((*module.getOps<plan::SettingsOp>().begin()).updatesWholeParameters()) {
-  if (layout.values == 0) {
+                                                              : OffloadWindows()) {
+  if (function.getKind() != plan::FunctionKind::Update && function.getKind() != plan::FunctionKind::Norm) {
     return;
   }
-  int64_t index = 0;
-  for (command::ArenaOp op : rank.getBody().getOps<command::ArenaOp>()) {
+  for (auto [index, op] : llvm::enumerate(rank.getBody().getOps<command::ArenaOp>())) {
     if (op.getArenaClass() == static_cast<int64_t>(executable::ArenaClass::Windows)) {
-      arena = index;
+      arena = static_cast<int64_t>(index);
     }
-    ++index;
   }
-  exchanges = llvm::range_size(rank.getBody().getOps<command::ExchangeOp>());
   for (auto kernel : function.getBody().front().getOps<layer::Kernel>()) {
     ArrayRef<RankSlices::Piece> pieces;
     for (Value operand : kernel.kernelOperands()) {
       pieces = pieces.empty() ? slices.ownedPieces(stage, buffers.named(operand)) : pieces;
     }
+    std::vector<Chunk> &list = planned[kernel];
     for (const RankSlices::Piece &piece : pieces) {
-      for (Chunk &chunk : chunks(kernel, piece)) {
-        if (!chunk.home.empty()) {
-          streams[piece.replica].chunks.push_back(std::move(chunk));
-        }
-      }
+      llvm::append_range(list, cut(kernel, piece));
     }
   }
 }
 
-std::vector<OffloadedUpdate::Chunk> OffloadedUpdate::chunks(layer::Kernel kernel,
-                                                            const RankSlices::Piece &piece) const {
+const std::vector<OffloadedUpdate::Chunk> &OffloadedUpdate::chunks(layer::Kernel kernel) const {
+  static const std::vector<Chunk> none;
+  auto found = planned.find(kernel);
+  return found == planned.end() ? none : found->second;
+}
+
+/// The chunks of a piece, behind those of its replica that there are.
+std::vector<OffloadedUpdate::Chunk> OffloadedUpdate::cut(layer::Kernel kernel,
+                                                         const RankSlices::Piece &piece) {
   llvm::MapVector<plan::ValueAttr, RankedTensorType> offloaded;
   for (Value operand : kernel.kernelOperands()) {
     plan::ValueAttr name = buffers.named(operand);
@@ -100,71 +98,60 @@ std::vector<OffloadedUpdate::Chunk> OffloadedUpdate::chunks(layer::Kernel kernel
     }
   }
   std::vector<Chunk> list;
-  int64_t most = offloaded.empty() || inWholes ? piece.elements : kChunkElements;
+  int64_t most = offloaded.empty() ? piece.elements : chunkElements(settings, piece.elements);
   for (int64_t first = 0; first < piece.elements; first += most) {
     Chunk chunk{piece, {}, {}};
     chunk.piece.first += first;
     chunk.piece.offset += first;
     chunk.piece.elements = std::min(most, piece.elements - first);
-    for (auto &[name, type] : offloaded) {
-      chunk.home[name] = slices.sliceOfPiece(stage, name, type, chunk.piece);
+    if (!offloaded.empty()) {
+      std::vector<Chunk> &stream = streams[piece.replica].chunks;
+      int64_t window = static_cast<int64_t>(stream.size()) % layout.slots * layout.values * layout.bytes;
+      for (auto &[name, type] : offloaded) {
+        command::SliceAttr home = slices.sliceOfPiece(stage, name, type, chunk.piece);
+        chunk.home[name] = home;
+        chunk.windows[name] = command::SliceAttr::get(home.getContext(), arena, -1, window, home.getType());
+        window += layout.bytes;
+      }
+      stream.push_back(chunk);
     }
     list.push_back(std::move(chunk));
-  }
-  auto stream = streams.find(piece.replica);
-  size_t slot = stream == streams.end() ? 0 : stream->second.at;
-  for (Chunk &chunk : list) { // in the order in which they begin
-    if (chunk.home.empty()) {
-      continue;
-    }
-    int64_t window = static_cast<int64_t>(slot++) % layout.slots * layout.values * layout.bytes;
-    for (auto &[name, home] : chunk.home) {
-      chunk.windows[name] = command::SliceAttr::get(home.getContext(), arena, -1, window, home.getType());
-      window += layout.bytes;
-    }
   }
   return list;
 }
 
-void OffloadedUpdate::point(int64_t exchange, bool begins) {
-  command::ExchangePointOp::create(program, madeBy("lower-to-commands", function.getLoc()), exchange, begins);
-}
-
-/// Begins to copy the values of the stream's chunk `number`.
-int64_t OffloadedUpdate::move(const Chunk &chunk, size_t number, bool loads) {
+/// Begins to copy the chunk's values.
+int64_t OffloadedUpdate::move(const Chunk &chunk, bool loads) {
   SmallVector<int64_t> pieces;
-  int64_t window = static_cast<int64_t>(number) % layout.slots * layout.values * layout.bytes;
   for (auto &[name, home] : chunk.home) {
-    pieces.append({chunk.piece.replica, arena, window, command::byteSize(home.getType()), home.getArena(),
-                   home.getOffset()});
-    window += layout.bytes;
+    command::SliceAttr window = chunk.windows.lookup(name);
+    pieces.append({chunk.piece.replica, arena, window.getOffset(), command::byteSize(home.getType()),
+                   home.getArena(), home.getOffset()});
   }
-  OpBuilder atEnd = OpBuilder::atBlockEnd(&rank.getBody().front());
-  auto kind = loads ? executable::ExchangeKind::Load : executable::ExchangeKind::Store;
-  command::ExchangeOp::create(atEnd, madeBy("lower-to-commands", function.getLoc()),
-                              static_cast<int64_t>(kind), stage, 0, pieces);
-  point(exchanges, true);
-  return exchanges++;
+  int64_t exchange =
+      writer.add(loads ? executable::ExchangeKind::Load : executable::ExchangeKind::Store, 0, pieces);
+  writer.begin(exchange);
+  return exchange;
 }
 
 void OffloadedUpdate::begin(const Chunk &chunk) {
   Stream &stream = streams[chunk.piece.replica];
   const auto slots = static_cast<size_t>(layout.slots);
   if (stream.at == 0) {
-    stream.loads.push_back(move(stream.chunks[0], 0, true));
+    stream.loads.push_back(move(stream.chunks[0], true));
   }
   if (size_t next = stream.at + 1; next < stream.chunks.size()) {
     if (next >= slots) {
-      point(stream.stores[next - slots], false);
+      writer.end(stream.stores[next - slots]);
     }
-    stream.loads.push_back(move(stream.chunks[next], next, true));
+    stream.loads.push_back(move(stream.chunks[next], true));
   }
-  point(stream.loads[stream.at], false);
+  writer.end(stream.loads[stream.at]);
 }
 
 void OffloadedUpdate::end(const Chunk &chunk) {
   Stream &stream = streams[chunk.piece.replica];
-  stream.stores.push_back(move(chunk, stream.at, false));
+  stream.stores.push_back(move(chunk, false));
   ++stream.at;
 }
 
@@ -172,7 +159,7 @@ void OffloadedUpdate::finish() {
   for (auto &[replica, stream] : streams) {
     const size_t open = std::min(stream.stores.size(), static_cast<size_t>(layout.slots));
     for (size_t i = stream.stores.size() - open; i < stream.stores.size(); ++i) {
-      point(stream.stores[i], false);
+      writer.end(stream.stores[i]);
     }
   }
 }

@@ -3,10 +3,9 @@
 #define STAGEWRIGHT_PASSES_LOWER_OFFLOADEDUPDATE_H
 
 #include "ir/layer/LayerDialect.h"
+#include "passes/lower/ExchangeWriter.h"
 #include "passes/lower/RankSlices.h"
 #include "passes/memory/FunctionBuffers.h"
-
-#include "mlir/IR/Builders.h"
 
 #include <map>
 #include <vector>
@@ -24,17 +23,18 @@ OffloadWindows offloadWindows(mlir::ModuleOp module, std::int64_t rank);
 //   slot             0        1                  2        0                 1
 class OffloadedUpdate {
 public:
-  /// Of an UPDATE, while its ops are lowered in order; of another function it has no chunks.
+  /// Of a NORM or an UPDATE, while its ops are lowered in order; of another function it has no chunks.
   OffloadedUpdate(mlir::ModuleOp module, command::RankOp rank, plan::FunctionOp function,
-                  const RankSlices &slices, const FunctionBuffers &buffers, mlir::OpBuilder &program);
+                  const RankSlices &slices, const FunctionBuffers &buffers, ExchangeWriter &writer);
 
   /// A part of a piece of the op, and where it finds values that are not where they belong.
   struct Chunk {
     RankSlices::Piece piece;
     llvm::MapVector<plan::ValueAttr, command::SliceAttr> home, windows;
   };
-  /// What the op does for a replica, in order: without windows the whole piece at once.
-  std::vector<Chunk> chunks(layer::Kernel kernel, const RankSlices::Piece &piece) const;
+  /// What the op does for single replicas, in order: without windows a whole piece at once. None: all of them
+  /// do all of it.
+  const std::vector<Chunk> &chunks(layer::Kernel kernel) const;
 
   /// In front of a chunk with windows, and behind it.
   void begin(const Chunk &chunk);
@@ -48,18 +48,17 @@ private:
     std::vector<std::int64_t> loads, stores;
     std::size_t at = 0;
   };
-  std::int64_t move(const Chunk &chunk, std::size_t slot, bool loads);
-  void point(std::int64_t exchange, bool begins);
+  std::vector<Chunk> cut(layer::Kernel kernel, const RankSlices::Piece &piece);
+  std::int64_t move(const Chunk &chunk, bool loads);
 
-  command::RankOp rank;
-  plan::FunctionOp function;
   const std::int64_t stage;
   const RankSlices &slices;
   const FunctionBuffers &buffers;
-  mlir::OpBuilder &program;
+  ExchangeWriter &writer;
+  plan::SettingsOp settings;
   const OffloadWindows layout;
-  const bool inWholes;
-  std::int64_t arena = 0, exchanges = 0;
+  std::int64_t arena = 0;
+  std::map<mlir::Operation *, std::vector<Chunk>> planned;
   std::map<int, Stream> streams; ///< by replica
 };
 

@@ -20,6 +20,9 @@ public:
 
   RankSlices(mlir::ModuleOp module, command::RankOp rank);
 
+  /// Of the pipeline (data parallel).
+  std::int64_t replicas() const { return plan::SettingsOp(settings).getDataParallel(); }
+
   command::SliceAttr slice(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type) const;
 
   /// Pieces of the parameter that the value belongs to, of each of which one replica adds up the gradients;

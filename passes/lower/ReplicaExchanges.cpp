@@ -2,10 +2,10 @@
 
 #include "passes/Provenance.h"
 #include "passes/lower/ExchangeParts.h"
+#include "passes/lower/ExchangeWriter.h"
 #include "passes/parallel/TiedParameters.h"
 
 #include "catalogue/Catalogue.h"
-#include "schema/stage_generated.h"
 
 #include <map>
 
@@ -40,8 +40,8 @@ Ranges merged(Ranges ranges, int64_t padding) {
 class StageExchanges {
 public:
   StageExchanges(ModuleOp module, command::RankOp rank, plan::StageOp stage, const RankSlices &slices,
-                 OpBuilder &builder)
-      : module(module), rank(rank), stage(stage), slices(slices), builder(builder),
+                 int64_t scratch, OpBuilder &builder)
+      : rank(rank), stage(stage), slices(slices), scratch(scratch), builder(builder),
         settings(*module.getOps<plan::SettingsOp>().begin()),
         location(madeBy("lower-to-commands", stage.getLoc())), sums(gradientSums(module)) {}
 
@@ -112,7 +112,7 @@ private:
     for (const Exchanged &range : merged(std::move(ranges), kLine)) {
       command::ReductionOp::create(
           builder, location, index(), sliceOf(arena, range, builder.getF32Type()), false,
-          range.replica < 0 ? IntegerAttr() : builder.getI64IntegerAttr(range.replica));
+          range.replica < 0 ? IntegerAttr() : builder.getI64IntegerAttr(range.replica), false);
     }
   }
 
@@ -159,43 +159,39 @@ private:
     });
     Block &body = (*programs.begin()).getBody().front();
     auto launches = llvm::to_vector(body.getOps<command::LaunchOp>());
-    int64_t number = llvm::range_size(rank.getBody().getOps<command::ExchangeOp>()), first = number;
+    OpBuilder program(builder.getContext());
+    ExchangeWriter writer(rank, index(), stage.getLoc(), program);
+    const int64_t first = writer.next();
     size_t at = 0;
     for (const Chunk &chunk : chunks(launches)) {
       at = std::max(at, chunk.ready);
       for (const Ranges &part : exchangeParts(chunk.ranges, settings.getDataParallel())) {
-        OpBuilder::InsertionGuard guard(builder);
-        at < launches.size() ? builder.setInsertionPoint(launches[at])
-                             : builder.setInsertionPointToEnd(&body);
-        if (number - first >= kExchangesUnderWay) {
-          command::ExchangePointOp::create(builder, location, number - kExchangesUnderWay, false);
+        at < launches.size() ? program.setInsertionPoint(launches[at])
+                             : program.setInsertionPointToEnd(&body);
+        int64_t position = writer.next() - first;
+        if (position >= kExchangesUnderWay) {
+          writer.end(writer.next() - kExchangesUnderWay);
         }
-        command::ExchangePointOp::create(builder, location, number, true);
+        writer.begin(writer.next());
         at = std::min(at + 1, launches.size()); // the next part of a large chunk
-        exchanges.push_back(part);
-        ++number;
+        writer.add(executable::ExchangeKind::Reduce, scratch * (position % kExchangesUnderWay), shared(part));
       }
     }
-    writeExchanges(first);
   }
 
-  void writeExchanges(int64_t number) {
+  /// The pieces of a part; without ZeRO all replicas update and need the sums.
+  SmallVector<int64_t> shared(const Ranges &part) {
     int64_t arena = 0;
     forEachSum([&](const GradientSum &sum) { arena = slices.slice(index(), sum.name, sum.type).getArena(); });
-    int64_t scratch = exchangeScratch(module, rank.getIndex()).bytes;
-    for (auto [position, part] : llvm::enumerate(exchanges)) {
-      SmallVector<int64_t> pieces;
-      for (const Exchanged &range : part) {
-        pieces.append({range.replica, arena, range.begin, range.end - range.begin, -1, 0});
-        if (!settings.shards()) { // all replicas update
-          command::ReplicaGatherOp::create(builder, location, static_cast<int64_t>(TaskKind::Reduce), index(),
-                                           sliceOf(arena, range, builder.getF32Type()), range.replica);
-        }
+    SmallVector<int64_t> pieces;
+    for (const Exchanged &range : part) {
+      pieces.append({range.replica, arena, range.begin, range.end - range.begin, -1, 0});
+      if (!settings.shards()) {
+        command::ReplicaGatherOp::create(builder, location, static_cast<int64_t>(TaskKind::Reduce), index(),
+                                         sliceOf(arena, range, builder.getF32Type()), range.replica);
       }
-      command::ExchangeOp::create(builder, location, static_cast<int64_t>(executable::ExchangeKind::Reduce),
-                                  index(), scratch * (static_cast<int64_t>(position) % kExchangesUnderWay),
-                                  pieces);
     }
+    return pieces;
   }
 
   /// What each replica alone has made of what the stage updates: partial sums of the norm, and weights.
@@ -232,23 +228,22 @@ private:
     gather(TaskKind::AllGather, shared, merged(std::move(partials), 1), builder.getF64Type());
   }
 
-  ModuleOp module;
   command::RankOp rank;
   plan::StageOp stage;
   const RankSlices &slices;
+  const int64_t scratch;
   OpBuilder &builder;
   plan::SettingsOp settings;
   Location location;
   llvm::MapVector<StringRef, std::vector<GradientSum>> sums;
-  std::vector<Ranges> exchanges; ///< of the stage, in order
 };
 
 } // namespace
 
 void writeReplicaExchanges(ModuleOp module, command::RankOp rank, plan::StageOp stage,
-                           const RankSlices &slices, OpBuilder &builder) {
+                           const RankSlices &slices, int64_t scratch, OpBuilder &builder) {
   if ((*module.getOps<plan::MeshOp>().begin()).getData() > 1) {
-    StageExchanges(module, rank, stage, slices, builder).write();
+    StageExchanges(module, rank, stage, slices, scratch, builder).write();
   }
 }
 

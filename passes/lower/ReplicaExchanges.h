@@ -9,9 +9,10 @@
 
 namespace stagewright {
 
-/// Writes the exchanges of a stage behind the rank's programs, which exist.
+/// Writes the exchanges of a stage behind the rank's programs, which exist. `scratch`: bytes of one that adds
+/// up.
 void writeReplicaExchanges(mlir::ModuleOp module, command::RankOp rank, plan::StageOp stage,
-                           const RankSlices &slices, mlir::OpBuilder &builder);
+                           const RankSlices &slices, std::int64_t scratch, mlir::OpBuilder &builder);
 
 } // namespace stagewright
 

@@ -1,18 +1,15 @@
 #include "passes/lower/WeightGathers.h"
 
-#include "passes/Provenance.h"
-#include "schema/stage_generated.h"
-
 using namespace mlir;
 
 namespace stagewright {
 
 using plan::Role;
 
-WeightGathers::WeightGathers(command::RankOp rank, plan::FunctionOp function, const RankSlices &slices,
-                             const FunctionBuffers &buffers, plan::LocalsOp locals, OpBuilder &program)
-    : rank(rank), stage(function->getParentOfType<plan::StageOp>().getIndex()), slices(slices),
-      buffers(buffers), locals(locals), program(program) {}
+WeightGathers::WeightGathers(plan::FunctionOp function, const RankSlices &slices,
+                             const FunctionBuffers &buffers, plan::LocalsOp locals, ExchangeWriter &writer)
+    : stage(function->getParentOfType<plan::StageOp>().getIndex()), slices(slices), buffers(buffers),
+      locals(locals), writer(writer) {}
 
 void WeightGathers::lower(Operation &op) {
   if (auto gather = dyn_cast<plan::GatherOp>(op)) {
@@ -39,27 +36,17 @@ void WeightGathers::begin(plan::GatherOp gather) {
   auto before = dyn_cast_or_null<plan::GatherOp>(gather->getPrevNode());
   auto neighbour = before ? underWay.find(before.getValue()) : underWay.end();
   if (neighbour != underWay.end() && before.getLoc() == gather.getLoc()) { // of the same run of ops
-    command::ExchangeOp exchange =
-        *std::next(rank.getBody().getOps<command::ExchangeOp>().begin(), neighbour->second);
-    SmallVector<int64_t> pieces(exchange.getPieces());
-    appendPieces(gather, pieces);
-    exchange.setPieces(pieces);
+    writer.append(neighbour->second, piecesOf(gather));
     underWay[gather.getValue()] = neighbour->second;
     return;
   }
-  int64_t number = llvm::range_size(rank.getBody().getOps<command::ExchangeOp>());
-  Location location = madeBy("lower-to-commands", gather.getLoc());
-  SmallVector<int64_t> pieces;
-  appendPieces(gather, pieces);
-  OpBuilder atEnd = OpBuilder::atBlockEnd(&rank.getBody().front());
-  command::ExchangeOp::create(atEnd, location, static_cast<int64_t>(executable::ExchangeKind::Gather), stage,
-                              0, pieces);
-  command::ExchangePointOp::create(program, location, number, true);
-  underWay[gather.getValue()] = number;
+  int64_t exchange = writer.add(executable::ExchangeKind::Gather, 0, piecesOf(gather));
+  writer.begin(exchange);
+  underWay[gather.getValue()] = exchange;
 }
 
 void WeightGathers::end(int64_t exchange) {
-  command::ExchangePointOp::create(program, madeBy("lower-to-commands", rank.getLoc()), exchange, false);
+  writer.end(exchange);
   underWay.remove_if([&](auto &entry) { return entry.second == exchange; });
 }
 
@@ -74,15 +61,17 @@ command::SliceAttr WeightGathers::window(plan::GatherOp gather) const {
                                  local.getOffsets()[buffers.local(gather.getValue())], type);
 }
 
-void WeightGathers::appendPieces(plan::GatherOp gather, SmallVectorImpl<int64_t> &pieces) const {
+SmallVector<int64_t> WeightGathers::piecesOf(plan::GatherOp gather) const {
   auto name = plan::ValueAttr::get(gather.getContext(), Role::Parameter, gather.getParameter());
   command::SliceAttr whole = window(gather);
+  SmallVector<int64_t> pieces;
   for (const schedule::ShardPiece &piece : slices.pieces(stage, name)) {
     command::SliceAttr shard =
         slices.sliceOfPiece(stage, name, cast<RankedTensorType>(gather.getType()), piece);
     pieces.append({piece.replica, whole.getArena(), whole.getOffset() + 4 * piece.first, 4 * piece.elements,
                    shard.getArena(), shard.getOffset()});
   }
+  return pieces;
 }
 
 } // namespace stagewright

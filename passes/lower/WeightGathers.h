@@ -2,10 +2,9 @@
 #ifndef STAGEWRIGHT_PASSES_LOWER_WEIGHTGATHERS_H
 #define STAGEWRIGHT_PASSES_LOWER_WEIGHTGATHERS_H
 
+#include "passes/lower/ExchangeWriter.h"
 #include "passes/lower/RankSlices.h"
 #include "passes/memory/FunctionBuffers.h"
-
-#include "mlir/IR/Builders.h"
 
 #include <vector>
 
@@ -14,8 +13,8 @@ namespace stagewright {
 /// Of one function, while its ops are lowered in order. Neighbouring gathers are one exchange.
 class WeightGathers {
 public:
-  WeightGathers(command::RankOp rank, plan::FunctionOp function, const RankSlices &slices,
-                const FunctionBuffers &buffers, plan::LocalsOp locals, mlir::OpBuilder &program);
+  WeightGathers(plan::FunctionOp function, const RankSlices &slices, const FunctionBuffers &buffers,
+                plan::LocalsOp locals, ExchangeWriter &writer);
 
   /// In front of the op's commands: it is a gather, or ends those whose values it reads.
   void lower(mlir::Operation &op);
@@ -25,15 +24,14 @@ public:
 private:
   void begin(plan::GatherOp gather);
   void end(std::int64_t exchange);
-  void appendPieces(plan::GatherOp gather, mlir::SmallVectorImpl<std::int64_t> &pieces) const;
+  mlir::SmallVector<std::int64_t> piecesOf(plan::GatherOp gather) const;
   command::SliceAttr window(plan::GatherOp gather) const;
 
-  command::RankOp rank;
   const std::int64_t stage;
   const RankSlices &slices;
   const FunctionBuffers &buffers;
   plan::LocalsOp locals;
-  mlir::OpBuilder &program;
+  ExchangeWriter &writer;
   llvm::MapVector<mlir::Value, std::int64_t> underWay; ///< gathered value -> exchange
 };
 

@@ -22,7 +22,8 @@ public:
   Partitioner(ModuleOp module, layer::ModelOp model, ArrayRef<int64_t> boundaries)
       : model(model), builder(model), boundaries(boundaries), inputs(module.getOps<layer::InputOp>()),
         recompute((*module.getOps<plan::SettingsOp>().begin()).getRecomputeAttr()),
-        replicas((*module.getOps<plan::SettingsOp>().begin()).getDataParallel()) {
+        replicas((*module.getOps<plan::SettingsOp>().begin()).getDataParallel()),
+        tensorRanks((*module.getOps<plan::SettingsOp>().begin()).getTensorParallel()) {
     int64_t index = 0, stage = 0;
     for (layer::BlockOp block : model.getBody().getOps<layer::BlockOp>()) {
       // The loss belongs to the last stage whatever its index.
@@ -36,7 +37,7 @@ public:
 
   void run() {
     int64_t stages = static_cast<int64_t>(boundaries.size()) - 1;
-    plan::MeshOp::create(builder, madeBy("partition-stages", model.getLoc()), stages, replicas);
+    plan::MeshOp::create(builder, madeBy("partition-stages", model.getLoc()), stages, replicas, tensorRanks);
     for (int64_t stage = 0; stage < stages; ++stage) {
       makeStage(stage, stages);
     }
@@ -173,7 +174,7 @@ private:
   ArrayRef<int64_t> boundaries;
   decltype(std::declval<ModuleOp>().getOps<layer::InputOp>()) inputs;
   ArrayAttr recompute; ///< may be null
-  int64_t replicas;
+  int64_t replicas, tensorRanks;
   llvm::DenseMap<Operation *, int64_t> stageOf;
   // Of the stage at hand, by name:
   llvm::MapVector<StringRef, Value> held;    ///< parameters and buffers, the stage's arguments

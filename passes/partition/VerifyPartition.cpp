@@ -95,7 +95,9 @@ LogicalResult partitionHolds(ModuleOp module) {
   ArrayRef<int64_t> boundaries = theOne<plan::ChoiceOp>(module).getBoundaries();
   auto stages = static_cast<int64_t>(boundaries.size()) - 1;
   plan::MeshOp mesh = theOne<plan::MeshOp>(module);
-  if (mesh.getPipe() != stages || mesh.getData() != theOne<plan::SettingsOp>(module).getDataParallel()) {
+  plan::SettingsOp settings = theOne<plan::SettingsOp>(module);
+  if (mesh.getPipe() != stages || mesh.getData() != settings.getDataParallel() ||
+      mesh.getTensor() != settings.getTensorParallel()) {
     return mesh.emitError("is not for ") << stages << " stages";
   }
   int64_t index = 0;

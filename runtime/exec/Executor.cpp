@@ -16,13 +16,13 @@ Result<std::unique_ptr<Executor>> Executor::create(const Executable &executable,
   return executor;
 }
 
-/// Of the ranks of one replica.
+/// Of the ranks of one pipeline.
 static std::vector<Segment> segmentsOf(const executable::Collective &collective, const ArenaBases &bases,
-                                       const Mesh &mesh, int replica) {
+                                       RankGroup pipeline) {
   std::vector<Segment> segments;
   for (const executable::Segment *segment : *collective.segments()) {
-    segments.push_back({mesh.rank(segment->rank(), replica), bases[collective.arena()] + segment->offset(),
-                        segment->bytes()});
+    segments.push_back(
+        {pipeline.at(segment->rank()), bases[collective.arena()] + segment->offset(), segment->bytes()});
   }
   return segments;
 }
@@ -37,7 +37,7 @@ Result<void> Executor::load() {
   memory = std::move(*allocated);
   const ArenaBases &bases = memory.addresses();
   for (const executable::Program *program : *plan().programs()) {
-    auto prepared = PreparedProgram::prepare(file, mesh, rank(), *program, bases, environment.isa);
+    auto prepared = PreparedProgram::prepare(file, mesh, rank(), *program, bases, environment.isa, group);
     if (!prepared) {
       return prepared.takeError();
     }
@@ -50,11 +50,11 @@ Result<void> Executor::load() {
   evaluateTasks = tasksOf(schedule::Purpose::Evaluation);
   for (TaskPlan *tasks : {&trainTasks, &evaluateTasks}) {
     for (Post &post : tasks->posts) {
-      post.peer = mesh.rank(post.peer, replica());
+      post.peer = pipelineOf(mesh, rank()).at(post.peer);
     }
   }
-  trainCollective = segmentsOf(*plan().train_collective(), bases, mesh, replica());
-  evaluateCollective = segmentsOf(*plan().evaluate_collective(), bases, mesh, replica());
+  trainCollective = segmentsOf(*plan().train_collective(), bases, pipelineOf(mesh, rank()));
+  evaluateCollective = segmentsOf(*plan().evaluate_collective(), bases, pipelineOf(mesh, rank()));
   if (const executable::DType type = file.file().contract()->gradient_wire();
       type != executable::DType::F32) {
     auto format = WireFormat::create(type, environment.isa);
@@ -71,17 +71,11 @@ Result<void> Executor::load() {
   return {};
 }
 
-RankGroup Executor::replicas() const {
-  const Mesh &mesh = environment.mesh;
-  return {mesh.rank(mesh.pipelineRank(rank()), 0), 1, mesh.replicas};
-}
-
 /// What belongs to single replicas. Evaluation, on the first replica alone, has all of it.
 void Executor::planExchanges() {
   for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
     const executable::Exchange &exchange = *plan().exchanges()->Get(i);
-    if (exchange.kind() == executable::ExchangeKind::Load ||
-        exchange.kind() == executable::ExchangeKind::Store) {
+    if (movesOffloaded(exchange.kind())) {
       exchanges.push_back(std::make_unique<OffloadExchange>(exchange, memory, replica()));
     } else {
       exchanges.push_back(std::make_unique<ReplicaExchange>(
@@ -150,7 +144,12 @@ Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collecti
       return ok;
     }
     for (std::uint32_t i = task.fills.begin; i < task.fills.end; ++i) {
-      source.fill(tasks.fills[i].input, task.task.microBatch, tasks.fills[i].data);
+      if (const Fill &fill = tasks.fills[i]; fill.input == kTensorRankInput) {
+        const std::int32_t own = tensorRank();
+        std::memcpy(fill.data, &own, sizeof own);
+      } else {
+        source.fill(fill.input, task.task.microBatch, fill.data);
+      }
     }
     const TaskEvent event{rank(), training, step, position++, task.task, task.text.c_str()};
     if (auto ok = runTask(tasks, task, collective, event); !ok) {
@@ -252,8 +251,7 @@ Result<void> Executor::communicate(const TaskPlan &tasks, const PlannedTask &tas
       return ok;
     }
   }
-  const Mesh &mesh = environment.mesh;
-  auto gathered = environment.communicator.allGather(collective, {replica(), mesh.replicas, mesh.pipeline});
+  auto gathered = environment.communicator.allGather(collective, pipelineOf(environment.mesh, rank()));
   return gathered && event.training ? reduce(-1, event.step) : gathered;
 }
 
@@ -310,8 +308,9 @@ Result<void> Executor::reduce(int stage, std::uint64_t step) {
     const bool isDouble = reduction.dtype() == executable::DType::F64;
     const std::size_t count = reduction.bytes() / (isDouble ? sizeof(double) : sizeof(float));
     std::byte *values = data(reduction.arena(), reduction.offset());
-    auto ok =
-        environment.communicator.allReduce(values, count, isDouble ? Element::F64 : Element::F32, replicas());
+    auto ok = environment.communicator.allReduce(values, count, isDouble ? Element::F64 : Element::F32,
+                                                 reduction.tensor() ? tensorRanksOf(environment.mesh, rank())
+                                                                    : replicas());
     if (!ok) {
       return ok;
     }
@@ -337,15 +336,35 @@ Result<void> Executor::compute(const TaskPlan &tasks, const PlannedTask &task, c
   return outcome;
 }
 
-/// Commands with a permit, between them exchanges without one: others compute while this rank waits. Sums are
-/// exchanged in the stage's last W only.
+/// Commands with a permit, between them exchanges and collectives without one: others compute while this rank
+/// waits. Sums are exchanged in the stage's last W only.
 Result<void> Executor::runProgram(unsigned program, const std::uint64_t *slots, std::uint64_t step,
                                   bool reduces, std::optional<TilePool::Lease> &lease) {
   PreparedProgram &prepared = programs[program];
   unsigned done = 0;
-  const auto runTo = [&](unsigned command) {
+  const auto waiting = [&](auto wait) {
+    lease.reset();
+    Result<void> ok = wait();
+    lease.emplace(environment.pool);
+    return ok;
+  };
+  const auto runTo = [&](unsigned command) -> Result<void> {
+    for (const unsigned collective : prepared.collectives()) {
+      if (collective < done || collective >= command) {
+        continue;
+      }
+      prepared.run(done, collective, slots, environment.pool, environment.status, environment.hooks);
+      done = collective + 1;
+      auto ok = waiting([&] {
+        return prepared.runCollective(collective, slots, group, environment.status, environment.hooks);
+      });
+      if (!ok) {
+        return ok;
+      }
+    }
     prepared.run(done, command, slots, environment.pool, environment.status, environment.hooks);
     done = command;
+    return {};
   };
   const auto *points = plan().programs()->Get(program)->points();
   for (unsigned i = 0; points && i < points->size(); ++i) {
@@ -354,14 +373,16 @@ Result<void> Executor::runProgram(unsigned program, const std::uint64_t *slots, 
     if ((exchange.what() == executable::ExchangeKind::Reduce && !reduces) || exchange.bytes() == 0) {
       continue;
     }
-    runTo(point.command());
-    lease.reset();
-    if (auto ok = point.begins() ? exchange.begin() : endExchange(point.exchange(), step); !ok) {
+    auto ok = runTo(point.command());
+    ok = ok ? waiting([&] { return point.begins() ? exchange.begin() : endExchange(point.exchange(), step); })
+            : std::move(ok);
+    if (!ok) {
       return ok;
     }
-    lease.emplace(environment.pool);
   }
-  runTo(prepared.commands());
+  if (auto ok = runTo(prepared.commands()); !ok) {
+    return ok;
+  }
   if (environment.poison) {
     releaseWeights(program);
   }

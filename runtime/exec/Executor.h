@@ -72,6 +72,7 @@ public:
 
   int rank() const { return environment.communicator.rank(); }
   int replica() const { return environment.mesh.replica(rank()); }
+  int tensorRank() const { return environment.mesh.tensorRank(rank()); }
   /// Runs a callback between two steps, on the rank's thread: the watchdog does not hurry it.
   template <typename Callback>
   void callBack(Callback callback) {
@@ -88,7 +89,7 @@ public:
 
 private:
   Executor(const Executable &executable, const RankEnvironment &environment)
-      : file(executable), environment(environment) {}
+      : file(executable), environment(environment), group(environment.communicator, environment.mesh) {}
   Result<void> load();
   Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
                    bool training, std::uint64_t step, OutputSink *outputs = nullptr);
@@ -96,7 +97,7 @@ private:
   Result<void> reduce(int stage, std::uint64_t step);
   Result<void> gather(schedule::TaskKind task, int stage);
   Result<void> endExchange(unsigned number, std::uint64_t step);
-  RankGroup replicas() const;
+  RankGroup replicas() const { return replicasOf(environment.mesh, rank()); }
   Result<void> handOut(const schedule::Task &task, OutputSink &outputs);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range);
   Result<void> communicate(const TaskPlan &tasks, const PlannedTask &task,
@@ -113,6 +114,7 @@ private:
   const Executable &file;
   RankEnvironment environment;
   RankMemory memory;
+  GroupKernels group;
   std::vector<PreparedProgram> programs; ///< indexed like RankPlan.programs
   TaskPlan trainTasks, evaluateTasks;
   std::vector<Segment> trainCollective, evaluateCollective;

@@ -6,7 +6,7 @@ namespace stagewright::runtime {
 
 Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, const Mesh &mesh, int rank,
                                                  const executable::Program &program, const ArenaBases &arenas,
-                                                 kernels::Isa isa) {
+                                                 kernels::Isa isa, GroupKernels &group) {
   const executable::RankPlan &plan = executable.rank(mesh.pipelineRank(rank));
   PreparedProgram result;
   std::size_t most = 0;
@@ -36,11 +36,21 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, c
     result.operands.resize(call.firstOperand + call.operands); // absent optional operands
     result.views.resize(result.operands.size());
     instance.element = catalogue::elementOf(*kernel, dtypes);
-    auto prepared = kernels::prepare(instance, isa);
-    if (!prepared) {
-      return prepared.takeError();
+    if (kernel->isCollective) {
+      call.group = {kernel->name == "all_gather",
+                    catalogue::stringAttribute(*kernel, instance.attributes, "axis") == "data",
+                    instance.element, result.views[call.firstOperand].elements};
+      result.groupCommands.push_back(static_cast<unsigned>(result.firstCall.size()) - 1);
+      if (auto ok = group.prepare(call.group, isa); !ok) {
+        return ok.takeError();
+      }
+    } else {
+      auto prepared = kernels::prepare(instance, isa);
+      if (!prepared) {
+        return prepared.takeError();
+      }
+      call.kernel = std::move(*prepared);
     }
-    call.kernel = std::move(*prepared);
     call.workspace =
         command->workspace() ? arenas[workspaceArena(plan)] + command->workspace_offset() : nullptr;
     call.event = {rank, kernel, command->block(), {}};
@@ -55,30 +65,46 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, c
   return result;
 }
 
+template <typename Body>
+void PreparedProgram::around(const Call &call, const std::uint64_t *slotOffsets, RankStatus &status,
+                             std::span<const Hooks> hooks, Body body) {
+  for (std::uint32_t i = 0; i < call.operands; ++i) {
+    const Operand &operand = operands[call.firstOperand + i];
+    addresses[i] = operand.base ? operand.base + slotOffsets[operand.slot] : nullptr;
+  }
+  for (std::uint32_t i = 0; !hooks.empty() && i < call.operands; ++i) {
+    views[call.firstOperand + i].data = addresses[i];
+  }
+  for (const Hooks &hook : hooks) {
+    if (hook.beforeKernel) {
+      hook.beforeKernel(hook.context, call.event);
+    }
+  }
+  body();
+  for (const Hooks &hook : hooks) {
+    if (hook.afterKernel) {
+      hook.afterKernel(hook.context, call.event);
+    }
+  }
+  status.advance();
+}
+
 void PreparedProgram::run(unsigned begin, unsigned end, const std::uint64_t *slotOffsets,
                           kernels::TileRunner &tiles, RankStatus &status, std::span<const Hooks> hooks) {
   for (unsigned index = firstCall[begin]; index < firstCall[end]; ++index) {
     const Call &call = calls[index];
-    for (std::uint32_t i = 0; i < call.operands; ++i) {
-      const Operand &operand = operands[call.firstOperand + i];
-      addresses[i] = operand.base ? operand.base + slotOffsets[operand.slot] : nullptr;
-    }
-    for (std::uint32_t i = 0; !hooks.empty() && i < call.operands; ++i) {
-      views[call.firstOperand + i].data = addresses[i];
-    }
-    for (const Hooks &hook : hooks) {
-      if (hook.beforeKernel) {
-        hook.beforeKernel(hook.context, call.event);
-      }
-    }
-    call.kernel->run(addresses.data(), call.workspace, tiles);
-    for (const Hooks &hook : hooks) {
-      if (hook.afterKernel) {
-        hook.afterKernel(hook.context, call.event);
-      }
-    }
-    status.advance();
+    around(call, slotOffsets, status, hooks,
+           [&] { call.kernel->run(addresses.data(), call.workspace, tiles); });
   }
+}
+
+Result<void> PreparedProgram::runCollective(unsigned command, const std::uint64_t *slotOffsets,
+                                            GroupKernels &group, RankStatus &status,
+                                            std::span<const Hooks> hooks) {
+  Result<void> outcome;
+  const Call &call = calls[firstCall[command]];
+  around(call, slotOffsets, status, hooks, [&] { outcome = group.run(call.group, addresses.data()); });
+  return outcome;
 }
 
 } // namespace stagewright::runtime

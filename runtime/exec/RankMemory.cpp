@@ -11,16 +11,15 @@ std::uint64_t RankMemory::copiesOf(const executable::Arena &arena, const Executa
 
 /// Of an arena in a file: what an update loads of the replicas that the rank stands for.
 static std::vector<FileStore::Extent> extentsOf(const executable::RankPlan &plan, unsigned arena,
-                                                std::uint64_t copies, int replica) {
+                                                std::uint64_t stride, int replica) {
   std::vector<FileStore::Extent> extents;
   for (unsigned i = 0; plan.exchanges() && i < plan.exchanges()->size(); ++i) {
     const executable::Exchange &exchange = *plan.exchanges()->Get(i);
     for (const executable::ExchangePiece *piece : *exchange.pieces()) {
       if (exchange.kind() == executable::ExchangeKind::Load &&
-          piece->shard_arena() == static_cast<int>(arena) && (copies > 1 || piece->replica() == replica)) {
-        const std::uint64_t before =
-            copies > 1 ? plan.arenas()->Get(arena)->bytes() * static_cast<unsigned>(piece->replica()) : 0;
-        extents.push_back({before + piece->shard_offset(), piece->bytes()});
+          piece->shard_arena() == static_cast<int>(arena) && (stride > 0 || piece->replica() == replica)) {
+        extents.push_back(
+            {stride * static_cast<unsigned>(piece->replica()) + piece->shard_offset(), piece->bytes()});
       }
     }
   }
@@ -34,7 +33,8 @@ Result<RankMemory> RankMemory::allocate(const Executable &executable, const Mesh
   RankMemory memory;
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
     const executable::Arena &arena = *plan.arenas()->Get(i);
-    const std::uint64_t copies = copiesOf(arena, executable, mesh), bytes = arena.bytes() * copies;
+    const std::uint64_t bytes = arena.bytes() * copiesOf(arena, executable, mesh);
+    memory.strides.push_back(strideOf(arena, executable, mesh));
     memory.files.emplace_back();
     if (arena.tier() == executable::MemoryTier::File) {
       const executable::Offload &offload = arena.arena_class() == executable::ArenaClass::Parameters
@@ -42,7 +42,7 @@ Result<RankMemory> RankMemory::allocate(const Executable &executable, const Mesh
                                                : *recipe.states_offload();
       auto file =
           FileStore::create(offload.path()->str(), "rank" + std::to_string(rank) + "-" + arena.name()->str(),
-                            bytes, extentsOf(plan, i, copies, mesh.replica(rank)));
+                            bytes, extentsOf(plan, i, memory.strides.back(), mesh.replica(rank)));
       if (!file) {
         return file.takeError();
       }

@@ -29,11 +29,20 @@ public:
   /// (ZeRO 3).
   static std::uint64_t copiesOf(const executable::Arena &arena, const Executable &executable,
                                 const Mesh &mesh);
+  /// Bytes from one replica's shards to the next one's in it; 0: the rank has those of one.
+  static std::uint64_t strideOf(const executable::Arena &arena, const Executable &executable,
+                                const Mesh &mesh) {
+    return copiesOf(arena, executable, mesh) > 1 ? arena.bytes() : 0;
+  }
 
   /// Addresses of the arenas; null: in a file.
   const ArenaBases &addresses() const { return bases; }
   Place at(unsigned arena, std::uint64_t offset) const {
     return bases[arena] ? Place{bases[arena] + offset} : Place{nullptr, files[arena].get(), offset};
+  }
+  /// In the shard of one of the replicas that the rank stands for.
+  Place at(unsigned arena, std::uint64_t offset, int replica) const {
+    return at(arena, offset + strides[arena] * static_cast<unsigned>(replica));
   }
   void poison(unsigned arena, std::uint64_t offset, std::uint64_t bytes) {
     arenas[arena].poison(offset, bytes);
@@ -43,6 +52,7 @@ private:
   std::vector<Arena> arenas;
   std::vector<std::unique_ptr<FileStore>> files; ///< null: in memory
   ArenaBases bases;
+  std::vector<std::uint64_t> strides;
 };
 
 } // namespace stagewright::runtime

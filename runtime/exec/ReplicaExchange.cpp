@@ -1,7 +1,6 @@
 #include "runtime/exec/ReplicaExchange.h"
 
 #include "runtime/comm/OrderedSum.h"
-#include "runtime/device/Futex.h"
 
 #include <algorithm>
 #include <cstring>
@@ -14,10 +13,6 @@ using executable::ExchangeKind;
 /// Channels of their own: transfers of the pipeline go between other ranks, collectives over other channels.
 static constexpr int kTag = 5;
 
-static std::size_t lines(std::size_t bytes) {
-  return (bytes + catalogue::kAlignment - 1) / catalogue::kAlignment * catalogue::kAlignment;
-}
-
 ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
                                  const RankMemory &memory, Communicator &communicator, RankGroup replicas,
                                  Unsent &unsent, WireFormat *wireOfSums)
@@ -29,19 +24,16 @@ ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const exe
   std::byte *scratch = communicationArena(plan) < 0
                            ? nullptr
                            : arenas[static_cast<unsigned>(communicationArena(plan))] + exchange.scratch();
-  std::byte *const begin = scratch;
+  std::byte *sent = scratch && wire ? scratch + scratchOf(exchange, replicas.size, 2).contributed : nullptr;
   const auto others = static_cast<std::size_t>(replicas.size - 1);
   std::size_t expected = 0;
-  std::map<int, std::size_t> held; // of each replica's contributions
   for (const executable::ExchangePiece *piece : *exchange.pieces()) {
     const bool isOwn = piece->replica() == own;
     std::byte *place = isOwn ? scratch : nullptr;
     Place file;
     if (gathers && (isOwn || others == 0)) {
-      const auto arena = static_cast<unsigned>(piece->shard_arena());
-      const std::uint64_t before = others == 0 ? plan.arenas()->Get(arena)->bytes() : 0;
       const Place shard =
-          memory.at(arena, before * static_cast<unsigned>(piece->replica()) + piece->shard_offset());
+          memory.at(static_cast<unsigned>(piece->shard_arena()), piece->shard_offset(), piece->replica());
       place = shard.memory;
       file = shard.file ? shard : Place();
       reads = reads || file.file;
@@ -49,24 +41,21 @@ ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const exe
     std::byte *sum = isOwn && what() == ExchangeKind::Accumulate
                          ? arenas[static_cast<unsigned>(piece->shard_arena())] + piece->shard_offset()
                          : nullptr;
-    pieces.push_back(
-        {piece->replica(), arenas[piece->arena()] + piece->offset(), place, sum, piece->bytes(), file});
-    const std::size_t contributed = lines(wireBytes(pieces.back()));
+    pieces.push_back({.position = piece->replica(),
+                      .whole = arenas[piece->arena()] + piece->offset(),
+                      .own = place,
+                      .sum = sum,
+                      .bytes = piece->bytes(),
+                      .file = file,
+                      .sent = sent});
+    const std::size_t contributed = catalogue::aligned(wireBytes(pieces.back()));
     scratch += isOwn && !gathers ? others * contributed : 0;
-    held[piece->replica()] += contributed;
+    sent += wire ? contributed : 0;
     expected += isOwn ? others : 1;
     total += piece->bytes();
   }
   requests.reserve(expected);
-  std::size_t most = 0;
-  for (const auto &[replica, bytes] : held) {
-    most = std::max(most, bytes);
-  }
-  std::byte *sent = begin ? begin + others * most : nullptr;
-  for (std::size_t i = 0; wire && i < pieces.size(); ++i) {
-    pieces[i].sent = sent;
-    sent += lines(wireBytes(pieces[i]));
-  }
+  terms.resize(static_cast<std::size_t>(replicas.size));
 }
 
 /// From one replica to another: sums of the one's pieces, or weights of the other's.
@@ -76,7 +65,7 @@ static std::size_t messagesOf(const executable::Exchange &exchange) {
   for (const executable::ExchangePiece *piece : *exchange.pieces()) {
     most = std::max(most, ++pieces[piece->replica()]);
   }
-  return exchange.kind() == ExchangeKind::Load || exchange.kind() == ExchangeKind::Store ? 0 : most;
+  return movesOffloaded(exchange.kind()) ? 0 : most;
 }
 
 //   places of a channel   | a: waited for | b: under way | c: waited for | d: begins |     b to d are taken
@@ -105,7 +94,7 @@ std::size_t ReplicaExchange::messagesOf(const executable::RankPlan &plan) {
 
 std::byte *ReplicaExchange::contribution(const Piece &piece, int position) const {
   const int slot = position < own ? position : position - 1;
-  return piece.own + static_cast<std::size_t>(slot) * lines(wireBytes(piece));
+  return piece.own + static_cast<std::size_t>(slot) * catalogue::aligned(wireBytes(piece));
 }
 
 Result<void> ReplicaExchange::track(Result<Request> posted) {
@@ -212,24 +201,14 @@ Result<void> ReplicaExchange::complete() {
   return {};
 }
 
-/// Blocks that stay in the cache while all replicas' parts of them are added.
-void ReplicaExchange::add(const Piece &piece) const {
-  constexpr std::size_t block = 16 << 10;
-  for (std::size_t begin = 0; begin < piece.bytes; begin += block) {
-    const std::size_t bytes = std::min(block, piece.bytes - begin);
-    const auto term = [&](int position) {
-      return reinterpret_cast<float *>((position == own ? piece.whole : contribution(piece, position)) +
-                                       begin);
-    };
-    float *sum = term(0);
-    for (int position = 1; position < replicas.size; ++position) {
-      addTo(sum, term(position), bytes / sizeof(float));
-    }
-    if (piece.sum) {
-      addTo(reinterpret_cast<float *>(piece.sum + begin), sum, bytes / sizeof(float));
-    } else if (own != 0) {
-      std::memcpy(piece.whole + begin, sum, bytes);
-    }
+void ReplicaExchange::add(const Piece &piece) {
+  for (int position = 0; position < replicas.size; ++position) {
+    terms[static_cast<std::size_t>(position)] = position == own ? piece.whole : contribution(piece, position);
+  }
+  addInOrder(terms, piece.bytes, Element::F32, piece.whole);
+  if (piece.sum) {
+    addTo(reinterpret_cast<float *>(piece.sum), reinterpret_cast<const float *>(piece.whole),
+          piece.bytes / sizeof(float));
   }
 }
 

@@ -29,7 +29,7 @@ public:
   using Unsent = std::vector<ReplicaExchange *>;
 
   /// Of a proved file. `wire`: in what gradients travel; null: fp32. `replicas` are those of the caller's
-  /// pipeline rank. When it is alone it has the shards of all, one arena behind the other.
+  /// pipeline rank. When it is alone it has the shards of all.
   ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
                   const RankMemory &memory, Communicator &communicator, RankGroup replicas, Unsent &unsent,
                   WireFormat *wire);
@@ -59,7 +59,7 @@ private:
   Result<void> track(Result<Request> posted);
   std::byte *contribution(const Piece &piece, int position) const;
   std::size_t wireBytes(const Piece &piece) const { return wire ? piece.bytes / 2 : piece.bytes; }
-  void add(const Piece &piece) const;
+  void add(const Piece &piece);
   void addNarrow(const Piece &piece) const;
 
   Communicator &communicator;
@@ -67,6 +67,7 @@ private:
   const int own; ///< position among the replicas
   std::vector<Piece> pieces;
   std::vector<Request> requests;
+  std::vector<const std::byte *> terms; ///< of a sum, by position
   Unsent &unsent;
   WireFormat *const wire; ///< of sums; null: fp32
   bool reads = false;     ///< a piece of its own from a file

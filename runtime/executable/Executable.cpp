@@ -4,9 +4,11 @@
 #include "schema/Checksum.h"
 #include "schema/Version.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <map>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,6 +127,9 @@ Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::s
   if (auto ok = verifyTransfers(proof); !ok) {
     return ok.takeError();
   }
+  if (auto ok = verifyTensorRanks(proof); !ok) {
+    return ok.takeError();
+  }
   if (auto ok = verifyReplicas(proof); !ok) {
     return ok.takeError();
   }
@@ -189,6 +194,20 @@ int workspaceArena(const executable::RankPlan &plan) {
 
 int communicationArena(const executable::RankPlan &plan) {
   return arenaOf(plan, executable::ArenaClass::Communication);
+}
+
+ExchangeScratch scratchOf(const executable::Exchange &exchange, int replicas, unsigned wireBytes) {
+  ExchangeScratch scratch;
+  std::map<int, std::uint64_t> contributed; // to the pieces of each replica
+  for (unsigned i = 0; addsUp(exchange.kind()) && i < exchange.pieces()->size(); ++i) {
+    const executable::ExchangePiece &piece = *exchange.pieces()->Get(i);
+    const std::uint64_t bytes = catalogue::aligned(piece.bytes() / 4 * wireBytes);
+    std::uint64_t &held = contributed[piece.replica()];
+    held += static_cast<unsigned>(replicas - 1) * bytes;
+    scratch.contributed = std::max(scratch.contributed, held);
+    scratch.sent += wireBytes == 4 ? 0 : bytes;
+  }
+  return scratch;
 }
 
 std::string shapeText(std::span<const std::int64_t> shape) {

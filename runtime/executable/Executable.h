@@ -21,11 +21,11 @@ namespace stagewright::runtime {
 /// Larger files are refused unread.
 inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
 
-/// More replicas are refused.
-inline constexpr int kMaxReplicas = 256;
+/// More replicas, or tensor ranks, are refused.
+inline constexpr int kMaxReplicas = 256, kMaxTensorRanks = 256;
 
 /// Inputs of a micro-batch that no data set fills (InputBinding.input of stage.fbs).
-inline constexpr int kRowsInput = -1, kRandomInput = -2;
+inline constexpr int kRowsInput = -1, kRandomInput = -2, kTensorRankInput = -3;
 
 /// What the values of an i32 input must be.
 struct IntegerRule {
@@ -58,7 +58,9 @@ public:
   /// Pipeline ranks.
   int rankCount() const { return static_cast<int>(hostVariant().ranks()->size()); }
   /// Of the job that trains.
-  Mesh mesh() const { return {rankCount(), file().recipe()->data_parallel()}; }
+  Mesh mesh() const {
+    return {rankCount(), file().recipe()->data_parallel(), file().recipe()->tensor_parallel()};
+  }
 
   const schedule::Schedule &trainSchedule() const { return train; }
   const schedule::Schedule &evaluateSchedule() const { return evaluate; }
@@ -98,6 +100,22 @@ schedule::Lifetime lifetimeOf(const executable::SlotPool &pool);
 /// Index of the rank's workspace arena, and of that for communication; -1: none.
 int workspaceArena(const executable::RankPlan &plan);
 int communicationArena(const executable::RankPlan &plan);
+
+/// Whether replicas add up gradients, or bytes of the device come from another tier or go there.
+inline bool addsUp(executable::ExchangeKind kind) {
+  return kind == executable::ExchangeKind::Reduce || kind == executable::ExchangeKind::Accumulate;
+}
+inline bool movesOffloaded(executable::ExchangeKind kind) {
+  return kind == executable::ExchangeKind::Load || kind == executable::ExchangeKind::Store;
+}
+
+/// Bytes of an exchange's scratch: what the others contribute to the pieces of the replica that has most, and
+/// behind it all pieces as they are sent, where that is not in fp32. Zeros: it adds up nothing.
+struct ExchangeScratch {
+  std::uint64_t contributed = 0, sent = 0;
+};
+/// `wireBytes`: of an element that travels.
+ExchangeScratch scratchOf(const executable::Exchange &exchange, int replicas, unsigned wireBytes);
 
 /// "[64, 784]".
 std::string shapeText(std::span<const std::int64_t> shape);

@@ -53,6 +53,7 @@ struct Proof {
   /// Of an element of the gradients that travel between replicas.
   unsigned wireBytes() const { return file.contract()->gradient_wire() == executable::DType::F32 ? 4 : 2; }
   bool shardsGradients() const { return reducesMicroBatches() && file.recipe()->zero() >= 2; }
+  int tensorRanks() const { return file.recipe()->tensor_parallel(); }
   bool hasReplica(int replica) const { return replica >= 0 && replica < file.recipe()->data_parallel(); }
   bool owns(int rank, int stage) const {
     return stage >= 0 && stage < stages() && train.rankOfStage[stage] == rank;
@@ -118,8 +119,9 @@ Result<void> verifyModel(const Proof &proof);  // inputs, blocks, parameters, re
 Result<void> verifySchedules(Proof &proof);    // fills train and evaluate
 Result<void> verifyMemory(const Proof &proof); // arenas, pools and their slots, inputs, placements, scalars
 Result<void> verifyPrograms(Proof &proof);     // kernels, commands, operands; fills integerRules
-Result<void> verifyTransfers(const Proof &proof); // transfers of both sides, collectives
-Result<void> verifyReplicas(const Proof &proof);  // what replicas add up, and which of them updates what
+Result<void> verifyTransfers(const Proof &proof);   // transfers of both sides, collectives
+Result<void> verifyReplicas(const Proof &proof);    // what replicas add up, and which of them updates what
+Result<void> verifyTensorRanks(const Proof &proof); // what tensor ranks add up
 
 } // namespace stagewright::runtime
 

@@ -85,8 +85,12 @@ private:
   Result<void> disjoint(std::vector<Exchanged> list, const std::string &field,
                         bool onEachReplica = false) const;
   bool sumIsOfReplica(const Exchanged &sum) const;
-  bool isOwnWeight(const Exchanged &bytes) const;
-  bool isOwnState(const Exchanged &bytes) const;
+  /// A list of pieces that a placement has.
+  using SlicesOf = const flatbuffers::Vector<flatbuffers::Offset<executable::StateSlice>> *(
+      executable::Placement::*)() const;
+  bool isOwn(const Exchanged &bytes, SlicesOf slices) const;
+  const executable::Arena *arenaAt(int index) const;
+  bool isArenaOf(executable::ArenaClass wanted, int index) const;
   Result<void> gatherPiece(const executable::ExchangePiece &piece, const std::string &field) const;
   Result<void> sumPiece(const executable::Exchange &exchange, const executable::ExchangePiece &piece,
                         const std::string &field);

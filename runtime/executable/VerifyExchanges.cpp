@@ -1,8 +1,6 @@
 // Exchanges inside programs: between replicas, and with memory that is not the device's.
 #include "runtime/executable/RankReplicas.h"
 
-#include <algorithm>
-#include <iterator>
 #include <map>
 
 namespace stagewright::runtime {
@@ -36,24 +34,11 @@ void RangesInUse::remove(const UsedRange &range) {
   sets[range.replica].erase({range.arena, range.bytes.begin});
 }
 
-/// What the others contribute to the pieces of the replica that has most, and in 16 bits what is sent; empty
-/// when it adds up nothing.
+/// Empty when it adds up nothing.
 Range RankReplicas::scratchOf(const executable::Exchange &exchange) const {
-  std::map<int, std::uint64_t> bytes;
-  std::uint64_t most = 0, sent = 0;
-  const bool adds = exchange.kind() == ExchangeKind::Reduce || exchange.kind() == ExchangeKind::Accumulate;
-  for (unsigned i = 0; adds && i < exchange.pieces()->size(); ++i) {
-    const executable::ExchangePiece &piece = *exchange.pieces()->Get(i);
-    const std::uint64_t wire = piece.bytes() / 4 * proof.wireBytes();
-    const std::uint64_t here =
-        (wire + catalogue::kAlignment - 1) / catalogue::kAlignment * catalogue::kAlignment;
-    std::uint64_t &held = bytes[piece.replica()];
-    held += here;
-    most = std::max(most, held);
-    sent += proof.wireBytes() == 4 ? 0 : here;
-  }
-  const auto others = static_cast<unsigned>(proof.file.recipe()->data_parallel() - 1);
-  return {exchange.scratch(), exchange.scratch() + others * most + sent};
+  const ExchangeScratch scratch =
+      runtime::scratchOf(exchange, proof.file.recipe()->data_parallel(), proof.wireBytes());
+  return {exchange.scratch(), exchange.scratch() + scratch.contributed + scratch.sent};
 }
 
 Result<void> RankReplicas::collectExchanges() {
@@ -77,9 +62,16 @@ Result<void> RankReplicas::collectExchanges() {
   return inFiles();
 }
 
-/// Bytes of the device that come from elsewhere and go there, in an UPDATE.
-static bool moves(ExchangeKind kind) {
-  return kind == ExchangeKind::Load || kind == ExchangeKind::Store;
+/// Null: there is no such arena.
+const executable::Arena *RankReplicas::arenaAt(int index) const {
+  return index >= 0 && index < static_cast<int>(plan.arenas()->size())
+             ? plan.arenas()->Get(static_cast<unsigned>(index))
+             : nullptr;
+}
+
+bool RankReplicas::isArenaOf(ArenaClass wanted, int index) const {
+  const executable::Arena *arena = arenaAt(index);
+  return arena && arena->arena_class() == wanted;
 }
 
 Result<void> RankReplicas::pieces(const executable::Exchange &exchange, const std::string &field) {
@@ -87,11 +79,12 @@ Result<void> RankReplicas::pieces(const executable::Exchange &exchange, const st
   for (unsigned i = 0; i < exchange.pieces()->size(); ++i) {
     const executable::ExchangePiece &piece = *exchange.pieces()->Get(i);
     const std::string pieceField = indexed(field + ".pieces", i);
-    const auto check =
-        exchange.kind() == ExchangeKind::Gather       ? gatherPiece(piece, pieceField)
-        : exchange.kind() == ExchangeKind::Accumulate ? accumulatePiece(exchange, piece, pieceField)
-        : moves(exchange.kind()) ? movedPiece(piece, pieceField, exchange.kind() == ExchangeKind::Load)
-                                 : sumPiece(exchange, piece, pieceField);
+    const auto check = exchange.kind() == ExchangeKind::Gather ? gatherPiece(piece, pieceField)
+                       : exchange.kind() == ExchangeKind::Accumulate
+                           ? accumulatePiece(exchange, piece, pieceField)
+                       : movesOffloaded(exchange.kind())
+                           ? movedPiece(piece, pieceField, exchange.kind() == ExchangeKind::Load)
+                           : sumPiece(exchange, piece, pieceField);
     if (!check) {
       return check;
     }
@@ -105,7 +98,7 @@ Result<void> RankReplicas::exchange(const executable::Exchange &exchange, const 
   if (exchange.kind() > ExchangeKind::MAX || !proof.owns(rank, exchange.stage())) {
     return proof.fail(field + ".stage", "the rank does not hold the stage, or the exchange is of no kind");
   }
-  const bool adds = exchange.kind() == ExchangeKind::Reduce || exchange.kind() == ExchangeKind::Accumulate;
+  const bool adds = addsUp(exchange.kind());
   if (adds && proof.file.recipe()->data_parallel() == 1) {
     return proof.fail(field, "there is one replica, and nothing to exchange");
   }
@@ -125,13 +118,8 @@ Result<void> RankReplicas::exchange(const executable::Exchange &exchange, const 
 /// Offloaded bytes of a replica, and a window.
 Result<void> RankReplicas::movedPiece(const executable::ExchangePiece &piece, const std::string &field,
                                       bool loads) {
-  const auto arenaOf = [&](int arena) {
-    return arena >= 0 && arena < static_cast<int>(plan.arenas()->size())
-               ? plan.arenas()->Get(static_cast<unsigned>(arena))
-               : nullptr;
-  };
-  const executable::Arena *window = arenaOf(piece.arena()), *home = arenaOf(piece.shard_arena());
-  if (!window || window->arena_class() != ArenaClass::Windows || !home ||
+  const executable::Arena *home = arenaAt(piece.shard_arena());
+  if (!isArenaOf(ArenaClass::Windows, piece.arena()) || !home ||
       home->tier() == executable::MemoryTier::Device || !proof.hasReplica(piece.replica())) {
     return proof.fail(field + ".arena", "what a replica has offloaded moves to and from windows");
   }
@@ -145,7 +133,7 @@ Result<void> RankReplicas::movedPiece(const executable::ExchangePiece &piece, co
   if (loads) {
     loaded.add(bytes);
   }
-  return isOwnWeight(bytes) || isOwnState(bytes)
+  return isOwn(bytes, &executable::Placement::shards) || isOwn(bytes, &executable::Placement::states)
              ? Result<void>()
              : proof.fail(field + ".shard_offset", "the replica has neither weights nor states there");
 }
@@ -153,8 +141,7 @@ Result<void> RankReplicas::movedPiece(const executable::ExchangePiece &piece, co
 /// Of gradients, where they are added up.
 Result<void> RankReplicas::sumPiece(const executable::Exchange &exchange,
                                     const executable::ExchangePiece &piece, const std::string &field) {
-  if (!proof.hasReplica(piece.replica()) || piece.arena() >= plan.arenas()->size() ||
-      plan.arenas()->Get(piece.arena())->arena_class() != ArenaClass::Gradients ||
+  if (!proof.hasReplica(piece.replica()) || !isArenaOf(ArenaClass::Gradients, piece.arena()) ||
       piece.shard_arena() != -1 || proof.reducesMicroBatches()) {
     return proof.fail(field + ".replica",
                       "a piece is of the gradients of a replica, where they are added up");
@@ -174,12 +161,9 @@ Result<void> RankReplicas::sumPiece(const executable::Exchange &exchange,
 /// Of one micro-batch's gradients, from memory of W to a replica's sum.
 Result<void> RankReplicas::accumulatePiece(const executable::Exchange &exchange,
                                            const executable::ExchangePiece &piece, const std::string &field) {
-  const auto isOf = [&](int arena, ArenaClass wanted) {
-    return arena >= 0 && arena < static_cast<int>(plan.arenas()->size()) &&
-           plan.arenas()->Get(static_cast<unsigned>(arena))->arena_class() == wanted;
-  };
   if (!proof.reducesMicroBatches() || !proof.hasReplica(piece.replica()) ||
-      !isOf(piece.arena(), ArenaClass::Workspace) || !isOf(piece.shard_arena(), ArenaClass::Gradients)) {
+      !isArenaOf(ArenaClass::Workspace, piece.arena()) ||
+      !isArenaOf(ArenaClass::Gradients, piece.shard_arena())) {
     return proof.fail(field + ".replica",
                       "a micro-batch's gradients go from memory of W to a replica's sums");
   }
@@ -200,10 +184,10 @@ Result<void> RankReplicas::accumulatePiece(const executable::Exchange &exchange,
 /// From what a replica has of a weight to memory of a program, or of what PREPARE derives.
 Result<void> RankReplicas::gatherPiece(const executable::ExchangePiece &piece,
                                        const std::string &field) const {
-  const auto inArena = [&](int arena, std::uint64_t offset) {
-    return arena >= 0 && arena < static_cast<int>(plan.arenas()->size()) && offset % 4 == 0 &&
-           piece.bytes() > 0 && piece.bytes() % 4 == 0 &&
-           rangeWithin(offset, piece.bytes(), plan.arenas()->Get(static_cast<unsigned>(arena))->bytes());
+  const auto inArena = [&](int index, std::uint64_t offset) {
+    const executable::Arena *arena = arenaAt(index);
+    return arena && offset % 4 == 0 && piece.bytes() > 0 && piece.bytes() % 4 == 0 &&
+           rangeWithin(offset, piece.bytes(), arena->bytes());
   };
   if (!proof.shardsWeights() || !proof.hasReplica(piece.replica())) {
     return proof.fail(field + ".replica", "weights are gathered from replicas with ZeRO 3");
@@ -216,7 +200,8 @@ Result<void> RankReplicas::gatherPiece(const executable::ExchangePiece &piece,
                         static_cast<unsigned>(piece.shard_arena()),
                         {piece.shard_offset(), piece.shard_offset() + piece.bytes()},
                         piece.replica()};
-  if ((window != ArenaClass::Workspace && window != ArenaClass::Derived) || !isOwnWeight(shard)) {
+  if ((window != ArenaClass::Workspace && window != ArenaClass::Derived) ||
+      !isOwn(shard, &executable::Placement::shards)) {
     return proof.fail(field + ".arena", "a part of a weight is gathered into memory of programs");
   }
   return {};
@@ -268,8 +253,8 @@ std::vector<UsedRange> RankReplicas::rangesOf(const executable::Exchange &exchan
   for (const executable::ExchangePiece *piece : *exchange.pieces()) {
     ranges.push_back({piece->arena(),
                       {piece->offset(), piece->offset() + piece->bytes()},
-                      moves(exchange.kind()) ? piece->replica() : -1});
-    if (moves(exchange.kind()) || exchange.kind() == ExchangeKind::Accumulate) {
+                      movesOffloaded(exchange.kind()) ? piece->replica() : -1});
+    if (movesOffloaded(exchange.kind()) || exchange.kind() == ExchangeKind::Accumulate) {
       ranges.push_back({static_cast<unsigned>(piece->shard_arena()),
                         {piece->shard_offset(), piece->shard_offset() + piece->bytes()},
                         piece->replica()});
@@ -348,7 +333,8 @@ Result<void> RankReplicas::point(const executable::Program &program, const std::
     }
     return {};
   }
-  const ProgramKind where = moves(exchange.kind()) ? ProgramKind::Update : ProgramKind::BackwardWeight;
+  const ProgramKind where =
+      movesOffloaded(exchange.kind()) ? ProgramKind::Update : ProgramKind::BackwardWeight;
   if (exchange.stage() != program.stage() || ++begun[point.exchange()] > 1 ||
       (exchange.kind() == ExchangeKind::Gather ? program.kind() == ProgramKind::Update
                                                : program.kind() != where)) {
@@ -365,26 +351,12 @@ Result<void> RankReplicas::point(const executable::Program &program, const std::
   return {};
 }
 
-/// Whether a replica updates what it alone has of a weight.
-bool RankReplicas::isOwnWeight(const Exchanged &bytes) const {
+/// Whether a replica alone has all of it: of a weight (shards), or of an optimizer's state.
+bool RankReplicas::isOwn(const Exchanged &bytes, SlicesOf slices) const {
   for (const executable::Placement *placement : *plan.placements()) {
-    for (unsigned i = 0; placement->shards() && i < placement->shards()->size(); ++i) {
-      const executable::StateSlice &piece = *placement->shards()->Get(i);
-      if (piece.replica() == bytes.replica && piece.arena() == bytes.arena &&
-          piece.offset() <= bytes.range.begin &&
-          bytes.range.end <= piece.offset() + *bytesOf(piece.dtype(), piece.shape())) {
-        return true;
-      }
-    }
-  }
-  return false;
-}
-
-/// Whether a replica alone has all of it as a state of its optimizer.
-bool RankReplicas::isOwnState(const Exchanged &bytes) const {
-  for (const executable::Placement *placement : *plan.placements()) {
-    for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
-      const executable::StateSlice &piece = *placement->states()->Get(i);
+    const auto *list = (placement->*slices)();
+    for (unsigned i = 0; list && i < list->size(); ++i) {
+      const executable::StateSlice &piece = *list->Get(i);
       if (piece.replica() == bytes.replica && piece.arena() == bytes.arena &&
           piece.offset() <= bytes.range.begin &&
           bytes.range.end <= piece.offset() + *bytesOf(piece.dtype(), piece.shape())) {

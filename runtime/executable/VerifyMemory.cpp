@@ -169,7 +169,8 @@ Result<void> RankMemory::inputs() {
   for (unsigned i = 0; i < plan.inputs()->size(); ++i) {
     const executable::InputBinding &binding = *plan.inputs()->Get(i);
     const std::string field = indexed(at + "inputs", i);
-    if (binding.input() < kRandomInput || binding.input() >= static_cast<int>(proof.file.inputs()->size())) {
+    if (binding.input() < kTensorRankInput ||
+        binding.input() >= static_cast<int>(proof.file.inputs()->size())) {
       return proof.fail(field + ".input", "there is no input " + std::to_string(binding.input()));
     }
     if (!proof.owns(rank, binding.stage())) {

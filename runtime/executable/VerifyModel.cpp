@@ -1,5 +1,6 @@
 // What the file says about the model and the training recipe.
 #include "runtime/executable/Proof.h"
+#include "runtime/executable/TensorSplit.h"
 #include "runtime/train/LearningRate.h"
 #include "schema/Version.h"
 
@@ -63,6 +64,12 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if ((recipe.data_parallel() > 1) != bool(proof.file.required_features() & executable::kFeatureReplicas)) {
     return proof.fail("required_features", "the mark of replicas does not fit recipe.data_parallel");
   }
+  if (recipe.tensor_parallel() < 1 || recipe.tensor_parallel() > kMaxTensorRanks) {
+    return fail("tensor_parallel", "there are 1 to " + std::to_string(kMaxTensorRanks) + " tensor ranks");
+  }
+  if ((recipe.tensor_parallel() > 1) != bool(proof.file.required_features() & executable::kFeatureTensor)) {
+    return proof.fail("required_features", "the mark of tensor ranks does not fit recipe.tensor_parallel");
+  }
   if (recipe.zero() < 0 || recipe.zero() > 3) {
     return fail("zero", "there are the ZeRO stages 0 to 3");
   }
@@ -114,7 +121,8 @@ static Result<void> verifyRecipe(const Proof &proof) {
   const executable::ResultContract &contract = *proof.file.contract();
   if (contract.global_batch() != recipe.train_batch_size() ||
       contract.micro_batches() != recipe.micro_batches() ||
-      contract.data_parallel() != recipe.data_parallel()) {
+      contract.data_parallel() != recipe.data_parallel() ||
+      contract.tensor_parallel() != recipe.tensor_parallel()) {
     return proof.fail("contract", "the result contract and the recipe disagree");
   }
   const executable::DType wire = contract.gradient_wire();
@@ -211,6 +219,32 @@ static Result<void> verifyBlocks(const Proof &proof) {
   return {};
 }
 
+/// Sections of a dimension, each of which the tensor ranks divide without a rest.
+static Result<void> verifySplit(const Proof &proof, const executable::Parameter &parameter,
+                                const std::string &at) {
+  const executable::Split *split = parameter.split();
+  if (!split) {
+    return {};
+  }
+  const auto ranks = static_cast<std::uint64_t>(proof.tensorRanks());
+  std::uint64_t size = 0;
+  bool good = ranks > 1 && split->dim() >= 0 &&
+              static_cast<unsigned>(split->dim()) < parameter.shape()->size() &&
+              *bytesOf(parameter.dtype(), parameter.shape()) <= kMaxTensorBytes / ranks;
+  for (unsigned i = 0; good && i < split->sections()->size(); ++i) {
+    const std::int64_t section = split->sections()->Get(i);
+    good = section > 0 && section <= catalogue::kMaxElements &&
+           static_cast<std::uint64_t>(section) % ranks == 0 && i < catalogue::kMaxListEntries;
+    size += static_cast<std::uint64_t>(section);
+  }
+  good = good && size == ranks * static_cast<std::uint64_t>(
+                                     parameter.shape()->Get(static_cast<unsigned>(split->dim())));
+  return good ? Result<void>()
+              : proof.fail(at + ".split", "the parts of \"" + parameter.name()->str() +
+                                              "\" are not those of " + std::to_string(ranks) +
+                                              " tensor ranks");
+}
+
 static Result<void> verifyParameters(const Proof &proof) {
   const auto &blocks = *proof.file.blocks();
   std::set<std::string> names;
@@ -226,6 +260,9 @@ static Result<void> verifyParameters(const Proof &proof) {
     if (!bytesOf(parameter.dtype(), parameter.shape())) {
       return proof.fail(at + ".shape", "impossible shape " + shapeText(parameter.shape()));
     }
+    if (auto ok = verifySplit(proof, parameter, at); !ok) {
+      return ok;
+    }
     const executable::Initializer &initializer = *parameter.initializer();
     const std::string kind = initializer.kind()->str();
     if (kind != "uniform" && kind != "constant" && kind != "normal") {
@@ -235,7 +272,7 @@ static Result<void> verifyParameters(const Proof &proof) {
       return proof.fail(at + ".initializer", "bound and value must be finite");
     }
     if (initializer.zero_row() != -1 && (initializer.zero_row() < 0 || parameter.shape()->size() != 2 ||
-                                         initializer.zero_row() >= parameter.shape()->Get(0))) {
+                                         initializer.zero_row() >= wholeShape(parameter)[0])) {
       return proof.fail(at + ".initializer.zero_row",
                         "there is no row " + std::to_string(initializer.zero_row()));
     }

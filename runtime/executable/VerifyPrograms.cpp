@@ -36,6 +36,9 @@ private:
   Result<void> aliasing(const executable::Command &command, const std::string &field) const;
   Result<void> filledByInput(const executable::Command &command, std::size_t index, const std::string &field);
   std::int64_t sizeOf(std::string_view operand, std::size_t dimension) const;
+  std::int64_t numbered(const executable::Command &command) const;
+  Result<void> collective(const executable::Program &program, const executable::Command &command,
+                          const std::string &field) const;
   Result<void> workspace(const executable::Command &command, const std::string &field) const;
   Result<void> buffers(const executable::Program &program, std::size_t index, const std::string &field) const;
 
@@ -115,6 +118,9 @@ Result<void> RankPrograms::command(const executable::Program &program, const exe
   if (auto ok = catalogueRules(command, field); !ok) {
     return ok;
   }
+  if (auto ok = collective(program, command, field); !ok) {
+    return ok;
+  }
   placed.clear();
   for (unsigned i = 0; i < command.operands()->size(); ++i) {
     auto result = place(program, *command.operands()->Get(i), kernel->operands[i].access,
@@ -158,6 +164,24 @@ Result<void> RankPrograms::catalogueRules(const executable::Command &command, co
     return proof.fail(field, "call of " + std::string(kernel->name) + ": " + ok.error().text());
   }
   return {};
+}
+
+/// All ranks of a group run one plan: each of them calls it. Evaluation has the ranks of one replica.
+Result<void> RankPrograms::collective(const executable::Program &program, const executable::Command &command,
+                                      const std::string &field) const {
+  if (!kernel->isCollective) {
+    return {};
+  }
+  const bool ofReplicas = catalogue::stringAttribute(*kernel, attributesOf(command), "axis") == "data";
+  const int ranks = ofReplicas ? proof.file.recipe()->data_parallel() : proof.tensorRanks();
+  const bool evaluates = program.kind() == executable::ProgramKind::Evaluate;
+  if (ranks == 1 || command.replica() != -1 || moment(program.kind()) < 0 || (evaluates && ofReplicas)) {
+    return proof.fail(field, std::string(kernel->name) + " is not called by all ranks of a group of several");
+  }
+  return kernel->name == "all_gather" && shapes[1][0] != ranks
+             ? proof.fail(field, "all_gather makes " + std::to_string(shapes[1][0]) + " parts of " +
+                                     std::to_string(ranks) + " ranks")
+             : Result<void>();
 }
 
 bool RankPrograms::overlapsPool(const Placed &fixed) const {
@@ -265,15 +289,18 @@ Result<void> RankPrograms::filledByInput(const executable::Command &command, std
                                          const std::string &field) {
   const std::string_view name = kernel->operands[index].name;
   const bool labels = name == "labels", tokens = name == "ids", rows = name == "valid_rows",
-             random = name == "random", mask = name == "mask" || name == "key_mask";
-  if (!labels && !tokens && !rows && !random && !mask) {
+             random = name == "random", part = name == "tensor_rank",
+             mask = name == "mask" || name == "key_mask";
+  if (!labels && !tokens && !rows && !random && !part && !mask) {
     return {};
   }
   for (const executable::InputBinding *binding : *plan.inputs()) {
     const bool sameBytes =
         binding->pool() == placed[index].pool && binding->offset() == placed[index].range.begin;
-    const bool fits = rows || random
-                          ? binding->input() == (rows ? kRowsInput : kRandomInput)
+    const bool fits = rows || random || part
+                          ? binding->input() == (rows     ? kRowsInput
+                                                 : random ? kRandomInput
+                                                          : kTensorRankInput)
                           : binding->input() >= 0 &&
                                 proof.file.inputs()->Get(binding->input())->dtype() == executable::DType::I32;
     if (!sameBytes || !fits) {
@@ -281,9 +308,7 @@ Result<void> RankPrograms::filledByInput(const executable::Command &command, std
     }
     if (labels || tokens || mask) {
       const std::uint64_t filled = *elementsOf(binding->shape());
-      const std::int64_t classes = mask     ? 2
-                                   : labels ? sizeOf("logits", 1)
-                                            : sizeOf(kernel->name == "embedding" ? "weight" : "acc", 0);
+      const std::int64_t classes = mask ? 2 : numbered(command);
       if (filled != static_cast<std::uint64_t>(catalogue::elements(shapes[index])) || classes == 0) {
         return proof.fail(field, "the input and the operand differ in size");
       }
@@ -291,13 +316,25 @@ Result<void> RankPrograms::filledByInput(const executable::Command &command, std
       rule.limit = rule.limit ? std::min(rule.limit, classes) : classes;
       rule.isMask |= mask;
       rule.isIndex |= mask || tokens;
-      if (kernel->name == "softmax_cross_entropy") {
+      if (kernel->name == "softmax_cross_entropy" || kernel->name == "vocabulary_cross_entropy") {
         rule.ignored = catalogue::integerAttribute(*kernel, attributesOf(command), "ignore_index");
       }
     }
     return {};
   }
   return proof.fail(field, "operand \"" + std::string(name) + "\" is not a model input");
+}
+
+/// What tokens or labels number: rows or columns, those of all tensor ranks where this is the part of one.
+std::int64_t RankPrograms::numbered(const executable::Command &command) const {
+  if (kernel->name == "vocabulary_cross_entropy") {
+    return catalogue::integerAttribute(*kernel, attributesOf(command), "vocabulary");
+  }
+  const char *table = kernel->name == "embedding"        ? "weight"
+                      : kernel->name == "embedding_grad" ? "acc"
+                                                         : nullptr;
+  return (table ? sizeOf(table, 0) : sizeOf("logits", 1)) *
+         (sizeOf("tensor_rank", 0) > 0 ? proof.tensorRanks() : 1);
 }
 
 /// Of the operand of this name; 0 where there is none.

@@ -12,7 +12,10 @@ using executable::ProgramKind;
 using executable::TaskKind;
 
 Result<void> RankReplicas::run() {
-  const unsigned reductions = plan.reductions() ? plan.reductions()->size() : 0;
+  unsigned reductions = 0;
+  for (unsigned i = 0; plan.reductions() && i < plan.reductions()->size(); ++i) {
+    reductions += !plan.reductions()->Get(i)->tensor();
+  }
   const unsigned gathers = plan.gathers() ? plan.gathers()->size() : 0;
   if (proof.file.recipe()->data_parallel() == 1 && reductions + gathers > 0) {
     return proof.fail(at + (reductions ? "reductions" : "gathers"),
@@ -79,6 +82,9 @@ Result<void> RankReplicas::collectReductions() {
     const executable::Reduction &reduction = *plan.reductions()->Get(i);
     const std::string field = indexed(at + "reductions", i);
     const bool isGradient = reduction.stage() >= 0;
+    if (reduction.tensor()) {
+      continue; // VerifyTensorRanks.cpp
+    }
     if (reduction.stage() != -1 && !proof.owns(rank, reduction.stage())) {
       return proof.fail(field + ".stage", "the rank does not hold the stage");
     }
@@ -236,11 +242,12 @@ Result<void> RankReplicas::ofReplica(const executable::Program &program, const e
     const Range range{operand.offset(), operand.offset() + *bytesOf(operand.dtype(), operand.shape())};
     const Exchanged bytes{program.stage(), operand.arena(), range, command.replica()};
     const bool isPartial = command.replica() != -1 && arena == ArenaClass::Scalars;
-    const bool holds = arena == ArenaClass::Gradients ? sumIsOfReplica(bytes)
-                       : writes && arena == ArenaClass::Parameters
-                           ? (proof.shardsWeights() ? isOwnWeight(bytes) : gathered.covers(bytes))
-                       : writes && isPartial ? gathered.covers(bytes)
-                                             : true;
+    const bool holds =
+        arena == ArenaClass::Gradients ? sumIsOfReplica(bytes)
+        : writes && arena == ArenaClass::Parameters
+            ? (proof.shardsWeights() ? isOwn(bytes, &executable::Placement::shards) : gathered.covers(bytes))
+        : writes && isPartial ? gathered.covers(bytes)
+                              : true;
     if (!holds) {
       return proof.fail(indexed(field + ".operands", i),
                         "the replicas would part: one of them alone has these gradients, or would not share "

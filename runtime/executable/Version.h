@@ -22,10 +22,11 @@ inline constexpr std::uint64_t kFeatureReplicas = 256;  ///< recipe.data_paralle
 inline constexpr std::uint64_t kFeatureShards = 512;    ///< replicas that each update a part (ZeRO)
 inline constexpr std::uint64_t kFeatureWire = 2048;     ///< contract.gradient_wire
 inline constexpr std::uint64_t kFeatureOffload = 1024;  ///< arenas outside the device's memory
-inline constexpr std::uint64_t kKnownFeatures = kFeatureWire | kFeatureOffload | kFeatureScheduler |
-                                                kFeaturePrecision | kFeatureBuffers | kFeatureFolder |
-                                                kFeatureTies | kFeatureNoLoss | kFeatureZeroRow |
-                                                kFeatureLossTerms | kFeatureReplicas | kFeatureShards;
+inline constexpr std::uint64_t kFeatureTensor = 4096;   ///< recipe.tensor_parallel above 1
+inline constexpr std::uint64_t kKnownFeatures =
+    kFeatureTensor | kFeatureWire | kFeatureOffload | kFeatureScheduler | kFeaturePrecision |
+    kFeatureBuffers | kFeatureFolder | kFeatureTies | kFeatureNoLoss | kFeatureZeroRow | kFeatureLossTerms |
+    kFeatureReplicas | kFeatureShards;
 
 } // namespace stagewright::executable
 

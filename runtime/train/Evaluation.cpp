@@ -81,7 +81,9 @@ public:
       shared.begin = monotonicNanoseconds();
     }
     const auto *handedOut = executor.plan().outputs();
-    OutputSink *sink = shared.outputs && handedOut && handedOut->size() > 0 ? &*shared.outputs : nullptr;
+    // All tensor ranks have the same.
+    const bool hands = handedOut && handedOut->size() > 0 && executor.tensorRank() == 0;
+    OutputSink *sink = shared.outputs && hands ? &*shared.outputs : nullptr;
     if (sink) {
       shared.outputs->validRows = [this](int microBatch) { return inputs.validRows(microBatch); };
     }

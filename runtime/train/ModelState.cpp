@@ -1,5 +1,6 @@
 #include "runtime/train/ModelState.h"
 
+#include "runtime/executable/TensorSplit.h"
 #include "runtime/train/Random.h"
 #include "runtime/train/Safetensors.h"
 #include "runtime/train/WeightFiles.h"
@@ -26,7 +27,9 @@ struct StateTensor {
   int rank = 0;
   unsigned arena = 0;
   std::uint64_t offset = 0, bytes = 0;
-  std::uint64_t first = 0; ///< element: a part of a state that replicas divide
+  std::uint64_t first = 0;                      ///< element: a part of a state that replicas divide
+  const executable::Parameter *split = nullptr; ///< of it or of its state: the part of a tensor rank
+  int tensorRank = 0;
 };
 
 /// Of a parameter or a buffer.
@@ -42,34 +45,58 @@ std::uint64_t bytesOf(const executable::Buffer &buffer) {
   return elementsOf(buffer) * catalogue::byteSize(static_cast<catalogue::DType>(buffer.dtype()));
 }
 
-/// On which rank the bytes of a replica's part lie, and where: a replica that is alone has the parts of all,
-/// one arena behind the other.
-std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank,
+/// On which of the ranks of a tensor rank the bytes of a replica's part lie, and where.
+std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank, int tensorRank,
                                       const executable::StateSlice &part) {
   const int replica = std::max(0, part.replica());
   if (ranks.mesh.replicas > 1) {
-    return {ranks.mesh.rank(pipelineRank, replica), part.offset()};
+    return {ranks.mesh.rank(pipelineRank, replica, tensorRank), part.offset()};
   }
   const executable::Arena &arena = *ranks.executable.rank(pipelineRank).arenas()->Get(part.arena());
-  const bool isCopied = RankMemory::copiesOf(arena, ranks.executable, ranks.mesh) > 1;
-  return {pipelineRank, part.offset() + (isCopied ? static_cast<unsigned>(replica) * arena.bytes() : 0)};
+  const std::uint64_t stride = RankMemory::strideOf(arena, ranks.executable, ranks.mesh);
+  return {ranks.mesh.rank(pipelineRank, 0, tensorRank),
+          part.offset() + static_cast<unsigned>(replica) * stride};
 }
 
-void addPart(std::vector<StateTensor> &tensors, const LocalRanks &ranks, int pipelineRank,
-             const std::string &name, const executable::StateSlice &part) {
-  const auto [rank, offset] = placeOf(ranks, pipelineRank, part);
-  tensors.push_back({.name = name,
-                     .state = part.name()->str(),
-                     .rank = rank,
-                     .arena = part.arena(),
-                     .offset = offset,
-                     .bytes = 4 * elementsOf(part),
-                     .first = part.first()});
+/// What a tensor rank has of a parameter, and of its states if the ranks train.
+void addParameter(std::vector<StateTensor> &tensors, const LocalRanks &ranks, int pipelineRank,
+                  int tensorRank, const executable::Placement &placement, bool trains) {
+  const executable::Parameter &parameter =
+      *ranks.executable.file().parameters()->Get(static_cast<unsigned>(placement.parameter()));
+  StateTensor tensor{.name = parameter.name()->str(),
+                     .split = parameter.split() ? &parameter : nullptr,
+                     .tensorRank = tensorRank};
+  const auto addPart = [&](const executable::StateSlice &part) {
+    const auto [rank, offset] = placeOf(ranks, pipelineRank, tensorRank, part);
+    tensor.state = part.name()->str();
+    tensor.rank = rank;
+    tensor.arena = part.arena();
+    tensor.offset = offset;
+    tensor.bytes = 4 * elementsOf(part);
+    tensor.first = part.first();
+    tensors.push_back(tensor);
+  };
+  const auto *shards = placement.shards();
+  if (!shards || shards->size() == 0) {
+    tensor.rank = ranks.mesh.rank(pipelineRank, 0, tensorRank);
+    tensor.arena = placement.arena();
+    tensor.offset = placement.offset();
+    tensor.bytes = 4 * elementsOf(parameter);
+    tensors.push_back(tensor);
+  }
+  for (unsigned i = 0; shards && i < shards->size(); ++i) {
+    addPart(*shards->Get(i));
+  }
+  for (unsigned i = 0; trains && placement.states() && i < placement.states()->size(); ++i) {
+    if (placement.states()->Get(i)->name()->str() != "gradient") {
+      addPart(*placement.states()->Get(i));
+    }
+  }
 }
 
 /// Weights, buffers and optimizer states of the first replica, and the parts of states that others have,
-/// sorted by name, the weight itself first, then by state and element. A run on one replica of several trains
-/// nothing and leaves out the states.
+/// sorted by name, the weight itself first, then by state, element and tensor rank. A run on one replica of
+/// several trains nothing and leaves out the states.
 std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
   const Executable &executable = ranks.executable;
   std::vector<StateTensor> tensors;
@@ -77,28 +104,12 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
     for (const executable::Placement *placement : *executable.rank(rank).placements()) {
       const executable::Parameter &parameter =
           *executable.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
-      const std::string name = parameter.name()->str();
-      const std::uint64_t bytes = 4 * elementsOf(parameter);
       if (executable.trainSchedule().rankOfStage[parameter.stage()] != rank) {
         continue; // a copy of the owner's
       }
-      const auto *shards = placement->shards();
-      if (!shards || shards->size() == 0) {
-        tensors.push_back({.name = name,
-                           .rank = ranks.mesh.rank(rank, 0),
-                           .arena = placement->arena(),
-                           .offset = placement->offset(),
-                           .bytes = bytes});
-      }
-      for (unsigned i = 0; shards && i < shards->size(); ++i) {
-        addPart(tensors, ranks, rank, name, *shards->Get(i));
-      }
-      for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
-        const executable::StateSlice &state = *placement->states()->Get(i);
-        const bool trains = ranks.mesh.replicas == executable.mesh().replicas;
-        if (trains && state.name()->str() != "gradient") {
-          addPart(tensors, ranks, rank, name, state);
-        }
+      for (int tensorRank = 0; tensorRank < (parameter.split() ? ranks.mesh.tensor : 1); ++tensorRank) {
+        addParameter(tensors, ranks, rank, tensorRank, *placement,
+                     ranks.mesh.replicas == executable.mesh().replicas);
       }
     }
     const auto *buffers = executable.rank(rank).buffers();
@@ -118,34 +129,37 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
   std::sort(tensors.begin(), tensors.end(), [](const StateTensor &a, const StateTensor &b) {
     const auto key = [](const StateTensor &tensor) {
       return std::tuple(tensor.dtype != executable::DType::I64, std::string_view(tensor.name),
-                        std::string_view(tensor.state), tensor.first);
+                        std::string_view(tensor.state), tensor.first, tensor.tensorRank);
     };
     return key(a) < key(b);
   });
   return tensors;
 }
 
-/// Calls use(parameter, first, weights), which makes them, for what lies in this process of each parameter,
-/// from element `first` on, for each of its copies.
+/// Calls use(parameter, tensor rank, first, weights), which makes them, for what lies in this process of each
+/// parameter, or of a tensor rank's part of it, from element `first` on, for each of its copies.
 template <typename Use>
 Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
   for (const Executor *executor : ranks.executors) {
     if (!executor) {
       continue;
     }
+    const int tensorRank = ranks.mesh.tensorRank(executor->rank());
     for (const executable::Placement *placement : *executor->plan().placements()) {
       const executable::Parameter &parameter =
           *ranks.executable.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
       const auto *shards = placement->shards();
       if (!shards || shards->size() == 0) {
         auto *data = reinterpret_cast<float *>(executor->data(placement->arena(), placement->offset()));
-        if (Result<void> ok = use(parameter, 0, std::span<float>(data, elementsOf(parameter))); !ok) {
+        if (Result<void> ok = use(parameter, tensorRank, 0, std::span<float>(data, elementsOf(parameter)));
+            !ok) {
           return ok;
         }
       }
       for (unsigned i = 0; shards && i < shards->size(); ++i) {
         const executable::StateSlice &part = *shards->Get(i);
-        const auto [rank, offset] = placeOf(ranks, ranks.mesh.pipelineRank(executor->rank()), part);
+        const auto [rank, offset] =
+            placeOf(ranks, ranks.mesh.pipelineRank(executor->rank()), tensorRank, part);
         if (rank != executor->rank()) {
           continue;
         }
@@ -155,7 +169,7 @@ Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
         if (place.memory) {
           weights = {reinterpret_cast<float *>(place.memory), elementsOf(part)};
         }
-        Result<void> ok = use(parameter, part.first(), weights);
+        Result<void> ok = use(parameter, tensorRank, part.first(), weights);
         if (ok && place.file) {
           ok = place.file->write(place.offset, weights.size_bytes(),
                                  reinterpret_cast<const std::byte *>(weights.data()));
@@ -264,32 +278,40 @@ Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::uint
 
 } // namespace
 
+/// Elements [first, first + weights.size()) of the whole.
+static void draw(const executable::Parameter &parameter, std::uint64_t seed, std::uint64_t first,
+                 std::span<float> weights) {
+  const RandomStream stream(seed, parameter.name()->str());
+  const executable::Initializer &initializer = *parameter.initializer();
+  const std::string kind = initializer.kind()->str();
+  if (kind == "uniform") {
+    stream.fillUniform(weights, initializer.bound(), first);
+  } else if (kind == "normal") {
+    stream.fillNormal(weights, initializer.bound(), first);
+  } else {
+    std::fill(weights.begin(), weights.end(), static_cast<float>(initializer.value()));
+  }
+  if (initializer.zero_row() >= 0) {
+    const auto columns = static_cast<std::uint64_t>(wholeShape(parameter)[1]);
+    const std::uint64_t row = static_cast<std::uint64_t>(initializer.zero_row()) * columns;
+    const std::uint64_t begin = std::max(row, first), end = std::min(row + columns, first + weights.size());
+    if (begin < end) {
+      std::fill(weights.begin() + static_cast<std::ptrdiff_t>(begin - first),
+                weights.begin() + static_cast<std::ptrdiff_t>(end - first), 0.0f);
+    }
+  }
+}
+
 Result<void> initializeWeights(const LocalRanks &ranks) {
   const std::uint64_t seed = ranks.executable.file().recipe()->seed();
   auto drawn = forEachLocalWeight(
       ranks,
-      [&](const executable::Parameter &parameter, std::uint64_t first,
+      [&](const executable::Parameter &parameter, int tensorRank, std::uint64_t first,
           std::span<float> weights) -> Result<void> {
-        const RandomStream stream(seed, parameter.name()->str());
-        const executable::Initializer &initializer = *parameter.initializer();
-        const std::string kind = initializer.kind()->str();
-        if (kind == "uniform") {
-          stream.fillUniform(weights, initializer.bound(), first);
-        } else if (kind == "normal") {
-          stream.fillNormal(weights, initializer.bound(), first);
-        } else {
-          std::fill(weights.begin(), weights.end(), static_cast<float>(initializer.value()));
-        }
-        if (initializer.zero_row() >= 0) {
-          const auto columns = static_cast<std::uint64_t>(parameter.shape()->Get(1));
-          const std::uint64_t row = static_cast<std::uint64_t>(initializer.zero_row()) * columns;
-          const std::uint64_t begin = std::max(row, first),
-                              end = std::min(row + columns, first + weights.size());
-          if (begin < end) {
-            std::fill(weights.begin() + static_cast<std::ptrdiff_t>(begin - first),
-                      weights.begin() + static_cast<std::ptrdiff_t>(end - first), 0.0f);
-          }
-        }
+        forEachRun(parameter, ranks.mesh.tensor, tensorRank, first, weights.size(),
+                   [&](std::uint64_t ofWhole, std::uint64_t ofPart, std::uint64_t count) {
+                     draw(parameter, seed, ofWhole, weights.subspan(ofPart - first, count));
+                   });
         return {};
       });
   return !drawn ? drawn
@@ -314,24 +336,29 @@ Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
   }
   std::vector<float> whole; // of which a part is wanted
   std::string wholeName;
-  auto read = forEachLocalWeight(ranks,
-                                 [&](const executable::Parameter &parameter, std::uint64_t first,
-                                     std::span<float> weights) -> Result<void> {
-                                   const std::string name = parameter.name()->str();
-                                   if (weights.size() == elementsOf(parameter)) {
-                                     return files->read(name, weights.data());
-                                   }
-                                   if (wholeName != name) {
-                                     whole.resize(elementsOf(parameter));
-                                     wholeName = name;
-                                     if (auto ok = files->read(name, whole.data()); !ok) {
-                                       return ok;
-                                     }
-                                   }
-                                   std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(first),
-                                               weights.size(), weights.begin());
-                                   return {};
-                                 });
+  auto read = forEachLocalWeight(
+      ranks,
+      [&](const executable::Parameter &parameter, int tensorRank, std::uint64_t first,
+          std::span<float> weights) -> Result<void> {
+        const std::string name = parameter.name()->str();
+        const auto elements = static_cast<std::uint64_t>(catalogue::elements(wholeShape(parameter)));
+        if (weights.size() == elements) {
+          return files->read(name, weights.data());
+        }
+        if (wholeName != name) {
+          whole.resize(elements);
+          wholeName = name;
+          if (auto ok = files->read(name, whole.data()); !ok) {
+            return ok;
+          }
+        }
+        forEachRun(parameter, ranks.mesh.tensor, tensorRank, first, weights.size(),
+                   [&](std::uint64_t ofWhole, std::uint64_t ofPart, std::uint64_t count) {
+                     std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(ofWhole), count,
+                                 weights.begin() + static_cast<std::ptrdiff_t>(ofPart - first));
+                   });
+        return {};
+      });
   return !read ? read : forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) {
     return files->read(buffer.name()->str(), data);
   });
@@ -413,6 +440,37 @@ private:
   std::vector<std::byte> pieces; ///< of the tensor that is being written
 };
 
+/// Puts the parts of tensor ranks together, which come one behind the other.
+class WholeTensor {
+public:
+  explicit WholeTensor(int tensorRanks) : ranks(tensorRanks) {}
+
+  /// Bytes of the tensor from `begin` on. Returns what follows in the whole: all of it with its last piece.
+  std::span<const std::byte> add(const StateTensor &tensor, std::uint64_t begin,
+                                 std::span<const std::byte> piece) {
+    if (!tensor.split) {
+      return piece;
+    }
+    const auto elements = static_cast<std::uint64_t>(catalogue::elements(wholeShape(*tensor.split)));
+    if (tensor.first == 0 && tensor.tensorRank == 0 && begin == 0) {
+      values.resize(4 * elements);
+      held = 0;
+    }
+    const std::uint64_t first = tensor.first + begin / 4;
+    forEachRun(*tensor.split, ranks, tensor.tensorRank, first, piece.size() / 4,
+               [&](std::uint64_t ofWhole, std::uint64_t ofPart, std::uint64_t count) {
+                 std::memcpy(values.data() + 4 * ofWhole, piece.data() + 4 * (ofPart - first), 4 * count);
+                 held += count;
+               });
+    return held == elements ? std::span<const std::byte>(values) : std::span<const std::byte>();
+  }
+
+private:
+  const int ranks;
+  std::vector<std::byte> values;
+  std::uint64_t held = 0; ///< elements
+};
+
 } // namespace
 
 Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::uint64_t> progress,
@@ -425,7 +483,7 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
     std::map<std::string, StoredTensor> stored = storedTensors(ranks.executable.file());
     std::vector<SafetensorsTensor> entries;
     for (const StateTensor &tensor : tensors) {
-      if (tensor.state.empty() && tensor.first == 0) {
+      if (tensor.state.empty() && tensor.first == 0 && tensor.tensorRank == 0) {
         const StoredTensor &entry = stored.at(tensor.name);
         entries.push_back({tensor.name, entry.dtype, entry.shape, 0, 0});
       }
@@ -439,8 +497,11 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
   }
   Digest weights, state;
   std::vector<std::byte> buffer;
+  WholeTensor whole(ranks.mesh.tensor);
   for (const StateTensor &tensor : tensors) {
-    const auto use = [&](std::span<const std::byte> piece) {
+    std::uint64_t begin = 0;
+    const auto use = [&](std::span<const std::byte> part) {
+      const std::span<const std::byte> piece = whole.add(tensor, begin, part);
       state.add(piece);
       if (!tensor.state.empty()) {
         return;
@@ -452,7 +513,7 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
         written = writer->write(tensor.name, piece);
       }
     };
-    for (std::uint64_t begin = 0; begin < tensor.bytes; begin += kPieceBytes) {
+    for (; begin < tensor.bytes; begin += kPieceBytes) {
       if (auto ok = mayGoOn(written); !ok) { // all stop here: no sender is left waiting
         return ok.takeError();
       }

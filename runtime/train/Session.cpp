@@ -238,7 +238,7 @@ std::uint64_t Session::plannedBytes() const {
                    : 0;
     }
   }
-  return total * static_cast<unsigned>(mesh.replicas);
+  return total * static_cast<unsigned>(mesh.perPipelineRank());
 }
 
 Result<double> Session::sumOverProcesses(double value) {

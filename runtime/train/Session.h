@@ -122,8 +122,8 @@ public:
 private:
   Session(const EngineOptions &options, std::shared_ptr<const Executable> executable, Replicas replicas)
       : options(options), owner(std::move(executable)),
-        executable(*owner), mesh{owner->rankCount(), replicas == Replicas::All ? owner->mesh().replicas : 1} {
-  }
+        executable(*owner), mesh{owner->rankCount(), replicas == Replicas::All ? owner->mesh().replicas : 1,
+                                 owner->mesh().tensor} {}
   Result<void> connect();
   Result<void> takeBoard(Result<std::unique_ptr<JobBoard>> made);
   Result<void> prepare(std::optional<Split> split, const Extra &extra);

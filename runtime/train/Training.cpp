@@ -236,7 +236,7 @@ private:
 
   Error notFinite(std::uint64_t step) const {
     const auto &rankOfStage = *file.schedule()->rank_of_stage();
-    const Mesh mesh{0, recipe.data_parallel()};
+    const Mesh mesh{0, recipe.data_parallel(), recipe.tensor_parallel()};
     const int last = rankOfStage.Get(rankOfStage.size() - 1);
     const std::string ranks = mesh.ranksText(last);
     return userError(

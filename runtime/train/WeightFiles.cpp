@@ -1,6 +1,7 @@
 #include "runtime/train/WeightFiles.h"
 
 #include "error/NearestName.h"
+#include "runtime/executable/TensorSplit.h"
 #include "runtime/train/HalfPrecision.h"
 #include "runtime/train/StrictJson.h"
 
@@ -85,15 +86,12 @@ private:
 
 std::map<std::string, StoredTensor> storedTensors(const executable::Executable &file) {
   std::map<std::string, StoredTensor> tensors;
-  const auto shapeOf = [](const auto &table) {
-    return std::vector<std::int64_t>{table.shape()->begin(), table.shape()->end()};
-  };
   for (const executable::Parameter *parameter : *file.parameters()) {
-    tensors[parameter->name()->str()] = {shapeOf(*parameter)};
+    tensors[parameter->name()->str()] = {wholeShape(*parameter)};
   }
   for (unsigned i = 0; file.buffers() && i < file.buffers()->size(); ++i) {
     const executable::Buffer &buffer = *file.buffers()->Get(i);
-    tensors[buffer.name()->str()] = {shapeOf(buffer),
+    tensors[buffer.name()->str()] = {{buffer.shape()->begin(), buffer.shape()->end()},
                                      buffer.dtype() == executable::DType::I64 ? "I64" : "F32"};
   }
   const auto *transposed = file.folder() ? file.folder()->transposed() : nullptr;

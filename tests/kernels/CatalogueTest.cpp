@@ -235,6 +235,34 @@ TEST(Catalogue, Movements) {
   EXPECT_EQ(error("reduce_sum", {{2, 3, 4}, {2, 1}}, {}), "x of shape [2,3,4] cannot be summed to [2,1]");
 }
 
+TEST(Catalogue, VocabulariesOfEqualParts) {
+  const auto error = [](const char *name, const std::vector<Shape> &shapes,
+                        const std::vector<Attribute> &attributes) {
+    const Kernel &kernel = *find(name, 1);
+    std::vector<DType> dtypes;
+    for (std::size_t i = 0; i < shapes.size(); ++i)
+      dtypes.push_back(kernel.operands[i].dtype);
+    const Result<void> result = check(kernel, dtypes, shapes, attributes);
+    return result ? std::string() : result.error().what;
+  };
+  const Attribute whole{"vocabulary", std::int64_t(12)};
+  const char *const forward = "vocabulary_cross_entropy", *const backward = "vocabulary_cross_entropy_grad";
+  const std::vector<Shape> statistics = {{3, 6, 3}, {6}, {1}, {1}, {6}, {1}},
+                           logits = {{6, 4}, {6}, {1}, {6}, {1}, {6, 4}};
+  EXPECT_EQ(error(forward, statistics, {whole}), "");
+  EXPECT_EQ(error(backward, logits, {whole}), "");
+  EXPECT_EQ(error(forward, statistics, {}), "vocabulary is 0, not a multiple of the 3 ranks");
+  EXPECT_EQ(error(backward, logits, {}), "vocabulary is 0, not a multiple of the 4 columns of a rank");
+  EXPECT_NE(error(forward, statistics, {{"vocabulary", std::int64_t(-3)}}), "");
+  EXPECT_NE(error(forward, statistics, {{"vocabulary", std::int64_t(13)}}), "");
+  EXPECT_NE(error(backward, logits, {{"vocabulary", std::int64_t(14)}}), "");
+  for (double smoothing : {-0.1, 1.1}) {
+    EXPECT_NE(error(forward, statistics, {whole, {"label_smoothing", smoothing}}), "");
+    EXPECT_NE(error(backward, logits, {whole, {"label_smoothing", smoothing}}), "");
+  }
+  EXPECT_NE(error(forward, statistics, {whole, {"rows_per_sample", std::int64_t(0)}}), "");
+}
+
 TEST(Catalogue, AttributesGivenAndDeclared) {
   const Kernel &adam = *find("adam", 1), &gelu = *find("gelu", 1);
   const std::vector<Attribute> given = {{"beta1", 0.5}, {"decoupled", std::int64_t(0)}};
@@ -267,6 +295,8 @@ TEST(Catalogue, Sizes) {
   EXPECT_EQ(name(DType::I64), "i64");
   // Row results and granule results of the kernels that need workspace.
   EXPECT_EQ(find("softmax_cross_entropy", 1)->workspaceBytes(std::vector<Shape>{{7, 3}}, "host"), 28u);
+  EXPECT_EQ(find("vocabulary_cross_entropy", 1)->workspaceBytes(std::vector<Shape>{{2, 7, 3}, {7}}, "host"),
+            28u);
   EXPECT_EQ(find("mse_loss", 1)->workspaceBytes(std::vector<Shape>{{16384, 2}}, "host"), 16u);
   EXPECT_EQ(find("linear", 1)->workspaceBytes, nullptr);
 }

@@ -37,7 +37,11 @@ INSTANTIATE_TEST_SUITE_P(Every, KernelTest, testing::ValuesIn(testedKernels()),
 
 TEST(Kernels, EachIsImplementedTestedAndHasAReference) {
   const std::vector<std::string> tested = testedKernels();
+  std::size_t own = 0;
   for (const catalogue::Kernel &kernel : catalogue::kernels()) {
+    if (kernel.isCollective) // tests/exec
+      continue;
+    ++own;
     const std::vector<KernelCase> cases = casesOf(kernel.name);
     EXPECT_EQ(std::ranges::count(tested, kernel.name), 1)
         << kernel.name << " has no entry in KernelCases.cpp";
@@ -51,7 +55,7 @@ TEST(Kernels, EachIsImplementedTestedAndHasAReference) {
       operands.push_back(operand.values());
     EXPECT_TRUE(runReference(cases[0].instance, operands)) << kernel.name << " has no reference";
   }
-  EXPECT_EQ(tested.size(), catalogue::kernels().size());
+  EXPECT_EQ(tested.size(), own);
 }
 
 TEST_P(KernelTest, MatchesReference) {

@@ -2,6 +2,7 @@
 // micro-batches one by one.
 #include "KernelCases.h"
 
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <limits>
@@ -51,7 +52,9 @@ TEST_P(Rows, GradientsOfWeightsDoNotDependOnMicroBatches) {
       const std::int64_t rows = whole.instance.shapes[0][0], first = (rows + 2) / 3;
       if (rows == 1)
         continue;
-      const std::size_t last = whole.operands.size() - 1;
+      const std::size_t last = std::size_t(
+          std::ranges::find(whole.instance.kernel->operands, "acc", &catalogue::OperandRule::name) -
+          whole.instance.kernel->operands.begin());
       Buffer acc = whole.operands[last];
       for (const auto &[begin, end] : {std::pair{std::int64_t(0), first}, {first, rows}}) {
         KernelCase part{
@@ -68,6 +71,8 @@ TEST_P(Rows, GradientsOfWeightsDoNotDependOnMicroBatches) {
             part.operands[i].set(k, whole.operands[i].at(begin * width + k));
         }
         part.operands.push_back(acc);
+        part.operands.insert(part.operands.end(), whole.operands.begin() + long(last) + 1,
+                             whole.operands.end());
         acc = run(part)[last];
       }
       EXPECT_TRUE(acc.sameBits(run(whole)[last])) << whole.text();

@@ -131,6 +131,43 @@ def losses():
     golden('no_loss', [one + 1], {0: zeros(one)})
 
 
+def vocabulary():
+    """Columns of the logits and rows of the table in equal parts on ranks: cross_entropy and embedding of the whole."""
+    logits, labels = tensor(6, 8), torch.tensor([1, 7, 0, 2, 5, 2])
+    one, rows = torch.zeros(1), torch.tensor([6])
+    for ranks in (1, 2):
+        parts = logits.chunk(ranks, 1)
+        columns = 8 // ranks
+        statistics = torch.stack([
+            torch.stack((part.logsumexp(1), part.gather(1, (labels % columns)[:, None])[:, 0] * (labels // columns == rank), part.sum(1)), 1)
+            for rank, part in enumerate(parts)])
+        sums = logits.logsumexp(1)
+        for rank, part in enumerate(parts):
+            golden('vocabulary_statistics', [part, labels, torch.tensor([rank]), zeros(statistics[rank])], {3: statistics[rank]})
+        for attributes in ({}, {'label_smoothing': 0.25}, {'ignore_index': 2}):
+            loss = F.cross_entropy(logits, labels, **attributes)
+            count = torch.tensor([float((labels != attributes.get('ignore_index', -100)).sum())])
+            golden('vocabulary_cross_entropy', [statistics, labels, rows, one, zeros(sums), one], {3: loss, 4: sums, 5: count},
+                   vocabulary=8, **attributes)
+            dlogits, = torch.autograd.grad(loss, logits)
+            for rank, (part, dpart) in enumerate(zip(parts, dlogits.chunk(ranks, 1))):
+                call = [part, labels, torch.tensor([rank]), sums, count, zeros(part)]
+                golden('vocabulary_cross_entropy_grad', call, {5: dpart}, vocabulary=8, **attributes)
+                golden('vocabulary_cross_entropy_grad', [*call, torch.tensor([4.0])], {5: dpart * 2}, vocabulary=8, scale=0.5, **attributes)
+        loss = F.cross_entropy(logits[:4], labels[:4])
+        golden('vocabulary_cross_entropy', [statistics, labels, torch.tensor([2]), one, zeros(sums), one], {3: loss, 4: sums, 5: [4]},
+               vocabulary=8, rows_per_sample=2)
+    ids, table = torch.tensor([5, 0, 3, 7, 3, 2]), tensor(8, 3)
+    for padding in (None, 3):
+        y = F.embedding(ids, table, padding_idx=padding)
+        g, dtable = of(y, table)
+        attributes = {} if padding is None else {'padding_idx': padding}
+        for rank, (part, dpart) in enumerate(zip(table.chunk(2), dtable.chunk(2))):
+            here = (ids // 4 == rank)[:, None]
+            golden('embedding', [ids, part, zeros(y), torch.tensor([rank])], {2: y * here}, **attributes)
+            golden('embedding_grad', [ids, g, part, torch.tensor([rank])], {2: part + dpart}, **attributes)
+
+
 def optimizers():
     grad, p, m, v = (eighths(7, seed=seed).double() for seed in range(4))
     golden('gradient_norm_partials', [grad, torch.zeros(1)], {1: grad.square().sum()})
@@ -212,6 +249,6 @@ def dropout():
 
 
 begin('make_op_goldens.py')
-for family in (linear, matmul, activations, arithmetic, movement, losses, optimizers, rows, dropout):
+for family in (linear, matmul, activations, arithmetic, movement, losses, vocabulary, optimizers, rows, dropout):
     family()
 end()

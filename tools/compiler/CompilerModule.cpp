@@ -91,8 +91,8 @@ Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const Compile
     }
     return std::move(module);
   }
-  ConfigOverrides overrides{request.stages, request.dataParallel, request.microBatches, request.schedule,
-                            request.partition};
+  ConfigOverrides overrides{request.stages,       request.dataParallel, request.tensorParallel,
+                            request.microBatches, request.schedule,     request.partition};
   Result<ModelSpec> model = readModel(request);
   if (!model) {
     return model.takeError();

@@ -17,7 +17,7 @@ struct CompileRequest {
   std::string config; ///< DeepSpeed-style JSON; empty with `resumeFrom`
   /// What the two hold; then they are names for places in messages, and no files are read.
   std::optional<std::string> modelText, configText;
-  std::optional<int> stages, dataParallel, microBatches;
+  std::optional<int> stages, dataParallel, tensorParallel, microBatches;
   std::optional<std::string> schedule, partition;
   std::optional<int> sequenceLength; ///< of a Hugging Face folder
   std::vector<std::string> targets = {"host"};

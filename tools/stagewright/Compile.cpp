@@ -40,6 +40,7 @@ Result<void> checkResumption(const CompileRequest &request) {
                                                    {"--stages", request.stages.has_value()},
                                                    {"--sequence-length", request.sequenceLength.has_value()},
                                                    {"--data-parallel", request.dataParallel.has_value()},
+                                                   {"--tensor-parallel", request.tensorParallel.has_value()},
                                                    {"--micro-batches", request.microBatches.has_value()},
                                                    {"--schedule", request.schedule.has_value()},
                                                    {"--partition", request.partition.has_value()}};
@@ -181,6 +182,11 @@ Verb addCompile(CLI::App &program) {
       ->add_option("--data-parallel", request.dataParallel,
                    "replicas of the pipeline, each with ranks of its own")
       ->option_text("D")
+      ->check(kFromOne);
+  command
+      ->add_option("--tensor-parallel", request.tensorParallel,
+                   "ranks that split the parameters of each stage between them")
+      ->option_text("T")
       ->check(kFromOne);
   command
       ->add_option("--micro-batches", request.microBatches, "micro-batches per step (gradient accumulation)")

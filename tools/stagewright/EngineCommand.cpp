@@ -100,7 +100,9 @@ Result<void> runRanks(runtime::EngineOptions &options, const EngineFlags &flags,
       if (!plan) {
         return plan.takeError();
       }
-      return runtime::launchProcesses({flags.trains ? plan->mesh().size() : plan->rankCount(), ownCommand()});
+      const runtime::Mesh mesh = plan->mesh();
+      const int evaluating = mesh.pipeline * mesh.tensor; // one replica
+      return runtime::launchProcesses({flags.trains ? mesh.size() : evaluating, ownCommand()});
     }
     runtime::joinJob();
     options.ranks = runtime::RankMode::Processes;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
 #include <numeric>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -23,8 +22,12 @@ std::uint64_t elementsOf(const executable::Parameter &parameter) {
   return count;
 }
 
-std::uint64_t lines(std::uint64_t bytes) {
-  return (bytes + catalogue::kAlignment - 1) / catalogue::kAlignment * catalogue::kAlignment;
+std::uint64_t largest(const std::map<int, std::uint64_t> &ofReplica) {
+  std::uint64_t most = 0;
+  for (const auto &[replica, bytes] : ofReplica) {
+    most = std::max(most, bytes);
+  }
+  return most;
 }
 
 /// Of the rank, that updates the parameter or holds a copy.
@@ -51,7 +54,7 @@ static std::uint64_t bytesOfShards(const runtime::Executable &plan, int rank,
       for (const std::int64_t size : *piece.shape()) {
         bytes *= static_cast<std::uint64_t>(size);
       }
-      shards[{stage, piece.name()->str()}][piece.replica()] += lines(bytes);
+      shards[{stage, piece.name()->str()}][piece.replica()] += catalogue::aligned(bytes);
     }
   };
   for (const executable::Placement *placement : *plan.rank(rank).placements()) {
@@ -63,15 +66,11 @@ static std::uint64_t bytesOfShards(const runtime::Executable &plan, int rank,
       add(stageOf(plan, rank, parameter), *pieces->Get(i));
     }
     if (isWeight && (!pieces || pieces->size() == 0)) {
-      whole += lines(4 * elementsOf(parameter));
+      whole += catalogue::aligned(4 * elementsOf(parameter));
     }
   }
   for (const auto &[key, ofReplica] : shards) {
-    std::uint64_t most = 0;
-    for (const auto &[replica, bytes] : ofReplica) {
-      most = std::max(most, bytes);
-    }
-    whole += most;
+    whole += largest(ofReplica);
   }
   return whole;
 }

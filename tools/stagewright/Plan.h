@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -31,8 +32,8 @@ PlanMemory rankMemory(const runtime::Executable &plan, int rank);
 PlanMemory totalMemory(const runtime::Executable &plan);
 
 std::uint64_t elementsOf(const executable::Parameter &parameter);
-/// Rounded up to the alignment of values.
-std::uint64_t lines(std::uint64_t bytes);
+/// What the replica with the most bytes has.
+std::uint64_t largest(const std::map<int, std::uint64_t> &ofReplica);
 
 /// "fp32", "fp16", "bf16": in what the gradients of replicas travel.
 std::string wireText(const executable::ResultContract &contract);

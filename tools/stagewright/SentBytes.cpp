@@ -5,7 +5,6 @@
 
 #include "schedule/Shards.h"
 
-#include <algorithm>
 #include <map>
 #include <set>
 #include <vector>
@@ -51,7 +50,7 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
       const executable::ExchangePoint &point = *program->points()->Get(i);
       const executable::Exchange &exchange = *rank.exchanges()->Get(point.exchange());
       const bool gathers = exchange.kind() == ExchangeKind::Gather;
-      const bool sends = exchange.kind() != ExchangeKind::Load && exchange.kind() != ExchangeKind::Store;
+      const bool sends = !runtime::movesOffloaded(exchange.kind());
       for (unsigned j = 0; sends && point.begins() && j < exchange.pieces()->size(); ++j) {
         sent[static_cast<std::size_t>(gathers ? Sent::Weights : Sent::Gradients)] +=
             others * exchange.pieces()->Get(j)->bytes() / (gathers ? 1 : narrowing(plan)) *
@@ -122,7 +121,7 @@ std::uint64_t exchangedSums(const runtime::Executable &plan, int rank) {
   for (unsigned i = 0; own.exchanges() && i < own.exchanges()->size(); ++i) {
     const ExchangeKind kind = own.exchanges()->Get(i)->kind();
     for (const executable::ExchangePiece *piece : *own.exchanges()->Get(i)->pieces()) {
-      bytes += kind == ExchangeKind::Reduce || kind == ExchangeKind::Accumulate ? piece->bytes() : 0;
+      bytes += runtime::addsUp(kind) ? piece->bytes() : 0;
     }
   }
   for (unsigned i = 0; own.reductions() && i < own.reductions()->size(); ++i) {
@@ -146,17 +145,10 @@ std::map<int, std::map<int, std::uint64_t>> shardsOf(const runtime::Executable &
   }
   std::map<int, std::map<int, std::uint64_t>> shards;
   for (const schedule::ShardPiece &piece : schedule::cutShards(divided, plan.mesh().replicas)) {
-    shards[numbers[piece.parameter]][piece.replica] += lines(4 * static_cast<std::uint64_t>(piece.elements));
+    shards[numbers[piece.parameter]][piece.replica] +=
+        catalogue::aligned(4 * static_cast<std::uint64_t>(piece.elements));
   }
   return shards;
-}
-
-std::uint64_t largest(const std::map<int, std::uint64_t> &ofReplica) {
-  std::uint64_t most = 0;
-  for (const auto &[replica, bytes] : ofReplica) {
-    most = std::max(most, bytes);
-  }
-  return most;
 }
 
 /// Names of states of the optimizer, the gradient left out.
@@ -181,7 +173,7 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
     const std::uint64_t bytes = 4 * elementsOf(parameter);
     const bool isCopy = schedule.rankOfStage[static_cast<std::size_t>(parameter.stage())] != rank ||
                         !owned.insert(placement->parameter()).second;
-    fixed += parameter.trainable() && zero == 3 ? 0 : lines(bytes);
+    fixed += parameter.trainable() && zero == 3 ? 0 : catalogue::aligned(bytes);
     if (!parameter.trainable()) {
       continue;
     }
@@ -195,7 +187,7 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
       shard[replica] += part;
       states[replica] += isCopy ? 0 : part * statesOf(*placement);
     }
-    cost.states += zero == 0 && !isCopy ? lines(bytes) * statesOf(*placement) : 0;
+    cost.states += zero == 0 && !isCopy ? catalogue::aligned(bytes) * statesOf(*placement) : 0;
   }
   cost.weights = fixed + (zero == 3 ? largest(shard) : 0);
   cost.states += zero == 0 ? 0 : largest(states);

@@ -39,8 +39,9 @@ public:
 /// What wins over the configuration.
 struct CompileOptions {
   std::optional<int> stages;
-  std::optional<int> dataParallel; ///< replicas of the pipeline
-  std::optional<int> microBatches; ///< per step; the train_batch_size stays
+  std::optional<int> dataParallel;   ///< replicas of the pipeline
+  std::optional<int> tensorParallel; ///< ranks that split parameters
+  std::optional<int> microBatches;   ///< per step; the train_batch_size stays
   std::optional<std::string> schedule;
   std::optional<std::string> partition;
   std::optional<int> sequenceLength; ///< of a Hugging Face folder

@@ -8,9 +8,14 @@ std::vector<Kernel> embeddingKernels() {
   return {
       // An id that is no row gives a row of NaN, and no gradient.
       // padding_idx is the gradient's.
-      entry<"embedding", "ids i32[M] R, weight f32[V,D] R, y T[M,D] W">({{"padding_idx", std::int64_t(-1)}}),
+      // With tensor_rank the table is rows [tensor_rank V, (tensor_rank + 1) V) of a whole one, of which ids
+      // and padding_idx are numbers: the ranks' results add up to the whole table's, as an id of another
+      // rank's rows gives zeros, and no gradient. No rank knows where the whole table ends; negative ids give
+      // NaN.
+      entry<"embedding", "ids i32[M] R, weight f32[V,D] R, y T[M,D] W, tensor_rank i32[1] R?">(
+          {{"padding_idx", std::int64_t(-1)}}),
       // acc[ids] += g, but nothing to row padding_idx.
-      entry<"embedding_grad", "ids i32[M] R, g T[M,D] R, acc f32[V,D] RW">(
+      entry<"embedding_grad", "ids i32[M] R, g T[M,D] R, acc f32[V,D] RW, tensor_rank i32[1] R?">(
           {{"padding_idx", std::int64_t(-1)}}),
   };
 }

@@ -33,6 +33,36 @@ Result<void> checkCrossEntropyGrad(std::span<const Shape>, std::span<const Attri
   return checkSmoothing("softmax_cross_entropy_grad", attributes);
 }
 
+/// The columns of all ranks are `parts` times as many as those of one.
+Result<void> checkVocabulary(std::string_view kernel, std::int64_t parts, const char *of,
+                             std::span<const Attribute> attributes) {
+  const std::int64_t vocabulary = integerAttribute(*find(kernel, 1), attributes, "vocabulary");
+  if (vocabulary < 1 || vocabulary % parts != 0)
+    return userError("kernel " + std::string(kernel),
+                     "vocabulary is " + std::to_string(vocabulary) + ", not a multiple of the " +
+                         std::to_string(parts) + " " + of,
+                     "give the columns of all ranks together");
+  return checkSmoothing(kernel, attributes);
+}
+
+Result<void> checkVocabularyCrossEntropy(std::span<const Shape> shapes,
+                                         std::span<const Attribute> attributes) {
+  constexpr std::string_view kName = "vocabulary_cross_entropy";
+  if (auto ok = checkRowsPerSample(kName, attributes); !ok)
+    return ok;
+  return checkVocabulary(kName, shapes[0][0], "ranks", attributes);
+}
+
+Result<void> checkVocabularyCrossEntropyGrad(std::span<const Shape> shapes,
+                                             std::span<const Attribute> attributes) {
+  return checkVocabulary("vocabulary_cross_entropy_grad", shapes[0][1], "columns of a rank", attributes);
+}
+
+/// Host workspace: four bytes for each label, the second operand.
+std::size_t labelResults(std::span<const Shape> shapes, std::string_view target) {
+  return shapes.size() < 2 ? 0 : rowResults(shapes.subspan(1), target);
+}
+
 Result<void> checkAppendLoss(std::span<const Shape> shapes, std::span<const Attribute>) {
   if (shapes[2][0] != shapes[0][0] + 1)
     return userError("kernel append_loss", "the result has " + std::to_string(shapes[2][0]) +
@@ -54,6 +84,7 @@ std::vector<Kernel> lossKernels() {
   const AttributeRule scale{"scale", 1.0}, smoothing{"label_smoothing", 0.0};
   const AttributeRule ignoreIndex{"ignore_index", std::int64_t(-100)};
   const AttributeRule rowsPerSample{"rows_per_sample", std::int64_t(1)};
+  const AttributeRule vocabulary{"vocabulary", std::int64_t(0)};
   return {
       // Losses are means over the first `valid_rows` samples; 0 of them give 0. log_sum_exp has all rows.
       // A sample has rows_per_sample rows (tokens). Rows whose label is ignore_index do not count; `count` is
@@ -66,6 +97,21 @@ std::vector<Kernel> lossKernels() {
       entry<"softmax_cross_entropy_grad", "logits T[M,C] R, labels i32[M] R, log_sum_exp f32[M] R, "
                                           "count f32[1] R, dlogits T[M,C] W, loss_scale f32[1] R?">(
           {scale, ignoreIndex, smoothing}, {{0, 4}}, nullptr, checkCrossEntropyGrad),
+      // The same loss with the columns of the logits in equal parts on P ranks (arXiv:1909.08053, section 3):
+      // each has columns [tensor_rank C, (tensor_rank + 1) C) of the vocabulary, over all of which labels
+      // count. Statistics of a row: log-sum-exp of the part (-infinity where all of it is), the label's logit
+      // where the label is in the part, else 0, and the sum of the part's logits.
+      entry<"vocabulary_statistics",
+            "logits T[M,C] R, labels i32[M] R, tensor_rank i32[1] R, statistics f32[M,3] W">(),
+      // From the statistics of all ranks in their order. vocabulary: the columns of all ranks.
+      entry<"vocabulary_cross_entropy", "statistics f32[P,M,3] R, labels i32[M] R, valid_rows i32[1] R, "
+                                        "loss f32[1] W, log_sum_exp f32[M] W, count f32[1] W">(
+          {ignoreIndex, smoothing, rowsPerSample, vocabulary}, {}, labelResults, checkVocabularyCrossEntropy),
+      // This part's columns of what softmax_cross_entropy_grad gives, to the bit.
+      entry<"vocabulary_cross_entropy_grad",
+            "logits T[M,C] R, labels i32[M] R, tensor_rank i32[1] R, log_sum_exp f32[M] R, count f32[1] R, "
+            "dlogits T[M,C] W, loss_scale f32[1] R?">({scale, ignoreIndex, smoothing, vocabulary}, {{0, 5}},
+                                                      nullptr, checkVocabularyCrossEntropyGrad),
       entry<"mse_loss", "x T[M,X...] R, target f32[M,X...] R, valid_rows i32[1] R, loss f32[1] W">(
           {}, {}, granuleResults),
       entry<"mse_loss_grad", "x T[M,X...] R, target f32[M,X...] R, dx T[M,X...] W, "

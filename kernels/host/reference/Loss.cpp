@@ -66,6 +66,53 @@ void softmaxCrossEntropyGrad(const Values &v) {
   }
 }
 
+void vocabularyStatistics(const Values &v) {
+  const std::int64_t columns = v.size(0, 1), first = std::int64_t(v.scalar(2)) * columns;
+  for (std::int64_t row = 0; row < v.size(0, 0); ++row) {
+    const auto begin = v[0].begin() + row * columns;
+    const std::int64_t label = std::int64_t(v[1][std::size_t(row)]) - first;
+    const auto to = v[3].begin() + row * 3;
+    to[0] = logSumExp(v, row);
+    to[1] = label >= 0 && label < columns ? begin[label] : 0;
+    to[2] = std::reduce(begin, begin + columns);
+  }
+}
+
+void vocabularyCrossEntropy(const Values &v) {
+  const std::int64_t ranks = v.size(0, 0), rows = v.size(0, 1);
+  const double smoothing = v.real("label_smoothing");
+  double loss = 0, count = 0;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    double exponentials = 0, logit = 0, sum = 0;
+    for (std::int64_t rank = 0; rank < ranks; ++rank) {
+      const auto of = v[0].begin() + (rank * rows + row) * 3;
+      exponentials += std::exp(of[0]);
+      logit += of[1];
+      sum += of[2];
+    }
+    const double logSum = v[4][std::size_t(row)] = std::log(exponentials);
+    if (!counts(v, row))
+      continue;
+    loss += logSum - (1 - smoothing) * logit - smoothing * sum / double(v.integer("vocabulary"));
+    ++count;
+  }
+  v[3][0] = count > 0 ? loss / count : 0;
+  v[5][0] = count;
+}
+
+void vocabularyCrossEntropyGrad(const Values &v) {
+  const std::int64_t columns = v.size(0, 1), first = std::int64_t(v.scalar(2)) * columns;
+  const double smoothing = v.real("label_smoothing");
+  for (std::int64_t i = 0; i < v.size(0, 0) * columns; ++i) {
+    const std::size_t row = std::size_t(i / columns), at = std::size_t(i);
+    const std::int64_t label = std::int64_t(v[1][row]);
+    const double target =
+        (label == first + i % columns ? 1 - smoothing : 0) + smoothing / double(v.integer("vocabulary"));
+    const bool ignored = label == v.integer("ignore_index") || v.scalar(4) == 0;
+    v[5][at] = ignored ? 0 : (std::exp(v[0][at] - v[3][row]) - target) * gradientScale(v, 6) / v.scalar(4);
+  }
+}
+
 void bceWithLogits(const Values &v) {
   const std::size_t valid = std::size_t(v.scalar(2)) * (v[0].size() / std::size_t(v.size(0, 0)));
   double sum = 0;
@@ -107,6 +154,9 @@ void meanLoss(const Values &v) {
 constexpr ReferenceEntry kEntries[] = {
     {"softmax_cross_entropy", softmaxCrossEntropy},
     {"softmax_cross_entropy_grad", softmaxCrossEntropyGrad},
+    {"vocabulary_statistics", vocabularyStatistics},
+    {"vocabulary_cross_entropy", vocabularyCrossEntropy},
+    {"vocabulary_cross_entropy_grad", vocabularyCrossEntropyGrad},
     {"mse_loss", mseLoss},
     {"mse_loss_grad",
      [](const Values &v) {

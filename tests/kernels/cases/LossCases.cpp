@@ -15,8 +15,9 @@ Cases withVariants(const Cases &plain, const std::function<void(KernelCase &, in
         one.instance.attributes.push_back({"label_smoothing", 0.1});
       if (variant == 2) {
         one.instance.attributes.push_back({"ignore_index", std::int64_t(7)});
-        const std::int64_t columns = one.instance.shapes[0][1];
-        fill(one.operands[1], [columns] { return integer(0, 2) ? double(integer(0, columns - 1)) : 7.0; });
+        for (std::int64_t row = 0; row < one.operands[1].elements; ++row)
+          if (integer(0, 2) == 0)
+            one.operands[1].set(row, 7);
       }
       change(one, variant);
       out.push_back(std::move(one));
@@ -62,6 +63,59 @@ Cases crossEntropyGradCases(std::string_view name) {
   Cases out = withVariants(plain, [](KernelCase &one, int variant) {
     fill(one.operands[2], [] { return uniform(5, 7); });
     one.operands[3].set(0, one.operands[1].elements == 33 ? 0.0 : double(integer(1, 100)));
+    one.instance.attributes.push_back({"scale", variant == 1 ? -3.5 : 0.0625});
+    one.absolute = variant == 1 ? 1e-6 : 1e-7;
+    one.relative = 2e-6; // exp of a difference of up to 12
+  });
+  return withLossScale(std::move(out), 5);
+}
+
+/// One of three ranks (operand 2), and labels of them all.
+void onOneOfThreeRanks(KernelCase &one) {
+  const std::int64_t columns = one.instance.shapes[0][1];
+  one.operands[2].set(0, double(integer(0, 2)));
+  fill(one.operands[1], [columns] { return double(integer(0, 3 * columns - 1)); });
+}
+
+Cases statisticsCases(std::string_view name) {
+  Cases out = rowCases(name, [](auto m, auto c) { return std::vector<Shape>{{m, c}, {m}, {1}, {m, 3}}; });
+  for (KernelCase &one : out) {
+    onOneOfThreeRanks(one);
+    one.absolute = one.relative = 1e-6;
+  }
+  return out;
+}
+
+/// Ranks and rows around a vector, and more rows than one tile has.
+Cases vocabularyCases(std::string_view name) {
+  Cases plain;
+  for (auto [ranks, rows] : {std::pair{1, 1}, {2, 17}, {8, 16}, {4, 333}, {3, 32769}, {2, 40000}}) {
+    const std::int64_t vocabulary = 11 * ranks;
+    plain.push_back(
+        makeCase(name, {{ranks, rows, 3}, {rows}, {1}, {1}, {rows}, {1}}, {{"vocabulary", vocabulary}}));
+    KernelCase &one = plain.back();
+    fill(one.operands[0], [] { return uniform(-5, 5); });
+    fill(one.operands[1], [vocabulary] { return double(integer(0, vocabulary - 1)); });
+    one.operands[2].set(0, rows == 17 ? 0.0 : double(integer(1, rows)));
+  }
+  return withVariants(plain, [](KernelCase &one, int variant) {
+    one.absolute = one.relative = 1e-6;
+    if (variant == 2)
+      inSamplesOfTwo(one);
+  });
+}
+
+Cases vocabularyGradCases(std::string_view name) {
+  Cases plain = rowCases(name, [](auto m, auto c) {
+    return std::vector<Shape>{{m, c}, {m}, {1}, {m}, {1}, {m, c}};
+  });
+  for (KernelCase &one : plain) {
+    onOneOfThreeRanks(one);
+    one.instance.attributes.push_back({"vocabulary", 3 * one.instance.shapes[0][1]});
+  }
+  Cases out = withVariants(plain, [](KernelCase &one, int variant) {
+    fill(one.operands[3], [] { return uniform(5, 7); });
+    one.operands[4].set(0, one.operands[1].elements == 33 ? 0.0 : double(integer(1, 100)));
     one.instance.attributes.push_back({"scale", variant == 1 ? -3.5 : 0.0625});
     one.absolute = variant == 1 ? 1e-6 : 1e-7;
     one.relative = 2e-6; // exp of a difference of up to 12
@@ -143,6 +197,9 @@ Cases appendCases(std::string_view name) {
 const TableEntry kTable[] = {
     {"softmax_cross_entropy", crossEntropyCases},
     {"softmax_cross_entropy_grad", crossEntropyGradCases},
+    {"vocabulary_statistics", statisticsCases},
+    {"vocabulary_cross_entropy", vocabularyCases},
+    {"vocabulary_cross_entropy_grad", vocabularyGradCases},
     {"mse_loss", mseCases},
     {"mse_loss_grad", mseGradCases},
     {"bce_with_logits", bceCases},
