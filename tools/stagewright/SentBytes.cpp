@@ -18,8 +18,8 @@ using executable::TaskKind;
 
 const char *sentName(int kind) {
   static constexpr const char *names[kSentKinds] = {"activations, their gradients", "tied parameters",
-                                                    "gradients of replicas", "weights of replicas",
-                                                    "norm, loss"};
+                                                    "gradients of replicas",        "weights of replicas",
+                                                    "statistics of replicas",       "norm, loss"};
   return names[kind];
 }
 
@@ -40,6 +40,28 @@ static std::uint64_t runs(const runtime::Executable &plan, ProgramKind kind) {
 /// By how much gradients are smaller when they travel.
 static std::uint64_t narrowing(const runtime::Executable &plan) {
   return plan.file().contract()->gradient_wire() == executable::DType::F32 ? 1 : 2;
+}
+
+/// What kernels gather from all replicas: each sends its part to all others.
+static void addGathers(const runtime::Executable &plan, const executable::RankPlan &rank, SentBytes &sent) {
+  const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
+  for (const executable::Program *program : *rank.programs()) {
+    for (const executable::Command *command : *program->commands()) {
+      const auto &kernel = *plan.file().kernels()->Get(command->kernel());
+      if (kernel.name()->string_view() != "all_gather") {
+        continue;
+      }
+      const catalogue::Kernel &entry = *catalogue::find("all_gather", kernel.version());
+      const executable::Operand &gathered = *command->operands()->Get(1);
+      if (catalogue::stringAttribute(entry, runtime::attributesOf(*command), "axis") == "data") {
+        const catalogue::Shape shape(gathered.shape()->begin(), gathered.shape()->end());
+        sent[static_cast<std::size_t>(Sent::Statistics)] +=
+            others * static_cast<std::uint64_t>(catalogue::elements(shape)) *
+            catalogue::byteSize(static_cast<catalogue::DType>(gathered.dtype())) *
+            runs(plan, program->kind());
+      }
+    }
+  }
 }
 
 /// From one replica to all others, or from all others to one.
@@ -94,6 +116,7 @@ SentBytes sentBytes(const runtime::Executable &plan, int rank) {
     }
   }
   addExchanges(plan, own, sent);
+  addGathers(plan, own, sent);
   return sent;
 }
 

@@ -11,8 +11,8 @@
 namespace stagewright::program {
 
 /// What they are for.
-enum class Sent { Pipeline, Tied, Gradients, Weights, Shared };
-inline constexpr int kSentKinds = 5;
+enum class Sent { Pipeline, Tied, Gradients, Weights, Statistics, Shared };
+inline constexpr int kSentKinds = 6;
 /// "activations and their gradients", ...
 const char *sentName(int kind);
 
