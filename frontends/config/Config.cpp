@@ -411,6 +411,7 @@ static void readTraining(const json::Document &document, Settings &settings, Con
   config.gradientClipping = settings.number("/gradient_clipping");
   config.seed = settings.value("/seed").natural;
   config.shuffle = settings.flag("/stagewright/shuffle");
+  config.syncsBatchNorm = settings.flag("/stagewright/sync_batch_norm");
   const json::Value *print = document.root.find("steps_per_print");
   if (print && print->kind == json::Value::Kind::Null) { // DeepSpeed's way to switch the lines off
     config.stepsPerPrint = 0;

@@ -57,6 +57,8 @@ static constexpr ConfigKey kTable[] = {
              "GELU, SiLU, SwiGLU), \"interval:2\" or \"types:LayerNorm,GELU\" (layers of the list); with "
              "semicolons "
              "between, one for each stage"),
+    honoured("/stagewright/sync_batch_norm", kFlag, "false",
+             "every BatchNorm of the model is a SyncBatchNorm, with the statistics of all replicas"),
     honoured("/stagewright/shuffle", kFlag, "true",
              "a new order of the samples, from the seed, in every epoch"),
 

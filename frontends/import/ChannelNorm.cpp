@@ -1,6 +1,10 @@
 // Normalisation over channels of [batch, channels, ...].
 #include "frontends/import/LayerImporters.h"
 
+#include "catalogue/Catalogue.h"
+
+#include <array>
+
 using namespace mlir;
 
 namespace stagewright {
@@ -50,7 +54,27 @@ struct Ranks {
   const char *text;
 };
 
-Result<Value> batchNorm(LayerContext &layer, Ranks ranks) {
+/// Of all replicas where they share statistics.
+struct Normalised {
+  Value y, mean, variance;
+};
+Normalised normalise(LayerContext &layer, Value x, RankedTensorType statistic, int64_t replicas) {
+  const int64_t channels = statistic.getDimSize(0);
+  Value weight = affine(layer, "weight", channels, 1), bias = affine(layer, "bias", channels, 0);
+  const std::array<Type, 3> results{x.getType(), statistic, statistic};
+  const FloatAttr epsilon = layer.builder.getF64FloatAttr(layer.argument<double>("eps"));
+  if (replicas == 1) {
+    auto norm = layer.make<layer::BatchNormOp>(TypeRange(results), x, weight, bias, epsilon);
+    return {norm.getY(), norm.getMean(), norm.getVariance()};
+  }
+  Value moments = layer.make<layer::ChannelMomentsOp>(layer.f32({2, channels}), x);
+  Value all = layer.make<layer::AllGatherOp>(layer.f32({replicas, 2, channels}), moments,
+                                             layer.builder.getStringAttr("data"));
+  auto norm = layer.make<layer::SyncBatchNormOp>(TypeRange(results), x, all, weight, bias, epsilon);
+  return {norm.getY(), norm.getMean(), norm.getVariance()};
+}
+
+Result<Value> batchNorm(LayerContext &layer, Ranks ranks, bool isSync) {
   ArrayRef<int64_t> shape = layer.inputType().getShape();
   if (shape.size() < ranks.fewest || shape.size() > ranks.most) {
     return layer.mismatch("needs an input " + std::string(ranks.text) + ", but gets " + shapeText(shape),
@@ -60,36 +84,40 @@ Result<Value> batchNorm(LayerContext &layer, Ranks ranks) {
   if (!x) {
     return x;
   }
-  int64_t channels = shape[1], count = layer::elementCount(*x) / channels;
+  const int64_t replicas = isSync ? layer.replicas() : 1;
+  int64_t channels = shape[1], count = replicas * (layer::elementCount(*x) / channels);
   if (count < 2) {
     return layer.mismatch("has one value per channel in a micro-batch, which has no variance",
-                          "make train_micro_batch_size_per_gpu larger");
+                          layer.replicas() > 1
+                              ? "make train_micro_batch_size_per_gpu larger, or let the replicas share "
+                                "statistics: \"stagewright\": {\"sync_batch_norm\": true}"
+                              : "make train_micro_batch_size_per_gpu larger");
   }
-  Value weight = affine(layer, "weight", channels, 1), bias = affine(layer, "bias", channels, 0);
   RankedTensorType statistic = layer.f32({channels}),
                    number = RankedTensorType::get({}, layer.builder.getI64Type());
-  auto norm =
-      layer.make<layer::BatchNormOp>(TypeRange{(*x).getType(), statistic, statistic}, *x, weight, bias,
-                                     layer.builder.getF64FloatAttr(layer.argument<double>("eps")));
+  Normalised norm = normalise(layer, *x, statistic, replicas);
   Value mean = layer.buffer("running_mean", statistic, 0),
         variance = layer.buffer("running_var", statistic, 1);
   Value batches = layer.buffer("num_batches_tracked", number, 0);
   Value counted = layer.reshape(batches, {1});
   auto update = layer.make<layer::BatchNormUpdateOp>(
-      TypeRange{statistic, statistic, counted.getType()}, norm.getMean(), norm.getVariance(), mean, variance,
-      counted, layer.builder.getF64FloatAttr(layer.argument<double>("momentum")),
+      TypeRange{statistic, statistic, counted.getType()}, norm.mean, norm.variance, mean, variance, counted,
+      layer.builder.getF64FloatAttr(layer.argument<double>("momentum")),
       layer.builder.getI64IntegerAttr(count));
   layer.updateBuffer(mean, update.getNewMean());
   layer.updateBuffer(variance, update.getNewVar());
   layer.updateBuffer(batches, layer.reshape(update.getNewNumBatchesTracked(), {}));
-  return layer.reshape(norm.getY(), shape);
+  return layer.reshape(norm.y, shape);
 }
 
 Result<Value> batchNorm1d(LayerContext &layer) {
-  return batchNorm(layer, {2, 3, "[batch, features] or [batch, features, length]"});
+  return batchNorm(layer, {2, 3, "[batch, features] or [batch, features, length]"}, layer.syncsBatchNorm());
 }
 Result<Value> batchNorm2d(LayerContext &layer) {
-  return batchNorm(layer, {4, 4, "[batch, channels, height, width]"});
+  return batchNorm(layer, {4, 4, "[batch, channels, height, width]"}, layer.syncsBatchNorm());
+}
+Result<Value> syncBatchNorm(LayerContext &layer) {
+  return batchNorm(layer, {2, catalogue::kMaxDimensions, "[batch, channels, ...]"}, true);
 }
 
 } // namespace
@@ -97,6 +125,7 @@ Result<Value> batchNorm2d(LayerContext &layer) {
 void addChannelNorm(LayerImporters &table) {
   table["BatchNorm1d"] = batchNorm1d;
   table["BatchNorm2d"] = batchNorm2d;
+  table["SyncBatchNorm"] = syncBatchNorm;
   table["GroupNorm"] = groupNorm;
 }
 

@@ -23,7 +23,10 @@ constexpr const char *kLossBlock = "/loss";
 class LayerSpecImporter {
 public:
   LayerSpecImporter(MLIRContext &context, const ModelSpec &spec, const Config &config)
-      : spec(spec), config(config), builder(&context), module(ModuleOp::create(builder, at(spec.position))) {}
+      : spec(spec), config(config), builder(&context), module(ModuleOp::create(builder, at(spec.position))) {
+    parameters.replicas = config.dataParallel;
+    parameters.syncsBatchNorm = config.syncsBatchNorm;
+  }
 
   Result<OwningOpRef<ModuleOp>> run() {
     builder.setInsertionPointToEnd(module->getBody());

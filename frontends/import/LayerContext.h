@@ -32,6 +32,8 @@ std::string beyondLimits(llvm::ArrayRef<std::int64_t> shape);
 
 /// What layers of one model share while they are built.
 struct ParameterTable {
+  std::int64_t replicas = 1;                      ///< that train the model
+  bool syncsBatchNorm = false;                    ///< every BatchNorm is a SyncBatchNorm
   llvm::StringMap<mlir::RankedTensorType> inputs; ///< of the model, a micro-batch of each
   struct Tied {
     std::string name; ///< of the parameter
@@ -71,6 +73,9 @@ public:
   const T &argument(const char *name) const {
     return std::get<T>(spec.arguments.at(name).value);
   }
+
+  std::int64_t replicas() const { return parameters.replicas; }
+  bool syncsBatchNorm() const { return parameters.syncsBatchNorm; }
 
   /// Of a Sequential.
   const std::vector<LayerSpec> &layers() const { return spec.layers; }

@@ -133,6 +133,9 @@ static std::vector<LayerType> channelNormTypes() {
                                          number("momentum", 0.1, 0, 1), flag("affine", true), tracks};
   return {{.name = "BatchNorm1d", .arguments = batchNorm},
           {.name = "BatchNorm2d", .arguments = batchNorm},
+          {.name = "SyncBatchNorm",
+           .arguments = batchNorm,
+           .nullArguments = {{"process_group", "all replicas share the statistics", "remove it"}}},
           {.name = "GroupNorm",
            .arguments = {required("num_groups"), required("num_channels"), number("eps", 1e-5, 0, 1),
                          flag("affine", true)}}};

@@ -13,6 +13,35 @@ void addChannelBiasGradient(GradientBuilder &gradients, Location location, Value
   }
 }
 
+/// Of weight and bias, by the elements at hand.
+template <typename Norm>
+void addBatchNormParameterGradients(GradientBuilder &gradients, Norm norm) {
+  Value g = gradients.gradient(norm.getY());
+  if (!g) {
+    return;
+  }
+  if (Value sum = norm.getWeight() ? gradients.accumulator(norm.getWeight()) : Value()) {
+    gradients.setAccumulator(norm.getWeight(),
+                             BatchNormWeightGradOp::create(gradients.builder, norm.getLoc(), sum.getType(), g,
+                                                           norm.getX(), norm.getMean(), norm.getVariance(),
+                                                           sum, norm.getEpsilonAttr()));
+  }
+  addChannelBiasGradient(gradients, norm.getLoc(), norm.getBias(), g);
+}
+
+/// By the running statistics that the norm's own go into.
+template <typename Norm>
+Value batchNormEvaluation(OpBuilder &builder, Norm norm) {
+  for (Operation *user : norm.getMean().getUsers()) {
+    if (auto update = dyn_cast<BatchNormUpdateOp>(user)) {
+      return BatchNormInferenceOp::create(builder, norm.getLoc(), norm.getY().getType(), norm.getX(),
+                                          update.getRunningMean(), update.getRunningVar(), norm.getWeight(),
+                                          norm.getBias(), norm.getEpsilonAttr());
+    }
+  }
+  return {};
+}
+
 } // namespace
 
 void BatchNormOp::buildInputGradients(GradientBuilder &gradients) {
@@ -24,27 +53,34 @@ void BatchNormOp::buildInputGradients(GradientBuilder &gradients) {
 }
 
 void BatchNormOp::buildParameterGradients(GradientBuilder &gradients) {
-  Value g = gradients.gradient(getY());
-  if (!g) {
-    return;
-  }
-  if (Value sum = getWeight() ? gradients.accumulator(getWeight()) : Value()) {
-    gradients.setAccumulator(
-        getWeight(), BatchNormWeightGradOp::create(gradients.builder, getLoc(), sum.getType(), g, getX(),
-                                                   getMean(), getVariance(), sum, getEpsilonAttr()));
-  }
-  addChannelBiasGradient(gradients, getLoc(), getBias(), g);
+  addBatchNormParameterGradients(gradients, *this);
 }
 
 Value BatchNormOp::buildEvaluation(OpBuilder &builder) {
-  for (Operation *user : getMean().getUsers()) {
-    if (auto update = dyn_cast<BatchNormUpdateOp>(user)) {
-      return BatchNormInferenceOp::create(builder, getLoc(), getY().getType(), getX(),
-                                          update.getRunningMean(), update.getRunningVar(), getWeight(),
-                                          getBias(), getEpsilonAttr());
-    }
+  return batchNormEvaluation(builder, *this);
+}
+
+void SyncBatchNormOp::buildInputGradients(GradientBuilder &gradients) {
+  Value g = gradients.gradientFor(getY(), getX());
+  if (!g) {
+    return;
   }
-  return {};
+  OpBuilder &builder = gradients.builder;
+  auto gathered = cast<RankedTensorType>(getMoments().getType());
+  Type own = gathered.clone(gathered.getShape().drop_front());
+  Value means = ChannelGradientMeansOp::create(builder, getLoc(), own, g, getX(), getMean());
+  Value all = AllGatherOp::create(builder, getLoc(), gathered, means, builder.getStringAttr("data"));
+  gradients.addGradient(getX(),
+                        SyncBatchNormGradOp::create(builder, getLoc(), getX().getType(), g, getX(), getMean(),
+                                                    getVariance(), all, getWeight(), getEpsilonAttr()));
+}
+
+void SyncBatchNormOp::buildParameterGradients(GradientBuilder &gradients) {
+  addBatchNormParameterGradients(gradients, *this);
+}
+
+Value SyncBatchNormOp::buildEvaluation(OpBuilder &builder) {
+  return batchNormEvaluation(builder, *this);
 }
 
 void GroupNormOp::buildInputGradients(GradientBuilder &gradients) {
@@ -72,6 +108,18 @@ double BatchNormOp::flops() {
   return 8 * elementsOf(getX());
 }
 double BatchNormOp::gradientFlops() {
+  return 14 * elementsOf(getX());
+}
+double ChannelMomentsOp::flops() {
+  return 4 * elementsOf(getX());
+}
+double ChannelMomentsOp::gradientFlops() {
+  return 0;
+}
+double SyncBatchNormOp::flops() {
+  return 4 * elementsOf(getX());
+}
+double SyncBatchNormOp::gradientFlops() {
   return 14 * elementsOf(getX());
 }
 double GroupNormOp::flops() {

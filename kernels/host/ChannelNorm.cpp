@@ -120,6 +120,38 @@ STAGEWRIGHT_INLINE void normaliseChannel(const Channel &channel, const T *x, T *
   });
 }
 
+template <typename T, typename Channel>
+STAGEWRIGHT_INLINE void channelStatistics(const Channel &channel, const T *x, Vec16 (&mean)[1],
+                                          Vec16 (&variance)[1]) {
+  channel.means(mean, [&](std::int64_t i, auto lanes, Vec16 *out) { out[0] = read(x + i, lanes); });
+  channel.means(variance, [&](std::int64_t i, auto lanes, Vec16 *out) {
+    const Vec16 difference = read(x + i, lanes) - mean[0];
+    out[0] = difference * difference;
+  });
+}
+
+/// out[0] = mean of g, out[1] = mean of g * (x - mean).
+template <typename T, typename Channel>
+STAGEWRIGHT_INLINE void gradientMeans(const Channel &channel, const T *g, const T *x, Vec16 mean,
+                                      Vec16 (&out)[2]) {
+  channel.means(out, [&](std::int64_t i, auto lanes, Vec16 *values) {
+    values[0] = read(g + i, lanes);
+    values[1] = values[0] * (read(x + i, lanes) - mean);
+  });
+}
+
+/// dx of one channel or sixteen, by gradientMeans over all elements that share statistics.
+template <typename T, typename Channel>
+STAGEWRIGHT_INLINE void channelInputGradient(const Channel &channel, const T *g, const T *x, T *dx,
+                                             Vec16 mean, Vec16 rstd, const Vec16 (&ofGradient)[2],
+                                             const float *weight) {
+  const Vec16 slope = ofGradient[1] * rstd * rstd, factor = weight ? rstd * channel.get(weight) : rstd;
+  channel.each([&](std::int64_t i, auto lanes) {
+    const Vec16 centred = read(x + i, lanes) - mean;
+    write(dx + i, fma(-centred, slope, read(g + i, lanes) - ofGradient[0]) * factor, lanes);
+  });
+}
+
 template <typename T>
 void batchNorm(const Call &call, void *const *operands, void *, TileRunner &runner) {
   const T *const x = static_cast<const T *>(operands[0]);
@@ -129,11 +161,7 @@ void batchNorm(const Call &call, void *const *operands, void *, TileRunner &runn
   const float *const weight = floats(call, operands, 4), *const bias = floats(call, operands, 5);
   runChannels(call.operands[0], runner, [&](const auto &channel) {
     Vec16 mean[1], variance[1];
-    channel.means(mean, [&](std::int64_t i, auto lanes, Vec16 *out) { out[0] = read(x + i, lanes); });
-    channel.means(variance, [&](std::int64_t i, auto lanes, Vec16 *out) {
-      const Vec16 difference = read(x + i, lanes) - mean[0];
-      out[0] = difference * difference;
-    });
+    channelStatistics(channel, x, mean, variance);
     channel.set(means, mean[0]);
     channel.set(variances, variance[0]);
     normaliseChannel(channel, x, y, mean[0], reciprocalRoot(variance[0], call.reals[0]), weight, bias);
@@ -150,16 +178,9 @@ void batchNormGrad(const Call &call, void *const *operands, void *, TileRunner &
   const float *const weight = floats(call, operands, 5);
   runChannels(call.operands[0], runner, [&](const auto &channel) {
     const Vec16 mean = channel.get(means), rstd = reciprocalRoot(channel.get(variances), call.reals[0]);
-    Vec16 ofGradient[2]; // means of g and of g * (x - mean)
-    channel.means(ofGradient, [&](std::int64_t i, auto lanes, Vec16 *out) {
-      out[0] = read(g + i, lanes);
-      out[1] = out[0] * (read(x + i, lanes) - mean);
-    });
-    const Vec16 slope = ofGradient[1] * rstd * rstd, factor = weight ? rstd * channel.get(weight) : rstd;
-    channel.each([&](std::int64_t i, auto lanes) {
-      const Vec16 centred = read(x + i, lanes) - mean;
-      write(dx + i, fma(-centred, slope, read(g + i, lanes) - ofGradient[0]) * factor, lanes);
-    });
+    Vec16 ofGradient[2];
+    gradientMeans(channel, g, x, mean, ofGradient);
+    channelInputGradient(channel, g, x, dx, mean, rstd, ofGradient, weight);
   });
 }
 
@@ -230,6 +251,84 @@ void batchNormInference(const Call &call, void *const *operands, void *, TileRun
   runChannels(call.operands[0], runner, [&](const auto &channel) {
     normaliseChannel(channel, x, y, channel.get(means), reciprocalRoot(channel.get(variances), call.reals[0]),
                      weight, bias);
+  });
+}
+
+// ---- Statistics over replicas: [replicas, 2, C] holds two rows of each ----
+
+/// The mean over replicas of row `row`, added in their order.
+template <typename Channel>
+STAGEWRIGHT_INLINE Double16 meanOfReplicas(const Channel &channel, const float *rows, std::int64_t replicas,
+                                           int row) {
+  Double16 total = {};
+  for (std::int64_t replica = 0; replica < replicas; ++replica)
+    total += widen(channel.get(rows + (2 * replica + row) * channel.channels));
+  return total / double(replicas);
+}
+
+template <typename T>
+void channelMoments(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const T *const x = static_cast<const T *>(operands[0]);
+  float *const moments = static_cast<float *>(operands[1]);
+  runChannels(call.operands[0], runner, [&](const auto &channel) {
+    Vec16 mean[1], variance[1];
+    channelStatistics(channel, x, mean, variance);
+    channel.set(moments, mean[0]);
+    channel.set(moments + channel.channels, variance[0]);
+  });
+}
+
+/// Variance of all = mean of (variance of a replica + (its mean - mean of all)^2): all have as many elements.
+template <typename T>
+void syncBatchNorm(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const T *const x = static_cast<const T *>(operands[0]);
+  const float *const moments = static_cast<const float *>(operands[1]);
+  T *const y = static_cast<T *>(operands[2]);
+  float *const means = static_cast<float *>(operands[3]), *const variances =
+                                                              static_cast<float *>(operands[4]);
+  const float *const weight = floats(call, operands, 5), *const bias = floats(call, operands, 6);
+  const std::int64_t replicas = call.size(1, 0);
+  runChannels(call.operands[0], runner, [&](const auto &channel) {
+    const Vec16 mean = narrow(meanOfReplicas(channel, moments, replicas, 0));
+    Double16 between = {};
+    for (std::int64_t replica = 0; replica < replicas; ++replica) {
+      const Double16 difference = widen(channel.get(moments + 2 * replica * channel.channels)) - widen(mean);
+      between += difference * difference;
+    }
+    const Vec16 variance = narrow(meanOfReplicas(channel, moments, replicas, 1) + between / double(replicas));
+    channel.set(means, mean);
+    channel.set(variances, variance);
+    normaliseChannel(channel, x, y, mean, reciprocalRoot(variance, call.reals[0]), weight, bias);
+  });
+}
+
+template <typename T>
+void channelGradientMeans(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const T *const g = static_cast<const T *>(operands[0]), *const x = static_cast<const T *>(operands[1]);
+  const float *const mean = static_cast<const float *>(operands[2]);
+  float *const means = static_cast<float *>(operands[3]);
+  runChannels(call.operands[0], runner, [&](const auto &channel) {
+    Vec16 ofGradient[2];
+    gradientMeans(channel, g, x, channel.get(mean), ofGradient);
+    channel.set(means, ofGradient[0]);
+    channel.set(means + channel.channels, ofGradient[1]);
+  });
+}
+
+template <typename T>
+void syncBatchNormGrad(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const T *const g = static_cast<const T *>(operands[0]), *const x = static_cast<const T *>(operands[1]);
+  const float *const means = static_cast<const float *>(operands[2]),
+                     *const variances = static_cast<const float *>(operands[3]),
+                     *const ofReplicas = static_cast<const float *>(operands[4]);
+  T *const dx = static_cast<T *>(operands[5]);
+  const float *const weight = floats(call, operands, 6);
+  const std::int64_t replicas = call.size(4, 0);
+  runChannels(call.operands[0], runner, [&](const auto &channel) {
+    const Vec16 rstd = reciprocalRoot(channel.get(variances), call.reals[0]);
+    const Vec16 ofGradient[2] = {narrow(meanOfReplicas(channel, ofReplicas, replicas, 0)),
+                                 narrow(meanOfReplicas(channel, ofReplicas, replicas, 1))};
+    channelInputGradient(channel, g, x, dx, channel.get(means), rstd, ofGradient, weight);
   });
 }
 
@@ -362,6 +461,10 @@ const HostKernel kKernels[] = {STAGEWRIGHT_FOR_ELEMENTS("batch_norm", 1, batchNo
                                STAGEWRIGHT_FOR_ELEMENTS("batch_norm_grad", 1, batchNormGrad),
                                STAGEWRIGHT_FOR_ELEMENTS("batch_norm_weight_grad", 1, batchNormWeightGrad),
                                STAGEWRIGHT_FOR_ELEMENTS("channel_bias_grad", 1, channelBiasGrad),
+                               STAGEWRIGHT_FOR_ELEMENTS("channel_moments", 1, channelMoments),
+                               STAGEWRIGHT_FOR_ELEMENTS("sync_batch_norm", 1, syncBatchNorm),
+                               STAGEWRIGHT_FOR_ELEMENTS("channel_gradient_means", 1, channelGradientMeans),
+                               STAGEWRIGHT_FOR_ELEMENTS("sync_batch_norm_grad", 1, syncBatchNormGrad),
                                STAGEWRIGHT_FOR_ELEMENTS("group_norm", 1, groupNorm),
                                STAGEWRIGHT_FOR_ELEMENTS("group_norm_grad", 1, groupNormGrad),
                                STAGEWRIGHT_FOR_ELEMENTS("group_norm_weight_grad", 1, groupNormWeightGrad)};

@@ -16,10 +16,16 @@ using schedule::Recompute;
 /// Kernels whose results cost little beside the bytes that keeping them would take. Those whose gradient
 /// reads their own result (ReLU, tanh, softmax) save nothing.
 bool isCheap(Operation *op) {
-  return isa<layer::LayerNormOp, layer::RmsNormOp, layer::BatchNormOp, layer::GroupNormOp, layer::GeluOp,
-             layer::SiluOp, layer::SwigluOp, layer::AttentionOp, layer::AttentionDropoutOp, layer::DropoutOp,
-             layer::RotaryOp, layer::CastToOp, layer::SliceOp, layer::PermuteOp, layer::ExpandOp,
-             layer::ConcatOp>(op);
+  return isa<layer::LayerNormOp, layer::RmsNormOp, layer::BatchNormOp, layer::SyncBatchNormOp,
+             layer::GroupNormOp, layer::GeluOp, layer::SiluOp, layer::SwigluOp, layer::AttentionOp,
+             layer::AttentionDropoutOp, layer::DropoutOp, layer::RotaryOp, layer::CastToOp, layer::SliceOp,
+             layer::PermuteOp, layer::ExpandOp, layer::ConcatOp>(op);
+}
+
+/// What replicas have gathered is small and costs a wait: it is kept.
+bool isOfReplicas(Operation *op) {
+  auto gather = dyn_cast<layer::AllGatherOp>(op);
+  return gather && gather.getAxis() == "data";
 }
 
 /// Which forward ops are computed again.
@@ -41,7 +47,7 @@ public:
     if (isa_and_nonnull<layer::View>(op) && forward.contains(op)) {
       return isAgain(op->getOperand(0).getDefiningOp());
     }
-    if (!op || !forward.contains(op) || !isa<layer::Kernel>(op)) {
+    if (!op || !forward.contains(op) || !isa<layer::Kernel>(op) || isOfReplicas(op)) {
       return false;
     }
     if (policy.kind == Recompute::Kind::Selective) {

@@ -29,6 +29,7 @@ class Goldens(ProgramTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.goldens = GOLDENS / cls.name
+        cls.order = cls.goldens / "order.txt"
         cls.facts = json.loads((cls.goldens / cls.file).read_text())
         data = pathlib.Path(cls.facts["data"])  # of the set, of another one, or Fashion-MNIST
         cls.data = cls.goldens if data == pathlib.Path(".") else FASHION_DATA if data.is_absolute() else SOURCE / data
@@ -48,7 +49,7 @@ class Goldens(ProgramTest):
         result = self.train(
             stage,
             *("--init", self.goldens / "weights.safetensors"),
-            *("--sample-order", self.goldens / "order.txt"),
+            *("--sample-order", self.order),
             *("--steps", self.facts["steps"], "--threads", 2, "--save-weights", weights),
             data=self.data,
         )

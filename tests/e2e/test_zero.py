@@ -313,10 +313,22 @@ class Wire(ProgramTest):
                 config["zero_optimization"] |= changes
                 compiled = self.compile(config, "--stages", 2, "--partition", "uniform", model=model)
                 few, many = (self.counted(compiled, GOLDENS / "gpt", steps, 2 * replicas) for steps in (2, 5))
-                per_rank = [(b - a) / 3 for a, b in zip(few, many, strict=True)]
-                for rank in inspect(compiled)["ranks"]:
-                    sent = sum(per_rank[rank["rank"] * replicas : (rank["rank"] + 1) * replicas])
-                    self.assertEqual(sent, sum(rank["sent_bytes"].values()), rank["sent_bytes"])
+                self.check_sent(compiled, replicas, few, many)
+
+    def check_sent(self, compiled, replicas, few, many):
+        """In 3 steps, what the plan says of each pipeline rank."""
+        per_rank = [(b - a) / 3 for a, b in zip(few, many, strict=True)]
+        for rank in inspect(compiled)["ranks"]:
+            sent = sum(per_rank[rank["rank"] * replicas : (rank["rank"] + 1) * replicas])
+            self.assertEqual(sent, sum(rank["sent_bytes"].values()), rank["sent_bytes"])
+
+    def test_bytes_of_statistics(self):
+        """SyncBatchNorm: two floats for each channel from each replica to each other, in F and in I, of every micro-batch."""
+        config = configuration(train_micro_batch_size_per_gpu=3, data_parallel_size=3, stagewright={"sync_batch_norm": True})
+        compiled = self.compile(config, "--stages", 2, "--partition", "uniform", model=SOURCE / "tests/goldens/channel_norm/model.json")
+        self.check_sent(compiled, 3, *(self.counted(compiled, FASHION_DATA, steps, 6) for steps in (2, 5)))
+        sent = sum(rank["sent_bytes"]["inside of layers"] for rank in inspect(compiled)["ranks"])
+        self.assertEqual(sent, 8 * (6 + 6 + 6 + 24) * 3 * 2 * 2 * config["gradient_accumulation_steps"])
 
 
 class Poison(ProgramTest):

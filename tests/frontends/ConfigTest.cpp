@@ -100,6 +100,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/stagewright/recompute", "\"none\" default"},
       {"/stagewright/schedule", "\"gpipe\" option"},
       {"/stagewright/shuffle", "true default"},
+      {"/stagewright/sync_batch_norm", "false default"},
       {"/steps_per_print", "10 default"},
       {"/tensor_parallel/autotp_size", "1 default"},
       {"/train_batch_size", "64 file"},

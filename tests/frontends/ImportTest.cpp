@@ -235,6 +235,69 @@ TEST_F(Import, TiedLayersReadOneParameter) {
   refused(model, "6:1", {"layer 2 (Linear)", "wte.weight of shape [7, 3]", "[8, 3]"});
 }
 
+/// Which BatchNorms share statistics, by the layer's type, the configuration and the number of replicas.
+TEST_F(Import, ReplicasShareStatistics) {
+  const auto opsOf = [&](const std::string &layer, int replicas, const std::string &own) {
+    Model model;
+    model.layers = layer;
+    model.shape = "[4]";
+    model.config = R"({"train_micro_batch_size_per_gpu": 3, "gradient_accumulation_steps": 2,
+                       "data_parallel_size": )" +
+                   std::to_string(replicas) + R"(, "stagewright": {)" + own + "}}";
+    auto module = import(modelText(model), model.config);
+    EXPECT_TRUE(module) << module.error().text();
+    std::map<std::string, std::int64_t> found; // op: replicas, or the count of the update
+    (*module)->walk([&](mlir::Operation *op) {
+      if (mlir::isa<layer::BatchNormOp, layer::ChannelMomentsOp>(op))
+        found[op->getName().stripDialect().str()] = 1;
+      if (auto gather = mlir::dyn_cast<layer::AllGatherOp>(op))
+        found["all_gather"] = gather.getAxis() == "data" ? gather.getY().getType().getDimSize(0) : -1;
+      if (auto sync = mlir::dyn_cast<layer::SyncBatchNormOp>(op))
+        found["sync_batch_norm"] = sync.getMoments().getType().getDimSize(0);
+      if (auto update = mlir::dyn_cast<layer::BatchNormUpdateOp>(op))
+        found["batch_norm_update"] = update.getCount();
+    });
+    EXPECT_TRUE(succeeded(mlir::verify(**module)));
+    return found;
+  };
+  using Ops = std::map<std::string, std::int64_t>;
+  const std::string plain = R"({"type": "BatchNorm1d", "num_features": 4})",
+                    sync = R"({"type": "SyncBatchNorm", "num_features": 4})",
+                    flag = R"("sync_batch_norm": true)";
+  const Ops alone = {{"batch_norm", 1}, {"batch_norm_update", 3}};
+  const auto shared = [](std::int64_t replicas) {
+    return Ops{{"channel_moments", 1},
+               {"all_gather", replicas},
+               {"sync_batch_norm", replicas},
+               {"batch_norm_update", 3 * replicas}};
+  };
+  EXPECT_EQ(opsOf(plain, 4, ""), alone);
+  EXPECT_EQ(opsOf(plain, 4, flag), shared(4));
+  EXPECT_EQ(opsOf(sync, 2, ""), shared(2));
+  EXPECT_EQ(opsOf(R"({"type": "Sequential", "layers": [)" + plain + "]}", 2, flag), shared(2));
+  EXPECT_EQ(opsOf(sync, 1, ""), alone);
+  EXPECT_EQ(opsOf(plain, 1, flag), alone);
+}
+
+/// Of a micro-batch of one sample, unless replicas share statistics.
+TEST_F(Import, AVarianceNeedsTwoValues) {
+  Model model;
+  const std::string sizes = R"({"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 2)";
+  model.layers = "\n{\"type\": \"BatchNorm1d\", \"num_features\": 4}";
+  model.config = sizes + "}";
+  refused(model, "4:1", {"one value per channel", "train_micro_batch_size_per_gpu larger"});
+  model.config = sizes + R"(, "data_parallel_size": 2})";
+  refused(model, "4:1", {"one value per channel", "sync_batch_norm"});
+  model.layers = "\n{\"type\": \"SyncBatchNorm\", \"num_features\": 4}";
+  EXPECT_TRUE(import(modelText(model), model.config));
+  model.config = sizes + "}";
+  refused(model, "4:1", {"SyncBatchNorm", "one value per channel"});
+  model.layers = "\n{\"type\": \"SyncBatchNorm\", \"num_features\": 5}";
+  refused(model, "4:1", {"num_features 5", "[1, 4]"});
+  model.shape = "[]";
+  refused(model, "4:1", {"needs an input [batch, channels, ...]"});
+}
+
 TEST_F(Import, SizesStayWithinTheCataloguesLimits) {
   Model model;
   model.layers = "\n{\"type\": \"Linear\", \"in_features\": 4, \"out_features\": 2147483647},\n"

@@ -75,6 +75,62 @@ TEST(ChannelNorm, LargeMeansKeepTheVariance) {
   }
 }
 
+/// Runs a kernel on operands of these shapes whose contents, where given, are `contents`.
+std::vector<Buffer> results(const char *kernel, std::vector<catalogue::Shape> shapes,
+                            const std::vector<std::vector<double>> &contents, Isa isa) {
+  KernelCase one{{catalogue::find(kernel, 1), std::move(shapes), {}}, {}, 0, 0};
+  for (std::size_t i = 0; i < one.instance.shapes.size(); ++i) {
+    Buffer &buffer =
+        one.operands.emplace_back(catalogue::DType::F32, catalogue::elements(one.instance.shapes[i]));
+    for (std::size_t k = 0; k < contents[i].size(); ++k)
+      buffer.set(std::int64_t(k), contents[i][k]);
+  }
+  SerialTileRunner runner;
+  return runCase(one, isa, runner);
+}
+
+std::vector<double> waves(std::int64_t elements, double phase) {
+  std::vector<double> out;
+  for (std::int64_t i = 0; i < elements; ++i)
+    out.push_back(1.5 + std::sin(double(i) * 1.7 + phase));
+  return out;
+}
+
+TEST(ChannelNorm, SyncOfOneReplicaHasTheBitsOfBatchNorm) {
+  setFlushToZero();
+  for (std::int64_t positions : {1, 9, 3000})
+    for (Isa isa : supportedIsas()) {
+      const catalogue::Shape xs{5, 6, positions}, c{6}, rows{2, 6}, gathered{1, 2, 6};
+      const auto x = waves(30 * positions, 1), g = waves(30 * positions, 2), weight = waves(6, 3),
+                 bias = waves(6, 4);
+      const auto plain = results("batch_norm", {xs, xs, c, c, c, c}, {x, {}, {}, {}, weight, bias}, isa);
+      const auto moments = results("channel_moments", {xs, rows}, {x, {}}, isa)[1].values();
+      const auto sync = results("sync_batch_norm", {xs, gathered, xs, c, c, c, c},
+                                {x, moments, {}, {}, {}, weight, bias}, isa);
+      for (std::size_t i : {1u, 2u, 3u})
+        EXPECT_TRUE(sync[i + 1].sameBits(plain[i])) << positions << " operand " << i << " on " << name(isa);
+      const auto mean = plain[2].values(), variance = plain[3].values();
+      const auto means =
+          results("channel_gradient_means", {xs, xs, c, rows}, {g, x, mean, {}}, isa)[3].values();
+      const auto plainGrad =
+          results("batch_norm_grad", {xs, xs, c, c, xs, c}, {g, x, mean, variance, {}, weight}, isa);
+      const auto syncGrad = results("sync_batch_norm_grad", {xs, xs, c, c, gathered, xs, c},
+                                    {g, x, mean, variance, means, {}, weight}, isa);
+      EXPECT_TRUE(syncGrad[5].sameBits(plainGrad[4])) << positions << " on " << name(isa);
+    }
+}
+
+/// Variances of replicas whose means lie far from zero and apart: 0.25 within a replica, 0.25 between them.
+TEST(ChannelNorm, LargeMeansKeepTheVarianceOfReplicas) {
+  setFlushToZero();
+  for (Isa isa : supportedIsas()) {
+    const auto out = results("sync_batch_norm", {{2, 1, 1}, {2, 2, 1}, {2, 1, 1}, {1}, {1}},
+                             {{4096, 4095}, {4095.5, 0.25, 4096.5, 0.25}, {}, {}, {}}, isa);
+    EXPECT_EQ(out[3].values(), std::vector<double>{4096});
+    EXPECT_EQ(out[4].values(), std::vector<double>{0.5});
+  }
+}
+
 TEST(ChannelNorm, CallsThatTheRulesRefuse) {
   const auto refusal = [](const char *kernel, std::vector<catalogue::Shape> shapes,
                           std::vector<catalogue::Attribute> attributes) {
@@ -90,6 +146,8 @@ TEST(ChannelNorm, CallsThatTheRulesRefuse) {
   EXPECT_EQ(refusal("group_norm", {x, x, {2, 3}, {2, 3}}, {}), "");
   EXPECT_EQ(refusal("batch_norm_update", {c, c, c, c, {1}}, {{"count", std::int64_t(1)}}),
             "count, the number of elements per channel, must be at least 2");
+  EXPECT_NE(refusal("sync_batch_norm", {x, {3, 6}, x, c, c}, {}), "");
+  EXPECT_NE(refusal("sync_batch_norm_grad", {x, x, c, c, {3, 2, 5}, x}, {}), "");
 }
 
 } // namespace

@@ -38,6 +38,30 @@ for step in range(3):
     golden('batch_norm_update', [batch.mean((0, 2)), batch.var((0, 2), unbiased=False), *before, torch.tensor([step])],
            {2: average.running_mean, 3: average.running_var, 4: torch.tensor([step + 1])}, momentum=-1.0, count=15)
 
+# Replicas whose samples are one batch of BatchNorm; the second time each has one value per channel.
+for replicas, samples, positions in ((2, 3, 5), (3, 1, 1)):
+    count = replicas * samples * positions
+    x, g = (eighths(replicas * samples, 4, positions, seed=20 + i) for i in range(2))
+    module = torch.nn.BatchNorm1d(4, eps=1e-3, momentum=0.25)
+    module.weight, module.bias = torch.nn.Parameter(wd.clone()), torch.nn.Parameter(bd.clone())
+    x.requires_grad_()
+    y = module(x)
+    y.backward(g)
+    xd, (mean, variance) = x.detach(), (x.detach().mean((0, 2)), x.detach().var((0, 2), unbiased=False))
+    parts = [slice(r * samples, (r + 1) * samples) for r in range(replicas)]
+    moments = torch.stack([torch.stack([xd[p].mean((0, 2)), xd[p].var((0, 2), unbiased=False)]) for p in parts])
+    means = torch.stack([torch.stack([g[p].mean((0, 2)), (g[p] * (xd[p] - mean[:, None])).mean((0, 2))]) for p in parts])
+    for replica, part in enumerate(parts):
+        mine = xd[part].contiguous()
+        golden('channel_moments', [mine, zeros(moments[0])], {1: moments[replica]})
+        golden('sync_batch_norm', [mine, moments, zeros(mine), c, c, wd, bd], {2: y[part], 3: mean, 4: variance}, epsilon=1e-3)
+        golden('channel_gradient_means', [g[part], mine, mean, zeros(means[0])], {3: means[replica]})
+        golden('sync_batch_norm_grad', [g[part], mine, mean, variance, means, zeros(mine), wd], {5: x.grad[part]}, epsilon=1e-3)
+    golden('batch_norm_update', [mean, variance, c, c + 1, torch.tensor([0])],
+           {2: module.running_mean, 3: module.running_var, 4: torch.tensor([1])}, momentum=0.25, count=count)
+
+x, g = eighths(3, 4, 5).requires_grad_(), eighths(3, 4, 5, seed=1)
+xd = x.detach()
 for groups in (1, 2, 4):
     x.grad = weight.grad = bias.grad = None
     y = F.group_norm(x, groups, weight, bias, eps=1e-3)

@@ -48,6 +48,18 @@ std::vector<Kernel> channelNormKernels() {
       entry<"batch_norm_weight_grad",
             "g T[N,C,S] R, x T[N,C,S] R, mean f32[C] R, variance f32[C] R, acc f32[C] RW">({epsilon}),
       entry<"channel_bias_grad", "g T[N,C,S] R, acc f32[C] RW">(),
+      // Statistics over the replicas of a group, of which each has as many elements. Rows of moments: mean
+      // and
+      // variance of the elements at hand.
+      entry<"channel_moments", "x T[N,C,S] R, moments f32[2,C] W">(),
+      // moments: channel_moments of every replica. mean and variance are those of all their elements.
+      entry<"sync_batch_norm", "x T[N,C,S] R, moments f32[D,2,C] R, y T[N,C,S] W, mean f32[C] W, "
+                               "variance f32[C] W, weight f32[C] R?, bias f32[C] R?">({epsilon}),
+      // Rows of means: of g and of g (x - mean), over the elements at hand.
+      entry<"channel_gradient_means", "g T[N,C,S] R, x T[N,C,S] R, mean f32[C] R, means f32[2,C] W">(),
+      // means: channel_gradient_means of every replica.
+      entry<"sync_batch_norm_grad", "g T[N,C,S] R, x T[N,C,S] R, mean f32[C] R, variance f32[C] R, "
+                                    "means f32[D,2,C] R, dx T[N,C,S] W, weight f32[C] R?">({epsilon}),
       entry<"group_norm", "x T[N,C,S] R, y T[N,C,S] W, mean f32[N,G] W, rstd f32[N,G] W, weight f32[C] R?, "
                           "bias f32[C] R?">({epsilon}, {}, nullptr, checkGroupNorm),
       entry<"group_norm_grad", "g T[N,C,S] R, x T[N,C,S] R, mean f32[N,G] R, rstd f32[N,G] R, dx T[N,C,S] W, "

@@ -1,6 +1,7 @@
 // Family channel norm.
 #include "kernels/host/reference/Values.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace stagewright::kernels {
@@ -43,10 +44,11 @@ void statistics(const Values &v, std::vector<double> &means, std::vector<double>
 
 template <typename Place>
 void normalise(const Values &v, std::size_t y, const std::vector<double> &means,
-               const std::vector<double> &rstds, const Place &place) {
+               const std::vector<double> &rstds, const Place &place, std::size_t weight = 4) {
   eachElement(v, [&](auto i, auto sample, auto channel) {
     const std::size_t at = place(sample, channel);
-    v[y][i] = (v[0][i] - means[at]) * rstds[at] * parameter(v, 4, channel, 1) + parameter(v, 5, channel, 0);
+    v[y][i] = (v[0][i] - means[at]) * rstds[at] * parameter(v, weight, channel, 1) +
+              parameter(v, weight + 1, channel, 0);
   });
 }
 
@@ -117,6 +119,54 @@ void channelBiasGrad(const Values &v) {
   eachElement(v, [&](auto i, auto, auto channel) { v[1][channel] += v[0][i]; });
 }
 
+void channelMoments(const Values &v) {
+  const std::size_t channels = std::size_t(v.size(0, 1));
+  std::vector<double> means(channels), variances(channels);
+  statistics(v, means, variances, kOfChannel);
+  std::ranges::copy(means, v[1].begin());
+  std::ranges::copy(variances, v[1].begin() + std::ptrdiff_t(channels));
+}
+
+/// By the mean of squares: E x^2 - (E x)^2 over all replicas.
+void syncBatchNorm(const Values &v) {
+  const std::size_t replicas = std::size_t(v.size(1, 0)), channels = std::size_t(v.size(0, 1));
+  for (std::size_t channel = 0; channel < channels; ++channel) {
+    double mean = 0, square = 0;
+    for (std::size_t replica = 0; replica < replicas; ++replica) {
+      const double *const moments = v[1].data() + 2 * replica * channels;
+      mean += moments[channel] / double(replicas);
+      square += (moments[channels + channel] + moments[channel] * moments[channel]) / double(replicas);
+    }
+    v[3][channel] = mean;
+    v[4][channel] = square - mean * mean;
+  }
+  normalise(v, 2, v[3], reciprocalRoots(v[4], v.real("epsilon")), kOfChannel, 5);
+}
+
+void channelGradientMeans(const Values &v) {
+  const std::size_t channels = std::size_t(v.size(0, 1));
+  const double count = double(v[0].size()) / double(channels);
+  std::ranges::fill(v[3], 0);
+  eachElement(v, [&](auto i, auto, auto channel) {
+    v[3][channel] += v[0][i] / count;
+    v[3][channels + channel] += v[0][i] * (v[1][i] - v[2][channel]) / count;
+  });
+}
+
+void syncBatchNormGrad(const Values &v) {
+  const std::size_t replicas = std::size_t(v.size(4, 0)), channels = std::size_t(v.size(0, 1));
+  eachElement(v, [&](auto i, auto, auto channel) {
+    double plain = 0, projected = 0;
+    for (std::size_t replica = 0; replica < replicas; ++replica) {
+      plain += v[4][2 * replica * channels + channel] / double(replicas);
+      projected += v[4][(2 * replica + 1) * channels + channel] / double(replicas);
+    }
+    const double variance = v[3][channel] + v.real("epsilon");
+    v[5][i] = parameter(v, 6, channel, 1) / std::sqrt(variance) *
+              (v[0][i] - plain - (v[1][i] - v[2][channel]) / variance * projected);
+  });
+}
+
 void groupNorm(const Values &v) {
   statistics(v, v[2], v[3], ofGroup(v));
   v[3] = reciprocalRoots(v[3], v.real("epsilon"));
@@ -138,6 +188,10 @@ constexpr ReferenceEntry kEntries[] = {
     {"batch_norm_grad", batchNormGrad},
     {"batch_norm_weight_grad", batchNormWeightGrad},
     {"channel_bias_grad", channelBiasGrad},
+    {"channel_moments", channelMoments},
+    {"sync_batch_norm", syncBatchNorm},
+    {"channel_gradient_means", channelGradientMeans},
+    {"sync_batch_norm_grad", syncBatchNormGrad},
     {"group_norm", groupNorm},
     {"group_norm_grad", groupNormGrad},
     {"group_norm_weight_grad", groupNormWeightGrad},

@@ -115,6 +115,64 @@ Cases updateCases(std::string_view name) {
   return out;
 }
 
+/// Cases of 1, 2, 3, ... replicas; operand `rows` is [replicas, 2, C].
+template <typename Shapes>
+Cases syncCases(std::string_view name, const Shapes &shapes, std::size_t rows, std::size_t required) {
+  std::int64_t number = 0;
+  Cases out = normCases(
+      name,
+      [&](const Shape &x) {
+        return shapes(x, Shape{number++ % 5 + 1, 2, x[1]});
+      },
+      required);
+  for (KernelCase &one : out) {
+    const Shape &shape = one.instance.shapes[rows];
+    if (one.instance.kernel->operands[rows].name == "moments")
+      for (std::int64_t i = 0; i < catalogue::elements(shape); ++i)
+        if (i / shape[2] % 2 == 1) // the rows of variances
+          one.operands[rows].set(i, uniform(0.1, 2));
+  }
+  return out;
+}
+
+Cases syncNormCases(std::string_view name) {
+  return syncCases(
+      name,
+      [](const Shape &x, const Shape &moments) {
+        const Shape c{x[1]};
+        return std::vector<Shape>{x, moments, x, c, c, c, c};
+      },
+      1, 5);
+}
+
+Cases syncGradCases(std::string_view name) {
+  return syncCases(
+      name,
+      [](const Shape &x, const Shape &means) {
+        const Shape c{x[1]};
+        return std::vector<Shape>{x, x, c, c, means, x, c};
+      },
+      4, 6);
+}
+
+Cases momentsCases(std::string_view name) {
+  return normCases(
+      name,
+      [](const Shape &x) {
+        return std::vector<Shape>{x, {2, x[1]}};
+      },
+      2);
+}
+
+Cases gradientMeansCases(std::string_view name) {
+  return normCases(
+      name,
+      [](const Shape &x) {
+        return std::vector<Shape>{x, x, {x[1]}, {2, x[1]}};
+      },
+      4);
+}
+
 Cases groupNormCases(std::string_view name) {
   return normCases(
       name,
@@ -152,6 +210,10 @@ const TableEntry kTable[] = {
     {"batch_norm_grad", batchGradCases},
     {"batch_norm_weight_grad", batchWeightGradCases},
     {"channel_bias_grad", biasGradCases},
+    {"channel_moments", momentsCases},
+    {"sync_batch_norm", syncNormCases},
+    {"channel_gradient_means", gradientMeansCases},
+    {"sync_batch_norm_grad", syncGradCases},
     {"group_norm", groupNormCases},
     {"group_norm_grad", groupGradCases},
     {"group_norm_weight_grad", groupWeightGradCases},
