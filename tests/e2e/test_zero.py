@@ -327,7 +327,7 @@ class Wire(ProgramTest):
         config = configuration(train_micro_batch_size_per_gpu=3, data_parallel_size=3, stagewright={"sync_batch_norm": True})
         compiled = self.compile(config, "--stages", 2, "--partition", "uniform", model=SOURCE / "tests/goldens/channel_norm/model.json")
         self.check_sent(compiled, 3, *(self.counted(compiled, FASHION_DATA, steps, 6) for steps in (2, 5)))
-        sent = sum(rank["sent_bytes"]["statistics of replicas"] for rank in inspect(compiled)["ranks"])
+        sent = sum(rank["sent_bytes"]["inside of layers"] for rank in inspect(compiled)["ranks"])
         self.assertEqual(sent, 8 * (6 + 6 + 6 + 24) * 3 * 2 * 2 * config["gradient_accumulation_steps"])
 
 
