@@ -22,8 +22,7 @@ void setElement(Value value, Type element) {
 }
 
 /// Gives one block the compute type. What its kernels' entries call T gets it; what they call f32 (weights,
-/// statistics, losses) stays. Values of the other type are cast where they are read, once each. Views and
-/// what ranks give each other keep the type of their operand.
+/// statistics, losses) stays. Values of the other type are cast where they are read, once each.
 class BlockTyper {
 public:
   BlockTyper(layer::BlockOp block, Type compute) : block(block), compute(compute), builder(block) {}
@@ -34,11 +33,10 @@ public:
     }
     Operation *yield = block.getBody().front().getTerminator();
     for (Operation &op : llvm::make_early_inc_range(block.getBody().front().without_terminator())) {
-      const catalogue::Kernel *entry = layer::kernelOf(&op);
-      if (isa<layer::View>(op) || (entry && entry->isCollective)) {
-        setElement(op.getResult(0), elementOf(op.getOperand(0)));
-      } else if (entry) {
+      if (const catalogue::Kernel *entry = layer::kernelOf(&op)) {
         typeKernel(&op, *entry);
+      } else if (isa<layer::View>(op)) {
+        setElement(op.getResult(0), elementOf(op.getOperand(0)));
       }
     }
     for (auto [output, value] : llvm::zip(block.getOutputs(), yield->getOperands())) {

@@ -23,10 +23,10 @@ struct VerifyPrecisionPass : impl::VerifyPrecisionBase<VerifyPrecisionPass> {
 /// Every T of a kernel's entry is the compute type, but for the end of the step.
 LogicalResult checkComputeType(ModuleOp module, Type compute) {
   WalkResult walked = module.walk([&](layer::Kernel op) {
-    const catalogue::Kernel *entry = layer::kernelOf(op);
-    if (isa<layer::CopyOp>(op) || entry->isCollective) {
-      return WalkResult::advance(); // of whatever is copied or sent
+    if (isa<layer::CopyOp>(op)) {
+      return WalkResult::advance(); // of whatever is copied
     }
+    const catalogue::Kernel *entry = layer::kernelOf(op);
     for (auto [value, rule] : llvm::zip(op.kernelOperands(), entry->operands)) {
       if (rule.element && cast<RankedTensorType>(value.getType()).getElementType() != compute) {
         op->emitOpError("computes with ") << value.getType() << ", but the compute type is " << compute;

@@ -89,17 +89,14 @@ static void addCollectives(const runtime::Executable &plan, const executable::Ra
       const executable::KernelRef &reference = *plan.file().kernels()->Get(command->kernel());
       const catalogue::Kernel &kernel = *catalogue::find(reference.name()->str(), reference.version());
       if (kernel.isCollective) {
-        const executable::Operand &x = *command->operands()->Get(0);
-        const auto &shape = *x.shape();
+        const auto &shape = *command->operands()->Get(0)->shape();
         const auto elements =
             static_cast<std::uint64_t>(catalogue::elements(catalogue::Shape(shape.begin(), shape.end())));
         const bool ofReplicas =
             catalogue::stringAttribute(kernel, runtime::attributesOf(*command), "axis") == "data";
-        const bool gathers = kernel.name == "all_gather"; // sums travel in fp32
-        const std::uint64_t each =
-            gathers ? catalogue::byteSize(static_cast<catalogue::DType>(x.dtype())) : 4;
         sent[static_cast<std::size_t>(Sent::Layers)] +=
-            runs(plan, program->kind()) * groupBytes(plan.mesh(), ofReplicas, gathers, each * elements);
+            runs(plan, program->kind()) * // sums travel in fp32
+            groupBytes(plan.mesh(), ofReplicas, kernel.name == "all_gather", 4 * elements);
       }
     }
   }
