@@ -123,6 +123,13 @@ class OneResult(ProgramTest):
             with self.subTest(precision):
                 self.check(2, self.PLANS[:3], **precision)
 
+    def test_tensor_ranks(self):
+        """Each of them gathers with its own replicas; what they compute is what one computes, but for roundings."""
+        tensor = {"tensor_parallel": {"autotp_size": 2}}
+        split, whole = self.check(2, self.PLANS[:3], **tensor), self.bits(data_parallel_size=2)
+        for one, other in zip(split[2], whole[2], strict=True):
+            self.assertLess(abs(one - other), 1e-4 * other)
+
     def test_one_replica(self):
         """Has the bits of BatchNorm."""
         plain = self.bits(own={})
