@@ -88,6 +88,18 @@ std::string precisionText(const executable::Recipe &recipe) {
   return compute + text;
 }
 
+/// What compression leaves of the gradients.
+std::string sentPartText(const executable::ResultContract &contract) {
+  char text[96] = "";
+  if (contract.gradient_compression() == executable::Compression::TopK) {
+    std::snprintf(text, sizeof text, ", gradients of replicas compressed to the largest (top_k, ratio %g)",
+                  contract.compression_ratio());
+  } else if (contract.gradient_compression() == executable::Compression::OneBit) {
+    std::snprintf(text, sizeof text, ", gradients of replicas compressed to their signs (one_bit)");
+  }
+  return text;
+}
+
 std::string summaryText(const runtime::Executable &plan) {
   const executable::Executable &file = plan.file();
   const executable::Recipe &recipe = *file.recipe();
@@ -127,7 +139,8 @@ std::string summaryText(const runtime::Executable &plan) {
                                        ", gradient reduction per " + contract.gradient_reduction()->str() +
                                        (contract.gradient_wire() == executable::DType::F32
                                             ? ""
-                                            : ", gradients of replicas rounded to " + wireText(contract))});
+                                            : ", gradients of replicas rounded to " + wireText(contract)) +
+                                       sentPartText(contract)});
   return file.model()->str() + " (compiled by " + file.compiler()->str() + ")\n" + table.text();
 }
 
