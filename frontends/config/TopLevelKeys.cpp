@@ -9,7 +9,7 @@ static constexpr std::string_view kExactSums =
     "gradients of replicas are added up in fp32, in the order of ranks";
 static constexpr std::string_view kPredivided =
     "the loss is divided by the numbers of micro-batches and replicas before gradients are added";
-static constexpr std::string_view kOneGroup = "this version has no tensor or sequence parallelism";
+static constexpr std::string_view kOneGroup = "this version has no sequence parallelism";
 
 static constexpr ConfigKey kTable[] = {
     honoured("/train_batch_size", kBatch, "null", "samples per step; see the batch sizes above"),
@@ -33,8 +33,8 @@ static constexpr ConfigKey kTable[] = {
             "initial weights depend on seed and parameter name alone, never on the stages"),
     honoured("/pipeline/activation_checkpoint_interval", integer(0, 2147483647), "0",
              "backward passes compute runs of so many layers again, from what enters them; 0 = off"),
-    ignored("/pipeline/pipe_partitioned", kFlag, "true", "it matters with tensor parallelism alone"),
-    ignored("/pipeline/grad_partitioned", kFlag, "true", "it matters with tensor parallelism alone"),
+    ignored("/pipeline/pipe_partitioned", kFlag, "true", "tensor ranks send each to their own neighbour"),
+    ignored("/pipeline/grad_partitioned", kFlag, "true", "tensor ranks send each to their own neighbour"),
     ignored("/pipeline/use_reentrant", kFlag, "true", "it matters with activation checkpointing alone"),
 
     block("/stagewright", "Stagewright's own keys"),

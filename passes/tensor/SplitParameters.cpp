@@ -65,10 +65,10 @@ private:
   }
 
   LogicalResult refuse() {
-    auto diagnostic = model.emitError("no parameter of the model can be split over ")
-                      << ranks << " tensor ranks";
-    diagnostic.attachNote() << (refusals.empty() ? std::string("it has no Linear and no Embedding layers")
-                                                 : "why its layers stay whole:" + refusals);
+    auto diagnostic =
+        model.emitError("no parameter of the model can be split over ")
+        << ranks << " tensor ranks: "
+        << (refusals.empty() ? std::string("it has no Linear and no Embedding layers") : refusals);
     diagnostic.attachNote()
         << "tensor ranks split pairs of Linear layers, attention between two of them, Embedding, and the "
            "last layer before CrossEntropyLoss; use pipeline stages or replicas instead";
@@ -334,6 +334,7 @@ private:
 
   Value tensorRankIn(layer::BlockOp block) {
     if (!tensorRank) {
+      OpBuilder::InsertionGuard guard(builder);
       builder.setInsertionPoint(model);
       Location location = madeBy("split-parameters", model.getLoc());
       auto type = RankedTensorType::get({1}, builder.getI32Type());

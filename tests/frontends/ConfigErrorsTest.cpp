@@ -280,7 +280,7 @@ TEST(ConfigErrors, FeaturesOfDeepSpeedThatAreRefused) {
        "2:30",
        {"2 entries for 1 stages"}},
       {"{\"expert_parallel\": {\"enabled\": true}}", "1:33", {"mixture-of-experts"}},
-      {"{\"tensor_parallel\": {\"autotp_size\": 2}}", "1:37", {"tensor parallelism"}},
+      {"{\"tensor_parallel\": {\"tp\": {\"tp_size\": 2}}}", "1:40", {"autotp_size"}},
       {"{\"sequence_parallel_size\": 2}", "1:28", {"parallelism"}},
       {"{\"data_parallel_size\": 0}", "1:24", {"1"}},
       {"{\"stagewright\": {\"gather_weights\": \"layer\"}}", "1:36", {"step", "visit", "block"}},

@@ -102,6 +102,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/stagewright/schedule", "\"gpipe\" option"},
       {"/stagewright/shuffle", "true default"},
       {"/steps_per_print", "10 default"},
+      {"/tensor_parallel/autotp_size", "1 default"},
       {"/train_batch_size", "64 file"},
       {"/train_micro_batch_size_per_gpu", "16 inferred"},
       {"/zero_optimization/offload_optimizer/device", "\"none\" default"},

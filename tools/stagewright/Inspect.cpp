@@ -8,6 +8,7 @@
 #include "TimelineSvg.h"
 
 #include "files/WholeFile.h"
+#include "runtime/executable/TensorSplit.h"
 #include "runtime/train/LearningRate.h"
 #include "schedule/Schedule.h"
 
@@ -100,13 +101,39 @@ std::string sentPartText(const executable::ResultContract &contract) {
   return text;
 }
 
+std::uint64_t wholeElements(const executable::Parameter &parameter) {
+  return static_cast<std::uint64_t>(catalogue::elements(runtime::wholeShape(parameter)));
+}
+
+/// "dimension 0", "dimension 0 in sections of 24, 24, 24"; "-": every tensor rank has all of it.
+std::string splitText(const executable::Parameter &parameter) {
+  if (!parameter.split()) {
+    return "-";
+  }
+  std::string text = "dimension " + std::to_string(parameter.split()->dim()), sizes;
+  for (const std::int64_t size : *parameter.split()->sections()) {
+    sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+  }
+  return parameter.split()->sections()->size() == 1 ? text : text + " in sections of " + sizes;
+}
+
+std::string tensorText(const executable::Executable &file) {
+  std::uint64_t split = 0, all = 0;
+  for (const executable::Parameter *parameter : *file.parameters()) {
+    all += wholeElements(*parameter);
+    split += parameter->split() ? wholeElements(*parameter) : 0;
+  }
+  return std::to_string(file.recipe()->tensor_parallel()) + " ranks split " + grouped(split) + " of " +
+         grouped(all) + " parameters (--parameters lists them)";
+}
+
 std::string summaryText(const runtime::Executable &plan) {
   const executable::Executable &file = plan.file();
   const executable::Recipe &recipe = *file.recipe();
   const executable::ResultContract &contract = *file.contract();
   std::uint64_t parameters = 0;
   for (const executable::Parameter *parameter : *file.parameters()) {
-    parameters += elements(*parameter);
+    parameters += wholeElements(*parameter);
   }
   Table table({"model", std::to_string(file.blocks()->size()) + " blocks, " + grouped(parameters) +
                             " parameters, loss " + lossText(plan)});
@@ -116,6 +143,9 @@ std::string summaryText(const runtime::Executable &plan) {
                              std::to_string(recipe.micro_batch_size()) + " samples x data parallel " +
                              std::to_string(recipe.data_parallel()) +
                              (recipe.zero() > 0 ? ", ZeRO stage " + std::to_string(recipe.zero()) : "")});
+  if (recipe.tensor_parallel() > 1) {
+    table.addRow({"tensor parallel", tensorText(file)});
+  }
   char optimizer[160];
   std::snprintf(optimizer, sizeof optimizer, "%s, learning rate %g, gradient clipping %g",
                 recipe.optimizer()->c_str(), recipe.learning_rate(), recipe.gradient_clipping());
@@ -131,16 +161,19 @@ std::string summaryText(const runtime::Executable &plan) {
                   group.weight_decay());
     table.addRow({"parameter group " + std::to_string(i), group.match()->str() + numbers});
   }
-  table.addRow({"result contract", contract.device_family()->str() + ", global batch " +
-                                       std::to_string(contract.global_batch()) + ", " +
-                                       std::to_string(contract.micro_batches()) +
-                                       " micro-batches, data parallel " +
-                                       std::to_string(contract.data_parallel()) +
-                                       ", gradient reduction per " + contract.gradient_reduction()->str() +
-                                       (contract.gradient_wire() == executable::DType::F32
-                                            ? ""
-                                            : ", gradients of replicas rounded to " + wireText(contract)) +
-                                       sentPartText(contract)});
+  table.addRow(
+      {"result contract", contract.device_family()->str() + ", global batch " +
+                              std::to_string(contract.global_batch()) + ", " +
+                              std::to_string(contract.micro_batches()) + " micro-batches, data parallel " +
+                              std::to_string(contract.data_parallel()) +
+                              (contract.tensor_parallel() == 1
+                                   ? ""
+                                   : ", tensor parallel " + std::to_string(contract.tensor_parallel())) +
+                              ", gradient reduction per " + contract.gradient_reduction()->str() +
+                              (contract.gradient_wire() == executable::DType::F32
+                                   ? ""
+                                   : ", gradients of replicas rounded to " + wireText(contract)) +
+                              sentPartText(contract)});
   return file.model()->str() + " (compiled by " + file.compiler()->str() + ")\n" + table.text();
 }
 
@@ -165,14 +198,16 @@ std::string stagesText(const runtime::Executable &plan) {
                   grouped(parameters), decimal(forward / 1e6, 3), decimal(backward / 1e6, 3)});
   }
   return "stages: " + std::to_string(schedule.stages) + " on " + std::to_string(plan.mesh().size()) +
-         " ranks, partition " + file.partition()->str() + " (MFLOP per micro-batch)\n" + table.text();
+         " ranks, partition " + file.partition()->str() + " (MFLOP per micro-batch" +
+         (plan.mesh().tensor == 1 ? "" : "; parameters and MFLOP of each tensor rank") + ")\n" + table.text();
 }
 
 std::string memoryText(const runtime::Executable &plan) {
   std::vector<std::string> titles = {"bytes"};
   std::vector<PlanMemory> columns;
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
-    titles.push_back((plan.mesh().replicas == 1 ? ">rank " : ">each of ") + plan.mesh().ranksText(rank));
+    titles.push_back((plan.mesh().perPipelineRank() == 1 ? ">rank " : ">each of ") +
+                     plan.mesh().ranksText(rank));
     columns.push_back(rankMemory(plan, rank));
   }
   titles.push_back(">all ranks");
@@ -221,7 +256,8 @@ std::string sentText(const runtime::Executable &plan) {
   std::vector<std::string> titles = {"bytes"};
   std::vector<SentBytes> columns(1); // the last one: all ranks
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
-    titles.push_back((plan.mesh().replicas == 1 ? ">rank " : ">ranks ") + plan.mesh().ranksText(rank));
+    titles.push_back((plan.mesh().perPipelineRank() == 1 ? ">rank " : ">ranks ") +
+                     plan.mesh().ranksText(rank));
     const SentBytes sent = sentBytes(plan, rank);
     for (std::size_t kind = 0; kind < sent.size(); ++kind) {
       columns.back()[kind] += sent[kind];
@@ -267,7 +303,9 @@ std::string stagesText(const executable::Parameter &parameter) {
 }
 
 std::string parametersText(const runtime::Executable &plan) {
-  Table table({"parameter", "type", "shape", ">elements", ">stage", "initial values", "trained"});
+  const int tensorRanks = plan.mesh().tensor;
+  Table table({"parameter", "type", "shape", ">elements", ">stage", "initial values", "trained",
+               tensorRanks == 1 ? "" : "split"});
   for (const executable::Parameter *parameter : *plan.file().parameters()) {
     const executable::Initializer &initializer = *parameter->initializer();
     std::string kind = initializer.kind()->str();
@@ -278,11 +316,12 @@ std::string parametersText(const runtime::Executable &plan) {
                                       : "%s, deviation %.6g",
                   kind.c_str(), kind == "constant" ? initializer.value() : initializer.bound());
     table.addRow({parameter->name()->str(), executable::EnumNameDType(parameter->dtype()),
-                  shapeText(*parameter->shape()), grouped(elements(*parameter)), stagesText(*parameter),
-                  values,
+                  runtime::shapeText(runtime::wholeShape(*parameter)), grouped(wholeElements(*parameter)),
+                  stagesText(*parameter), values,
                   !parameter->trainable()   ? "no"
                   : parameter->group() >= 0 ? "in group " + std::to_string(parameter->group())
-                                            : "yes"});
+                                            : "yes",
+                  tensorRanks == 1 ? "" : splitText(*parameter)});
   }
   return "parameters, in import order\n" + table.text();
 }
@@ -316,11 +355,14 @@ std::string headline(const runtime::Executable &plan, const schedule::Timeline &
 }
 
 std::string scheduleText(const runtime::Executable &plan, const schedule::Timeline &timeline) {
-  const std::string replicas = std::to_string(plan.mesh().replicas);
+  const runtime::Mesh mesh = plan.mesh();
+  const std::string ranks = std::to_string(mesh.perPipelineRank());
   return headline(plan, timeline) +
-         (plan.mesh().replicas == 1 ? "\n"
-                                    : "\nof one replica, as of all " + replicas + ": rank r is rank r x " +
-                                          replicas + " and on\n") +
+         (mesh.perPipelineRank() == 1
+              ? "\n"
+              : "\nof one of the " + ranks + " ranks (" + std::to_string(mesh.replicas) + " replicas x " +
+                    std::to_string(mesh.tensor) + " tensor ranks) of each stage: rank r is rank r x " +
+                    ranks + " and on\n") +
          timelineText(timeline);
 }
 

@@ -111,17 +111,17 @@ PlanMemory totalMemory(const runtime::Executable &plan) {
       }
     }
   }
-  const auto replicas = static_cast<std::uint64_t>(plan.mesh().replicas);
+  const auto ranks = static_cast<std::uint64_t>(plan.mesh().perPipelineRank());
   for (std::uint64_t &bytes : total.byClass) {
-    bytes *= replicas;
+    bytes *= ranks;
   }
   for (auto &classes : total.offloaded) {
     for (std::uint64_t &bytes : classes) {
-      bytes *= replicas;
+      bytes *= ranks;
     }
   }
-  total.planned *= replicas;
-  total.saved *= static_cast<std::int64_t>(replicas);
+  total.planned *= ranks;
+  total.saved *= static_cast<std::int64_t>(ranks);
   return total;
 }
 

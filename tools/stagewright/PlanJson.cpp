@@ -4,6 +4,7 @@
 #include "SentBytes.h"
 
 #include "catalogue/Catalogue.h"
+#include "runtime/executable/TensorSplit.h"
 
 namespace stagewright::program {
 
@@ -69,6 +70,7 @@ static Json recipeJson(const executable::Recipe &recipe) {
           {"micro_batch_size", recipe.micro_batch_size()},
           {"micro_batches", recipe.micro_batches()},
           {"data_parallel", recipe.data_parallel()},
+          {"tensor_parallel", recipe.tensor_parallel()},
           {"zero", recipe.zero()},
           {"seed", recipe.seed()},
           {"shuffle", recipe.shuffle()},
@@ -94,13 +96,19 @@ static Json blocksJson(const executable::Executable &file) {
   return blocks;
 }
 
+/// Null: every tensor rank has all of it.
+static Json splitJson(const executable::Split *split) {
+  return split ? Json{{"dimension", split->dim()}, {"sections", list(split->sections())}} : Json();
+}
+
 static Json parametersJson(const executable::Executable &file) {
   Json parameters = Json::array();
   for (const executable::Parameter *parameter : *file.parameters()) {
     const executable::Initializer &initializer = *parameter->initializer();
     parameters.push_back({{"name", text(parameter->name())},
                           {"dtype", executable::EnumNameDType(parameter->dtype())},
-                          {"shape", list(parameter->shape())},
+                          {"shape", runtime::wholeShape(*parameter)},
+                          {"split", splitJson(parameter->split())},
                           {"stage", parameter->stage()},
                           {"holders", parameter->holders() ? list(parameter->holders()) : Json::array()},
                           {"block", parameter->block()},
@@ -261,6 +269,7 @@ Json planJson(const runtime::Executable &plan, const schedule::Timeline &timelin
         {"global_batch", contract.global_batch()},
         {"micro_batches", contract.micro_batches()},
         {"data_parallel", contract.data_parallel()},
+        {"tensor_parallel", contract.tensor_parallel()},
         {"gradient_reduction", text(contract.gradient_reduction())},
         {"gradient_wire", wireText(contract)},
         {"gradient_compression", compressionText(contract)},

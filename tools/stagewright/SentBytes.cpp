@@ -17,9 +17,9 @@ using executable::ProgramKind;
 using executable::TaskKind;
 
 const char *sentName(int kind) {
-  static constexpr const char *names[kSentKinds] = {"activations, their gradients", "tied parameters",
-                                                    "gradients of replicas", "weights of replicas",
-                                                    "norm, loss"};
+  static constexpr const char *names[kSentKinds] = {
+      "activations, their gradients", "tied parameters", "gradients of replicas",
+      "weights of replicas",          "norm, loss",      "inside of layers"};
   return names[kind];
 }
 
@@ -59,7 +59,8 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
   for (unsigned i = 0; rank.reductions() && i < rank.reductions()->size(); ++i) {
     const executable::Reduction &reduction = *rank.reductions()->Get(i);
     const Sent kind = reduction.stage() < 0 ? Sent::Shared : Sent::Gradients;
-    sent[static_cast<std::size_t>(kind)] += others * reduction.bytes() * (reduction.replica() < 0 ? 2 : 1);
+    sent[static_cast<std::size_t>(kind)] +=
+        reduction.tensor() ? 0 : others * reduction.bytes() * (reduction.replica() < 0 ? 2 : 1);
   }
   for (unsigned i = 0; rank.gathers() && i < rank.gathers()->size(); ++i) {
     const executable::ReplicaGather &gather = *rank.gathers()->Get(i);
@@ -67,6 +68,40 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
                       : gather.task() == TaskKind::Gather ? Sent::Weights
                                                           : Sent::Shared;
     sent[static_cast<std::size_t>(kind)] += others * gather.bytes();
+  }
+}
+
+/// By the ranks of all groups of an axis, of `bytes` of each: gathered, or added up.
+static std::uint64_t groupBytes(const runtime::Mesh &mesh, bool ofReplicas, bool gathers,
+                                std::uint64_t bytes) {
+  const auto ranks = static_cast<std::uint64_t>(ofReplicas ? mesh.replicas : mesh.tensor),
+             groups = static_cast<std::uint64_t>(mesh.perPipelineRank()) / ranks;
+  return groups * (ranks - 1) * bytes * (gathers ? ranks : 2);
+}
+
+/// What kernels of the file exchange.
+static void addCollectives(const runtime::Executable &plan, const executable::RankPlan &rank,
+                           SentBytes &sent) {
+  for (const executable::Program *program : *rank.programs()) {
+    for (const executable::Command *command : *program->commands()) {
+      const executable::KernelRef &reference = *plan.file().kernels()->Get(command->kernel());
+      const catalogue::Kernel &kernel = *catalogue::find(reference.name()->str(), reference.version());
+      if (kernel.isCollective) {
+        const auto &shape = *command->operands()->Get(0)->shape();
+        const auto elements =
+            static_cast<std::uint64_t>(catalogue::elements(catalogue::Shape(shape.begin(), shape.end())));
+        const bool ofReplicas =
+            catalogue::stringAttribute(kernel, runtime::attributesOf(*command), "axis") == "data";
+        sent[static_cast<std::size_t>(Sent::Layers)] +=
+            runs(plan, program->kind()) * // sums travel in fp32
+            groupBytes(plan.mesh(), ofReplicas, kernel.name == "all_gather", 4 * elements);
+      }
+    }
+  }
+  for (unsigned i = 0; rank.reductions() && i < rank.reductions()->size(); ++i) {
+    const executable::Reduction &reduction = *rank.reductions()->Get(i);
+    sent[static_cast<std::size_t>(Sent::Shared)] +=
+        reduction.tensor() ? groupBytes(plan.mesh(), false, false, reduction.bytes()) : 0;
   }
 }
 
@@ -92,6 +127,10 @@ SentBytes sentBytes(const runtime::Executable &plan, int rank) {
     }
   }
   addExchanges(plan, own, sent);
+  for (std::uint64_t &bytes : sent) { // all tensor ranks do the same
+    bytes *= static_cast<std::uint64_t>(plan.mesh().tensor);
+  }
+  addCollectives(plan, own, sent);
   return sent;
 }
 
@@ -198,6 +237,7 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
   cost.weights = fixed + (zero == 3 ? largest(shard) : 0);
   cost.states += zero == 0 ? 0 : largest(states);
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
+  const auto senders = others * static_cast<std::uint64_t>(plan.mesh().tensor);
   const auto microBatches = static_cast<std::uint64_t>(schedule.microBatches);
   const auto [sums, onTheWay] = exchangedSums(plan, rank);
   const int chosen = plan.file().recipe()->zero();
@@ -205,10 +245,10 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
                        ? rankMemory(plan, rank).byClass[static_cast<std::size_t>(ArenaClass::Gradients)]
                    : shardsGradients(plan, zero) ? sums / (others + 1)
                                                  : sums;
-  cost.sent = others * (onTheWay * (reducesMicroBatches(plan) ? microBatches : 1) +
-                        (zero == 0   ? sums
-                         : zero == 3 ? 2 * microBatches * gathered
-                                     : updated));
+  cost.sent = senders * (onTheWay * (reducesMicroBatches(plan) ? microBatches : 1) +
+                         (zero == 0   ? sums
+                          : zero == 3 ? 2 * microBatches * gathered
+                                      : updated));
   if (zero == chosen) {
     const SentBytes sent = sentBytes(plan, rank);
     cost.sent =

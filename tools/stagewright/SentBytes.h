@@ -11,12 +11,12 @@
 namespace stagewright::program {
 
 /// What they are for.
-enum class Sent { Pipeline, Tied, Gradients, Weights, Shared };
-inline constexpr int kSentKinds = 5;
+enum class Sent { Pipeline, Tied, Gradients, Weights, Shared, Layers };
+inline constexpr int kSentKinds = 6;
 /// "activations and their gradients", ...
 const char *sentName(int kind);
 
-/// Of one pipeline rank, by all of its replicas together.
+/// Of one pipeline rank, by all of its replicas and tensor ranks together.
 using SentBytes = std::array<std::uint64_t, kSentKinds>;
 SentBytes sentBytes(const runtime::Executable &plan, int rank);
 

@@ -1,0 +1,341 @@
+"""Tensor ranks that split parameters between them: the losses of ranks that do not, within roundings, one set of bits for every plan of
+one number of tensor ranks, and the bytes that `inspect` prints."""
+import itertools
+import os
+import pathlib
+import unittest
+
+import safetensors_file
+from plan_report import inspect
+from program import FASHION_DATA, GOLDENS, SOURCE, ProgramTest, configuration, run
+from test_sentences import read_npz
+
+TOKENS = GOLDENS / "gpt"
+WIDTH, VOCABULARY = 24, 32
+
+
+def linear(name, width, out, **more):
+    return {"type": "Linear", "name": name, "in_features": width, "out_features": out, **more}
+
+
+def residual(name, *inputs):
+    return {"type": "Add", "name": name, "inputs": list(inputs)}
+
+
+def language_model(layers, loss=None):
+    return {
+        "name": "language_model",
+        "inputs": [
+            {"name": "tokens", "role": "feature", "dtype": "i32", "shape": [12]},
+            {"name": "next", "role": "label", "dtype": "i32", "shape": [12]},
+        ],
+        "layers": layers,
+        "loss": {"type": "CrossEntropyLoss", **(loss or {})},
+        "metrics": [] if loss and "ignore_index" in loss else ["accuracy"],
+    }
+
+
+def gpt(heads=4, vocabulary=VOCABULARY, loss=None):
+    """Queries, keys and values in one layer; a tied head."""
+    table = {"num_embeddings": vocabulary, "embedding_dim": WIDTH, "tied": "table"}
+    attention = {"type": "ScaledDotProductAttention", "name": "attention", "num_heads": heads, "is_causal": True}
+    block = [
+        {"type": "LayerNorm", "name": "ln_1", "normalized_shape": WIDTH},
+        linear("qkv", WIDTH, 3 * WIDTH),
+        attention,
+        linear("out", WIDTH, WIDTH),
+        residual("residual", "input", "out"),
+        {"type": "LayerNorm", "name": "ln_2", "normalized_shape": WIDTH},
+        linear("up", WIDTH, 4 * WIDTH),
+        {"type": "GELU", "name": "gelu", "approximate": "tanh"},
+        linear("down", 4 * WIDTH, WIDTH),
+        residual("output", "residual", "down"),
+    ]
+    return language_model(
+        [
+            {"type": "Embedding", "name": "wte", **table},
+            {"type": "LearnedPositions", "name": "wpe", "num_positions": 16, "embedding_dim": WIDTH},
+            {"type": "Sequential", "name": "h", "repeat": 2, "layers": block},
+            {"type": "LayerNorm", "name": "ln_f", "normalized_shape": WIDTH},
+            linear("head", WIDTH, vocabulary, bias=False, tied="table"),
+        ],
+        loss,
+    )
+
+
+def llama(loss=None):
+    """Queries, keys and values of layers of their own, four heads on two; positions that turn; a head with a bias of its own."""
+    no_bias = {"bias": False}
+    attention = {"type": "ScaledDotProductAttention", "num_heads": 4, "num_key_value_heads": 2, "rotary_base": 10000.0, "is_causal": True}
+    block = [
+        {"type": "RMSNorm", "name": "norm_1", "normalized_shape": WIDTH},
+        linear("q", WIDTH, WIDTH, **no_bias, inputs=["norm_1"]),
+        linear("k", WIDTH, WIDTH // 2, **no_bias, inputs=["norm_1"]),
+        linear("v", WIDTH, WIDTH // 2, **no_bias, inputs=["norm_1"]),
+        {**attention, "name": "attention", "inputs": ["q", "k", "v"]},
+        linear("out", WIDTH, WIDTH, **no_bias),
+        residual("residual", "input", "out"),
+        {"type": "RMSNorm", "name": "norm_2", "normalized_shape": WIDTH},
+        linear("gate", WIDTH, 40, **no_bias, inputs=["norm_2"]),
+        linear("up", WIDTH, 40, **no_bias, inputs=["norm_2"]),
+        {"type": "SwiGLU", "name": "swiglu", "inputs": ["gate", "up"]},
+        linear("down", 40, WIDTH, **no_bias),
+        residual("output", "residual", "down"),
+    ]
+    return language_model(
+        [
+            {"type": "Embedding", "name": "tokens_in", "num_embeddings": VOCABULARY, "embedding_dim": WIDTH, "padding_idx": 3},
+            {"type": "Sequential", "name": "layers", "repeat": 2, "layers": block},
+            {"type": "RMSNorm", "name": "norm", "normalized_shape": WIDTH},
+            linear("head", WIDTH, VOCABULARY),
+        ],
+        loss,
+    )
+
+
+MODELS = {
+    "gpt": gpt(),
+    "gpt_smoothed": gpt(loss={"label_smoothing": 0.1, "ignore_index": 5}),
+    "llama": llama(),
+    "llama_ignored": llama(loss={"ignore_index": 0}),
+}
+
+
+class TensorTest(ProgramTest):
+    def plan(self, model, ranks, *options, name="x.stage", **changes):
+        path = model if isinstance(model, pathlib.Path) else self.write("model.json", model)
+        sizes = {"train_micro_batch_size_per_gpu": 3, "gradient_accumulation_steps": 2}
+        return self.compile(configuration(**{**sizes, **changes}), "--tensor-parallel", ranks, *options, model=path, name=name)
+
+    def split(self, stage):
+        """Names of the parameters that ranks split."""
+        return {parameter["name"] for parameter in inspect(stage)["parameters"] if parameter["split"]}
+
+    def assert_close(self, found, expected, distance):
+        self.assertEqual(len(found), len(expected))
+        for step, (a, b) in enumerate(zip(found, expected, strict=True), 1):
+            self.assertLess(abs(a - b), distance * abs(b), f"step {step}: {a}, not {b}")
+
+
+class Losses(TensorTest):
+    """Of 50 steps, beside those of one tensor rank, in fp32."""
+
+    def check(self, model, data, ranks=(2,), splits=None, distance=1e-5, **changes):
+        alone = self.train(self.plan(model, 1, **changes), "--steps", 50, data=data)
+        for count in ranks:
+            stage = self.plan(model, count, **changes)
+            if splits is not None:
+                self.assertEqual(self.split(stage), splits)
+            together = self.train(stage, "--steps", 50, data=data)
+            self.assert_close(together["losses"], alone["losses"], distance)
+            self.assertNotEqual(together["losses"], alone["losses"])
+
+    def test_gpt(self):
+        layers = ("qkv.weight", "qkv.bias", "out.weight", "up.weight", "up.bias", "down.weight")
+        splits = {"wte.weight", *(f"h.{block}.{name}" for block in (0, 1) for name in layers)}
+        self.check(MODELS["gpt"], TOKENS, (2, 4), splits)
+        self.check(MODELS["gpt_smoothed"], TOKENS, (2,), splits)
+
+    def test_llama(self):
+        layers = ("q", "k", "v", "out", "gate", "up", "down")
+        splits = {"tokens_in.weight", "head.weight", "head.bias", *(f"layers.{b}.{name}.weight" for b in (0, 1) for name in layers)}
+        self.check(MODELS["llama"], TOKENS, (2,), splits)
+        self.check(MODELS["llama_ignored"], TOKENS, (2,), splits)
+
+    def test_three_ranks(self):
+        """Which divide 24 columns of queries, but not four heads, nor 32 tokens."""
+        self.check(MODELS["gpt"], TOKENS, (3,), {f"h.{b}.{name}" for b in (0, 1) for name in ("up.weight", "up.bias", "down.weight")})
+
+    def test_fashion_mlp(self):
+        self.check(SOURCE / "models/fashion_mlp/model.json", FASHION_DATA, (2, 4), {"fc1.weight", "fc1.bias", "fc2.weight"})
+
+    def test_optimizers(self):
+        for optimizer in ({"type": "SGD", "params": {"lr": 0.05, "momentum": 0.9}}, {"type": "Adagrad", "params": {"lr": 0.01}}):
+            self.check(MODELS["gpt"], TOKENS, optimizer=optimizer)
+
+
+class LossesOfModels(TensorTest):
+    def test_gpt_mini(self):
+        model = SOURCE / "models/gpt_mini/model.json"
+        sizes = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
+        alone = self.train(self.plan(model, 1, **sizes), "--steps", 50, data="synthetic", timeout=300)
+        stage = self.plan(model, 2, **sizes)
+        self.assertIn("wte.weight", self.split(stage))
+        together = self.train(stage, "--steps", 50, data="synthetic", timeout=300)
+        self.assert_close(together["losses"], alone["losses"], 1e-5)
+
+
+class OneResult(TensorTest):
+    """One set of bits for each number of replicas and of tensor ranks."""
+
+    PIPELINES = [
+        ("--stages", 1, "--schedule", "gpipe"),
+        ("--stages", 2, "--schedule", "1f1b", "--partition", "uniform"),
+        ("--stages", 3, "--schedule", "zb-h1", "--partition", "uniform"),
+    ]
+
+    def check(self, model, cases, replicas=1, tensor=2, **changes):
+        """`cases`: (number of the pipeline, threads or processes, further settings)."""
+        results = {}
+        for number, (pipeline, ranks, more) in enumerate(cases):
+            options = ("--data-parallel", replicas, *self.PIPELINES[pipeline])
+            stage = self.plan(MODELS[model], tensor, *options, **{**changes, **more})
+            done = self.train(stage, "--steps", 4, "--ranks", ranks, "--threads", 1 + number % 2, data=TOKENS)
+            self.assertEqual(done["allocated_bytes"], done["planned_bytes"])
+            results[number] = done["weights_sha256"], done["state_sha256"], tuple(done["losses"])
+        self.assertEqual(len(set(results.values())), 1, results)
+
+    def test_pipelines(self):
+        cases = [(0, "threads", {}), (1, "processes", {}), (2, "threads", {})]
+        cases += [(1, "threads", {"stagewright": {"recompute": kind}}) for kind in ("selective", "interval:1")]
+        for model in ("gpt", "llama_ignored"):
+            self.check(model, cases)
+
+    def test_sixteen_bits(self):
+        for precision in ({"bf16": {"enabled": True}}, {"fp16": {"enabled": True, "initial_scale_power": 8}}):
+            self.check("gpt_smoothed", [(0, "threads", {}), (1, "processes", {}), (2, "threads", {})], **precision)
+
+    def test_replicas(self):
+        zero = lambda stage, **more: {"zero_optimization": {"stage": stage, **more}}  # noqa: E731
+        cases = [(0, "threads", zero(0)), (1, "processes", zero(1)), (0, "threads", zero(2)), (1, "threads", zero(3))]
+        offload = {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "nvme", "nvme_path": str(self.folder)}}
+        cases += [(0, "threads", zero(3, **offload)), (1, "threads", zero(1, overlap_comm=False))]
+        for model in ("gpt", "llama"):
+            self.check(model, cases, replicas=2)
+
+    def test_micro_batches(self):
+        own = {"stagewright": {"gradient_reduction": "micro_batch"}}
+        cases = [(0, "threads", {"zero_optimization": {"stage": stage}, **own}) for stage in (0, 2, 3)]
+        self.check("gpt", [*cases, (1, "threads", cases[1][2])], replicas=2)
+
+
+class Files(TensorTest):
+    """A file of weights does not say how many ranks wrote it."""
+
+    def test_weights(self):
+        for model in ("gpt", "llama"):
+            still = {"optimizer": {"type": "SGD", "params": {"lr": 0}}}
+            hashes, files = set(), []
+            for ranks in (1, 2, 4) if model == "gpt" else (1, 2):
+                files.append(self.folder / f"{ranks}.safetensors")
+                stage = self.plan(MODELS[model], ranks, **still)
+                done = self.train(stage, "--steps", 1, "--save-weights", files[-1], data=TOKENS)
+                again = self.train(stage, "--steps", 1, "--init", files[0], data=TOKENS)
+                hashes |= {done["weights_sha256"], again["weights_sha256"]}
+            self.assertEqual(len(hashes), 1, model)
+            self.assertEqual(len({file.read_bytes() for file in files}), 1)
+
+    def test_evaluation(self):
+        """On the ranks of one replica, with the same rows of logits."""
+        weights, reports, outputs = self.folder / "w.safetensors", [], []
+        data = self.folder / "data"
+        data.mkdir()
+        for name in ("tokens", "next"):
+            (data / f"t10k-{name}-idx2-ubyte.gz").symlink_to(TOKENS / f"train-{name}-idx2-ubyte.gz")
+        self.train(self.plan(MODELS["gpt"], 2), "--steps", 5, "--save-weights", weights, data=TOKENS)
+        self.assertEqual(safetensors_file.read(weights)["h.0.qkv.weight"].shape, [3 * WIDTH, WIDTH])
+        for ranks, options in ((1, ()), (2, ("--data-parallel", 2)), (2, ("--stages", 2))):
+            stage = self.plan(MODELS["gpt"], ranks, *options)
+            for mode in ("threads", "processes"):
+                made = self.folder / "outputs.npz"
+                arguments = ("--data", data, "--init", weights, "--ranks", mode, "--outputs", made, "--json")
+                reports.append(self.run_ok("eval", stage, *arguments).json)
+                shape, values = next(iter(read_npz(made).values()))
+                self.assertEqual(list(shape[1:]), [12, VOCABULARY])
+                outputs.append(values)
+                made.unlink()
+        self.assertEqual(len({(report["accuracy"], report["weights_sha256"]) for report in reports}), 1)
+        self.assert_close([report["loss"] for report in reports], [reports[0]["loss"]] * len(reports), 1e-6)
+        for values in outputs[1:]:
+            self.assertLess(max(abs(a - b) for a, b in zip(values, outputs[0], strict=True)), 1e-4)
+        self.assertEqual(outputs[2], outputs[3])
+
+
+class Plan(TensorTest):
+    def test_split_parameters_take_their_part(self):
+        """Of weights, gradients and states: whole values begin at 64 bytes."""
+        for model, ranks in itertools.product(("gpt", "llama"), (1, 2)):
+            stage = self.plan(MODELS[model], ranks)
+            report = inspect(stage)
+            lines = whole = 0
+            for parameter in report["parameters"]:
+                elements = 1
+                for size in parameter["shape"]:
+                    elements *= size
+                whole += elements
+                elements //= ranks if parameter["split"] else 1
+                lines += -(-4 * elements // 64) * 64
+            (rank,) = report["ranks"]
+            self.assertEqual(rank["bytes_by_class"]["parameters"], lines)
+            self.assertEqual(rank["bytes_by_class"]["optimizer state"], 2 * lines)
+            self.assertEqual(report["planned_bytes"], ranks * rank["planned_bytes"])
+            self.assertIn(f"{whole:,} parameters", self.run_ok("inspect", stage).out)
+
+    def test_gpt_mini(self):
+        """Nearly all of a language model is split: a rank has half of it."""
+        plans = [inspect(self.plan(SOURCE / "models/gpt_mini/model.json", ranks))["ranks"][0]["bytes_by_class"] for ranks in (1, 2)]
+        for name in ("parameters", "gradients", "optimizer state", "derived"):
+            self.assertLess(plans[1][name], 0.52 * plans[0][name], name)
+
+    def test_bytes_sent_are_those_planned(self):
+        for replicas, ranks, model, changes in ((1, 2, "gpt", {}), (2, 2, "llama", {"zero_optimization": {"stage": 1}}), (1, 2, "gpt", {"bf16": {"enabled": True}})):
+            options = ("--stages", 2, "--partition", "uniform", "--data-parallel", replicas)
+            stage = self.plan(MODELS[model], ranks, *options, **changes)
+            few, many = (self.counted(stage, steps, 2 * replicas * ranks) for steps in (2, 5))
+            per_rank = [(b - a) / 3 for a, b in zip(few, many, strict=True)]
+            for rank in inspect(stage)["ranks"]:
+                each = replicas * ranks
+                sent = sum(per_rank[rank["rank"] * each : (rank["rank"] + 1) * each])
+                self.assertEqual(sent, sum(rank["sent_bytes"].values()), rank["sent_bytes"])
+                self.assertGreater(rank["sent_bytes"]["inside of layers"], 0)
+
+    def counted(self, stage, steps, ranks):
+        prefix = self.folder / "count"
+        environment = {"LD_PRELOAD": os.environ["STAGEWRIGHT_MESSAGE_COUNTER"], "STAGEWRIGHT_MESSAGE_COUNT": prefix}
+        self.train(stage, "--steps", steps, "--ranks", "processes", data=TOKENS, environment=environment)
+        return [int(pathlib.Path(f"{prefix}.{rank}").read_text()) for rank in range(ranks)]
+
+    def test_report(self):
+        stage = self.plan(MODELS["gpt"], 2, "--data-parallel", 2, "--stages", 2)
+        text = self.run_ok("inspect", stage, "--parameters").out
+        self.assertIn("dimension 0 in sections of 24, 24, 24", text)
+        self.assertIn("data parallel 2, tensor parallel 2", self.run_ok("inspect", stage).out)
+        self.assertEqual(inspect(stage)["contract"]["tensor_parallel"], 2)
+
+
+class Refusals(TensorTest):
+    def refused(self, model, ranks, *options, **changes):
+        path = self.write("model.json", model)
+        config = self.write("config.json", configuration(**changes))
+        done = run("compile", path, "-c", config, "--tensor-parallel", ranks, *options, "-o", self.folder / "x.stage")
+        self.assertEqual(done.code, 2, str(done))
+        return done.err
+
+    def test_lamb(self):
+        error = self.refused(MODELS["gpt"], 2, optimizer={"type": "Lamb", "params": {"lr": 1e-3}})
+        self.assertIn("Lamb's trust ratio is of a whole parameter", error)
+
+    def test_nothing_to_split(self):
+        layers = [{"type": "Flatten", "name": "flat"}, linear("first", 784, 16), {"type": "LayerNorm", "name": "norm", "normalized_shape": 16}]
+        image = {"name": "image", "role": "feature", "dtype": "f32", "shape": [28, 28], "scale": 1.0, "mean": 0.0, "deviation": 1.0}
+        label = {"name": "label", "role": "label", "dtype": "i32", "shape": []}
+        model = {"name": "m", "inputs": [image, label], "layers": [*layers, linear("last", 16, 9)], "loss": {"type": "CrossEntropyLoss"}}
+        error = self.refused(model, 2)
+        self.assertIn("no parameter of the model can be split over 2 tensor ranks", error)
+        self.assertIn('layer_norm of layer "norm" works on whole tensors', error)
+        self.assertIn("9 columns, which 2 tensor ranks cannot divide", error)
+        self.assertIn("pipeline stages or replicas", error)
+
+    def test_numbers(self):
+        for ranks in (0, 257):
+            self.assertIn("--tensor-parallel", self.refused(MODELS["gpt"], ranks))
+
+    def test_key(self):
+        stage = self.compile(configuration(tensor_parallel={"autotp_size": 2}), model=self.write("model.json", MODELS["gpt"]))
+        self.assertEqual(inspect(stage)["recipe"]["tensor_parallel"], 2)
+        stage = self.compile(configuration(tensor_parallel={"autotp_size": 0}), model=self.write("model.json", MODELS["gpt"]))
+        self.assertEqual(inspect(stage)["recipe"]["tensor_parallel"], 1)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
