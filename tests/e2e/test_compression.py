@@ -66,6 +66,25 @@ class OneResult(Compressed):
             results.append(self.bits(model, FASHION_DATA, configuration(**sizes, **changes), self.PIPELINES[0]))
         self.assertEqual(results[0], results[1])
 
+    def test_tensor_ranks(self):
+        """Residuals of the parts of split parameters, also of tied ones."""
+        config = configuration(train_micro_batch_size_per_gpu=4, data_parallel_size=2, **compressed(ONE_BIT, 1))
+        model, results = "tests/goldens/gpt_tied/model.json", set()
+        for pipeline, ranks in ((0, "threads"), (1, "threads"), (0, "processes")):
+            options = (*self.PIPELINES[pipeline], "--tensor-parallel", 2)
+            results.add(self.bits(model, GOLDENS / "gpt", config, options, ranks))
+        self.assertEqual(len(results), 1, results)
+
+    def test_skipped_steps(self):
+        """A loss scale that is far too large: what overflows stays out of the residuals, and training goes on with smaller scales."""
+        for kind in (TOP_K, ONE_BIT):
+            half = {"fp16": {"enabled": True, "initial_scale_power": 32, "hysteresis": 1}}
+            config = configuration(gradient_accumulation_steps=1, data_parallel_size=2, **half, **compressed(kind, 1))
+            done = self.train(self.compile(config), "--steps", 60)
+            self.assertGreater(done["skipped_steps"], 5)
+            self.assertTrue(all(map(math.isfinite, done["losses"])))
+            self.assertLess(sum(done["losses"][-5:]), 0.7 * sum(done["losses"][:5]))
+
     def test_all_of_them(self):
         """top_k with ratio 1 sends all: weights and losses are those without compression, with fp16's skipped steps too."""
         for precision in ({}, {"fp16": {"enabled": True, "initial_scale_power": 32, "loss_scale_window": 3, "hysteresis": 1}}):
