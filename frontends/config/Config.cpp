@@ -27,6 +27,8 @@ static constexpr std::string_view kOwnPartition = "/stagewright/partition";
 static constexpr std::string_view kInterval = "/pipeline/activation_checkpoint_interval";
 static constexpr std::string_view kZero = "/zero_optimization/stage";
 static constexpr std::string_view kReduceAfter = "/stagewright/gradient_reduction";
+static constexpr std::string_view kCompression = "/stagewright/gradient_compression/type";
+static constexpr std::string_view kCompressionRatio = "/stagewright/gradient_compression/ratio";
 static constexpr std::string_view kGather = "/stagewright/gather_weights";
 static constexpr std::string_view kOverlap = "/zero_optimization/overlap_comm";
 static constexpr std::string_view kOffloadStates = "/zero_optimization/offload_optimizer";
@@ -350,6 +352,40 @@ static Result<OffloadConfig> readOffload(Settings &settings, std::string_view bl
   return offload;
 }
 
+static Result<void> readCompression(Settings &settings, Config &config) {
+  const std::string type = json::lowerCase(settings.value(kCompression).string);
+  if (type == "none") {
+    if (settings.given(kCompressionRatio) && !settings.given(kCompression))
+      return userError(settings.place(kCompressionRatio), "there is a ratio, but no type of compression",
+                       "set type to \"top_k\" beside it");
+    if (settings.given(kCompressionRatio))
+      (void)settings.value(kCompressionRatio); // listed, though nothing asks for it
+    return {};
+  }
+  config.compression = type;
+  if (type == "top_k") {
+    config.compressionRatio = settings.number(kCompressionRatio);
+    if (config.compressionRatio == 0)
+      return userError(settings.place(kCompressionRatio), "top_k with ratio 0 sends nothing",
+                       "set the part of the gradients that is sent, for example 0.01");
+  } else if (settings.given(kCompressionRatio)) {
+    return userError(settings.place(kCompressionRatio),
+                     "one_bit sends one bit for each gradient: it has no ratio",
+                     "remove ratio, or set type to top_k");
+  }
+  if (config.wire != "fp32")
+    return userError(settings.place("/communication_data_type"),
+                     "compressed gradients travel in a form of their own, not rounded to " + config.wire,
+                     "remove communication_data_type, or gradient_compression");
+  if (config.reduction != "step")
+    return userError(
+        settings.place(kCompression),
+        "compression is of the sums of a step, whose rest the next step sends; gradients are added up "
+        "after each micro_batch",
+        "set /stagewright/gradient_reduction to \"step\"");
+  return {};
+}
+
 static Result<void> readZero(Settings &settings, Config &config) {
   config.zero = static_cast<int>(settings.value(kZero).integer);
   config.gather = json::lowerCase(settings.value(kGather).string);
@@ -367,7 +403,7 @@ static Result<void> readZero(Settings &settings, Config &config) {
     return states ? weights.takeError() : states.takeError();
   config.statesOffload = std::move(*states);
   config.weightsOffload = std::move(*weights);
-  return {};
+  return readCompression(settings, config);
 }
 
 static Result<void> readPrecision(Settings &settings, Config &config) {

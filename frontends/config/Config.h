@@ -107,6 +107,8 @@ struct Config {
   std::string reduction = "step"; ///< /stagewright/gradient_reduction, or "micro_batch"
   std::string wire = "fp32";      ///< /communication_data_type, or "fp16", "bf16"
   bool syncsBatchNorm = false;    ///< /stagewright/sync_batch_norm
+  std::string compression;        ///< /stagewright/gradient_compression/type: "top_k", "one_bit"; empty: off
+  double compressionRatio = 0;    ///< of top_k: the part of the gradients that is sent
   OffloadConfig statesOffload;    ///< /zero_optimization/offload_optimizer
   OffloadConfig weightsOffload;   ///< /zero_optimization/offload_param
   bool overlap = true; ///< /zero_optimization/overlap_comm: exchange gradients during the backward pass

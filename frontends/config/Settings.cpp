@@ -113,10 +113,17 @@ Result<void> Settings::checkType(std::string_view path, const Value &block) {
   if (type->kind != Value::Kind::String)
     return document.error(type->position, where + "/type must be a string, not " + json::shown(*type),
                           "use " + oneOf);
-  if (std::string_view refused = matchName(type->string, refusedTypes); !refused.empty())
+  if (std::string_view refused = matchName(type->string, refusedTypes); !refused.empty()) {
+    // They send compressed momenta, which is another algorithm.
+    const bool compresses = refused.starts_with("OneBit") || refused.starts_with("ZeroOne");
     return document.error(type->position,
                           "this version does not have the " + what + " " + std::string(refused),
-                          "use " + oneOf);
+                          "use " + oneOf +
+                              (compresses ? "; /stagewright/gradient_compression sends compressed gradients "
+                                            "with every optimizer, where " +
+                                                std::string(refused) + " sends compressed momenta"
+                                          : ""));
+  }
   std::string_view known = matchName(type->string, types);
   if (known.empty())
     return document.error(type->position, "unknown " + what + " " + json::inQuotes(type->string),

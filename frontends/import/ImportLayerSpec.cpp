@@ -143,7 +143,10 @@ private:
         optimizer.type == OptimizerType::Adagrad ? real(optimizer.rateDecay) : FloatAttr(),
         optimizer.type == OptimizerType::Lamb ? real(optimizer.maxCoefficient) : FloatAttr(),
         optimizer.type == OptimizerType::Lamb ? real(optimizer.minCoefficient) : FloatAttr(),
-        offloadOf(config.statesOffload), offloadOf(config.weightsOffload));
+        offloadOf(config.statesOffload), offloadOf(config.weightsOffload),
+        config.compression.empty() ? plan::CompressionAttr()
+                                   : plan::CompressionAttr::get(builder.getContext(), config.compression,
+                                                                real(config.compressionRatio)));
     if (const auto &scale = config.lossScale) {
       plan::LossScaleOp::create(builder, location, real(scale->initial), builder.getBoolAttr(scale->dynamic),
                                 builder.getI64IntegerAttr(scale->window),

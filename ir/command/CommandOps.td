@@ -116,9 +116,9 @@ def Command_ReplicaGatherOp : Command_Op<"replica_gather", [HasParent<"RankOp">]
 def Command_ExchangeOp : Command_Op<"exchange", [HasParent<"RankOp">]> {
   let summary = "What the replicas exchange while a program runs; `kind` is the number of the file's ExchangeKind";
   let description = [{
-    `pieces` are sextuples: replica, arena, offset, bytes; arena (-1: none) and offset of that replica's shard. `scratch` is an
-    offset in the communication arena. Exchanges are numbered by their order in the rank; a `command.exchange_point` stands where
-    one begins and where it is complete. One without an end is complete behind REDUCE.
+    `pieces` are sextuples: replica, arena, offset, bytes; arena (-1: none) and offset of that replica's shard, of compressed
+    gradients those of the residuals. `scratch` is an offset in the communication arena. Exchanges are numbered by their order
+    in the rank; a `command.exchange_point` stands where one begins and where it is complete. One without an end is complete behind REDUCE.
   }];
   let arguments = (ins Int64Attr:$kind, Int64Attr:$stage, Int64Attr:$scratch, DenseI64ArrayAttr:$pieces);
   let assemblyFormat = "$kind `stage` `(` $stage `)` `scratch` `(` $scratch `)` $pieces attr-dict";

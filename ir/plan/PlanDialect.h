@@ -2,6 +2,7 @@
 #ifndef STAGEWRIGHT_IR_PLAN_PLANDIALECT_H
 #define STAGEWRIGHT_IR_PLAN_PLANDIALECT_H
 
+#include "catalogue/GradientWire.h"
 #include "schedule/Schedule.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"

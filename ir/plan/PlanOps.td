@@ -43,7 +43,8 @@ def Plan_Role : I32EnumAttr<"Role", "What a value of a stage is", [
     I32EnumAttrCase<"Scalar", 12, "scalar">,           // per-step value of the runtime
     I32EnumAttrCase<"Shared", 13, "shared">,           // all ranks hold it after ALL_GATHER
     I32EnumAttrCase<"Buffer", 14, "buffer">,           // updated by forward, by buffer name
-    I32EnumAttrCase<"Output", 15, "output">]> {        // what evaluation hands out, in memory of its own function
+    I32EnumAttrCase<"Output", 15, "output">,           // what evaluation hands out, in memory of its own function
+    I32EnumAttrCase<"Residual", 16, "residual">]> {    // what compression has not sent of a gradient sum, by its name
   let cppNamespace = "::stagewright::plan";
 }
 
@@ -71,7 +72,7 @@ def Plan_ValueAttr : Plan_Attr<"Value", "value"> {
     std::pair<::llvm::StringRef, ::llvm::StringRef> parameterAndState() const {
       // A layer's name may hold colons, a state's does not; slashes it holds none.
       return getRole() == Role::State         ? getName().rsplit(':')
-             : getRole() == Role::Accumulator ? getName().split('/')
+             : getRole() == Role::Accumulator || getRole() == Role::Residual ? getName().split('/')
                                               : std::pair(getName(), ::llvm::StringRef());
     }
   }];
@@ -89,6 +90,15 @@ def Plan_OffloadAttr : Plan_Attr<"Offload", "offload"> {
     /// Of the file's MemoryTier.
     int64_t tierNumber() const { return getTier() == "host" ? 1 : 2; }
   }];
+}
+
+def Plan_CompressionAttr : Plan_Attr<"Compression", "compression"> {
+  let summary = "How much of their gradients replicas send each other";
+  let description = [{
+    `type` is "top_k", with the `ratio` in (0, 1] that is sent, or "one_bit", with 0.
+  }];
+  let parameters = (ins StringRefParameter<>:$type, "::mlir::FloatAttr":$ratio);
+  let assemblyFormat = "`<` $type `,` $ratio `>`";
 }
 
 def Plan_TasksAttr : Plan_Attr<"Tasks", "tasks"> {
@@ -109,7 +119,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     all stages, or one for each, in the text form of ir/schedule/Recompute.h. `zero` is the ZeRO stage: what the replicas
     divide between them. With `overlap` they exchange gradients during the backward pass; of ZeRO 3, `gather`
     ("step", "visit", "block") says how long gathered weights stay. `reduction` ("step", "micro_batch"): after what the
-    gradients of replicas are added up; `wire` ("fp32", "fp16", "bf16"): in what they travel. `states_offload` and `weights_offload` are of the shards that ZeRO makes: of optimizer
+    gradients of replicas are added up; `wire` ("fp32", "fp16", "bf16"): in what they travel, and `compression`: how much
+    of the sums of a step. `states_offload` and `weights_offload` are of the shards that ZeRO makes: of optimizer
     states from stage 1 on, of weights with stage 3. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
@@ -129,17 +140,18 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        OptionalAttr<StrAttr>:$partition_place, OptionalAttr<StrAttr>:$scheduler,
                        OptionalAttr<DictionaryAttr>:$scheduler_params, OptionalAttr<StrArrayAttr>:$recompute,
                        OptionalAttr<F64Attr>:$lr_decay, OptionalAttr<F64Attr>:$max_coeff, OptionalAttr<F64Attr>:$min_coeff,
-                       OptionalAttr<Plan_OffloadAttr>:$states_offload, OptionalAttr<Plan_OffloadAttr>:$weights_offload);
+                       OptionalAttr<Plan_OffloadAttr>:$states_offload, OptionalAttr<Plan_OffloadAttr>:$weights_offload,
+                       OptionalAttr<Plan_CompressionAttr>:$compression);
   let assemblyFormat = "attr-dict";
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// Whether the schedule of the learning rate also changes the first of the optimizer's betas (OneCycle).
     bool cyclesFirstBeta() { return getSchedulerParams() && getSchedulerParams()->contains("cycle_max_mom"); }
-    /// Bytes of an element of gradients that travel between replicas.
-    int64_t wireBytes() { return getWire() == "fp32" ? 4 : 2; }
+    /// In what gradients travel between replicas.
+    ::stagewright::catalogue::GradientWire gradientWire();
     /// Whether gradients travel in exchanges of W, and not in REDUCE alone, which knows fp32 only.
     bool exchangesInPrograms() {
-      return getDataParallel() > 1 && (getOverlap() || getReduction() == "micro_batch" || wireBytes() != 4);
+      return getDataParallel() > 1 && (getOverlap() || getReduction() == "micro_batch" || !gradientWire().isExact());
     }
     /// Whether an update looks at all of a parameter at once.
     bool updatesWholeParameters() { return getOptimizer() == "lamb"; }
@@ -148,6 +160,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     bool shards() { return getZero() > 0 && (getDataParallel() > 1 || offloads()); }
     /// Whether they divide the weights as well, and gather them where they are read.
     bool shardsWeights() { return getZero() == 3 && (getDataParallel() > 1 || getWeightsOffload()); }
+    /// Whether replicas send a part of their gradients, and keep the rest for the next step.
+    bool compressesGradients() { return getDataParallel() > 1 && getCompression(); }
     /// Whether they add up the gradients of each micro-batch, and whether each of them keeps its shard of the sums.
     bool reducesMicroBatches() { return getReduction() == "micro_batch" && getDataParallel() > 1; }
     bool shardsGradients() { return reducesMicroBatches() && getZero() >= 2; }

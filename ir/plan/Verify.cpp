@@ -10,6 +10,19 @@ using namespace mlir;
 
 namespace stagewright::plan {
 
+catalogue::GradientWire SettingsOp::gradientWire() {
+  catalogue::GradientWire wire;
+  wire.dtype = getWire() == "fp16"   ? catalogue::DType::F16
+               : getWire() == "bf16" ? catalogue::DType::BF16
+                                     : catalogue::DType::F32;
+  if (CompressionAttr compression = getCompressionAttr()) {
+    wire.compression =
+        compression.getType() == "top_k" ? catalogue::Compression::TopK : catalogue::Compression::OneBit;
+    wire.ratio = compression.getRatio().getValueAsDouble();
+  }
+  return wire;
+}
+
 LogicalResult SettingsOp::verify() {
   auto positive = [](int64_t value) { return value > 0 && value <= INT32_MAX; };
   int64_t samples = 0;
@@ -40,6 +53,16 @@ LogicalResult SettingsOp::verify() {
   }
   if (!llvm::is_contained({"fp32", "fp16", "bf16"}, getWire())) {
     return emitOpError("sends gradients in fp32, fp16 or bf16");
+  }
+  if (CompressionAttr compression = getCompressionAttr()) {
+    double ratio = compression.getRatio().getValueAsDouble();
+    bool isTopK = compression.getType() == "top_k";
+    if (isTopK ? !(ratio > 0 && ratio <= 1) : compression.getType() != "one_bit" || ratio != 0) {
+      return emitOpError("compresses gradients by top_k with a ratio in (0, 1], or to one_bit");
+    }
+    if (getWire() != "fp32" || getReduction() != "step") {
+      return emitOpError("compresses fp32 sums of a step");
+    }
   }
   if (getZero() < 0 || getZero() > 3) {
     return emitOpError("needs a ZeRO stage from 0 to 3");

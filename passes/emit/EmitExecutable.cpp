@@ -249,9 +249,15 @@ private:
     contract->data_parallel = static_cast<int>(settings.getDataParallel());
     contract->tensor_parallel = static_cast<int>(settings.getTensorParallel());
     contract->gradient_reduction = settings.getReduction().str();
-    if (settings.getDataParallel() > 1 && settings.wireBytes() != 4) {
+    if (settings.getDataParallel() > 1 && settings.getWire() != "fp32") {
       contract->gradient_wire = settings.getWire() == "fp16" ? file::DType::F16 : file::DType::BF16;
       root.required_features |= file::kFeatureWire;
+    }
+    if (settings.compressesGradients()) {
+      const catalogue::GradientWire wire = settings.gradientWire();
+      contract->gradient_compression = static_cast<file::Compression>(wire.compression);
+      contract->compression_ratio = wire.ratio;
+      root.required_features |= file::kFeatureCompression;
     }
     root.contract = std::move(contract);
   }

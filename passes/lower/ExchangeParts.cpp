@@ -17,27 +17,47 @@ namespace {
 /// Contributions of other replicas to one exchange, at most. A part of a chunk is as large as fits.
 constexpr int64_t kScratchBytes = int64_t{4} << 20;
 
-/// Of one replica's pieces.
-int64_t bytesOfPart(int64_t replicas) {
+/// What a contribution to `bytes` of gradients takes. In 16 bits it gets as much as in fp32.
+int64_t contributionTo(int64_t bytes, const catalogue::GradientWire &wire) {
+  return catalogue::aligned(wire.compresses() ? wire.bytes(bytes / 4) : bytes);
+}
+
+/// Of one replica's pieces: a line of fp32, or a granule, at least.
+int64_t bytesOfPart(int64_t replicas, const catalogue::GradientWire &wire) {
   constexpr int64_t line = catalogue::kAlignment;
-  return std::max(kScratchBytes / (replicas - 1) / line * line, line);
+  int64_t least = wire.compresses() ? contributionTo(4 * catalogue::kGranule, wire) : line;
+  return std::max(kScratchBytes / (replicas - 1) / line * line, least);
 }
 
 } // namespace
 
-std::vector<Ranges> exchangeParts(const Ranges &chunk, int64_t replicas) {
-  const int64_t most = bytesOfPart(replicas);
+std::vector<Ranges> exchangeParts(const Ranges &chunk, int64_t replicas,
+                                  const catalogue::GradientWire &wire) {
+  const int64_t most = bytesOfPart(replicas, wire);
+  const int64_t unit = wire.compresses() ? 4 * catalogue::kGranule : catalogue::kAlignment;
+  const int64_t ofUnit = wire.compresses() ? wire.bytes(catalogue::kGranule) : unit;
+  struct End {
+    size_t part = 0;
+    int64_t used = 0;
+  };
   std::vector<Ranges> parts;
-  std::map<int, int64_t> used; // of each replica, in all parts
+  std::map<int, End> ends; // by replica
   for (Exchanged range : chunk) {
-    for (int64_t &bytes = used[range.replica]; range.begin < range.end;) {
-      auto part = static_cast<size_t>(bytes / most);
-      int64_t taken = std::min(range.end - range.begin, most - bytes % most);
+    for (auto &[part, used] = ends[range.replica]; range.begin < range.end;) {
+      int64_t length = range.end - range.begin;
+      int64_t taken = contributionTo(length, wire) <= most - used
+                          ? length
+                          : std::min((most - used) / ofUnit * unit, length);
+      if (taken == 0) {
+        ++part;
+        used = 0;
+        continue;
+      }
       parts.resize(std::max(parts.size(), part + 1));
       parts[part].push_back({range.begin, range.begin + taken, range.replica, range.shard});
       range.begin += taken;
       range.shard += taken;
-      bytes += catalogue::aligned(taken);
+      used += contributionTo(taken, wire);
     }
   }
   return parts;
@@ -49,6 +69,7 @@ ExchangeScratch exchangeScratch(ModuleOp module, int64_t rank) {
     return {};
   }
   ShardTable shards(module);
+  const catalogue::GradientWire wire = settings.gradientWire();
   int64_t most = 0, sent = 0, slots = 1;
   for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
     if (stage.getRank() != rank) {
@@ -59,12 +80,12 @@ ExchangeScratch exchangeScratch(ModuleOp module, int64_t rank) {
       for (const GradientSum &sum : list) {
         for (const schedule::ShardPiece &piece : shards.pieces(stage.getIndex(), parameter)) {
           if (sum.stage == stage) {
-            held[blockName(sum.last->getLoc())][piece.replica] += catalogue::aligned(4 * piece.elements);
+            held[blockName(sum.last->getLoc())][piece.replica] += contributionTo(4 * piece.elements, wire);
           }
         }
       }
     }
-    int64_t part = bytesOfPart(settings.getDataParallel());
+    int64_t part = bytesOfPart(settings.getDataParallel(), wire);
     for (auto &[block, ofReplica] : held) {
       int64_t staged = 0;
       for (auto [replica, bytes] : ofReplica) {
@@ -75,9 +96,7 @@ ExchangeScratch exchangeScratch(ModuleOp module, int64_t rank) {
       sent = std::max(sent, staged);
     }
   }
-  // What is sent in 16 bits is converted into scratch first. Its lines are no more than those of fp32.
-  bool isNarrow = settings.wireBytes() != 4;
-  return {most + (isNarrow ? sent : 0), slots};
+  return {most + (wire.isExact() ? 0 : sent), slots}; // what is not sent exactly is converted into scratch
 }
 
 } // namespace stagewright

@@ -2,6 +2,8 @@
 #ifndef STAGEWRIGHT_PASSES_LOWER_EXCHANGEPARTS_H
 #define STAGEWRIGHT_PASSES_LOWER_EXCHANGEPARTS_H
 
+#include "catalogue/GradientWire.h"
+
 #include "mlir/IR/BuiltinOps.h"
 
 #include <cstdint>
@@ -20,8 +22,10 @@ using Ranges = std::vector<Exchanged>;
 /// Exchanges of gradients that are under way at once: one travels while the next one is made.
 inline constexpr std::int64_t kExchangesUnderWay = 2;
 
-/// Cuts what one block adds up, so that what others contribute to a part fits into the scratch.
-std::vector<Ranges> exchangeParts(const Ranges &chunk, std::int64_t replicas);
+/// Cuts what one block adds up, so that what others contribute to a part fits into the scratch: of compressed
+/// gradients, whose ranges begin with a granule, behind granules.
+std::vector<Ranges> exchangeParts(const Ranges &chunk, std::int64_t replicas,
+                                  const catalogue::GradientWire &wire);
 
 /// Of a rank's gradients: bytes that others contribute to a part, and parts that can be under way. {0, 0}: no
 /// exchange needs scratch.

@@ -203,6 +203,11 @@ private:
         types[name] = cast<RankedTensorType>(gather.getType());
       }
     }
+    for (auto &[parameter, sums] : gradientSums(module)) {
+      for (const GradientSum &sum : sums) {
+        types[sum.residual()] = sum.type;
+      }
+    }
     llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2, "tensor_rank" -3
     int64_t next = 0;
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
@@ -239,6 +244,8 @@ private:
         command::BufferOp::create(builder, made(stage.getLoc()), name.getName(), stage.getIndex(), where);
       } else if (name.getRole() == Role::Accumulator && state.empty()) { // those of further uses are no state
         bind(stage, parameter, "gradient", where);
+      } else if (name.getRole() == Role::Residual) {
+        bind(stage, parameter, state.empty() ? "residual" : "residual." + state.str(), where);
       }
     }
   }

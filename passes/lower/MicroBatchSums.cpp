@@ -8,8 +8,8 @@ namespace stagewright {
 
 MicroBatchSums::MicroBatchSums(plan::FunctionOp function, int64_t scratch, const RankSlices &slices,
                                const FunctionBuffers &buffers, plan::LocalsOp locals, ExchangeWriter &writer)
-    : stage(function->getParentOfType<plan::StageOp>().getIndex()), replicas(slices.replicas()),
-      scratch(scratch), slices(slices), buffers(buffers), locals(locals), writer(writer) {}
+    : stage(function->getParentOfType<plan::StageOp>().getIndex()), scratch(scratch), slices(slices),
+      buffers(buffers), locals(locals), writer(writer) {}
 
 //   reduce   begins parts 0 and 1          await   ends 0, begins 2, ends 1, begins 3, ...
 void MicroBatchSums::lower(Operation &op) {
@@ -40,7 +40,7 @@ void MicroBatchSums::lower(Operation &op) {
     }
   }
   first = end = writer.next();
-  for (const Ranges &part : exchangeParts(chunk, replicas)) {
+  for (const Ranges &part : exchangeParts(chunk, slices.replicas(), slices.gradientWire())) {
     SmallVector<int64_t> pieces;
     for (const Exchanged &range : part) {
       pieces.append(

@@ -19,7 +19,7 @@ public:
   void lower(mlir::Operation &op);
 
 private:
-  const std::int64_t stage, replicas, scratch;
+  const std::int64_t stage, scratch;
   const RankSlices &slices;
   const FunctionBuffers &buffers;
   plan::LocalsOp locals;

@@ -20,7 +20,8 @@ public:
 
   RankSlices(mlir::ModuleOp module, command::RankOp rank);
 
-  /// Of the pipeline (data parallel).
+  /// In what gradients travel between the replicas of the pipeline, and how many there are (data parallel).
+  catalogue::GradientWire gradientWire() const { return plan::SettingsOp(settings).gradientWire(); }
   std::int64_t replicas() const { return plan::SettingsOp(settings).getDataParallel(); }
 
   command::SliceAttr slice(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type) const;

@@ -139,11 +139,17 @@ private:
       for (const schedule::ShardPiece &piece : slices.pieces(index(), sum.name)) {
         chunk.ranges.push_back(
             rangeOf(slices.sliceOfPiece(index(), sum.name, sum.type, piece), piece.replica));
+        if (settings.compressesGradients()) {
+          chunk.ranges.back().shard =
+              slices.slice(index(), sum.residual(), sum.type).getOffset() + 4 * piece.first;
+        }
       }
     });
     std::vector<Chunk> list;
     for (auto &[block, chunk] : ofBlock) {
-      list.push_back({chunk.ready, merged(std::move(chunk.ranges), kLine)});
+      // What is compressed together is of one sum.
+      list.push_back(
+          {chunk.ready, merged(std::move(chunk.ranges), settings.compressesGradients() ? 0 : kLine)});
     }
     llvm::sort(list, [](const Chunk &a, const Chunk &b) { return a.ready < b.ready; });
     return list;
@@ -165,7 +171,7 @@ private:
     size_t at = 0;
     for (const Chunk &chunk : chunks(launches)) {
       at = std::max(at, chunk.ready);
-      for (const Ranges &part : exchangeParts(chunk.ranges, settings.getDataParallel())) {
+      for (const Ranges &part : exchangeParts(chunk.ranges, slices.replicas(), slices.gradientWire())) {
         at < launches.size() ? program.setInsertionPoint(launches[at])
                              : program.setInsertionPointToEnd(&body);
         int64_t position = writer.next() - first;
@@ -181,11 +187,16 @@ private:
 
   /// The pieces of a part; without ZeRO all replicas update and need the sums.
   SmallVector<int64_t> shared(const Ranges &part) {
-    int64_t arena = 0;
-    forEachSum([&](const GradientSum &sum) { arena = slices.slice(index(), sum.name, sum.type).getArena(); });
+    int64_t arena = 0, residuals = -1;
+    forEachSum([&](const GradientSum &sum) {
+      arena = slices.slice(index(), sum.name, sum.type).getArena();
+      if (settings.compressesGradients()) {
+        residuals = slices.slice(index(), sum.residual(), sum.type).getArena();
+      }
+    });
     SmallVector<int64_t> pieces;
     for (const Exchanged &range : part) {
-      pieces.append({range.replica, arena, range.begin, range.end - range.begin, -1, 0});
+      pieces.append({range.replica, arena, range.begin, range.end - range.begin, residuals, range.shard});
       if (!settings.shards()) {
         command::ReplicaGatherOp::create(builder, location, static_cast<int64_t>(TaskKind::Reduce), index(),
                                          sliceOf(arena, range, builder.getF32Type()), range.replica);

@@ -5,6 +5,7 @@
 #include "passes/memory/FunctionBuffers.h"
 #include "passes/memory/RankMemory.h"
 #include "passes/parallel/Shards.h"
+#include "passes/parallel/TiedParameters.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -161,6 +162,15 @@ private:
           memory.placeSharded(index, name, shardExtent(index, values, name));
         } else {
           memory.placeFixed(index, name, value.type);
+        }
+      }
+    }
+    if (settings.compressesGradients()) {
+      for (auto &[parameter, sums] : gradientSums(module)) {
+        for (const GradientSum &sum : sums) {
+          if (sum.stage == stage) {
+            memory.placeFixed(index, sum.residual(), sum.type);
+          }
         }
       }
     }

@@ -13,6 +13,7 @@ using plan::Role;
 
 constexpr std::array<const char *, kArenaKinds> kArenaNames = {"parameters",
                                                                "gradients",
+                                                               "residuals",
                                                                "optimizer_state",
                                                                "offloaded_parameters",
                                                                "offloaded_optimizer_state",
@@ -26,7 +27,7 @@ constexpr std::array<const char *, kArenaKinds> kArenaNames = {"parameters",
                                                                "communication",
                                                                "windows"};
 // Numbers of the file's ArenaClass. What ranks share counts as scalars.
-constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 2, 0, 2, 8, 3, 4, 5, 6, 7, 7, 9, 10};
+constexpr std::array<int64_t, kArenaKinds> kArenaClasses = {0, 1, 11, 2, 0, 2, 8, 3, 4, 5, 6, 7, 7, 9, 10};
 
 int64_t aligned(int64_t bytes, int64_t alignment = catalogue::kAlignment) {
   return static_cast<int64_t>(llvm::alignTo(bytes, alignment));
@@ -38,6 +39,8 @@ ArenaKind arenaOf(Role role) {
     return ArenaKind::Parameters;
   case Role::Accumulator:
     return ArenaKind::Gradients;
+  case Role::Residual:
+    return ArenaKind::Residuals;
   case Role::State:
     return ArenaKind::OptimizerState;
   case Role::Buffer:

@@ -20,6 +20,7 @@ namespace stagewright {
 enum class ArenaKind {
   Parameters,
   Gradients,
+  Residuals,
   OptimizerState,
   OffloadedParameters,
   OffloadedState,
@@ -33,7 +34,7 @@ enum class ArenaKind {
   Communication,
   Windows
 };
-inline constexpr int kArenaKinds = 14;
+inline constexpr int kArenaKinds = 15;
 
 //   activations: [pool s0.saved.F-I: slot 0 | slot 1 | ...][pool s0.send-F: slot 0 | ...] ...
 //   a slot:      [value | value | ...], each value at a multiple of 64 bytes

@@ -20,6 +20,7 @@ bool isPooled(Role role) {
   switch (role) {
   case Role::Parameter:
   case Role::Accumulator:
+  case Role::Residual:
   case Role::State:
   case Role::Derived:
   case Role::Buffer:

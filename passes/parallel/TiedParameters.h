@@ -18,6 +18,10 @@ struct GradientSum {
   plan::ValueAttr name; ///< "parameter" of the first use, "parameter/use" of a further one
   mlir::RankedTensorType type;
   mlir::Operation *last; ///< op of `backward_weight` that completes it
+  /// What compression has not sent of it.
+  plan::ValueAttr residual() const {
+    return plan::ValueAttr::get(name.getContext(), plan::Role::Residual, name.getName());
+  }
   bool isFirst() const { return name.parameterAndState().second.empty(); }
   std::int64_t use() const {
     std::int64_t number = 0;

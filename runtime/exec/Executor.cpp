@@ -55,14 +55,11 @@ Result<void> Executor::load() {
   }
   trainCollective = segmentsOf(*plan().train_collective(), bases, pipelineOf(mesh, rank()));
   evaluateCollective = segmentsOf(*plan().evaluate_collective(), bases, pipelineOf(mesh, rank()));
-  if (const executable::DType type = file.file().contract()->gradient_wire();
-      type != executable::DType::F32) {
-    auto format = WireFormat::create(type, environment.isa);
-    if (!format) {
-      return format.takeError();
-    }
-    wire = std::move(*format);
+  auto format = WireFormat::create(gradientWire(*file.file().contract()), environment.isa);
+  if (!format) {
+    return format.takeError();
   }
+  wire = std::move(*format);
   planExchanges();
   requests.resize(trainTasks.requests);
   for (const Hooks &hooks : environment.hooks) {
@@ -79,7 +76,8 @@ void Executor::planExchanges() {
       exchanges.push_back(std::make_unique<OffloadExchange>(exchange, memory, replica()));
     } else {
       exchanges.push_back(std::make_unique<ReplicaExchange>(
-          exchange, plan(), memory, environment.communicator, replicas(), unsent, wire.get()));
+          exchange, plan(), memory, environment.communicator, replicas(), unsent, wire.get(),
+          static_cast<const float *>(scalar("loss_scale"))));
     }
   }
   unsent.reserve(exchanges.size());

@@ -6,14 +6,14 @@
 namespace stagewright::runtime {
 
 /// Elements of 16 bits that are added up at once.
-static constexpr std::size_t kWide = 16 * WireFormat::kBlock;
+static constexpr std::size_t kWide = 4 * WireFormat::kBlock;
 
 Result<void> GroupKernels::prepare(const GroupCall &call, kernels::Isa isa) {
   parts.reserve(static_cast<std::size_t>(std::max(mesh.tensor, mesh.replicas)));
   if (call.dtype == catalogue::DType::F32 || call.gathers || formats.count(call.dtype)) {
     return {};
   }
-  auto format = WireFormat::create(static_cast<executable::DType>(call.dtype), isa);
+  auto format = WireFormat::create({.dtype = call.dtype}, isa);
   if (!format) {
     return format.takeError();
   }
@@ -56,11 +56,13 @@ Result<void> GroupKernels::reduceNarrow(const GroupCall &call, const std::byte *
         convert(wide.data() + at, 2 * (first + at), std::min(WireFormat::kBlock, count - at));
       }
     };
-    inBlocks([&](float *to, std::size_t from, std::size_t size) { format.widen(x + from, to, size); });
+    inBlocks([&](float *to, std::size_t from, std::size_t size) { format.unpack(x + from, to, size); });
     if (auto ok = communicator.allReduce(wide.data(), count, Element::F32, group); !ok) {
       return ok;
     }
-    inBlocks([&](const float *from, std::size_t to, std::size_t size) { format.narrow(from, y + to, size); });
+    inBlocks([&](const float *from, std::size_t to, std::size_t size) {
+      format.pack(from, nullptr, 1, y + to, size);
+    });
   }
   return {};
 }

@@ -15,16 +15,17 @@ static constexpr int kTag = 5;
 
 ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
                                  const RankMemory &memory, Communicator &communicator, RankGroup replicas,
-                                 Unsent &unsent, WireFormat *wireOfSums)
+                                 Unsent &unsent, WireFormat *wireOfSums, const float *scale)
     : ProgramExchange(exchange.kind()), communicator(communicator), replicas(replicas),
       own(replicas.position(communicator.rank())), unsent(unsent),
-      wire(exchange.kind() == ExchangeKind::Gather ? nullptr : wireOfSums) {
+      wire(exchange.kind() == ExchangeKind::Gather ? nullptr : wireOfSums), scale(scale) {
   const bool gathers = what() == ExchangeKind::Gather;
   const ArenaBases &arenas = memory.addresses();
   std::byte *scratch = communicationArena(plan) < 0
                            ? nullptr
                            : arenas[static_cast<unsigned>(communicationArena(plan))] + exchange.scratch();
-  std::byte *sent = scratch && wire ? scratch + scratchOf(exchange, replicas.size, 2).contributed : nullptr;
+  std::byte *sent =
+      scratch && wire ? scratch + scratchOf(exchange, replicas.size, wire->layout).contributed : nullptr;
   const auto others = static_cast<std::size_t>(replicas.size - 1);
   std::size_t expected = 0;
   for (const executable::ExchangePiece *piece : *exchange.pieces()) {
@@ -41,13 +42,18 @@ ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const exe
     std::byte *sum = isOwn && what() == ExchangeKind::Accumulate
                          ? arenas[static_cast<unsigned>(piece->shard_arena())] + piece->shard_offset()
                          : nullptr;
+    float *residual = what() == ExchangeKind::Reduce && piece->shard_arena() >= 0
+                          ? reinterpret_cast<float *>(arenas[static_cast<unsigned>(piece->shard_arena())] +
+                                                      piece->shard_offset())
+                          : nullptr;
     pieces.push_back({.position = piece->replica(),
                       .whole = arenas[piece->arena()] + piece->offset(),
                       .own = place,
                       .sum = sum,
                       .bytes = piece->bytes(),
                       .file = file,
-                      .sent = sent});
+                      .sent = sent,
+                      .residual = residual});
     const std::size_t contributed = catalogue::aligned(wireBytes(pieces.back()));
     scratch += isOwn && !gathers ? others * contributed : 0;
     sent += wire ? contributed : 0;
@@ -121,12 +127,20 @@ Result<void> ReplicaExchange::start() {
   return {};
 }
 
+void ReplicaExchange::pack(const Piece &piece) const {
+  const std::size_t count = piece.bytes / sizeof(float);
+  for (std::size_t at = 0; at < count; at += WireFormat::kBlock) {
+    wire->pack(reinterpret_cast<const float *>(piece.whole) + at,
+               piece.residual ? piece.residual + at : nullptr, scale ? *scale : 1.0f,
+               piece.sent + wire->bytes(at), std::min(WireFormat::kBlock, count - at));
+  }
+}
+
 Result<void> ReplicaExchange::postSums(const Piece &piece) {
+  if (wire) {
+    pack(piece);
+  }
   if (piece.position != own) {
-    for (std::size_t at = 0; wire && at < piece.bytes / 4; at += WireFormat::kBlock) {
-      wire->narrow(reinterpret_cast<const float *>(piece.whole) + at, piece.sent + 2 * at,
-                   std::min(WireFormat::kBlock, piece.bytes / 4 - at));
-    }
     return track(communicator.postSend(replicas.at(piece.position), kTag, wire ? piece.sent : piece.whole,
                                        wireBytes(piece)));
   }
@@ -193,7 +207,7 @@ Result<void> ReplicaExchange::complete() {
   }
   for (const Piece &piece : pieces) {
     if (what() != ExchangeKind::Gather && piece.position == own) {
-      wire ? addNarrow(piece) : add(piece);
+      wire ? addPacked(piece) : add(piece);
     } else if (what() == ExchangeKind::Reduce) {
       std::memset(piece.whole, 0, piece.bytes); // the next step begins with zeros
     }
@@ -212,26 +226,22 @@ void ReplicaExchange::add(const Piece &piece) {
   }
 }
 
-/// What has been rounded, its own part too: the sum is the same whoever adds it up.
-void ReplicaExchange::addNarrow(const Piece &piece) const {
-  constexpr std::size_t block = WireFormat::kBlock;
-  float sum[block], term[block];
-  std::byte rounded[2 * block];
-  for (std::size_t at = 0; at < piece.bytes / 4; at += block) {
-    const std::size_t count = std::min(block, piece.bytes / 4 - at);
+/// What has been converted, its own part too: the sum is the same whoever adds it up.
+void ReplicaExchange::addPacked(const Piece &piece) const {
+  const std::size_t elements = piece.bytes / sizeof(float);
+  float term[WireFormat::kBlock];
+  for (std::size_t at = 0; at < elements; at += WireFormat::kBlock) {
+    const std::size_t count = std::min(WireFormat::kBlock, elements - at);
     float *const whole = reinterpret_cast<float *>(piece.whole) + at;
-    wire->narrow(whole, rounded, count);
     for (int position = 0; position < replicas.size; ++position) {
-      wire->widen(position == own ? rounded : contribution(piece, position) + 2 * at,
-                  position == 0 ? sum : term, count);
+      const std::byte *packed = position == own ? piece.sent : contribution(piece, position);
+      wire->unpack(packed + wire->bytes(at), position == 0 ? whole : term, count);
       if (position > 0) {
-        addTo(sum, term, count);
+        addTo(whole, term, count);
       }
     }
     if (piece.sum) {
-      addTo(reinterpret_cast<float *>(piece.sum) + at, sum, count);
-    } else {
-      std::memcpy(whole, sum, 4 * count);
+      addTo(reinterpret_cast<float *>(piece.sum) + at, whole, count);
     }
   }
 }

@@ -2,30 +2,36 @@
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_WIREFORMAT_H
 #define STAGEWRIGHT_RUNTIME_EXEC_WIREFORMAT_H
 
+#include "catalogue/GradientWire.h"
 #include "error/Error.h"
 #include "kernels/host/Host.h"
-#include "runtime/executable/Executable.h"
 
 #include <cstddef>
 #include <memory>
 
 namespace stagewright::runtime {
 
-/// Values of 16 bits for values of fp32, rounded to nearest, ties to even; beyond the format's range:
-/// infinity. Used by one thread.
+/// Used by one thread. Calls are for a granule each, the last one of a piece for what is left of it.
 class WireFormat {
 public:
-  /// `type`: F16 or BF16. Errors: Environment, the instruction set is not there.
-  static Result<std::unique_ptr<WireFormat>> create(executable::DType type, kernels::Isa isa);
+  /// Null when they travel as they are. Errors: Environment, the instruction set is not there.
+  static Result<std::unique_ptr<WireFormat>> create(const catalogue::GradientWire &layout, kernels::Isa isa);
 
-  static constexpr std::size_t kBlock = 4096; ///< elements of a call, at most
-  void narrow(const float *from, std::byte *to, std::size_t count);
-  void widen(const std::byte *from, float *to, std::size_t count);
+  explicit WireFormat(const catalogue::GradientWire &layout) : layout(layout) {}
+  virtual ~WireFormat() = default;
 
-private:
-  std::unique_ptr<kernels::PreparedKernel> narrows, widens;
-  alignas(64) float wide[kBlock] = {};
-  alignas(64) std::byte narrowed[2 * kBlock] = {};
+  const catalogue::GradientWire layout;
+  static constexpr std::size_t kBlock = catalogue::kGranule; ///< elements of a call, at most
+
+  /// Bytes of `count` elements that begin with a granule.
+  std::size_t bytes(std::size_t count) const {
+    return static_cast<std::size_t>(layout.bytes(static_cast<std::int64_t>(count)));
+  }
+
+  /// `residual`, of compression: what has not been sent of earlier steps, and then of this one as well,
+  /// divided by `scale`, the factor on the gradients of the step.
+  virtual void pack(const float *from, float *residual, float scale, std::byte *to, std::size_t count) = 0;
+  virtual void unpack(const std::byte *from, float *to, std::size_t count) = 0;
 };
 
 } // namespace stagewright::runtime

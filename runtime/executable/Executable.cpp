@@ -196,18 +196,29 @@ int communicationArena(const executable::RankPlan &plan) {
   return arenaOf(plan, executable::ArenaClass::Communication);
 }
 
-ExchangeScratch scratchOf(const executable::Exchange &exchange, int replicas, unsigned wireBytes) {
+ExchangeScratch scratchOf(const executable::Exchange &exchange, int replicas,
+                          const catalogue::GradientWire &wire) {
   ExchangeScratch scratch;
   std::map<int, std::uint64_t> contributed; // to the pieces of each replica
   for (unsigned i = 0; addsUp(exchange.kind()) && i < exchange.pieces()->size(); ++i) {
     const executable::ExchangePiece &piece = *exchange.pieces()->Get(i);
-    const std::uint64_t bytes = catalogue::aligned(piece.bytes() / 4 * wireBytes);
+    const std::uint64_t bytes = catalogue::aligned(wireBytes(piece, wire));
     std::uint64_t &held = contributed[piece.replica()];
     held += static_cast<unsigned>(replicas - 1) * bytes;
     scratch.contributed = std::max(scratch.contributed, held);
-    scratch.sent += wireBytes == 4 ? 0 : bytes;
+    scratch.sent += wire.isExact() ? 0 : bytes;
   }
   return scratch;
+}
+
+catalogue::GradientWire gradientWire(const executable::ResultContract &contract) {
+  return {static_cast<catalogue::DType>(contract.gradient_wire()),
+          static_cast<catalogue::Compression>(contract.gradient_compression()), contract.compression_ratio()};
+}
+
+bool isResidual(const executable::StateSlice &state) {
+  const std::string_view name = state.name()->string_view();
+  return name == "residual" || name.starts_with("residual.");
 }
 
 std::string shapeText(std::span<const std::int64_t> shape) {

@@ -5,6 +5,7 @@
 #define STAGEWRIGHT_RUNTIME_EXECUTABLE_EXECUTABLE_H
 
 #include "catalogue/Catalogue.h"
+#include "catalogue/GradientWire.h"
 #include "error/Error.h"
 #include "runtime/executable/Mesh.h"
 #include "schedule/Schedule.h"
@@ -114,8 +115,19 @@ inline bool movesOffloaded(executable::ExchangeKind kind) {
 struct ExchangeScratch {
   std::uint64_t contributed = 0, sent = 0;
 };
-/// `wireBytes`: of an element that travels.
-ExchangeScratch scratchOf(const executable::Exchange &exchange, int replicas, unsigned wireBytes);
+ExchangeScratch scratchOf(const executable::Exchange &exchange, int replicas,
+                          const catalogue::GradientWire &wire);
+
+/// In what the gradients of replicas travel.
+catalogue::GradientWire gradientWire(const executable::ResultContract &contract);
+/// The bytes that a piece of gradients takes then.
+inline std::uint64_t wireBytes(const executable::ExchangePiece &piece, const catalogue::GradientWire &wire) {
+  return static_cast<std::uint64_t>(wire.bytes(static_cast<std::int64_t>(piece.bytes() / 4)));
+}
+
+/// Whether it is what compression of gradients has not sent yet, which each replica has for itself:
+/// "residual" of a parameter's first use, "residual.1" of the next one.
+bool isResidual(const executable::StateSlice &state);
 
 /// "[64, 784]".
 std::string shapeText(std::span<const std::int64_t> shape);

@@ -50,8 +50,8 @@ struct Proof {
     return file.contract()->gradient_reduction()->str() == "micro_batch" &&
            file.recipe()->data_parallel() > 1;
   }
-  /// Of an element of the gradients that travel between replicas.
-  unsigned wireBytes() const { return file.contract()->gradient_wire() == executable::DType::F32 ? 4 : 2; }
+  /// In what the gradients of replicas travel.
+  catalogue::GradientWire wire() const { return gradientWire(*file.contract()); }
   bool shardsGradients() const { return reducesMicroBatches() && file.recipe()->zero() >= 2; }
   int tensorRanks() const { return file.recipe()->tensor_parallel(); }
   bool hasReplica(int replica) const { return replica >= 0 && replica < file.recipe()->data_parallel(); }

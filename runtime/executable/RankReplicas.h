@@ -94,6 +94,7 @@ private:
   Result<void> gatherPiece(const executable::ExchangePiece &piece, const std::string &field) const;
   Result<void> sumPiece(const executable::Exchange &exchange, const executable::ExchangePiece &piece,
                         const std::string &field);
+  Result<void> residual(const executable::ExchangePiece &piece, const std::string &field);
   Result<void> movedPiece(const executable::ExchangePiece &piece, const std::string &field, bool loads);
   Result<void> inFiles() const;
   Result<void> accumulatePiece(const executable::Exchange &exchange, const executable::ExchangePiece &piece,
@@ -105,6 +106,7 @@ private:
   const std::string at;
   ExchangedBytes reduced, gathered, loaded;
   std::vector<Exchanged> accumulated; ///< in every W
+  std::vector<Exchanged> residuals;   ///< of compressed gradients
 };
 
 } // namespace stagewright::runtime

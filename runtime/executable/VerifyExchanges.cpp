@@ -37,7 +37,7 @@ void RangesInUse::remove(const UsedRange &range) {
 /// Empty when it adds up nothing.
 Range RankReplicas::scratchOf(const executable::Exchange &exchange) const {
   const ExchangeScratch scratch =
-      runtime::scratchOf(exchange, proof.file.recipe()->data_parallel(), proof.wireBytes());
+      runtime::scratchOf(exchange, proof.file.recipe()->data_parallel(), proof.wire());
   return {exchange.scratch(), exchange.scratch() + scratch.contributed + scratch.sent};
 }
 
@@ -51,6 +51,9 @@ Result<void> RankReplicas::collectExchanges() {
     return ok;
   }
   if (auto ok = disjoint(accumulated, at + "exchanges", true); !ok) { // shards lie at the same places
+    return ok;
+  }
+  if (auto ok = disjoint(residuals, at + "exchanges"); !ok) {
     return ok;
   }
   for (const Exchanged &sum : accumulated) {
@@ -142,7 +145,7 @@ Result<void> RankReplicas::movedPiece(const executable::ExchangePiece &piece, co
 Result<void> RankReplicas::sumPiece(const executable::Exchange &exchange,
                                     const executable::ExchangePiece &piece, const std::string &field) {
   if (!proof.hasReplica(piece.replica()) || !isArenaOf(ArenaClass::Gradients, piece.arena()) ||
-      piece.shard_arena() != -1 || proof.reducesMicroBatches()) {
+      (piece.shard_arena() != -1 && !proof.wire().compresses()) || proof.reducesMicroBatches()) {
     return proof.fail(field + ".replica",
                       "a piece is of the gradients of a replica, where they are added up");
   }
@@ -150,12 +153,43 @@ Result<void> RankReplicas::sumPiece(const executable::Exchange &exchange,
   if (!range) {
     return range.takeError();
   }
+  if (auto ok = proof.wire().compresses() ? residual(piece, field) : Result<void>(); !ok) {
+    return ok;
+  }
   const Exchanged last{exchange.stage(), piece.arena(), *range, piece.replica()};
   reduced.add(last);
   return proof.shards() || gathered.covers(last)
              ? Result<void>()
              : proof.fail(field + ".replica",
                           "REDUCE does not share the sum, so that the replicas would part");
+}
+
+/// Whole granules of one gradient sum's residual, so that what is compressed together is the same however
+/// sums are cut.
+Result<void> RankReplicas::residual(const executable::ExchangePiece &piece, const std::string &field) {
+  constexpr std::uint64_t granule = 4 * catalogue::kGranule;
+  for (const executable::Placement *placement : *plan.placements()) {
+    for (unsigned i = 0; placement->states() && i < placement->states()->size(); ++i) {
+      const executable::StateSlice &state = *placement->states()->Get(i);
+      const std::uint64_t size = *bytesOf(state.dtype(), state.shape());
+      if (!isResidual(state) || static_cast<int>(state.arena()) != piece.shard_arena() ||
+          piece.shard_offset() < state.offset()) {
+        continue;
+      }
+      const std::uint64_t begin = piece.shard_offset() - state.offset();
+      const auto range = rangeWithin(begin, piece.bytes(), size);
+      if (range && range->begin % granule == 0 && (range->end % granule == 0 || range->end == size)) {
+        residuals.push_back({-1,
+                             state.arena(),
+                             {piece.shard_offset(), piece.shard_offset() + piece.bytes()},
+                             piece.replica()});
+        return {};
+      }
+    }
+  }
+  return proof.fail(field + ".shard_offset",
+                    "compressed gradients are whole granules of a parameter's, each of "
+                    "which has a place for its residual");
 }
 
 /// Of one micro-batch's gradients, from memory of W to a replica's sum.
@@ -254,10 +288,10 @@ std::vector<UsedRange> RankReplicas::rangesOf(const executable::Exchange &exchan
     ranges.push_back({piece->arena(),
                       {piece->offset(), piece->offset() + piece->bytes()},
                       movesOffloaded(exchange.kind()) ? piece->replica() : -1});
-    if (movesOffloaded(exchange.kind()) || exchange.kind() == ExchangeKind::Accumulate) {
+    if (exchange.kind() != ExchangeKind::Gather && piece->shard_arena() >= 0) {
       ranges.push_back({static_cast<unsigned>(piece->shard_arena()),
                         {piece->shard_offset(), piece->shard_offset() + piece->bytes()},
-                        piece->replica()});
+                        exchange.kind() == ExchangeKind::Reduce ? -1 : piece->replica()});
     }
   }
   if (const Range scratch = scratchOf(exchange); scratch.end > scratch.begin) {

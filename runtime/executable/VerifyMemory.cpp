@@ -99,6 +99,9 @@ Result<void> RankMemory::arenas() {
         communicationArena(plan) != static_cast<int>(i)) {
       return proof.fail(field, "a rank has one arena for communication");
     }
+    if (arena.arena_class() == executable::ArenaClass::Residuals && !proof.wire().compresses()) {
+      return proof.fail(field, "without compression of gradients there are no residuals");
+    }
     if (arena.bytes() > kMaxTensorBytes) {
       return proof.fail(field + ".bytes", "impossible size " + std::to_string(arena.bytes()));
     }
@@ -308,7 +311,8 @@ Result<void> RankMemory::states(const executable::Placement &placement,
   for (unsigned j = 0; placement.states() && j < placement.states()->size(); ++j) {
     const executable::StateSlice &state = *placement.states()->Get(j);
     const std::string stateField = indexed(field + ".states", j);
-    const bool divided = state.name()->str() == "gradient" ? proof.shardsGradients() : proof.shards();
+    const bool divided =
+        state.name()->str() == "gradient" ? proof.shardsGradients() : proof.shards() && !isResidual(state);
     const auto size = elementsOf(state.shape());
     auto [known, isNew] = elements.try_emplace(state.name()->str(), 0);
     if (!isNew && !divided) {
@@ -323,7 +327,7 @@ Result<void> RankMemory::states(const executable::Placement &placement,
       return proof.fail(stateField + ".shape", called + "and its state differ in size");
     }
     known->second += *size;
-    if (!owned) {
+    if (!owned && !isResidual(state)) {
       return proof.fail(stateField, called + "has its state on the stage that owns it alone");
     }
     if (state.dtype() != executable::DType::F32) {
@@ -334,11 +338,19 @@ Result<void> RankMemory::states(const executable::Placement &placement,
         !ok) {
       return ok;
     }
+    if ((plan.arenas()->Get(state.arena())->arena_class() == executable::ArenaClass::Residuals) !=
+        isResidual(state)) {
+      return proof.fail(stateField + ".arena",
+                        called + "has its residuals, and nothing else, among residuals");
+    }
   }
   std::vector<std::string> needed;
   if (parameter.trainable() && owned) {
     needed = *optimizerStates(proof.file.recipe()->optimizer()->str());
     needed.push_back("gradient");
+    if (proof.wire().compresses()) {
+      needed.push_back("residual");
+    }
   }
   for (const std::string &state : needed) {
     if (!elements.count(state)) {

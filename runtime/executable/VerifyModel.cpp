@@ -10,6 +10,28 @@
 
 namespace stagewright::runtime {
 
+static Result<void> verifyCompression(const Proof &proof) {
+  const executable::ResultContract &contract = *proof.file.contract();
+  const executable::Compression compression = contract.gradient_compression();
+  const bool isOn = compression != executable::Compression::None;
+  if (compression > executable::Compression::MAX ||
+      isOn != bool(proof.file.required_features() & executable::kFeatureCompression)) {
+    return proof.fail(
+        "contract.gradient_compression",
+        "gradients are compressed by top-k, to one bit or not at all, which the required features tell");
+  }
+  if (isOn && (contract.data_parallel() == 1 || contract.gradient_wire() != executable::DType::F32 ||
+               contract.gradient_reduction()->str() != "step")) {
+    return proof.fail("contract.gradient_compression",
+                      "what is compressed are f32 sums of a step, of several replicas");
+  }
+  const double ratio = contract.compression_ratio();
+  if (compression == executable::Compression::TopK ? !(ratio > 0 && ratio <= 1) : ratio != 0) {
+    return proof.fail("contract.compression_ratio", "top-k, and nothing else, has a ratio, in (0, 1]");
+  }
+  return {};
+}
+
 static Result<void> verifyPrecision(const Proof &proof) {
   const executable::Recipe &recipe = *proof.file.recipe();
   const std::string precision = recipe.precision() ? recipe.precision()->str() : "fp32";
@@ -135,7 +157,7 @@ static Result<void> verifyRecipe(const Proof &proof) {
       reduction != "step" && reduction != "micro_batch") {
     return proof.fail("contract.gradient_reduction", "\"" + reduction + "\" is neither step nor micro_batch");
   }
-  return {};
+  return verifyCompression(proof);
 }
 
 static Result<void> verifyInputs(const Proof &proof) {

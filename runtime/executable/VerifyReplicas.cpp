@@ -96,8 +96,8 @@ Result<void> RankReplicas::collectReductions() {
         reduction.mean() == isGradient) {
       return proof.fail(field, "sums of f32 gradients and means of f64 losses are reduced, and nothing else");
     }
-    if (isGradient && proof.wireBytes() != 4) {
-      return proof.fail(field, "REDUCE adds up gradients in f32, but they travel in 16 bits");
+    if (isGradient && !proof.wire().isExact()) {
+      return proof.fail(field, "REDUCE adds up gradients in f32, but they travel in 16 bits or compressed");
     }
     if (isGradient && proof.reducesMicroBatches()) {
       return proof.fail(field, "gradients are added up after each micro-batch, not in REDUCE");
@@ -219,6 +219,11 @@ Result<void> RankReplicas::commands() {
       if (command.replica() != -1 && !(divides && proof.hasReplica(command.replica()))) {
         return proof.fail(field + ".replica", "a replica alone computes parts of the norm and of the update "
                                               "with ZeRO, and nothing else");
+      }
+      for (const executable::Operand *operand : *command.operands()) {
+        if (isArenaOf(ArenaClass::Residuals, operand->arena())) {
+          return proof.fail(field, "residuals are of exchanges, and no command touches them");
+        }
       }
       const bool parts = divides && proof.file.recipe()->data_parallel() > 1;
       if (auto ok = parts ? ofReplica(program, command, field) : Result<void>(); !ok) {

@@ -88,15 +88,36 @@ void addParameter(std::vector<StateTensor> &tensors, const LocalRanks &ranks, in
     addPart(*shards->Get(i));
   }
   for (unsigned i = 0; trains && placement.states() && i < placement.states()->size(); ++i) {
-    if (placement.states()->Get(i)->name()->str() != "gradient") {
-      addPart(*placement.states()->Get(i));
+    const executable::StateSlice &state = *placement.states()->Get(i);
+    if (state.name()->str() != "gradient" && !isResidual(state)) {
+      addPart(state);
     }
   }
 }
 
-/// Weights, buffers and optimizer states of the first replica, and the parts of states that others have,
-/// sorted by name, the weight itself first, then by state, element and tensor rank. A run on one replica of
-/// several trains nothing and leaves out the states.
+/// What the replicas of a tensor rank have not sent of their gradients.
+void addResiduals(std::vector<StateTensor> &tensors, const LocalRanks &ranks, int pipelineRank,
+                  int tensorRank, const executable::Placement &placement) {
+  const executable::Parameter &parameter =
+      *ranks.executable.file().parameters()->Get(static_cast<unsigned>(placement.parameter()));
+  for (unsigned i = 0; placement.states() && i < placement.states()->size(); ++i) {
+    const executable::StateSlice &state = *placement.states()->Get(i);
+    for (int replica = 0; isResidual(state) && replica < ranks.mesh.replicas; ++replica) {
+      tensors.push_back({.name = parameter.name()->str(),
+                         .state = state.name()->str() + " of replica " + std::to_string(replica),
+                         .rank = ranks.mesh.rank(pipelineRank, replica, tensorRank),
+                         .arena = state.arena(),
+                         .offset = state.offset(),
+                         .bytes = 4 * elementsOf(state),
+                         .split = parameter.split() ? &parameter : nullptr,
+                         .tensorRank = tensorRank});
+    }
+  }
+}
+
+/// Weights, buffers and optimizer states of the first replica, the parts of states that others have, and
+/// what each of them has not sent of its gradients, sorted by name, the weight itself first, then by state,
+/// element and tensor rank. A run on one replica of several trains nothing and leaves out the states.
 std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
   const Executable &executable = ranks.executable;
   std::vector<StateTensor> tensors;
@@ -104,12 +125,16 @@ std::vector<StateTensor> stateTensors(const LocalRanks &ranks) {
     for (const executable::Placement *placement : *executable.rank(rank).placements()) {
       const executable::Parameter &parameter =
           *executable.file().parameters()->Get(static_cast<unsigned>(placement->parameter()));
-      if (executable.trainSchedule().rankOfStage[parameter.stage()] != rank) {
-        continue; // a copy of the owner's
-      }
+      const bool isOwner =
+          executable.trainSchedule().rankOfStage[parameter.stage()] == rank; // others: copies
+      const bool trains = ranks.mesh.replicas == executable.mesh().replicas;
       for (int tensorRank = 0; tensorRank < (parameter.split() ? ranks.mesh.tensor : 1); ++tensorRank) {
-        addParameter(tensors, ranks, rank, tensorRank, *placement,
-                     ranks.mesh.replicas == executable.mesh().replicas);
+        if (isOwner) {
+          addParameter(tensors, ranks, rank, tensorRank, *placement, trains);
+        }
+        if (trains) {
+          addResiduals(tensors, ranks, rank, tensorRank, *placement);
+        }
       }
     }
     const auto *buffers = executable.rank(rank).buffers();

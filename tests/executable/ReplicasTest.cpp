@@ -1,23 +1,12 @@
 // Replicas of the pipeline: what a file says that they add up, and one wrong field at a time.
-#include "runtime/executable/Executable.h"
-#include "schema/Version.h"
-#include "stagefile/StageFile.h"
-
-#include <functional>
-#include <gtest/gtest.h>
-#include <stdexcept>
+#include "Mistakes.h"
 
 using namespace stagewright;
-using executable::ExecutableT;
+using namespace stagewright::mistakes;
 using executable::ReductionT;
 using executable::TaskKind;
-using runtime::Executable;
 
 namespace {
-
-executable::RankPlanT &rank(ExecutableT &file, int index) {
-  return *file.variants[0]->ranks[static_cast<std::size_t>(index)];
-}
 
 ReductionT &gradients(ExecutableT &file) {
   return *rank(file, 1).reductions.front();
@@ -26,22 +15,9 @@ ReductionT &loss(ExecutableT &file) {
   return *rank(file, 1).reductions.back();
 }
 
-executable::ProgramT &program(ExecutableT &file, executable::ProgramKind kind) {
-  for (auto &entry : rank(file, 0).programs) {
-    if (entry->kind == kind) {
-      return *entry;
-    }
-  }
-  throw std::runtime_error("no such program");
-}
-
 void eraseTask(ExecutableT &file, int rank, TaskKind kind) {
   std::erase_if(file.schedule->train[static_cast<std::size_t>(rank)]->tasks,
                 [&](const executable::Task &task) { return task.kind() == kind; });
-}
-
-Result<Executable> load(const ExecutableT &file) {
-  return Executable::fromBytes(stagefile::serialize(file), "x.stage");
 }
 
 } // namespace
@@ -57,25 +33,6 @@ TEST(Replicas, TheFileLoads) {
 }
 
 namespace {
-
-struct Mistake {
-  std::function<void(ExecutableT &)> make;
-  const char *place, *says;
-};
-
-void refuseEach(const std::function<ExecutableT()> &build, const std::vector<Mistake> &mistakes) {
-  int number = 0;
-  for (const Mistake &mistake : mistakes) {
-    ExecutableT file = build();
-    mistake.make(file);
-    const auto loaded = load(file);
-    SCOPED_TRACE("mistake " + std::to_string(number++));
-    ASSERT_FALSE(loaded);
-    EXPECT_EQ(loaded.error().kind, ErrorKind::User);
-    EXPECT_NE(loaded.error().place.find(mistake.place), std::string::npos) << loaded.error().text();
-    EXPECT_NE(loaded.error().what.find(mistake.says), std::string::npos) << loaded.error().text();
-  }
-}
 
 executable::CommandT &command(ExecutableT &file, int index, executable::ProgramKind kind, int replica) {
   for (auto &program : rank(file, index).programs) {

@@ -195,7 +195,10 @@ TEST(ConfigErrors, Optimizer) {
       {withParams("Lamb", "\"eps_inside_sqrt\": true"), "2:20", {"outside the root"}},
       {withParams("Lion", "\"eps\": 1e-8"), "2:1", {"Lion has no parameter \"eps\"", "Adagrad"}},
       {withParams("Adagrad", "\"initial_accumulator_value\": 0.1"), "2:30", {"zeros"}},
-      {"{\"optimizer\": {\"type\": \"OneBitAdam\"}}", "1:24", {"OneBitAdam"}},
+      {"{\"optimizer\": {\"type\": \"OneBitAdam\"}}",
+       "1:24",
+       {"OneBitAdam", "gradient_compression", "momenta"}},
+      {"{\"optimizer\": {\"type\": \"ZeroOneAdam\"}}", "1:24", {"ZeroOneAdam", "gradient_compression"}},
       {"{\"optimizer\": {\"type\": \"RMSprop\"}}", "1:24", {"RMSprop"}},
       {"{\"optimizer\": {\"type\": \"Adma\"}}", "1:24", {"unknown optimizer", "did you mean \"Adam\""}},
       {"{\"optimizer\": {\"type\": \"Adam\", \"params\": 3}}", "1:42", {"an object"}},
@@ -281,6 +284,29 @@ TEST(ConfigErrors, FeaturesOfDeepSpeedThatAreRefused) {
       {"{\"sequence_parallel_size\": 2}", "1:28", {"parallelism"}},
       {"{\"data_parallel_size\": 0}", "1:24", {"1"}},
       {"{\"stagewright\": {\"gather_weights\": \"layer\"}}", "1:36", {"step", "visit", "block"}},
+      {"{\"stagewright\": {\"gradient_compression\": {\"type\": \"topk\"}}}", "1:51", {"top_k", "one_bit"}},
+      {"{\"stagewright\": {\"gradient_compression\": {\"ratio\": 2}}}", "1:52", {"from 0 to 1"}},
+      {"{\"train_batch_size\": 8,\n\"stagewright\": {\"gradient_compression\": {\"ratio\": 0.1}}}",
+       "2:51",
+       {"no type", "top_k"}},
+      {"{\"train_batch_size\": 8,\n\"stagewright\": {\"gradient_compression\": {\"type\": \"top_k\", "
+       "\"ratio\": 0}}}",
+       "2:68",
+       {"sends nothing", "0.01"}},
+      {"{\"train_batch_size\": 8,\n\"stagewright\": {\"gradient_compression\": {\"type\": \"one_bit\", "
+       "\"ratio\": 0.1}}}",
+       "2:70",
+       {"no ratio", "top_k"}},
+      {"{\"train_batch_size\": 8, \"communication_data_type\": \"bf16\",\n\"stagewright\": "
+       "{\"gradient_compression\": "
+       "{\"type\": \"one_bit\"}}}",
+       "1:52",
+       {"bf16", "remove communication_data_type"}},
+      {"{\"train_batch_size\": 8,\n\"stagewright\": {\"gradient_reduction\": \"micro_batch\", "
+       "\"gradient_compression\": "
+       "{\"type\": \"one_bit\"}}}",
+       "2:87",
+       {"micro_batch", "\"step\""}},
       {"{\"train_batch_size\": 8, \"data_parallel_size\": 2,\n\"gradient_allreduce_op\": \"sum\"}",
        "2:26",
        {"2 replicas", "mean"}},

@@ -95,6 +95,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/pipeline/stages", "2 option"},
       {"/seed", "7 file"},
       {"/stagewright/gather_weights", "\"block\" default"},
+      {"/stagewright/gradient_compression/type", "\"none\" default"},
       {"/stagewright/gradient_reduction", "\"step\" default"},
       {"/stagewright/parameter_groups", "[] default"},
       {"/stagewright/recompute", "\"none\" default"},

@@ -49,6 +49,22 @@
 // OVERLAP: command.exchange 0 stage(0) scratch(0) [1, 1, 229376, 98304, -1, 0]
 // OVERLAP: command.exchange 0 stage(0) scratch(131072)
 
+// Compressed gradients are whole granules of one parameter's sum, whose residual all replicas have; 8 bytes and a bit for each element are
+// contributed to the larger part (2 x 2056 bytes, in lines), and all parts are converted.
+// RUN: sed 's/zero = 1/compression = #plan.compression<"one_bit", 0.0 : f64>, zero = 1/' %t > %t.compressed
+// RUN: stagewright-opt %t.compressed --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --phase-memory --phase-lower | FileCheck %s --check-prefix=COMPRESS
+// COMPRESS: command.arena "gradients" class(1) bytes(229376)
+// COMPRESS: command.arena "residuals" class(11) bytes(229376)
+// COMPRESS: command.arena "communication" class(9) bytes(11520)
+// COMPRESS: command.placement "fc1.weight" "residual" stage(0) <2, -1, 0, tensor<8192x6xf32>>
+// COMPRESS: command.placement "fc1.bias" "residual" stage(0) <2, -1, 196608, tensor<8192xf32>>
+// COMPRESS: command.exchange 0 stage(0) scratch(0) [0, 1, 0, 131072, 2, 0, 1, 1, 131072, 65536, 2, 131072, 1, 1, 196608, 32768, 2, 196608]
+// COMPRESS-NOT: command.reduction stage(0)
+// RUN: sed 's/one_bit", 0.0/one_bit", 0.5/' %t.compressed | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=RATIO
+// RATIO: by top_k with a ratio in (0, 1], or to one_bit
+// RUN: sed 's/compression =/reduction = "micro_batch", compression =/' %t.compressed | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=STEPS
+// STEPS: compresses fp32 sums of a step
+
 // LAMB-DAG: plan.shard "fc1.weight" stage(0) [0, 49152, 0, 0]
 // LAMB-DAG: plan.shard "fc1.bias" stage(0) [0, 8192, 1, 0]
 

@@ -89,6 +89,18 @@ std::string precisionText(const executable::Recipe &recipe) {
   return compute + text;
 }
 
+/// What compression leaves of the gradients.
+std::string sentPartText(const executable::ResultContract &contract) {
+  char text[96] = "";
+  if (contract.gradient_compression() == executable::Compression::TopK) {
+    std::snprintf(text, sizeof text, ", gradients of replicas compressed to the largest (top_k, ratio %g)",
+                  contract.compression_ratio());
+  } else if (contract.gradient_compression() == executable::Compression::OneBit) {
+    std::snprintf(text, sizeof text, ", gradients of replicas compressed to their signs (one_bit)");
+  }
+  return text;
+}
+
 std::uint64_t wholeElements(const executable::Parameter &parameter) {
   return static_cast<std::uint64_t>(catalogue::elements(runtime::wholeShape(parameter)));
 }
@@ -160,7 +172,8 @@ std::string summaryText(const runtime::Executable &plan) {
                               ", gradient reduction per " + contract.gradient_reduction()->str() +
                               (contract.gradient_wire() == executable::DType::F32
                                    ? ""
-                                   : ", gradients of replicas rounded to " + wireText(contract))});
+                                   : ", gradients of replicas rounded to " + wireText(contract)) +
+                              sentPartText(contract)});
   return file.model()->str() + " (compiled by " + file.compiler()->str() + ")\n" + table.text();
 }
 

@@ -130,6 +130,11 @@ std::string wireText(const executable::ResultContract &contract) {
   return names[static_cast<int>(contract.gradient_wire())];
 }
 
+std::string compressionText(const executable::ResultContract &contract) {
+  static constexpr const char *names[] = {"none", "top_k", "one_bit"}; // of the file's Compression
+  return names[static_cast<int>(contract.gradient_compression())];
+}
+
 std::string className(int arenaClass) {
   // "OptimizerState" -> "optimizer state"
   std::string name;

@@ -37,6 +37,8 @@ std::uint64_t largest(const std::map<int, std::uint64_t> &ofReplica);
 
 /// "fp32", "fp16", "bf16": in what the gradients of replicas travel.
 std::string wireText(const executable::ResultContract &contract);
+/// "none", "top_k", "one_bit".
+std::string compressionText(const executable::ResultContract &contract);
 
 /// "activations", "optimizer state", ...
 std::string className(int arenaClass);

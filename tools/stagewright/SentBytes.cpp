@@ -37,14 +37,10 @@ static std::uint64_t runs(const runtime::Executable &plan, ProgramKind kind) {
   }
 }
 
-/// By how much gradients are smaller when they travel.
-static std::uint64_t narrowing(const runtime::Executable &plan) {
-  return plan.file().contract()->gradient_wire() == executable::DType::F32 ? 1 : 2;
-}
-
 /// From one replica to all others, or from all others to one.
 static void addExchanges(const runtime::Executable &plan, const executable::RankPlan &rank, SentBytes &sent) {
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
+  const catalogue::GradientWire wire = runtime::gradientWire(*plan.file().contract());
   for (const executable::Program *program : *rank.programs()) {
     for (unsigned i = 0; program->points() && i < program->points()->size(); ++i) {
       const executable::ExchangePoint &point = *program->points()->Get(i);
@@ -53,7 +49,9 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
       const bool sends = !runtime::movesOffloaded(exchange.kind());
       for (unsigned j = 0; sends && point.begins() && j < exchange.pieces()->size(); ++j) {
         sent[static_cast<std::size_t>(gathers ? Sent::Weights : Sent::Gradients)] +=
-            others * exchange.pieces()->Get(j)->bytes() / (gathers ? 1 : narrowing(plan)) *
+            others *
+            (gathers ? exchange.pieces()->Get(j)->bytes()
+                     : runtime::wireBytes(*exchange.pieces()->Get(j), wire)) *
             (exchange.kind() == ExchangeKind::Reduce ? 1 : runs(plan, program->kind()));
       }
     }
@@ -153,20 +151,28 @@ bool shardsGradients(const runtime::Executable &plan, int zero) {
 }
 
 /// Of the sums of gradients of a pipeline rank that replicas add up: what one of them has, or all of them in
-/// parts.
-std::uint64_t exchangedSums(const runtime::Executable &plan, int rank) {
+/// parts, and what that takes when it travels.
+struct ExchangedSums {
+  std::uint64_t bytes = 0, onTheWay = 0;
+};
+ExchangedSums exchangedSums(const runtime::Executable &plan, int rank) {
   const executable::RankPlan &own = plan.rank(rank);
-  std::uint64_t bytes = 0;
+  const catalogue::GradientWire wire = runtime::gradientWire(*plan.file().contract());
+  ExchangedSums sums;
   for (unsigned i = 0; own.exchanges() && i < own.exchanges()->size(); ++i) {
     const ExchangeKind kind = own.exchanges()->Get(i)->kind();
     for (const executable::ExchangePiece *piece : *own.exchanges()->Get(i)->pieces()) {
-      bytes += runtime::addsUp(kind) ? piece->bytes() : 0;
+      sums.bytes += runtime::addsUp(kind) ? piece->bytes() : 0;
+      sums.onTheWay += runtime::addsUp(kind) ? runtime::wireBytes(*piece, wire) : 0;
     }
   }
   for (unsigned i = 0; own.reductions() && i < own.reductions()->size(); ++i) {
-    bytes += own.reductions()->Get(i)->stage() >= 0 ? own.reductions()->Get(i)->bytes() : 0;
+    const std::uint64_t bytes =
+        own.reductions()->Get(i)->stage() >= 0 ? own.reductions()->Get(i)->bytes() : 0;
+    sums.bytes += bytes;
+    sums.onTheWay += bytes;
   }
-  return bytes;
+  return sums;
 }
 
 /// The compiler's rule (schedule/Shards.h): bytes of each replica of each trained parameter of a stage.
@@ -233,13 +239,13 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
   const auto senders = others * static_cast<std::uint64_t>(plan.mesh().tensor);
   const auto microBatches = static_cast<std::uint64_t>(schedule.microBatches);
-  const std::uint64_t sums = exchangedSums(plan, rank);
+  const auto [sums, onTheWay] = exchangedSums(plan, rank);
   const int chosen = plan.file().recipe()->zero();
   cost.gradients = shardsGradients(plan, zero) == shardsGradients(plan, chosen)
                        ? rankMemory(plan, rank).byClass[static_cast<std::size_t>(ArenaClass::Gradients)]
                    : shardsGradients(plan, zero) ? sums / (others + 1)
                                                  : sums;
-  cost.sent = senders * (sums / narrowing(plan) * (reducesMicroBatches(plan) ? microBatches : 1) +
+  cost.sent = senders * (onTheWay * (reducesMicroBatches(plan) ? microBatches : 1) +
                          (zero == 0   ? sums
                           : zero == 3 ? 2 * microBatches * gathered
                                       : updated));
