@@ -84,7 +84,7 @@ def Layer_InputOp : Layer_Op<"input"> {
   let summary = "A tensor that the data source fills, by the shape of one sample";
   let description = [{
     Role "feature", "label", "rows" (the number of valid rows of the micro-batch) or "random" (seed, step and micro-batch, by
-    which ops draw random numbers) or "tensor_rank". An 8-bit source value v becomes
+    which ops draw random numbers), "tensor_rank" or "tensor_random" (as "random", for what tensor ranks draw apart). An 8-bit source value v becomes
     (v * scale - mean) / deviation.
   }];
   let arguments = (ins StrAttr:$name, StrAttr:$role, TypeAttrOf<AnyStaticTensor>:$sample,

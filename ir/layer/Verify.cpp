@@ -49,9 +49,10 @@ LogicalResult ParameterOp::verify() {
 }
 
 LogicalResult InputOp::verify() {
-  if (!isOfSamples() && getRole() != "rows" && getRole() != "random" && getRole() != "tensor_rank") {
+  if (!isOfSamples() && getRole() != "rows" && getRole() != "random" && getRole() != "tensor_rank" &&
+      getRole() != "tensor_random") {
     return emitOpError("has unknown role \"")
-           << getRole() << "\" (known: feature, label, rows, random, tensor_rank)";
+           << getRole() << "\" (known: feature, label, rows, random, tensor_rank, tensor_random)";
   }
   if (getDeviation().isZero()) {
     return emitOpError("has deviation 0, by which values would be divided");

@@ -79,7 +79,7 @@ private:
   void declarations() {
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
       if (!input.isOfSamples()) {
-        continue; // bound as inputs -1 to -3
+        continue; // bound as inputs -1 to -4
       }
       auto table = std::make_unique<file::ModelInputT>();
       table->name = input.getName().str();

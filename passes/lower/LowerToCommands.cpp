@@ -208,13 +208,14 @@ private:
         types[sum.residual()] = sum.type;
       }
     }
-    llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2, "tensor_rank" -3
+    llvm::StringMap<int64_t> inputs; // "rows" is -1, "random" -2, "tensor_rank" -3, "tensor_random" -4
     int64_t next = 0;
     for (layer::InputOp input : module.getOps<layer::InputOp>()) {
-      inputs[input.getName()] = input.isOfSamples()           ? next++
-                                : input.getRole() == "rows"   ? -1
-                                : input.getRole() == "random" ? -2
-                                                              : -3;
+      inputs[input.getName()] = input.isOfSamples()                ? next++
+                                : input.getRole() == "rows"        ? -1
+                                : input.getRole() == "random"      ? -2
+                                : input.getRole() == "tensor_rank" ? -3
+                                                                   : -4;
     }
     for (plan::PlacementOp place : rank.getBody().getOps<plan::PlacementOp>()) {
       plan::ValueAttr name = place.getValue();

@@ -84,19 +84,21 @@ private:
     llvm::MapVector<StringRef, Split> wanted;
     llvm::SmallPtrSet<Operation *, 8> own;
     std::string reason;
+    const auto require = [&](bool holds, const std::string &why) {
+      reason = holds || !reason.empty() ? reason : why;
+    };
     const auto want = [&](Value value, int64_t dim, const std::vector<int64_t> &sections) {
       auto read = value ? layer::withoutUse(value).getDefiningOp<layer::ParameterValueOp>() : nullptr;
+      require(read, "a weight or bias is computed");
       if (!read) {
-        reason = value ? "a weight or bias is computed" : reason;
         return;
       }
       Split split = {dim};
       llvm::append_range(split, sections);
       auto known = splits.find(read.getParameter());
       auto [entry, isNew] = wanted.insert({read.getParameter(), split});
-      if (entry->second != split || (known != splits.end() && known->second != split)) {
-        reason = "parameter " + read.getParameter().str() + " would be split in two ways";
-      }
+      require(entry->second == split && (known == splits.end() || known->second == split),
+              "parameter " + read.getParameter().str() + " would be split in two ways");
       own.insert(read);
     };
     for (layer::LinearOp linear : region.columns) {
@@ -104,22 +106,18 @@ private:
       if (linear.getBias()) {
         want(linear.getBias(), 0, region.sections(linear.getY()));
       }
-      reason = used.contains(linear) ? "its neighbour is split already" : reason;
+      require(!used.contains(linear), "its neighbour is split already");
     }
     for (layer::LinearOp linear : region.rows) {
       want(linear.getWeight(), 1, region.sections(linear.getX()));
-      reason = used.contains(linear) || llvm::is_contained(region.columns, linear)
-                   ? "its neighbour is split already"
-                   : reason;
+      require(!used.contains(linear) && !llvm::is_contained(region.columns, linear),
+              "its neighbour is split already");
     }
-    for (layer::SoftmaxCrossEntropyOp crossEntropy : region.losses) {
-      reason = lossInput(crossEntropy) ? reason : "the loss reads what another op has made of it";
-    }
+    require(handsOutWholes(region), "the loss or the user of the model reads all of it");
     for (auto &[name, split] : wanted) {
       for (layer::ParameterValueOp read : reads[name]) { // of a tied one also by others
-        reason = own.contains(read) || splits.count(name) || (embeddingOf(read) && split == wholeRows(read))
-                     ? reason
-                     : "parameter " + name.str() + " is also read by a layer that stays whole";
+        require(own.contains(read) || splits.count(name) || (embeddingOf(read) && split == wholeRows(read)),
+                "parameter " + name.str() + " is also read by a layer that stays whole");
       }
     }
     if (reason.empty()) {
@@ -130,6 +128,24 @@ private:
       used.insert(region.rows.begin(), region.rows.end());
     }
     return reason;
+  }
+
+  /// Whether the region's values reach the loss and the model's user only as logits of its losses, which are
+  /// gathered for them.
+  bool handsOutWholes(const SplitRegion &region) {
+    llvm::SmallDenseSet<Value> gathered;
+    for (layer::SoftmaxCrossEntropyOp crossEntropy : region.losses) {
+      BlockArgument argument = lossInput(crossEntropy);
+      if (!argument) {
+        return false;
+      }
+      gathered.insert(madeValue(argument));
+    }
+    const auto isWhole = [&](Value value) {
+      return gathered.contains(madeValue(value)) || !region.values().count(madeValue(value));
+    };
+    auto last = cast<layer::BlockOp>(loss->getPrevNode());
+    return isWhole(last.getOutputs().front()) && llvm::all_of(loss.getInputs(), isWhole);
   }
 
   /// Rows in one section.
@@ -150,7 +166,7 @@ private:
   void takeEmbeddings() {
     for (auto &[name, list] : reads) {
       const bool all = llvm::all_of(list, [&](layer::ParameterValueOp read) { return embeddingOf(read); });
-      Split rows = wholeRows(list.front());
+      Split rows = all ? wholeRows(list.front()) : Split();
       if (all && rows[1] % ranks == 0) {
         splits.insert({name, rows});
       } else if (all) {
@@ -176,6 +192,9 @@ private:
       SmallVector<int64_t> starts(slice.getStarts());
       starts[region.values().lookup(madeValue(slice.getX()))] /= ranks;
       slice.setStarts(starts);
+    }
+    for (OpOperand *random : region.randoms) {
+      random->set(rankInput("tensor_random", 4, cast<layer::BlockOp>(random->getOwner()->getParentOp())));
     }
     for (auto &[value, dim] : region.values()) {
       retype(value, partOf(value.getType(), dim, ranks));
@@ -251,20 +270,21 @@ private:
     return isOfLayer ? argument : BlockArgument();
   }
 
-  /// The block that makes the logits hands out all of them, which evaluation alone uses, and behind its other
-  /// results the rank's part, which the loss reads.
   void rewriteLoss(const SplitRegion &region, layer::SoftmaxCrossEntropyOp crossEntropy) {
-    BlockArgument argument = lossInput(crossEntropy);
-    Value whole = loss.getInputs()[argument.getArgNumber()];
-    Value &part = parts[argument];
-    if (!part) {
-      part = handOutPart(cast<OpResult>(whole), region.values().lookup(madeValue(whole)));
+    unsigned number = lossInput(crossEntropy).getArgNumber();
+    const auto logitsOf = [&] { return cast<OpResult>(loss.getInputs()[number]); };
+    if (!parts.contains(logitsOf())) {
+      int64_t dim = region.values().lookup(madeValue(logitsOf()));
+      const bool isLast = logitsOf().getOwner() == loss->getPrevNode() && logitsOf().getResultNumber() == 0;
+      Value part = isLast ? handOutPart(logitsOf(), dim) : gatherInLoss(logitsOf(), dim);
+      parts[logitsOf()] = part;
     }
+    Value part = parts[logitsOf()];
     builder.setInsertionPoint(crossEntropy);
     Location location = madeBy("split-parameters", crossEntropy.getLoc());
     auto type = cast<RankedTensorType>(crossEntropy.getLogits().getType());
     Value logits = layer::ReshapeOp::create(builder, location, partOf(type, 1, ranks), part);
-    Value rank = tensorRankIn(loss), labels = crossEntropy.getLabels();
+    Value rank = rankInput("tensor_rank", 1, loss), labels = crossEntropy.getLabels();
     Type f32 = builder.getF32Type();
     auto statisticsType = RankedTensorType::get({type.getDimSize(0), 3}, f32);
     Value statistics =
@@ -279,7 +299,24 @@ private:
     crossEntropy.erase();
   }
 
-  /// The argument of the loss's block for the part of a layer's result.
+  /// The loss's block reads the part; what it does with all of it (counting) is behind a gather.
+  Value gatherInLoss(OpResult logits, int64_t dim) {
+    Type whole = logits.getType();
+    Value part, all;
+    for (auto [input, argument] : llvm::zip(loss.getInputs(), loss.getBody().getArguments())) {
+      if (input == logits) {
+        part = part ? part : Value(argument);
+        all = all ? all : gathered(argument, dim, &loss.getBody().front().front());
+        argument.replaceUsesWithIf(all,
+                                   [&](OpOperand &use) { return !isa<layer::AllGatherOp>(use.getOwner()); });
+        argument.setType(partOf(whole, dim, ranks));
+      }
+    }
+    return part;
+  }
+
+  /// The last layer hands out all of its value, which evaluation alone uses, and behind its other results the
+  /// part. Returns the argument of the loss's block for that.
   Value handOutPart(OpResult whole, int64_t dim) {
     auto block = cast<layer::BlockOp>(whole.getOwner());
     Operation *yield = block.getBody().front().getTerminator();
@@ -298,6 +335,12 @@ private:
     Value part = longer.getOutputs().back();
     longer.getOutputs()[whole.getResultNumber()].replaceUsesWithIf(
         part, [&](OpOperand &use) { return use.getOwner() != loss; });
+    for (auto &entry : rankInputs) {
+      if (auto known = rankIn.find({block, entry.getValue()}); known != rankIn.end()) {
+        rankIn[{longer, entry.getValue()}] = known->second;
+        rankIn.erase({block, entry.getValue()});
+      }
+    }
     block.erase();
     return passTo(loss, part);
   }
@@ -332,20 +375,21 @@ private:
     return block.getBody().front().addArgument(value.getType(), value.getLoc());
   }
 
-  Value tensorRankIn(layer::BlockOp block) {
-    if (!tensorRank) {
+  /// The argument of the block for an input of this role, which the model gets where it has none.
+  Value rankInput(StringRef role, int64_t elements, layer::BlockOp block) {
+    Value &input = rankInputs[role];
+    if (!input) {
       OpBuilder::InsertionGuard guard(builder);
       builder.setInsertionPoint(model);
       Location location = madeBy("split-parameters", model.getLoc());
-      auto type = RankedTensorType::get({1}, builder.getI32Type());
+      auto type = RankedTensorType::get({elements}, builder.getI32Type());
       const auto real = [&](double value) { return builder.getF64FloatAttr(value); };
-      layer::InputOp::create(builder, location, builder.getStringAttr("/tensor_rank"),
-                             builder.getStringAttr("tensor_rank"), TypeAttr::get(type), real(1), real(0),
-                             real(1));
-      tensorRank = model.getBody().front().addArgument(type, location);
+      layer::InputOp::create(builder, location, builder.getStringAttr("/" + role),
+                             builder.getStringAttr(role), TypeAttr::get(type), real(1), real(0), real(1));
+      input = model.getBody().front().addArgument(type, location);
     }
-    Value &known = rankIn[block];
-    known = known ? known : passTo(block, tensorRank);
+    Value &known = rankIn[{block, input}];
+    known = known ? known : passTo(block, input);
     return known;
   }
 
@@ -367,7 +411,8 @@ private:
   /// Rows of other ranks are zeros.
   void rewriteEmbeddings() {
     for (layer::EmbeddingOp embedding : embeddings) {
-      embedding.getTensorRankMutable().assign(tensorRankIn(cast<layer::BlockOp>(embedding->getParentOp())));
+      embedding.getTensorRankMutable().assign(
+          rankInput("tensor_rank", 1, cast<layer::BlockOp>(embedding->getParentOp())));
       builder.setInsertionPointAfter(embedding);
       auto reduced = layer::AllReduceOp::create(builder, madeBy("split-parameters", embedding.getLoc()),
                                                 embedding.getY(), "tensor");
@@ -385,8 +430,8 @@ private:
   llvm::SmallPtrSet<Operation *, 16> used; ///< linear layers
   SmallVector<layer::EmbeddingOp> embeddings;
   llvm::DenseMap<Value, Value> sharedInputs, parts;
-  Value tensorRank; ///< the model's argument, once one is needed
-  llvm::DenseMap<Operation *, Value> rankIn;
+  llvm::StringMap<Value> rankInputs; ///< the model's arguments, once they are needed
+  llvm::DenseMap<std::pair<Operation *, Value>, Value> rankIn;
   std::string refusals;
 };
 

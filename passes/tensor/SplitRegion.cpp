@@ -108,11 +108,7 @@ void SplitRegion::visit(Value value) {
   visit(maker, value, dims[value]);
   for (OpOperand *use : readersOf(value)) {
     if (reason.empty() && use->getOwner() != maker) {
-      if (isa<layer::CountCorrectOp>(use->getOwner())) {
-        gathered.push_back(use);
-      } else {
-        visit(use->getOwner(), value, dims[value]);
-      }
+      visit(use->getOwner(), value, dims[value]);
     }
   }
 }
@@ -143,24 +139,38 @@ void SplitRegion::visit(Operation *op, Value from, int64_t dim) {
       .Case([&](layer::RotaryOp rotary) {
         dim == 2 ? all({rotary.getX(), rotary.getY()}) : refuse(op, "turns whole heads");
       })
-      .Case([&](layer::AttentionOp attention) {
-        if (dim != (from == attention.getLogSumExp() ? 1 : 2)) {
-          return refuse(op, "is split by heads only");
-        }
-        for (Value value : {attention.getQ(), attention.getK(), attention.getV(), attention.getY()}) {
-          assign(value, 2);
-        }
-        assign(attention.getLogSumExp(), 1);
+      .Case([&](layer::AttentionOp attention) { visitAttention(attention, from, dim); })
+      .Case([&](layer::AttentionDropoutOp attention) {
+        draws(attention.getRandomMutable());
+        visitAttention(attention, from, dim);
+      })
+      .Case([&](layer::DropoutOp dropout) {
+        draws(dropout.getRandomMutable());
+        all({dropout.getX(), dropout.getY()});
       })
       .Case([&](layer::LinearOp linear) { visitLinear(linear, from, dim); })
       .Case([&](layer::SoftmaxCrossEntropyOp loss) {
         dim == 1 ? losses.push_back(loss) : refuse(op, "is split by classes only");
       })
-      .Default([&](Operation *) {
-        refuse(op, op->getName().stripDialect().contains("dropout")
-                       ? "draws its random numbers for whole tensors"
-                       : "works on whole tensors");
-      });
+      .Case([&](layer::CountCorrectOp) {}) // reads what the layer hands out
+      .Default([&](Operation *) { refuse(op, "works on whole tensors"); });
+}
+
+void SplitRegion::draws(OpOperand &random) {
+  if (!llvm::is_contained(randoms, &random)) {
+    randoms.push_back(&random);
+  }
+}
+
+template <typename Attention>
+void SplitRegion::visitAttention(Attention attention, Value from, int64_t dim) {
+  if (dim != (from == attention.getLogSumExp() ? 1 : 2)) {
+    return refuse(attention, "is split by heads only");
+  }
+  for (Value value : {attention.getQ(), attention.getK(), attention.getV(), attention.getY()}) {
+    assign(value, 2);
+  }
+  assign(attention.getLogSumExp(), 1);
 }
 
 void SplitRegion::visitLinear(layer::LinearOp linear, Value from, int64_t dim) {
@@ -214,6 +224,11 @@ std::vector<int64_t> SplitRegion::sections(Value value) const {
 
 /// Sections lie one behind the other, all ranks get as much of each, and ops that join values find the same.
 void SplitRegion::check() {
+  for (layer::SoftmaxCrossEntropyOp loss : losses) {
+    if (sections(loss.getLogits()).size() > 1) {
+      return refuse(loss, "reads logits in sections");
+    }
+  }
   for (auto &[value, dim] : dims) {
     int64_t size = 0;
     auto found = cuts.find(value);
@@ -237,13 +252,23 @@ void SplitRegion::check() {
     }
   }
   for (auto &[value, dim] : dims) {
-    Operation *maker = value.getDefiningOp();
-    for (Value operand : maker->getOperands()) {
-      const bool joins = dims.contains(madeValue(operand)) && shapeOf(operand) == shapeOf(value) &&
-                         !isa<layer::SliceOp>(maker);
-      if (joins && sections(operand) != sections(value)) {
-        return refuse(maker, "joins values whose sections differ");
-      }
+    checkSections(value);
+  }
+}
+
+/// What an op makes has its operands' sections, or lies within one of them.
+void SplitRegion::checkSections(Value value) {
+  Operation *maker = value.getDefiningOp();
+  const bool isPart = isa<layer::SliceOp>(maker) && llvm::is_contained(slices, maker);
+  if (isPart && sections(value).size() > 1) {
+    return refuse(maker, "is cut twice");
+  }
+  for (Value operand : isPart ? ValueRange() : maker->getOperands()) {
+    const bool joins = dims.contains(madeValue(operand)) &&
+                       (shapeOf(operand) == shapeOf(value) || isa<layer::SliceOp, layer::ReshapeOp>(maker));
+    const std::vector<int64_t> own = sections(value), read = joins ? sections(operand) : own;
+    if (own != read && (own.size() > 1 || read.size() > 1)) {
+      return refuse(maker, "joins or reshapes values in sections");
     }
   }
 }

@@ -40,17 +40,20 @@ public:
 
   std::vector<layer::LinearOp> columns, rows;
   std::vector<layer::SoftmaxCrossEntropyOp> losses;
-  std::vector<layer::SliceOp> slices; ///< of the split dimension
-  /// Read whole: logits that are counted.
-  std::vector<mlir::OpOperand *> gathered;
+  std::vector<layer::SliceOp> slices;     ///< of the split dimension
+  std::vector<mlir::OpOperand *> randoms; ///< by which its ops draw numbers for parts
 
 private:
   void visit(mlir::Value value);
   void visit(mlir::Operation *op, mlir::Value from, int64_t dim);
   void visitLinear(layer::LinearOp linear, mlir::Value from, int64_t dim);
+  template <typename Attention>
+  void visitAttention(Attention attention, mlir::Value from, int64_t dim);
+  void draws(mlir::OpOperand &random);
   void assign(mlir::Value value, int64_t dim);
   void cut(layer::SliceOp slice, int64_t dim);
   void check();
+  void checkSections(mlir::Value value);
   void refuse(mlir::Operation *op, const std::string &why);
 
   const int64_t ranks;

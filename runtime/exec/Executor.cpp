@@ -142,12 +142,7 @@ Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collecti
       return ok;
     }
     for (std::uint32_t i = task.fills.begin; i < task.fills.end; ++i) {
-      if (const Fill &fill = tasks.fills[i]; fill.input == kTensorRankInput) {
-        const std::int32_t own = tensorRank();
-        std::memcpy(fill.data, &own, sizeof own);
-      } else {
-        source.fill(fill.input, task.task.microBatch, fill.data);
-      }
+      fill(source, tasks.fills[i], task.task.microBatch);
     }
     const TaskEvent event{rank(), training, step, position++, task.task, task.text.c_str()};
     if (auto ok = runTask(tasks, task, collective, event); !ok) {
@@ -170,6 +165,21 @@ Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collecti
   }
   environment.status.finish();
   return {};
+}
+
+/// What differs between tensor ranks is no matter of the source.
+void Executor::fill(InputSource &source, const Fill &fill, int microBatch) const {
+  const std::int32_t own = tensorRank();
+  if (fill.input == kTensorRankInput) {
+    std::memcpy(fill.data, &own, sizeof own);
+  } else if (fill.input == kTensorRandomInput) {
+    std::uint32_t words[4]; // seed low, seed high, step, micro-batch
+    source.fill(kRandomInput, microBatch, words);
+    words[1] ^= 0x9e3779b9u * static_cast<std::uint32_t>(own + 1); // another key of Philox
+    std::memcpy(fill.data, words, sizeof words);
+  } else {
+    source.fill(fill.input, microBatch, fill.data);
+  }
 }
 
 Result<void> Executor::handOut(const schedule::Task &task, OutputSink &outputs) {

@@ -94,6 +94,7 @@ private:
   Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
                    bool training, std::uint64_t step, OutputSink *outputs = nullptr);
   void planExchanges();
+  void fill(InputSource &source, const Fill &fill, int microBatch) const;
   Result<void> reduce(int stage, std::uint64_t step);
   Result<void> gather(schedule::TaskKind task, int stage);
   Result<void> endExchange(unsigned number, std::uint64_t step);

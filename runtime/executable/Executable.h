@@ -26,7 +26,7 @@ inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
 inline constexpr int kMaxReplicas = 256, kMaxTensorRanks = 256;
 
 /// Inputs of a micro-batch that no data set fills (InputBinding.input of stage.fbs).
-inline constexpr int kRowsInput = -1, kRandomInput = -2, kTensorRankInput = -3;
+inline constexpr int kRowsInput = -1, kRandomInput = -2, kTensorRankInput = -3, kTensorRandomInput = -4;
 
 /// What the values of an i32 input must be.
 struct IntegerRule {

@@ -172,7 +172,7 @@ Result<void> RankMemory::inputs() {
   for (unsigned i = 0; i < plan.inputs()->size(); ++i) {
     const executable::InputBinding &binding = *plan.inputs()->Get(i);
     const std::string field = indexed(at + "inputs", i);
-    if (binding.input() < kTensorRankInput ||
+    if (binding.input() < kTensorRandomInput ||
         binding.input() >= static_cast<int>(proof.file.inputs()->size())) {
       return proof.fail(field + ".input", "there is no input " + std::to_string(binding.input()));
     }
@@ -187,7 +187,7 @@ Result<void> RankMemory::inputs() {
       return proof.fail(field + ".pool", "the pool does not begin with this stage's F");
     }
     const auto elements = elementsOf(binding.shape());
-    std::uint64_t expected = binding.input() == kRandomInput ? 4 : 1;
+    std::uint64_t expected = binding.input() == kRandomInput || binding.input() == kTensorRandomInput ? 4 : 1;
     executable::DType dtype = executable::DType::I32;
     if (binding.input() >= 0) {
       const executable::ModelInput &input = *proof.file.inputs()->Get(binding.input());

@@ -297,12 +297,12 @@ Result<void> RankPrograms::filledByInput(const executable::Command &command, std
   for (const executable::InputBinding *binding : *plan.inputs()) {
     const bool sameBytes =
         binding->pool() == placed[index].pool && binding->offset() == placed[index].range.begin;
-    const bool fits = rows || random || part
-                          ? binding->input() == (rows     ? kRowsInput
-                                                 : random ? kRandomInput
-                                                          : kTensorRankInput)
-                          : binding->input() >= 0 &&
-                                proof.file.inputs()->Get(binding->input())->dtype() == executable::DType::I32;
+    const int input = binding->input();
+    const bool fits = rows   ? input == kRowsInput
+                      : part ? input == kTensorRankInput
+                      : random
+                          ? input == kRandomInput || input == kTensorRandomInput
+                          : input >= 0 && proof.file.inputs()->Get(input)->dtype() == executable::DType::I32;
     if (!sameBytes || !fits) {
       continue;
     }

@@ -12,6 +12,7 @@ namespace {
 struct Sum {
   unsigned arena = 0;
   Range range;
+  std::uint64_t made = 0; ///< bytes of it that commands of NORM make
 };
 
 /// The partial sums of the norm that a rank adds up over its tensor ranks, behind ALL_GATHER.
@@ -63,10 +64,42 @@ bool isSplit(const Proof &proof, const executable::RankPlan &plan, const executa
   return false;
 }
 
+/// The rank's partial sums of split parameters lie in sums, and those of others in none. Counts them in
+/// `all`.
+Result<void> partials(const Proof &proof, const executable::RankPlan &plan, const std::string &at,
+                      const std::vector<Sum> &sums, std::vector<Sum> &all) {
+  for (unsigned i = 0; i < plan.programs()->size(); ++i) {
+    const executable::Program &program = *plan.programs()->Get(i);
+    for (unsigned j = 0; j < program.commands()->size(); ++j) {
+      const executable::Command &command = *program.commands()->Get(j);
+      if (proof.file.kernels()->Get(command.kernel())->name()->str() != "gradient_norm_partials") {
+        continue;
+      }
+      const executable::Operand &made = *command.operands()->Get(1);
+      const Range range{made.offset(), made.offset() + *bytesOf(made.dtype(), made.shape())};
+      bool touches = false, isSummed = false;
+      for (std::size_t k = 0; k < sums.size(); ++k) {
+        const bool isInside = sums[k].arena == made.arena() && sums[k].range.begin <= range.begin &&
+                              range.end <= sums[k].range.end;
+        touches = touches || (sums[k].arena == made.arena() && sums[k].range.overlaps(range));
+        isSummed = isSummed || isInside;
+        all[k].made += isInside ? range.end - range.begin : 0;
+      }
+      const bool split = isSplit(proof, plan, *command.operands()->Get(0), command.replica());
+      if (split ? !isSummed : touches) {
+        return proof.fail(
+            indexed(indexed(at + "programs", i) + ".commands", j),
+            "partial sums of split parameters, and of no others, are added up over the tensor ranks");
+      }
+    }
+  }
+  return {};
+}
+
 } // namespace
 
 Result<void> verifyTensorRanks(const Proof &proof) {
-  std::vector<std::vector<Sum>> ofRanks;
+  std::vector<Sum> all; // of every rank the same
   for (int rank = 0; rank < proof.file.pipeline_ranks(); ++rank) {
     const executable::RankPlan &plan = *proof.variant->ranks()->Get(static_cast<unsigned>(rank));
     const std::string at = indexed("ranks", static_cast<unsigned>(rank)) + ".";
@@ -74,33 +107,21 @@ Result<void> verifyTensorRanks(const Proof &proof) {
     if (!sums) {
       return sums.takeError();
     }
-    ofRanks.push_back(std::move(*sums));
     const auto same = [](const Sum &a, const Sum &b) {
       return a.range.begin == b.range.begin && a.range.end == b.range.end;
     };
-    if (!std::equal(ofRanks[0].begin(), ofRanks[0].end(), ofRanks.back().begin(), ofRanks.back().end(),
-                    same)) {
+    if (rank == 0) {
+      all = *sums;
+    } else if (!std::equal(all.begin(), all.end(), sums->begin(), sums->end(), same)) {
       return proof.fail(at + "reductions", "pipeline ranks add up other partial sums of the norm");
     }
-    for (unsigned i = 0; proof.tensorRanks() > 1 && i < plan.programs()->size(); ++i) {
-      const executable::Program &program = *plan.programs()->Get(i);
-      for (unsigned j = 0; j < program.commands()->size(); ++j) {
-        const executable::Command &command = *program.commands()->Get(j);
-        if (proof.file.kernels()->Get(command.kernel())->name()->str() != "gradient_norm_partials") {
-          continue;
-        }
-        const executable::Operand &partials = *command.operands()->Get(1);
-        const Range made{partials.offset(), partials.offset() + *bytesOf(partials.dtype(), partials.shape())};
-        const bool isSummed = std::any_of(ofRanks.back().begin(), ofRanks.back().end(), [&](const Sum &sum) {
-          return sum.arena == partials.arena() && sum.range.begin <= made.begin && made.end <= sum.range.end;
-        });
-        if (isSummed != isSplit(proof, plan, *command.operands()->Get(0), command.replica())) {
-          return proof.fail(
-              indexed(indexed(at + "programs", i) + ".commands", j),
-              "partial sums of split parameters, and of no others, are added up over the tensor "
-              "ranks");
-        }
-      }
+    if (auto ok = proof.tensorRanks() > 1 ? partials(proof, plan, at, *sums, all) : Result<void>(); !ok) {
+      return ok;
+    }
+  }
+  for (unsigned i = 0; i < all.size(); ++i) {
+    if (all[i].made != all[i].range.end - all[i].range.begin) {
+      return proof.fail("ranks[0].reductions", "tensor ranks add up what is no partial sum of the norm");
     }
   }
   return {};

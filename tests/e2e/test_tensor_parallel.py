@@ -1,8 +1,12 @@
 """Tensor ranks that split parameters between them: the losses of ranks that do not, within roundings, one set of bits for every plan of
 one number of tensor ranks, and the bytes that `inspect` prints."""
+import array
 import itertools
+import json
+import math
 import os
 import pathlib
+import struct
 import unittest
 
 import safetensors_file
@@ -35,10 +39,10 @@ def language_model(layers, loss=None):
     }
 
 
-def gpt(heads=4, vocabulary=VOCABULARY, loss=None):
-    """Queries, keys and values in one layer; a tied head."""
+def gpt(heads=4, vocabulary=VOCABULARY, loss=None, dropout=0.0):
+    """Queries, keys and values in one layer; a tied head. Dropout inside of both pairs of layers and behind one."""
     table = {"num_embeddings": vocabulary, "embedding_dim": WIDTH, "tied": "table"}
-    attention = {"type": "ScaledDotProductAttention", "name": "attention", "num_heads": heads, "is_causal": True}
+    attention = {"type": "ScaledDotProductAttention", "name": "attention", "num_heads": heads, "is_causal": True, "dropout_p": dropout}
     block = [
         {"type": "LayerNorm", "name": "ln_1", "normalized_shape": WIDTH},
         linear("qkv", WIDTH, 3 * WIDTH),
@@ -48,8 +52,10 @@ def gpt(heads=4, vocabulary=VOCABULARY, loss=None):
         {"type": "LayerNorm", "name": "ln_2", "normalized_shape": WIDTH},
         linear("up", WIDTH, 4 * WIDTH),
         {"type": "GELU", "name": "gelu", "approximate": "tanh"},
+        *([{"type": "Dropout", "name": "drop_up", "p": dropout}] if dropout else []),
         linear("down", 4 * WIDTH, WIDTH),
-        residual("output", "residual", "down"),
+        *([{"type": "Dropout", "name": "drop_down", "p": dropout}] if dropout else []),
+        residual("output", "residual", "drop_down" if dropout else "down"),
     ]
     return language_model(
         [
@@ -95,10 +101,20 @@ def llama(loss=None):
 
 MODELS = {
     "gpt": gpt(),
+    "gpt_dropout": gpt(dropout=0.2),
     "gpt_smoothed": gpt(loss={"label_smoothing": 0.1, "ignore_index": 5}),
     "llama": llama(),
     "llama_ignored": llama(loss={"ignore_index": 0}),
 }
+
+
+def data_of_tests(folder):
+    """The tokens of training once more."""
+    data = folder / "data"
+    data.mkdir()
+    for name in ("tokens", "next"):
+        (data / f"t10k-{name}-idx2-ubyte.gz").symlink_to(TOKENS / f"train-{name}-idx2-ubyte.gz")
+    return data
 
 
 class TensorTest(ProgramTest):
@@ -154,6 +170,102 @@ class Losses(TensorTest):
             self.check(MODELS["gpt"], TOKENS, optimizer=optimizer)
 
 
+def narrow(name, source, start, length, dim=2):
+    return {"type": "Narrow", "name": name, "inputs": [source], "dim": dim, "start": start, "length": length}
+
+
+def norm(name, **more):
+    return {"type": "LayerNorm", "name": name, "normalized_shape": WIDTH, **more}
+
+
+def graph(*layers, **more):
+    """Behind an embedding of tokens."""
+    return {**language_model([{"type": "Embedding", "name": "wte", "num_embeddings": VOCABULARY, "embedding_dim": WIDTH}, *layers]), **more}
+
+
+def product(name, *inputs):
+    return {"type": "Multiply", "name": name, "inputs": list(inputs)}
+
+
+def head(name="head", **more):
+    return linear(name, WIDTH, VOCABULARY, **more)
+
+
+def cross_entropies(*logits):
+    return {"loss": [{"type": "CrossEntropyLoss", "name": f"loss_{i}", "inputs": [name, "next"]} for i, name in enumerate(logits)], "metrics": []}
+
+
+QKV = linear("qkv", WIDTH, 3 * WIDTH)
+ATTENTION = {"type": "ScaledDotProductAttention", "name": "attention", "num_heads": 4, "is_causal": True}
+OUT = linear("out", WIDTH, WIDTH)
+
+# Layers that read split values in their own ways, and the weights that can be split for them.
+GRAPHS = {
+    # Queries, keys and values, which another layer reads as one row.
+    "side": (graph(QKV, ATTENTION, OUT, linear("side", 72, WIDTH, inputs=["qkv"]), residual("sum", "out", "side"), norm("ln"), head()), {"head"}),
+    "tokens": (
+        graph(QKV, narrow("half", "qkv", 0, 6, dim=1), {**ATTENTION, "inputs": ["half"]}, OUT,
+              {"type": "Concat", "name": "twice", "inputs": ["out", "out"], "dim": 1}, residual("sum", "twice", "wte"), head()),
+        {"head"},
+    ),
+    "nested": (
+        graph(linear("up", WIDTH, 48), narrow("a", "up", 0, 24), narrow("b", "up", 24, 24), narrow("a0", "a", 0, 12), narrow("a1", "a", 12, 12),
+              product("m", "a0", "a1"), linear("d1", 12, WIDTH), linear("d2", WIDTH, WIDTH, inputs=["b"]), residual("s", "d1", "d2"), norm("ln"), head()),
+        {"head"},
+    ),
+    "halves": (
+        graph(linear("up", WIDTH, 48), narrow("a", "up", 0, 24), narrow("b", "up", 24, 24), product("m", "a", "b"), linear("down", WIDTH, WIDTH),
+              norm("ln"), head()),
+        {"up", "down", "head"},
+    ),
+    "logits_in_parts": (
+        graph(head(), narrow("a", "head", 0, 16), narrow("b", "head", 16, 16), product("m", "a", "b"), linear("d", 16, WIDTH), head("head2"),
+              **cross_entropies("head", "head2")),
+        {"d", "head2"},
+    ),
+    "two_losses": (graph(head(), **cross_entropies("head", "head")), {"head"}),
+    "early_head": (
+        graph(linear("h1", WIDTH, WIDTH), norm("ln"), head(), linear("d", WIDTH, WIDTH, inputs=["ln"]), norm("ln2"), head("head2"),
+              **cross_entropies("head", "head2")),
+        {"head", "head2"},
+    ),
+    "frozen": (graph(linear("up", WIDTH, 48, trainable=False), {"type": "GELU", "name": "g"}, linear("down", 48, WIDTH, trainable=False), norm("ln"), head()), {"up", "down", "head"}),
+}
+
+
+class Graphs(TensorTest):
+    def test_graphs(self):
+        for name, (model, split) in GRAPHS.items():
+            expected = self.train(self.plan(model, 1), "--steps", 5, data=TOKENS)["losses"]
+            found = []
+            for stages in (1, 2, 3):
+                with self.subTest(name, stages=stages):
+                    if stages < 3 or len(model["layers"]) > 2:
+                        stage = self.plan(model, 2, "--stages", stages, "--partition", "uniform")
+                        self.assertEqual({key.split(".")[0] for key in self.split(stage)}, split | {"wte"})
+                        found.append(self.train(stage, "--steps", 5, data=TOKENS)["losses"])
+                        self.assert_close(found[-1], expected, 1e-5)
+                        self.assertEqual(found[-1], found[0])
+
+    def test_a_model_without_a_loss(self):
+        """Hands out whole values."""
+        model = graph(linear("up", WIDTH, 48), linear("down", 48, WIDTH), linear("up2", WIDTH, 48), product("mul", "up", "up2"))
+        model = {key: value for key, value in model.items() if key not in ("loss", "metrics")}
+        model["inputs"] = model["inputs"][:1]
+        path = self.write("model.json", model)
+        (self.folder / "data").mkdir()
+        (self.folder / "data" / "t10k-tokens-idx2-ubyte.gz").symlink_to(TOKENS / "train-tokens-idx2-ubyte.gz")
+        outputs = []
+        for ranks in (1, 2):
+            stage = self.compile({"train_micro_batch_size_per_gpu": 3, "seed": 7}, "--tensor-parallel", ranks, model=path)
+            made = self.folder / f"{ranks}.npz"
+            self.run_ok("eval", stage, "--data", self.folder / "data", "--outputs", made)
+            outputs.append(next(iter(read_npz(made).values())))
+        self.assertEqual(outputs[0][0], outputs[1][0])
+        for a, b in zip(outputs[0][1], outputs[1][1], strict=True):
+            self.assertLess(abs(a - b), 1e-5)
+
+
 class LossesOfModels(TensorTest):
     def test_gpt_mini(self):
         model = SOURCE / "models/gpt_mini/model.json"
@@ -188,7 +300,7 @@ class OneResult(TensorTest):
     def test_pipelines(self):
         cases = [(0, "threads", {}), (1, "processes", {}), (2, "threads", {})]
         cases += [(1, "threads", {"stagewright": {"recompute": kind}}) for kind in ("selective", "interval:1")]
-        for model in ("gpt", "llama_ignored"):
+        for model in ("gpt", "gpt_dropout", "llama_ignored"):
             self.check(model, cases)
 
     def test_sixteen_bits(self):
@@ -225,13 +337,20 @@ class Files(TensorTest):
             self.assertEqual(len(hashes), 1, model)
             self.assertEqual(len({file.read_bytes() for file in files}), 1)
 
+    def test_hugging_face_folders(self):
+        """Whose tensors may be stored transposed, and hold queries, keys and values in one."""
+        for name, split in (("gpt2", "transformer.h.0.attn.c_attn.weight"), ("llama", "model.layers.0.self_attn.k_proj.weight")):
+            folder, results = GOLDENS / "huggingface" / name, []
+            for ranks in (1, 2):
+                stage = self.plan(folder, ranks)
+                self.assertEqual(split in self.split(stage), ranks == 2)
+                results.append(self.train(stage, "--steps", 4, "--init", folder, data="synthetic"))
+            self.assert_close(results[1]["losses"], results[0]["losses"], 1e-5)
+
     def test_evaluation(self):
         """On the ranks of one replica, with the same rows of logits."""
         weights, reports, outputs = self.folder / "w.safetensors", [], []
-        data = self.folder / "data"
-        data.mkdir()
-        for name in ("tokens", "next"):
-            (data / f"t10k-{name}-idx2-ubyte.gz").symlink_to(TOKENS / f"train-{name}-idx2-ubyte.gz")
+        data = data_of_tests(self.folder)
         self.train(self.plan(MODELS["gpt"], 2), "--steps", 5, "--save-weights", weights, data=TOKENS)
         self.assertEqual(safetensors_file.read(weights)["h.0.qkv.weight"].shape, [3 * WIDTH, WIDTH])
         for ranks, options in ((1, ()), (2, ("--data-parallel", 2)), (2, ("--stages", 2))):
@@ -249,6 +368,46 @@ class Files(TensorTest):
         for values in outputs[1:]:
             self.assertLess(max(abs(a - b) for a, b in zip(values, outputs[0], strict=True)), 1e-4)
         self.assertEqual(outputs[2], outputs[3])
+
+
+class Dropout(TensorTest):
+    LAYERS = [{"type": "Flatten", "name": "flat"}, linear("up", 784, 16), {"type": "Dropout", "name": "drop", "p": 0.5}, linear("down", 16, 10)]
+
+    def twins(self, dropout):
+        """Weights behind a step that begins with hidden values whose halves, of one tensor rank each, are equal."""
+        image = {"name": "image", "role": "feature", "dtype": "f32", "shape": [28, 28], "scale": 1.0, "mean": 0.0, "deviation": 1.0}
+        label = {"name": "label", "role": "label", "dtype": "i32", "shape": []}
+        layers = [layer for layer in self.LAYERS if dropout or layer["type"] != "Dropout"]
+        model = {"name": "m", "inputs": [image, label], "layers": layers, "loss": {"type": "CrossEntropyLoss"}}
+        sizes = {"up.weight": [16, 784], "up.bias": [16], "down.weight": [10, 16], "down.bias": [10]}
+        header, body = {}, b""
+        for name, shape in sizes.items():
+            size = math.prod(shape)
+            values = {"up.weight": lambda i: (i % (8 * 784) % 97 - 48) / 5000, "down.weight": lambda i: (i // 16 * 3 + i % 8 - 17) / 100}
+            data = array.array("f", [values.get(name, lambda i: 0.0)(i) for i in range(size)]).tobytes()
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(body), len(body) + len(data)]}
+            body += data
+        text = json.dumps(header).encode()
+        begin = self.write("begin.safetensors", struct.pack("<Q", len(text)) + text + body)
+        stage = self.plan(model, 2, optimizer={"type": "SGD", "params": {"lr": 0.1}})
+        self.assertEqual(self.split(stage), {"up.weight", "up.bias", "down.weight"})
+        made = self.folder / "made.safetensors"
+        self.train(stage, "--steps", 1, "--init", begin, "--save-weights", made)
+        weights = safetensors_file.read(made)["up.weight"].values()
+        return weights[: 8 * 784], weights[8 * 784 :]
+
+    def test_ranks_draw_apart(self):
+        first, second = self.twins(dropout=False)
+        self.assertEqual(first, second)
+        first, second = self.twins(dropout=True)
+        self.assertNotEqual(first, second)
+
+    def test_evaluation_drops_nothing(self):
+        weights = self.folder / "w.safetensors"
+        data = data_of_tests(self.folder)
+        self.train(self.plan(MODELS["gpt_dropout"], 2), "--steps", 3, "--save-weights", weights, data=TOKENS)
+        losses = [self.run_ok("eval", self.plan(MODELS["gpt_dropout"], ranks), "--data", data, "--init", weights, "--json").json["loss"] for ranks in (1, 2)]
+        self.assert_close(losses[1:], losses[:1], 1e-6)
 
 
 class Plan(TensorTest):

@@ -233,7 +233,7 @@ const std::vector<Mistake> &mistakes() {
        [](ExecutableT &f) { rank(f, 1).pools[poolCalled(f, 1, "losses")]->evaluate_slots = {0, 0, 1, 2}; },
        "ranks[1].pools", "overwrites"},
       {"BindingInput", [](ExecutableT &f) { rank(f, 0).inputs[0]->input = 2; }, "ranks[0].inputs[0].input", "input 2"},
-      {"BindingReserved", [](ExecutableT &f) { rank(f, 0).inputs[0]->input = -4; }, "ranks[0].inputs[0].input", "input -4"},
+      {"BindingReserved", [](ExecutableT &f) { rank(f, 0).inputs[0]->input = -5; }, "ranks[0].inputs[0].input", "input -5"},
       {"BindingRandom", [](ExecutableT &f) { rank(f, 0).inputs[0]->input = -2; }, "ranks[0].inputs[0].shape", ""},
       {"BindingStage", [](ExecutableT &f) { rank(f, 0).inputs[0]->stage = 1; }, "ranks[0].inputs[0].stage", "another"},
       {"BindingPool", [](ExecutableT &f) { rank(f, 0).inputs[0]->pool = 44; }, "ranks[0].inputs[0].pool", "pool"},

@@ -167,6 +167,16 @@ TEST(TensorRanks, OneWrongFieldAtATime) {
        },
        "ranks[0].programs", "of split parameters"},
       {[](ExecutableT &f) { f.parameters[0]->split.reset(); }, "ranks[0].programs", "of no others"},
+      {[](ExecutableT &f) { // what nobody makes
+         for (int index = 0; index < 2; ++index) {
+           auto more = std::make_unique<ReductionT>(*rank(f, index).reductions[0]);
+           for (const auto &scalar : rank(f, index).scalars) {
+             more->offset = scalar->name == "loss" ? scalar->offset : more->offset;
+           }
+           rank(f, index).reductions.push_back(std::move(more));
+         }
+       },
+       "ranks[0].reductions", "no partial sum"},
       {[](ExecutableT &f) { sum(f).stage = 0; }, "ranks[0].reductions[0]", "partial sums of the norm"},
       {[](ExecutableT &f) { sum(f).mean = true; }, "ranks[0].reductions[0]", "partial sums of the norm"},
       {[](ExecutableT &f) { sum(f).replica = 0; }, "ranks[0].reductions[0]", "partial sums of the norm"},
