@@ -15,7 +15,6 @@ over theirs within a round. The first losses are compared. Memory is the peak of
     python3 -m venv v && v/bin/pip install torch numpy && DS_BUILD_OPS=0 v/bin/pip install setuptools wheel hjson ninja deepspeed
 """
 import argparse
-import datetime
 import json
 import os
 import pathlib
@@ -26,7 +25,7 @@ import sys
 import tempfile
 import time
 
-from compare_with_pytorch import COMPARED, ROOT, Case, Steps, Stagewright, alternate, spread
+from compare_with_pytorch import COMPARED, ROOT, Case, Steps, Stagewright, alternate, options, print_headline, spread
 
 DEFAULT = ("mlp_wide:256", "fashion_mlp:128", "gpt_mini:8", "mlp_wide:256:8:2", "fashion_mlp:128:8:3", "gpt_mini:16:8:6")
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_TOP_PAD_": str(2**28)}
@@ -221,22 +220,13 @@ def compare(arguments, text, report):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="a Python with torch, numpy and deepspeed (default: this one)")
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", help="our build folder")
-    parser.add_argument("--models", nargs="+", default=DEFAULT)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of one turn of one side")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ours-only", action="store_true", help="leave the others out")
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser = options(__doc__, "the others", "torch, numpy and deepspeed", DEFAULT)
     parser.add_argument("--kind", help=argparse.SUPPRESS)
     parser.set_defaults(threads=1)
     arguments = parser.parse_args()
     if arguments.serve:
         return serve(ParallelCase(arguments.serve), arguments.kind)
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    print(f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores, 2 processes of 1 thread, {arguments.rounds} rounds of "
-          f"{arguments.seconds:g} s; load at the start {os.getloadavg()[0]:.1f}", flush=True)
+    print_headline(arguments, "2 processes of 1 thread")
     for text in arguments.models:
         compare(arguments, text, lambda line: print(line, flush=True))
 

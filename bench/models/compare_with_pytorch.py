@@ -319,23 +319,33 @@ def compare(arguments, text, report):
             side.close()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", default=sys.executable, help="a Python with torch and numpy (default: this one)")
+def options(description, others, packages, models):
+    """What both comparisons take; `others`: whom they compare us with."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable, help=f"a Python with {packages} (default: this one)")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "release", help="our build folder")
-    parser.add_argument("--models", nargs="+", default=DEFAULT)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count()))
+    parser.add_argument("--models", nargs="+", default=models)
     parser.add_argument("--seconds", type=float, default=2.0, help="of one turn of one side")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ours-only", action="store_true", help="leave PyTorch out")
+    parser.add_argument("--ours-only", action="store_true", help=f"leave {others} out")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
+    return parser
+
+
+def print_headline(arguments, workers):
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    print(f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores, {workers}, {arguments.rounds} rounds of "
+          f"{arguments.seconds:g} s; load at the start {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def main():
+    parser = options(__doc__, "PyTorch", "torch and numpy", DEFAULT)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count()))
     parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         return serve_pytorch(Case(arguments.serve), arguments.threads, arguments.compile)
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    print(f"{datetime.date.today()}, {cpu}, {os.cpu_count()} cores, {arguments.threads} threads, {arguments.rounds} rounds of "
-          f"{arguments.seconds:g} s; load at the start {os.getloadavg()[0]:.1f}", flush=True)
+    print_headline(arguments, f"{arguments.threads} threads")
     for text in arguments.models:
         compare(arguments, text, lambda line: print(line, flush=True))
 

@@ -75,10 +75,6 @@ private:
     return failure();
   }
 
-  StringRef parameterOf(Value value) {
-    return layer::withoutUse(value).getDefiningOp<layer::ParameterValueOp>().getParameter();
-  }
-
   /// The split of each parameter that the region asks for, if it can have it; else why not.
   std::string takeParameters(const SplitRegion &region) {
     llvm::MapVector<StringRef, Split> wanted;
@@ -181,9 +177,6 @@ private:
     }
   }
 
-  // ---- Rewriting
-  // -------------------------------------------------------------------------------------------------
-
   void rewrite(const SplitRegion &region) {
     for (layer::SoftmaxCrossEntropyOp crossEntropy : region.losses) {
       rewriteLoss(region, crossEntropy);
@@ -270,6 +263,7 @@ private:
     return isOfLayer ? argument : BlockArgument();
   }
 
+  /// The rank's columns, and three numbers of each row that all ranks exchange, in place of all logits.
   void rewriteLoss(const SplitRegion &region, layer::SoftmaxCrossEntropyOp crossEntropy) {
     unsigned number = lossInput(crossEntropy).getArgNumber();
     const auto logitsOf = [&] { return cast<OpResult>(loss.getInputs()[number]); };

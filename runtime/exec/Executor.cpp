@@ -356,11 +356,10 @@ Result<void> Executor::runProgram(unsigned program, const std::uint64_t *slots, 
     lease.emplace(environment.pool);
     return ok;
   };
+  auto next = prepared.collectives().begin();
   const auto runTo = [&](unsigned command) -> Result<void> {
-    for (const unsigned collective : prepared.collectives()) {
-      if (collective < done || collective >= command) {
-        continue;
-      }
+    for (; next != prepared.collectives().end() && *next < command; ++next) {
+      const unsigned collective = *next;
       prepared.run(done, collective, slots, environment.pool, environment.status, environment.hooks);
       done = collective + 1;
       auto ok = waiting([&] {

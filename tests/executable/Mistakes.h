@@ -19,9 +19,8 @@ inline executable::RankPlanT &rank(ExecutableT &file, int index) {
   return *file.variants[0]->ranks[static_cast<std::size_t>(index)];
 }
 
-/// Of the first rank.
-inline executable::ProgramT &program(ExecutableT &file, executable::ProgramKind kind) {
-  for (auto &entry : rank(file, 0).programs) {
+inline executable::ProgramT &program(ExecutableT &file, executable::ProgramKind kind, int index = 0) {
+  for (auto &entry : rank(file, index).programs) {
     if (entry->kind == kind) {
       return *entry;
     }

@@ -1,20 +1,11 @@
 // A parameter that two stages hold: the tables that a file has for it, and one wrong field at a time.
-#include "runtime/executable/Executable.h"
-#include "stagefile/StageFile.h"
-
-#include <functional>
-#include <gtest/gtest.h>
+#include "Mistakes.h"
 
 using namespace stagewright;
-using executable::ExecutableT;
+using namespace stagewright::mistakes;
 using executable::TaskKind;
-using runtime::Executable;
 
 namespace {
-
-executable::RankPlanT &rank(ExecutableT &file, int index) {
-  return *file.variants[0]->ranks[static_cast<std::size_t>(index)];
-}
 
 executable::TransferT &transfer(ExecutableT &file, TaskKind kind) {
   for (auto &plan : file.variants[0]->ranks) {
@@ -27,10 +18,6 @@ executable::TransferT &transfer(ExecutableT &file, TaskKind kind) {
   throw std::logic_error("no such transfer");
 }
 
-Result<Executable> load(const ExecutableT &file) {
-  return Executable::fromBytes(stagefile::serialize(file), "x.stage");
-}
-
 } // namespace
 
 TEST(Tied, AFileWithHoldersLoads) {
@@ -39,10 +26,6 @@ TEST(Tied, AFileWithHoldersLoads) {
 }
 
 TEST(Tied, OneWrongFieldAtATime) {
-  struct Mistake {
-    std::function<void(ExecutableT &)> make;
-    const char *place, *says;
-  };
   const std::vector<Mistake> mistakes = {
       {[](ExecutableT &f) { f.parameters[0]->holders = {0}; }, "parameters[0].holders[0]", "later stages"},
       {[](ExecutableT &f) { f.parameters[0]->holders = {2}; }, "parameters[0].holders[0]", "later stages"},
@@ -90,15 +73,5 @@ TEST(Tied, OneWrongFieldAtATime) {
        "ranks[0]", "overlap"},
       {[](ExecutableT &f) { rank(f, 0).transfers.pop_back(); }, "ranks.transfers", "something else"},
   };
-  int number = 0;
-  for (const Mistake &mistake : mistakes) {
-    ExecutableT file = stagefile::buildTied();
-    mistake.make(file);
-    const auto loaded = load(file);
-    SCOPED_TRACE("mistake " + std::to_string(number++));
-    ASSERT_FALSE(loaded);
-    EXPECT_EQ(loaded.error().kind, ErrorKind::User);
-    EXPECT_NE(loaded.error().place.find(mistake.place), std::string::npos) << loaded.error().text();
-    EXPECT_NE(loaded.error().what.find(mistake.says), std::string::npos) << loaded.error().text();
-  }
+  refuseEach(stagefile::buildTied, mistakes);
 }

@@ -56,18 +56,23 @@ Cases withLossScale(Cases plain, std::size_t every) {
   return plain;
 }
 
-Cases crossEntropyGradCases(std::string_view name) {
-  const Cases plain = rowCases(name, [](auto m, auto c) {
-    return std::vector<Shape>{{m, c}, {m}, {m}, {1}, {m, c}};
-  });
-  Cases out = withVariants(plain, [](KernelCase &one, int variant) {
-    fill(one.operands[2], [] { return uniform(5, 7); });
-    one.operands[3].set(0, one.operands[1].elements == 33 ? 0.0 : double(integer(1, 100)));
+/// Gradients of cross entropy, whose operands from `sums` on are log-sum-exp and count.
+Cases withSums(const Cases &plain, std::size_t sums) {
+  Cases out = withVariants(plain, [sums](KernelCase &one, int variant) {
+    fill(one.operands[sums], [] { return uniform(5, 7); });
+    one.operands[sums + 1].set(0, one.operands[1].elements == 33 ? 0.0 : double(integer(1, 100)));
     one.instance.attributes.push_back({"scale", variant == 1 ? -3.5 : 0.0625});
     one.absolute = variant == 1 ? 1e-6 : 1e-7;
     one.relative = 2e-6; // exp of a difference of up to 12
   });
   return withLossScale(std::move(out), 5);
+}
+
+Cases crossEntropyGradCases(std::string_view name) {
+  const Cases plain = rowCases(name, [](auto m, auto c) {
+    return std::vector<Shape>{{m, c}, {m}, {m}, {1}, {m, c}};
+  });
+  return withSums(plain, 2);
 }
 
 /// One of three ranks (operand 2), and labels of them all.
@@ -113,14 +118,7 @@ Cases vocabularyGradCases(std::string_view name) {
     onOneOfThreeRanks(one);
     one.instance.attributes.push_back({"vocabulary", 3 * one.instance.shapes[0][1]});
   }
-  Cases out = withVariants(plain, [](KernelCase &one, int variant) {
-    fill(one.operands[3], [] { return uniform(5, 7); });
-    one.operands[4].set(0, one.operands[1].elements == 33 ? 0.0 : double(integer(1, 100)));
-    one.instance.attributes.push_back({"scale", variant == 1 ? -3.5 : 0.0625});
-    one.absolute = variant == 1 ? 1e-6 : 1e-7;
-    one.relative = 2e-6; // exp of a difference of up to 12
-  });
-  return withLossScale(std::move(out), 5);
+  return withSums(plain, 3);
 }
 
 Cases mseCases(std::string_view name) {
