@@ -31,6 +31,8 @@ static constexpr std::string_view kCompression = "/stagewright/gradient_compress
 static constexpr std::string_view kCompressionRatio = "/stagewright/gradient_compression/ratio";
 static constexpr std::string_view kGather = "/stagewright/gather_weights";
 static constexpr std::string_view kOverlap = "/zero_optimization/overlap_comm";
+static constexpr std::string_view kMics = "/zero_optimization/mics_shard_size";
+static constexpr std::string_view kSecondary = "/zero_optimization/zero_hpz_partition_size";
 static constexpr std::string_view kOffloadStates = "/zero_optimization/offload_optimizer";
 static constexpr std::string_view kOffloadWeights = "/zero_optimization/offload_param";
 static constexpr std::string_view kRecompute = "/stagewright/recompute";
@@ -386,6 +388,33 @@ static Result<void> readCompression(Settings &settings, Config &config) {
   return {};
 }
 
+/// DeepSpeed has two names for groups of replicas that have all weights between them.
+static Result<void> readShardGroup(Settings &settings, Config &config) {
+  const std::int64_t mics = settings.value(kMics).integer, secondary = settings.value(kSecondary).integer;
+  const bool isMics = mics > 0;
+  if (config.zero != 3 || config.dataParallel == 1 || (!isMics && secondary <= 1))
+    return {};
+  const std::string place = settings.place(isMics ? kMics : kSecondary);
+  const std::int64_t size = isMics ? mics : secondary;
+  if (isMics && secondary > 1)
+    return userError(settings.place(kSecondary),
+                     std::string(kSecondary) + " and " + std::string(kMics) + " both group the replicas",
+                     "remove one of them");
+  if (config.dataParallel % size != 0)
+    return userError(place,
+                     std::to_string(config.dataParallel) + " replicas do not make groups of " +
+                         std::to_string(size),
+                     "use a number that divides data_parallel_size: as a rule, the replicas on one machine");
+  if (config.weightsOffload.device != "none" && size < config.dataParallel)
+    return userError(
+        place,
+        "offloaded weights are divided between all replicas, not in groups: their shards are updated where "
+        "they lie",
+        "remove " + std::string(isMics ? kMics : kSecondary) + ", or offload_param");
+  config.shardGroup = size < config.dataParallel ? static_cast<int>(size) : 0;
+  return {};
+}
+
 static Result<void> readZero(Settings &settings, Config &config) {
   config.zero = static_cast<int>(settings.value(kZero).integer);
   config.gather = json::lowerCase(settings.value(kGather).string);
@@ -403,6 +432,8 @@ static Result<void> readZero(Settings &settings, Config &config) {
     return states ? weights.takeError() : states.takeError();
   config.statesOffload = std::move(*states);
   config.weightsOffload = std::move(*weights);
+  if (auto ok = readShardGroup(settings, config); !ok)
+    return ok;
   return readCompression(settings, config);
 }
 

@@ -102,8 +102,10 @@ struct Config {
   std::vector<std::string> recompute;      ///< one for all stages or one for each: see schedule/Recompute.h
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
-  int zero = 0;                   ///< /zero_optimization/stage
-  std::string gather = "block";   ///< /stagewright/gather_weights: how long ZeRO 3 keeps gathered weights
+  int zero = 0;                 ///< /zero_optimization/stage
+  std::string gather = "block"; ///< /stagewright/gather_weights: how long ZeRO 3 keeps gathered weights
+  int shardGroup = 0; ///< /zero_optimization/mics_shard_size or zero_hpz_partition_size: replicas that
+                      ///< divide the weights of ZeRO 3; 0: all
   std::string reduction = "step"; ///< /stagewright/gradient_reduction, or "micro_batch"
   std::string wire = "fp32";      ///< /communication_data_type, or "fp16", "bf16"
   bool syncsBatchNorm = false;    ///< /stagewright/sync_batch_norm

@@ -121,7 +121,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     ("step", "visit", "block") says how long gathered weights stay. `reduction` ("step", "micro_batch"): after what the
     gradients of replicas are added up; `wire` ("fp32", "fp16", "bf16"): in what they travel, and `compression`: how much
     of the sums of a step. `states_offload` and `weights_offload` are of the shards that ZeRO makes: of optimizer
-    states from stage 1 on, of weights with stage 3. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
+    states from stage 1 on, of weights with stage 3. `shard_group`: so many neighbouring replicas divide the weights of stage 3,
+    which each such group has all of; 0: all replicas do. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -132,6 +133,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        DefaultValuedStrAttr<StrAttr, "fp32">:$precision, DefaultValuedAttr<Int64Attr, "0">:$zero,
                        DefaultValuedAttr<BoolAttr, "true">:$overlap,
                        DefaultValuedStrAttr<StrAttr, "block">:$gather,
+                       DefaultValuedAttr<Int64Attr, "0">:$shard_group,
                        DefaultValuedStrAttr<StrAttr, "step">:$reduction,
                        DefaultValuedStrAttr<StrAttr, "fp32">:$wire,
                        DefaultValuedAttr<Int64Attr, "1">:$tensor_parallel,
@@ -160,6 +162,11 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     bool shards() { return getZero() > 0 && (getDataParallel() > 1 || offloads()); }
     /// Whether they divide the weights as well, and gather them where they are read.
     bool shardsWeights() { return getZero() == 3 && (getDataParallel() > 1 || getWeightsOffload()); }
+    /// How many replicas divide the weights, and whether several groups of them do, which then share what they update.
+    int64_t replicasOfShards() { return getShardGroup() > 0 ? getShardGroup() : getDataParallel(); }
+    bool repeatsShards() { return shardsWeights() && replicasOfShards() < getDataParallel(); }
+    /// Whether GATHER shares updated weights.
+    bool sharesWeights() { return getDataParallel() > 1 && shards() && (!shardsWeights() || repeatsShards()); }
     /// Whether replicas send a part of their gradients, and keep the rest for the next step.
     bool compressesGradients() { return getDataParallel() > 1 && getCompression(); }
     /// Whether they add up the gradients of each micro-batch, and whether each of them keeps its shard of the sums.

@@ -67,6 +67,11 @@ LogicalResult SettingsOp::verify() {
   if (getZero() < 0 || getZero() > 3) {
     return emitOpError("needs a ZeRO stage from 0 to 3");
   }
+  if (getShardGroup() < 0 || getDataParallel() % replicasOfShards() != 0 ||
+      (getShardGroup() > 0 && (getZero() != 3 || getWeightsOffload()))) {
+    return emitOpError("has groups of shards with ZeRO stage 3 without offloaded weights, of a size that "
+                       "divides the replicas");
+  }
   if ((getStatesOffload() && getZero() == 0) || (getWeightsOffload() && getZero() < 3)) {
     return emitOpError("offloads shards: of states from ZeRO stage 1 on, of weights with stage 3");
   }

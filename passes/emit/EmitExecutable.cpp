@@ -190,6 +190,10 @@ private:
     root.required_features |= table->tensor_parallel > 1 ? file::kFeatureTensor : 0;
     table->zero = static_cast<int>(settings.getZero());
     root.required_features |= settings.shards() ? file::kFeatureShards : 0;
+    if (settings.repeatsShards()) {
+      table->shard_group = static_cast<int>(settings.getShardGroup());
+      root.required_features |= file::kFeatureShardGroups;
+    }
     if (settings.offloads()) {
       table->states_offload = offloadOf(settings.getStatesOffloadAttr());
       table->weights_offload = offloadOf(settings.getWeightsOffloadAttr());

@@ -32,7 +32,8 @@ ArrayRef<RankSlices::Piece> RankSlices::ownedPieces(int64_t stage, plan::ValueAt
 
 command::SliceAttr RankSlices::sliceOfPiece(int64_t stage, plan::ValueAttr name, RankedTensorType type,
                                             const Piece &piece) const {
-  int64_t first = isSharded(stage, name) ? piece.offset : piece.first, elements = piece.elements;
+  int64_t first = isSharded(stage, name) ? shards.offsetOf(stage, name, piece) : piece.first;
+  int64_t elements = piece.elements;
   if (name.getRole() == Role::Shared) {
     first = piece.first / catalogue::kGranule;
     elements = catalogue::granules(piece.elements);

@@ -21,9 +21,12 @@ namespace {
 
 constexpr int64_t kLine = catalogue::kAlignment;
 
-/// Neighbours of one replica as one; less than `padding` bytes between them nobody reads.
+/// Neighbours of one replica as one; less than `padding` bytes between them nobody reads. Two replicas may
+/// have different bytes at one place.
 Ranges merged(Ranges ranges, int64_t padding) {
-  llvm::sort(ranges, [](const Exchanged &a, const Exchanged &b) { return a.begin < b.begin; });
+  llvm::sort(ranges, [](const Exchanged &a, const Exchanged &b) {
+    return std::pair(a.replica, a.begin) < std::pair(b.replica, b.begin);
+  });
   Ranges result;
   for (const Exchanged &range : ranges) {
     bool joins = !result.empty() && result.back().replica == range.replica &&
@@ -217,7 +220,7 @@ private:
       std::string cellName = "partials/" + parameter.str();
       auto partial = plan::ValueAttr::get(builder.getContext(), Role::Shared, cellName);
       for (const schedule::ShardPiece &piece : slices.ownedPieces(index(), name)) {
-        if (!slices.isSharded(index(), name)) {
+        if (settings.sharesWeights()) {
           command::SliceAttr weight = slices.sliceOfPiece(index(), name, list.front().type, piece);
           arena = weight.getArena();
           weights.push_back(rangeOf(weight, piece.replica));

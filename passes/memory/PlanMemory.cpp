@@ -198,8 +198,10 @@ private:
       bool isAlike = name.getRole() == like.getRole() &&
                      name.parameterAndState().second == like.parameterAndState().second;
       if (isAlike && shards.isSharded(stage, name)) {
-        for (const schedule::ShardPiece &piece : shards.pieces(stage, name)) {
-          (shards.isOffloaded(stage, name, piece) ? leave : stay).push_back(piece);
+        for (schedule::ShardPiece piece : shards.pieces(stage, name)) {
+          bool leaves = shards.isOffloaded(stage, name, piece);
+          piece.offset = shards.offsetOf(stage, name, piece);
+          (leaves ? leave : stay).push_back(piece);
         }
       }
     }

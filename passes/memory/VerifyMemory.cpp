@@ -141,7 +141,8 @@ private:
     return llvm::all_of(shards.pieces(stage, name), [&](const schedule::ShardPiece &piece) {
       plan::PlacementOp place =
           (shards.isOffloaded(stage, name, piece) ? offloaded : placed).lookup({stage, name});
-      return place && isInside(place.getArena(), place.getOffset() + 4 * piece.offset, 4 * piece.elements);
+      return place && isInside(place.getArena(), place.getOffset() + 4 * shards.offsetOf(stage, name, piece),
+                               4 * piece.elements);
     });
   }
 

@@ -20,6 +20,8 @@ ShardTable::ShardTable(ModuleOp module) : settings(*module.getOps<plan::Settings
     for (size_t i = 0; i < pieces.size(); i += 4) {
       shards[op.getParameter()][op.getStage()].push_back(
           {0, pieces[i], pieces[i + 1], static_cast<int>(pieces[i + 2]), pieces[i + 3]});
+      int64_t &most = largest[op.getStage()];
+      most = std::max(most, schedule::shardElements({shards[op.getParameter()][op.getStage()].back()}));
     }
   }
 }
@@ -40,6 +42,12 @@ ArrayRef<schedule::ShardPiece> ShardTable::pieces(int64_t stage, plan::ValueAttr
   return ofParameter ? pieces(stage, name.parameterAndState().first) : ArrayRef<schedule::ShardPiece>();
 }
 
+int64_t ShardTable::offsetOf(int64_t stage, plan::ValueAttr name, const schedule::ShardPiece &piece) const {
+  int64_t group =
+      name.getRole() == Role::Parameter ? piece.replica / plan::SettingsOp(settings).replicasOfShards() : 0;
+  return piece.offset + (group > 0 ? group * largest.at(stage) : 0);
+}
+
 bool ShardTable::isSharded(int64_t stage, plan::ValueAttr name) const {
   plan::SettingsOp op = settings;
   bool divides = (name.getRole() == Role::State && op.shards()) ||
@@ -55,8 +63,7 @@ std::optional<int64_t> ShardTable::offloadedFrom(int64_t stage, plan::ValueAttr 
 
 schedule::StepExchanges exchangesOf(ModuleOp module) {
   plan::SettingsOp settings = *module.getOps<plan::SettingsOp>().begin();
-  return {tiesOf(module), settings.getDataParallel() > 1,
-          settings.getDataParallel() > 1 && settings.shards() && !settings.shardsWeights()};
+  return {tiesOf(module), settings.getDataParallel() > 1, settings.sharesWeights()};
 }
 
 } // namespace stagewright

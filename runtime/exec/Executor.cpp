@@ -76,8 +76,11 @@ void Executor::planExchanges() {
       exchanges.push_back(std::make_unique<OffloadExchange>(exchange, memory, replica()));
     } else {
       exchanges.push_back(std::make_unique<ReplicaExchange>(
-          exchange, plan(), memory, environment.communicator, replicas(), unsent, wire.get(),
-          static_cast<const float *>(scalar("loss_scale"))));
+          exchange, plan(), memory, environment.communicator,
+          exchange.kind() == executable::ExchangeKind::Gather
+              ? shardGroupOf(environment.mesh, rank(), file.shardGroup())
+              : replicas(),
+          file.shardGroup(), unsent, wire.get(), static_cast<const float *>(scalar("loss_scale"))));
     }
   }
   unsent.reserve(exchanges.size());
@@ -93,7 +96,11 @@ void Executor::planExchanges() {
   }
   for (unsigned i = 0; plan().gathers() && i < plan().gathers()->size(); ++i) {
     const executable::ReplicaGather &piece = *plan().gathers()->Get(i);
-    gathers[{static_cast<schedule::TaskKind>(piece.task()), piece.stage()}].push_back(
+    const auto task = static_cast<schedule::TaskKind>(piece.task());
+    if (!sharingWith(task).contains(replicas().at(piece.replica()))) {
+      continue;
+    }
+    gathers[{task, piece.stage()}].push_back(
         {replicas().at(piece.replica()), data(piece.arena(), piece.offset()), piece.bytes()});
   }
 }
@@ -263,11 +270,17 @@ Result<void> Executor::communicate(const TaskPlan &tasks, const PlannedTask &tas
   return gathered && event.training ? reduce(-1, event.step) : gathered;
 }
 
+/// Updated weights go to the replicas that have the same ones, all else to all of them.
+RankGroup Executor::sharingWith(schedule::TaskKind task) const {
+  const bool ofShards = task == schedule::TaskKind::Gather && file.file().recipe()->zero() == 3;
+  return ofShards ? sameShardOf(environment.mesh, rank(), file.shardGroup()) : replicas();
+}
+
 /// From and to the same pipeline rank of the other replicas.
 Result<void> Executor::gather(schedule::TaskKind task, int stage) {
   const auto pieces = gathers.find({task, stage});
   auto ok = pieces == gathers.end() ? Result<void>()
-                                    : environment.communicator.allGather(pieces->second, replicas());
+                                    : environment.communicator.allGather(pieces->second, sharingWith(task));
   environment.status.advance();
   return ok;
 }

@@ -99,6 +99,7 @@ private:
   Result<void> gather(schedule::TaskKind task, int stage);
   Result<void> endExchange(unsigned number, std::uint64_t step);
   RankGroup replicas() const { return replicasOf(environment.mesh, rank()); }
+  RankGroup sharingWith(schedule::TaskKind task) const;
   Result<void> handOut(const schedule::Task &task, OutputSink &outputs);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range);
   Result<void> communicate(const TaskPlan &tasks, const PlannedTask &task,

@@ -6,7 +6,7 @@ std::uint64_t RankMemory::copiesOf(const executable::Arena &arena, const Executa
                                    const Mesh &mesh) {
   const bool isDivided =
       executable.file().recipe()->zero() == 3 && arena.arena_class() == executable::ArenaClass::Parameters;
-  return isDivided && mesh.replicas == 1 ? static_cast<std::uint64_t>(executable.mesh().replicas) : 1;
+  return isDivided && mesh.replicas == 1 ? static_cast<std::uint64_t>(executable.shardGroup()) : 1;
 }
 
 /// Of an arena in a file: what an update loads of the replicas that the rank stands for.
@@ -31,6 +31,7 @@ Result<RankMemory> RankMemory::allocate(const Executable &executable, const Mesh
   const executable::RankPlan &plan = executable.rank(mesh.pipelineRank(rank));
   const executable::Recipe &recipe = *executable.file().recipe();
   RankMemory memory;
+  memory.group = executable.shardGroup();
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
     const executable::Arena &arena = *plan.arenas()->Get(i);
     const std::uint64_t bytes = arena.bytes() * copiesOf(arena, executable, mesh);

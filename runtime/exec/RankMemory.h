@@ -25,7 +25,7 @@ public:
   static Result<RankMemory> allocate(const Executable &executable, const Mesh &mesh, int rank,
                                      HostDevice &device, HostDevice &host);
 
-  /// How often the rank has the bytes of an arena: a replica that is alone has the shards of all of a file's
+  /// How often the rank has the bytes of an arena: a replica that is alone has the shards of all of a group
   /// (ZeRO 3).
   static std::uint64_t copiesOf(const executable::Arena &arena, const Executable &executable,
                                 const Mesh &mesh);
@@ -42,7 +42,7 @@ public:
   }
   /// In the shard of one of the replicas that the rank stands for.
   Place at(unsigned arena, std::uint64_t offset, int replica) const {
-    return at(arena, offset + strides[arena] * static_cast<unsigned>(replica));
+    return at(arena, offset + strides[arena] * static_cast<unsigned>(replica % group));
   }
   void poison(unsigned arena, std::uint64_t offset, std::uint64_t bytes) {
     arenas[arena].poison(offset, bytes);
@@ -53,6 +53,7 @@ private:
   std::vector<std::unique_ptr<FileStore>> files; ///< null: in memory
   ArenaBases bases;
   std::vector<std::uint64_t> strides;
+  int group = 1; ///< replicas that divide weights
 };
 
 } // namespace stagewright::runtime

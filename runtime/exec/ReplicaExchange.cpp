@@ -15,7 +15,7 @@ static constexpr int kTag = 5;
 
 ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
                                  const RankMemory &memory, Communicator &communicator, RankGroup replicas,
-                                 Unsent &unsent, WireFormat *wireOfSums, const float *scale)
+                                 int group, Unsent &unsent, WireFormat *wireOfSums, const float *scale)
     : ProgramExchange(exchange.kind()), communicator(communicator), replicas(replicas),
       own(replicas.position(communicator.rank())), unsent(unsent),
       wire(exchange.kind() == ExchangeKind::Gather ? nullptr : wireOfSums), scale(scale) {
@@ -29,7 +29,8 @@ ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const exe
   const auto others = static_cast<std::size_t>(replicas.size - 1);
   std::size_t expected = 0;
   for (const executable::ExchangePiece *piece : *exchange.pieces()) {
-    const bool isOwn = piece->replica() == own;
+    const int position = gathers ? piece->replica() % group : piece->replica();
+    const bool isOwn = position == own;
     std::byte *place = isOwn ? scratch : nullptr;
     Place file;
     if (gathers && (isOwn || others == 0)) {
@@ -46,7 +47,7 @@ ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const exe
                           ? reinterpret_cast<float *>(arenas[static_cast<unsigned>(piece->shard_arena())] +
                                                       piece->shard_offset())
                           : nullptr;
-    pieces.push_back({.position = piece->replica(),
+    pieces.push_back({.position = position,
                       .whole = arenas[piece->arena()] + piece->offset(),
                       .own = place,
                       .sum = sum,
@@ -65,17 +66,18 @@ ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const exe
 }
 
 /// From one replica to another: sums of the one's pieces, or weights of the other's.
-static std::size_t messagesOf(const executable::Exchange &exchange) {
-  std::map<int, std::size_t> pieces; // by replica
+static std::size_t messagesOf(const executable::Exchange &exchange, int group) {
+  std::map<int, std::size_t> pieces; // by replica, or by its number in a group
   std::size_t most = 0;
   for (const executable::ExchangePiece *piece : *exchange.pieces()) {
-    most = std::max(most, ++pieces[piece->replica()]);
+    const bool gathers = exchange.kind() == ExchangeKind::Gather;
+    most = std::max(most, ++pieces[gathers ? piece->replica() % group : piece->replica()]);
   }
   return movesOffloaded(exchange.kind()) ? 0 : most;
 }
 
 //   places of a channel   | a: waited for | b: under way | c: waited for | d: begins |     b to d are taken
-std::size_t ReplicaExchange::messagesOf(const executable::RankPlan &plan) {
+std::size_t ReplicaExchange::messagesOf(const executable::RankPlan &plan, int group) {
   std::size_t most = 0, open = 0;
   for (const executable::Program *program : *plan.programs()) {
     std::size_t begun = 0, taken = 0;     // messages since the program's first exchange
@@ -86,7 +88,7 @@ std::size_t ReplicaExchange::messagesOf(const executable::RankPlan &plan) {
       if (program->points()->Get(i)->begins()) {
         numbers[exchange] = i;
         live[i] = begun;
-        begun += runtime::messagesOf(*plan.exchanges()->Get(exchange));
+        begun += runtime::messagesOf(*plan.exchanges()->Get(exchange), group);
       } else {
         live.erase(numbers[exchange]);
       }

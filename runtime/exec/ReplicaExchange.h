@@ -31,14 +31,14 @@ public:
   using Unsent = std::vector<ReplicaExchange *>;
 
   /// Of a proved file. `wire`: in what gradients travel; null: fp32. `scale`: the factor on all of them in a
-  /// step; null: 1. `replicas` are those of the caller's
-  /// pipeline rank. When it is alone it has the shards of all.
+  /// step; null: 1. `replicas` are those of the caller's pipeline rank, of weights those that divide them:
+  /// `group` in the file. A replica that is alone has the shards of all.
   ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
-                  const RankMemory &memory, Communicator &communicator, RankGroup replicas, Unsent &unsent,
-                  WireFormat *wire, const float *scale);
+                  const RankMemory &memory, Communicator &communicator, RankGroup replicas, int group,
+                  Unsent &unsent, WireFormat *wire, const float *scale);
 
   /// A bound of the messages that are under way on one channel.
-  static std::size_t messagesOf(const executable::RankPlan &plan);
+  static std::size_t messagesOf(const executable::RankPlan &plan, int group);
 
 private:
   Result<void> start() override;

@@ -14,7 +14,8 @@ class Planner {
 public:
   Planner(const Executable &executable, int rank, int replica, schedule::Purpose purpose,
           const ArenaBases &arenas, bool poison)
-      : plan(executable.rank(rank)), replica(replica), training(purpose == schedule::Purpose::Training),
+      : plan(executable.rank(rank)), replica(replica), group(executable.shardGroup()),
+        training(purpose == schedule::Purpose::Training),
         list((training ? executable.trainSchedule() : executable.evaluateSchedule()).ranks[rank]),
         arenas(arenas), poison(poison), microBatches(executable.trainSchedule().microBatches) {}
 
@@ -62,8 +63,12 @@ private:
     }
   }
 
+  /// Sums are of a replica alone, weights of all that have the same ones.
   bool isOwn(const executable::Transfer &transfer) const {
-    return transfer.replica() == -1 || transfer.replica() == replica;
+    const bool ofShards = transfer.kind() == executable::TaskKind::SendWeight ||
+                          transfer.kind() == executable::TaskKind::ReceiveWeight;
+    return transfer.replica() == -1 || transfer.replica() == replica ||
+           (ofShards && (transfer.replica() - replica) % group == 0);
   }
 
   void add(const schedule::Task &task) {
@@ -262,6 +267,7 @@ private:
 
   const executable::RankPlan &plan;
   const int replica;
+  const int group; ///< of replicas that divide weights
   const bool training;
   const std::vector<schedule::Task> &list;
   const ArenaBases &arenas;

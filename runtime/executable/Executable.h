@@ -25,6 +25,11 @@ inline constexpr std::uint64_t kMaxExecutableBytes = std::uint64_t{1} << 30;
 /// More replicas, or tensor ranks, are refused.
 inline constexpr int kMaxReplicas = 256, kMaxTensorRanks = 256;
 
+/// How many replicas divide the weights between them with ZeRO 3.
+inline int shardGroup(const executable::Recipe &recipe) {
+  return recipe.shard_group() > 0 ? recipe.shard_group() : recipe.data_parallel();
+}
+
 /// Inputs of a micro-batch that no data set fills (InputBinding.input of stage.fbs).
 inline constexpr int kRowsInput = -1, kRandomInput = -2, kTensorRankInput = -3, kTensorRandomInput = -4;
 
@@ -62,6 +67,10 @@ public:
   Mesh mesh() const {
     return {rankCount(), file().recipe()->data_parallel(), file().recipe()->tensor_parallel()};
   }
+
+  /// How many replicas divide the weights with ZeRO 3; what is one's, also those have that differ from it by
+  /// a multiple.
+  int shardGroup() const { return runtime::shardGroup(*file().recipe()); }
 
   const schedule::Schedule &trainSchedule() const { return train; }
   const schedule::Schedule &evaluateSchedule() const { return evaluate; }

@@ -45,6 +45,18 @@ struct Proof {
     return file.recipe()->zero() == 3 &&
            (file.recipe()->data_parallel() > 1 || file.recipe()->weights_offload());
   }
+  /// Groups of replicas have all weights, each replica those of the ones that have its number in other
+  /// groups.
+  bool repeatsShards() const {
+    return shardsWeights() && shardGroup(*file.recipe()) < file.recipe()->data_parallel();
+  }
+  bool hasShardOf(int replica, int other) const {
+    return (replica - other) % shardGroup(*file.recipe()) == 0;
+  }
+  /// GATHER shares updated weights.
+  bool sharesWeights() const {
+    return file.recipe()->data_parallel() > 1 && shards() && (!shardsWeights() || repeatsShards());
+  }
   /// Replicas add up the gradients of each micro-batch, and perhaps keep a part of the sums only.
   bool reducesMicroBatches() const {
     return file.contract()->gradient_reduction()->str() == "micro_batch" &&

@@ -84,6 +84,7 @@ private:
                        const std::string &field) const;
   Result<void> disjoint(std::vector<Exchanged> list, const std::string &field,
                         bool onEachReplica = false) const;
+  Result<void> sharedOnce() const;
   bool sumIsOfReplica(const Exchanged &sum) const;
   /// A list of pieces that a placement has.
   using SlicesOf = const flatbuffers::Vector<flatbuffers::Offset<executable::StateSlice>> *(

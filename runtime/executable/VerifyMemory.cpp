@@ -16,7 +16,8 @@ struct Region {
   unsigned arena;
   Range range;
   std::string field;
-  int replica = -1; ///< it lies there for this one alone; -1: for all
+  int replica = -1;        ///< it lies there for this one alone; -1: for all
+  bool isRepeated = false; ///< and for those that have its number in other groups of shards
 };
 
 /// The checks of one rank's memory.
@@ -59,7 +60,7 @@ private:
   }
   Result<void> tensor(unsigned arena, std::uint64_t offset, executable::DType dtype,
                       const flatbuffers::Vector<std::int64_t> *shape, const std::string &field,
-                      int replica = -1);
+                      int replica = -1, bool isRepeated = false);
   Result<void> weight(const executable::Placement &placement, const executable::Parameter &parameter,
                       const std::string &field);
   Result<void> states(const executable::Placement &placement, const executable::Parameter &parameter,
@@ -228,7 +229,7 @@ Result<void> RankMemory::inputs() {
 
 Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable::DType dtype,
                                 const flatbuffers::Vector<std::int64_t> *shape, const std::string &field,
-                                int replica) {
+                                int replica, bool isRepeated) {
   const auto bytes = bytesOf(dtype, shape);
   const auto range = bytes ? inArena(arena, offset, *bytes, replica != -1) : std::nullopt;
   if (!range) {
@@ -237,7 +238,7 @@ Result<void> RankMemory::tensor(unsigned arena, std::uint64_t offset, executable
   if (offset % catalogue::kAlignment) {
     return proof.fail(field + ".offset", "the tensor is not aligned");
   }
-  regions.push_back({arena, *range, field, replica});
+  regions.push_back({arena, *range, field, replica, isRepeated});
   return {};
 }
 
@@ -291,8 +292,8 @@ Result<void> RankMemory::weight(const executable::Placement &placement,
         plan.arenas()->Get(piece.arena())->arena_class() != executable::ArenaClass::Parameters) {
       return proof.fail(pieceField + ".arena", "a part of a weight lies among the parameters");
     }
-    if (auto ok =
-            tensor(piece.arena(), piece.offset(), piece.dtype(), piece.shape(), pieceField, piece.replica());
+    if (auto ok = tensor(piece.arena(), piece.offset(), piece.dtype(), piece.shape(), pieceField,
+                         piece.replica(), true);
         !ok) {
       return ok;
     }
@@ -501,7 +502,9 @@ Result<void> RankMemory::disjoint() {
   for (int replica = 0; replica < replicas; ++replica) {
     const Region *before = nullptr;
     for (const Region &here : regions) {
-      if (here.replica != -1 && here.replica != replica) {
+      const bool isThere = here.isRepeated ? proof.hasShardOf(replica, here.replica)
+                                           : here.replica == -1 || here.replica == replica;
+      if (!isThere) {
         continue;
       }
       if (before && before->arena == here.arena && before->range.end > here.range.begin) {

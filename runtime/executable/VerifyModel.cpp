@@ -98,6 +98,16 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if (auto ok = verifyOffload(proof); !ok) {
     return ok;
   }
+  const int group = recipe.shard_group();
+  if (group < 0 || (group > 0 && (recipe.zero() != 3 || recipe.weights_offload() ||
+                                  group >= recipe.data_parallel() || recipe.data_parallel() % group))) {
+    return fail(
+        "shard_group",
+        "groups of replicas divide weights that are not offloaded with ZeRO 3, some groups of one size");
+  }
+  if ((group > 0) != bool(proof.file.required_features() & executable::kFeatureShardGroups)) {
+    return proof.fail("required_features", "the mark of groups does not fit recipe.shard_group");
+  }
   if (proof.shards() != bool(proof.file.required_features() & executable::kFeatureShards)) {
     return proof.fail("required_features", "the mark of ZeRO does not fit recipe.zero");
   }

@@ -129,7 +129,7 @@ Result<void> RankReplicas::collectGathers() {
     const bool isKnown =
         gather.task() == TaskKind::Reduce ? !proof.shards() && arena == ArenaClass::Gradients
         : gather.task() == TaskKind::Gather
-            ? proof.shards() && !proof.shardsWeights() && arena == ArenaClass::Parameters
+            ? proof.sharesWeights() && arena == ArenaClass::Parameters
             : gather.task() == TaskKind::AllGather && proof.shards() && arena == ArenaClass::Scalars;
     if (!isKnown) {
       return proof.fail(field + ".task", "REDUCE gathers sums of gradients, and with ZeRO GATHER weights and "
@@ -142,7 +142,24 @@ Result<void> RankReplicas::collectGathers() {
     }
     gathered.add({gather.stage(), gather.arena(), *range, gather.replica()});
   }
-  return disjoint(gathered.all(), at + "gathers");
+  return sharedOnce();
+}
+
+/// Where two replicas have bytes of their own at one place, they share them with different ones.
+Result<void> RankReplicas::sharedOnce() const {
+  for (int member = 0; member < (proof.repeatsShards() ? shardGroup(*proof.file.recipe()) : 1); ++member) {
+    std::vector<Exchanged> list;
+    for (const Exchanged &entry : gathered.all()) {
+      const bool isWeight = isArenaOf(ArenaClass::Parameters, static_cast<int>(entry.arena));
+      if (!isWeight || !proof.repeatsShards() || proof.hasShardOf(entry.replica, member)) {
+        list.push_back(entry);
+      }
+    }
+    if (auto ok = disjoint(std::move(list), at + "gathers"); !ok) {
+      return ok;
+    }
+  }
+  return {};
 }
 
 /// Whether a replica has all of a gradient sum: of its own stage, or received.
@@ -247,12 +264,12 @@ Result<void> RankReplicas::ofReplica(const executable::Program &program, const e
     const Range range{operand.offset(), operand.offset() + *bytesOf(operand.dtype(), operand.shape())};
     const Exchanged bytes{program.stage(), operand.arena(), range, command.replica()};
     const bool isPartial = command.replica() != -1 && arena == ArenaClass::Scalars;
-    const bool holds =
-        arena == ArenaClass::Gradients ? sumIsOfReplica(bytes)
-        : writes && arena == ArenaClass::Parameters
-            ? (proof.shardsWeights() ? isOwn(bytes, &executable::Placement::shards) : gathered.covers(bytes))
-        : writes && isPartial ? gathered.covers(bytes)
-                              : true;
+    const bool holds = arena == ArenaClass::Gradients ? sumIsOfReplica(bytes)
+                       : writes && arena == ArenaClass::Parameters
+                           ? (!proof.shardsWeights() || isOwn(bytes, &executable::Placement::shards)) &&
+                                 (!proof.sharesWeights() || gathered.covers(bytes))
+                       : writes && isPartial ? gathered.covers(bytes)
+                                             : true;
     if (!holds) {
       return proof.fail(indexed(field + ".operands", i),
                         "the replicas would part: one of them alone has these gradients, or would not share "

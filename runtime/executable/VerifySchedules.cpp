@@ -77,10 +77,10 @@ Result<void> verifySchedules(Proof &proof) {
   if (exchanges.reduces != (proof.file.recipe()->data_parallel() > 1)) {
     return proof.fail("schedule.train", "REDUCE belongs to a file of several replicas, and to no other");
   }
-  if (exchanges.gathers !=
-      (proof.file.recipe()->data_parallel() > 1 && proof.shards() && !proof.shardsWeights())) {
-    return proof.fail("schedule.train",
-                      "GATHER belongs to a file whose replicas update parts of whole weights");
+  if (exchanges.gathers != proof.sharesWeights()) {
+    return proof.fail(
+        "schedule.train",
+        "GATHER belongs to a file whose replicas update parts of weights that others have, too");
   }
   if (stored.plan_invariant() != schedule::isPlanInvariant(*train)) {
     return proof.fail("schedule.plan_invariant", "the mark does not fit the order of the tasks");

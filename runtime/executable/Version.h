@@ -16,18 +16,19 @@ inline constexpr std::uint64_t kFeatureBuffers = 4; ///< there are buffers, whic
 inline constexpr std::uint64_t kFeatureFolder = 8;  ///< files of weights have the shapes of `folder`
 inline constexpr std::uint64_t kFeatureTies = 16;   ///< parameters with holders
 inline constexpr std::uint64_t kFeatureNoLoss = 32; ///< the model has no loss: evaluation only
-inline constexpr std::uint64_t kFeatureZeroRow = 64;       ///< a parameter whose initializer has a zero_row
-inline constexpr std::uint64_t kFeatureLossTerms = 128;    ///< the loss is a sum of terms
-inline constexpr std::uint64_t kFeatureReplicas = 256;     ///< recipe.data_parallel above 1
-inline constexpr std::uint64_t kFeatureShards = 512;       ///< replicas that each update a part (ZeRO)
-inline constexpr std::uint64_t kFeatureWire = 2048;        ///< contract.gradient_wire
-inline constexpr std::uint64_t kFeatureOffload = 1024;     ///< arenas outside the device's memory
-inline constexpr std::uint64_t kFeatureTensor = 4096;      ///< recipe.tensor_parallel above 1
-inline constexpr std::uint64_t kFeatureCompression = 8192; ///< contract.gradient_compression
+inline constexpr std::uint64_t kFeatureZeroRow = 64;        ///< a parameter whose initializer has a zero_row
+inline constexpr std::uint64_t kFeatureLossTerms = 128;     ///< the loss is a sum of terms
+inline constexpr std::uint64_t kFeatureReplicas = 256;      ///< recipe.data_parallel above 1
+inline constexpr std::uint64_t kFeatureShards = 512;        ///< replicas that each update a part (ZeRO)
+inline constexpr std::uint64_t kFeatureWire = 2048;         ///< contract.gradient_wire
+inline constexpr std::uint64_t kFeatureOffload = 1024;      ///< arenas outside the device's memory
+inline constexpr std::uint64_t kFeatureTensor = 4096;       ///< recipe.tensor_parallel above 1
+inline constexpr std::uint64_t kFeatureCompression = 8192;  ///< contract.gradient_compression
+inline constexpr std::uint64_t kFeatureShardGroups = 16384; ///< recipe.shard_group
 inline constexpr std::uint64_t kKnownFeatures =
-    kFeatureCompression | kFeatureTensor | kFeatureWire | kFeatureOffload | kFeatureScheduler |
-    kFeaturePrecision | kFeatureBuffers | kFeatureFolder | kFeatureTies | kFeatureNoLoss | kFeatureZeroRow |
-    kFeatureLossTerms | kFeatureReplicas | kFeatureShards;
+    kFeatureShardGroups | kFeatureCompression | kFeatureTensor | kFeatureWire | kFeatureOffload |
+    kFeatureScheduler | kFeaturePrecision | kFeatureBuffers | kFeatureFolder | kFeatureTies | kFeatureNoLoss |
+    kFeatureZeroRow | kFeatureLossTerms | kFeatureReplicas | kFeatureShards;
 
 } // namespace stagewright::executable
 

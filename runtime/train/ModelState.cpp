@@ -55,7 +55,7 @@ std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank,
   const executable::Arena &arena = *ranks.executable.rank(pipelineRank).arenas()->Get(part.arena());
   const std::uint64_t stride = RankMemory::strideOf(arena, ranks.executable, ranks.mesh);
   return {ranks.mesh.rank(pipelineRank, 0, tensorRank),
-          part.offset() + static_cast<unsigned>(replica) * stride};
+          part.offset() + static_cast<unsigned>(replica % ranks.executable.shardGroup()) * stride};
 }
 
 /// What a tensor rank has of a parameter, and of its states if the ranks train.
@@ -185,7 +185,7 @@ Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
         const executable::StateSlice &part = *shards->Get(i);
         const auto [rank, offset] =
             placeOf(ranks, ranks.mesh.pipelineRank(executor->rank()), tensorRank, part);
-        if (rank != executor->rank()) {
+        if (!sameShardOf(ranks.mesh, rank, ranks.executable.shardGroup()).contains(executor->rank())) {
           continue;
         }
         const Place place = executor->tiers().at(part.arena(), offset);

@@ -63,10 +63,10 @@ std::size_t Session::channelCapacity() const {
   std::size_t most = 64;
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     const executable::RankPlan &plan = executable.rank(rank);
-    most =
-        std::max({most, std::size_t{plan.transfers()->size()} * executable.trainSchedule().microBatches,
-                  std::size_t{plan.train_collective()->segments()->size()}, ReplicaExchange::messagesOf(plan),
-                  std::size_t{plan.evaluate_collective()->segments()->size()}});
+    most = std::max({most, std::size_t{plan.transfers()->size()} * executable.trainSchedule().microBatches,
+                     std::size_t{plan.train_collective()->segments()->size()},
+                     ReplicaExchange::messagesOf(plan, executable.shardGroup()),
+                     std::size_t{plan.evaluate_collective()->segments()->size()}});
   }
   return most;
 }

@@ -106,11 +106,13 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/tensor_parallel/autotp_size", "1 default"},
       {"/train_batch_size", "64 file"},
       {"/train_micro_batch_size_per_gpu", "16 inferred"},
+      {"/zero_optimization/mics_shard_size", "-1 default"},
       {"/zero_optimization/offload_optimizer/device", "\"none\" default"},
       {"/zero_optimization/offload_param/device", "\"none\" default"},
       {"/zero_optimization/overlap_comm", "true default"},
       {"/zero_optimization/reduce_bucket_size", "500000000.0 file"},
       {"/zero_optimization/stage", "0 file"},
+      {"/zero_optimization/zero_hpz_partition_size", "1 default"},
   };
   EXPECT_EQ(settingsOf(config), expected);
   EXPECT_TRUE(std::is_sorted(config.settings.begin(), config.settings.end(),

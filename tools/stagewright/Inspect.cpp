@@ -138,11 +138,14 @@ std::string summaryText(const runtime::Executable &plan) {
   Table table({"model", std::to_string(file.blocks()->size()) + " blocks, " + grouped(parameters) +
                             " parameters, loss " + lossText(plan)});
   table.addRow({"precision", precisionText(recipe)});
-  table.addRow({"batch", std::to_string(recipe.train_batch_size()) +
-                             " samples = " + std::to_string(recipe.micro_batches()) + " micro-batches x " +
-                             std::to_string(recipe.micro_batch_size()) + " samples x data parallel " +
-                             std::to_string(recipe.data_parallel()) +
-                             (recipe.zero() > 0 ? ", ZeRO stage " + std::to_string(recipe.zero()) : "")});
+  table.addRow(
+      {"batch",
+       std::to_string(recipe.train_batch_size()) + " samples = " + std::to_string(recipe.micro_batches()) +
+           " micro-batches x " + std::to_string(recipe.micro_batch_size()) + " samples x data parallel " +
+           std::to_string(recipe.data_parallel()) +
+           (recipe.zero() > 0 ? ", ZeRO stage " + std::to_string(recipe.zero()) : "") +
+           (recipe.shard_group() > 0 ? " in groups of " + std::to_string(recipe.shard_group()) + " replicas"
+                                     : "")});
   if (recipe.tensor_parallel() > 1) {
     table.addRow({"tensor parallel", tensorText(file)});
   }

@@ -72,6 +72,7 @@ static Json recipeJson(const executable::Recipe &recipe) {
           {"data_parallel", recipe.data_parallel()},
           {"tensor_parallel", recipe.tensor_parallel()},
           {"zero", recipe.zero()},
+          {"shard_group", recipe.shard_group()},
           {"seed", recipe.seed()},
           {"shuffle", recipe.shuffle()},
           {"gradient_clipping", recipe.gradient_clipping()},

@@ -37,6 +37,11 @@ static std::uint64_t runs(const runtime::Executable &plan, ProgramKind kind) {
   }
 }
 
+/// Of a piece of weights that one replica has, to those that wait for it, of all groups of shards.
+static std::uint64_t gatheringReplicas(const runtime::Executable &plan, int group) {
+  return static_cast<std::uint64_t>(plan.mesh().replicas - plan.mesh().replicas / group);
+}
+
 /// From one replica to all others, or from all others to one.
 static void addExchanges(const runtime::Executable &plan, const executable::RankPlan &rank, SentBytes &sent) {
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
@@ -49,9 +54,8 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
       const bool sends = !runtime::movesOffloaded(exchange.kind());
       for (unsigned j = 0; sends && point.begins() && j < exchange.pieces()->size(); ++j) {
         sent[static_cast<std::size_t>(gathers ? Sent::Weights : Sent::Gradients)] +=
-            others *
-            (gathers ? exchange.pieces()->Get(j)->bytes()
-                     : runtime::wireBytes(*exchange.pieces()->Get(j), wire)) *
+            (gathers ? gatheringReplicas(plan, plan.shardGroup()) * exchange.pieces()->Get(j)->bytes()
+                     : others * runtime::wireBytes(*exchange.pieces()->Get(j), wire)) *
             (exchange.kind() == ExchangeKind::Reduce ? 1 : runs(plan, program->kind()));
       }
     }
@@ -67,7 +71,9 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
     const Sent kind = gather.task() == TaskKind::Reduce   ? Sent::Gradients
                       : gather.task() == TaskKind::Gather ? Sent::Weights
                                                           : Sent::Shared;
-    sent[static_cast<std::size_t>(kind)] += others * gather.bytes();
+    const bool ofShards = kind == Sent::Weights && plan.file().recipe()->zero() == 3;
+    sent[static_cast<std::size_t>(kind)] +=
+        gather.bytes() * (ofShards ? (others + 1) / static_cast<unsigned>(plan.shardGroup()) - 1 : others);
   }
 }
 
@@ -205,7 +211,8 @@ std::size_t statesOf(const executable::Placement &placement) {
   return names.empty() ? 0 : names.size() - 1;
 }
 
-ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
+/// With stage 3, `group` replicas divide the weights.
+ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero, int group) {
   const schedule::Schedule &schedule = plan.trainSchedule();
   ZeroCost cost;
   std::uint64_t updated = 0, gathered = 0, fixed = 0; // bytes of weights; those that all replicas have whole
@@ -234,7 +241,8 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
     }
     cost.states += zero == 0 && !isCopy ? catalogue::aligned(bytes) * statesOf(*placement) : 0;
   }
-  cost.weights = fixed + (zero == 3 ? largest(shard) : 0);
+  const auto groups = static_cast<std::uint64_t>(plan.mesh().replicas / group);
+  cost.weights = fixed + (zero == 3 ? groups * largest(shard) : 0);
   cost.states += zero == 0 ? 0 : largest(states);
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
   const auto senders = others * static_cast<std::uint64_t>(plan.mesh().tensor);
@@ -245,11 +253,14 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero) {
                        ? rankMemory(plan, rank).byClass[static_cast<std::size_t>(ArenaClass::Gradients)]
                    : shardsGradients(plan, zero) ? sums / (others + 1)
                                                  : sums;
-  cost.sent = senders * (onTheWay * (reducesMicroBatches(plan) ? microBatches : 1) +
-                         (zero == 0   ? sums
-                          : zero == 3 ? 2 * microBatches * gathered
-                                      : updated));
-  if (zero == chosen) {
+  cost.sent = senders * (onTheWay * (reducesMicroBatches(plan) ? microBatches : 1) + (zero == 0   ? sums
+                                                                                      : zero == 3 ? 0
+                                                                                                  : updated));
+  cost.sent +=
+      zero < 3 ? 0
+               : static_cast<std::uint64_t>(plan.mesh().tensor) *
+                     (2 * microBatches * gathered * gatheringReplicas(plan, group) + (groups - 1) * updated);
+  if (zero == chosen && group == plan.shardGroup()) {
     const SentBytes sent = sentBytes(plan, rank);
     cost.sent =
         sent[static_cast<std::size_t>(Sent::Gradients)] + sent[static_cast<std::size_t>(Sent::Weights)];
@@ -263,13 +274,22 @@ std::string zeroStagesText(const runtime::Executable &plan) {
   if (plan.mesh().replicas == 1) {
     return "";
   }
-  const int chosen = plan.file().recipe()->zero();
+  const int replicas = plan.mesh().replicas, chosen = plan.file().recipe()->zero();
+  std::vector<std::pair<int, int>> settings = {
+      {0, replicas}, {1, replicas}, {2, replicas}, {3, replicas}}; // stage, group
+  for (int group = replicas / 2; group >= 1; --group) {
+    if (replicas % group == 0 && (group > 1 || plan.shardGroup() == 1)) {
+      settings.emplace_back(3, group);
+    }
+  }
   Table table(
       {"ZeRO", ">ranks", ">weights", ">gradients, about", ">optimizer state", ">sent by replicas, about"});
-  for (int zero = 0; zero <= 3; ++zero) {
+  for (const auto &[zero, group] : settings) {
+    const bool isPlan = zero == chosen && group == plan.shardGroup();
     for (int rank = 0; rank < plan.rankCount(); ++rank) {
-      const ZeroCost cost = zeroCost(plan, rank, zero);
-      table.addRow({zero == chosen ? std::to_string(zero) + " (this plan)" : std::to_string(zero),
+      const ZeroCost cost = zeroCost(plan, rank, zero, group);
+      table.addRow({std::to_string(zero) + (group == replicas ? "" : ", groups of " + std::to_string(group)) +
+                        (isPlan ? " (this plan)" : ""),
                     plan.mesh().ranksText(rank), grouped(cost.weights), grouped(cost.gradients),
                     grouped(cost.states), grouped(cost.sent)});
     }
