@@ -20,7 +20,7 @@ ShardTable::ShardTable(ModuleOp module) : settings(*module.getOps<plan::Settings
     for (size_t i = 0; i < pieces.size(); i += 4) {
       shards[op.getParameter()][op.getStage()].push_back(
           {0, pieces[i], pieces[i + 1], static_cast<int>(pieces[i + 2]), pieces[i + 3]});
-      int64_t &most = largest[op.getStage()];
+      int64_t &most = largest[{op.getStage(), pieces[i + 2] / settings.replicasOfShards()}];
       most = std::max(most, schedule::shardElements({shards[op.getParameter()][op.getStage()].back()}));
     }
   }
@@ -45,7 +45,12 @@ ArrayRef<schedule::ShardPiece> ShardTable::pieces(int64_t stage, plan::ValueAttr
 int64_t ShardTable::offsetOf(int64_t stage, plan::ValueAttr name, const schedule::ShardPiece &piece) const {
   int64_t group =
       name.getRole() == Role::Parameter ? piece.replica / plan::SettingsOp(settings).replicasOfShards() : 0;
-  return piece.offset + (group > 0 ? group * largest.at(stage) : 0);
+  int64_t offset = piece.offset;
+  auto end = largest.lower_bound({stage, group});
+  for (auto before = largest.lower_bound({stage, 0}); before != end; ++before) {
+    offset += before->second;
+  }
+  return offset;
 }
 
 bool ShardTable::isSharded(int64_t stage, plan::ValueAttr name) const {

@@ -27,7 +27,8 @@ public:
   llvm::ArrayRef<schedule::ShardPiece> pieces(std::int64_t stage, plan::ValueAttr name) const;
 
   /// The element of the stage's shards on values like this one where a piece begins. Of weights that groups
-  /// of replicas divide, a replica holds the shards of those that have its number in the other groups:
+  /// of replicas divide, a replica holds the shards of those that have its number in the other groups, with
+  /// room for the largest of each group:
   ///
   ///     4 replicas, groups of 2    replicas 0, 2   | shard of 0 | shard of 2 |
   ///                                replicas 1, 3   | shard of 1 | shard of 3 |
@@ -47,8 +48,9 @@ public:
 private:
   plan::SettingsOp settings;
   llvm::StringMap<std::map<std::int64_t, std::vector<schedule::ShardPiece>>>
-      shards;                                                            ///< by stage, the owner's first
-  std::map<std::int64_t, std::int64_t> largest;                          ///< shard of the stage, elements
+      shards; ///< by stage, the owner's first
+  std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t>
+      largest; ///< shard, elements, by stage and group of replicas
   std::map<std::pair<std::int64_t, plan::Role>, std::int64_t> offloaded; ///< by stage
 };
 

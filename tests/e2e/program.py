@@ -167,6 +167,13 @@ class ProgramTest(unittest.TestCase):
         """Trains and returns the closing JSON line."""
         return self.run_ok("train", stage, "--data", data, *options, "--json", timeout=timeout, **run_options).json
 
+    def count_messages(self, stage, ranks, *options, **run_options):
+        """Bytes that each rank of a run has given MPI to send to each other one: [from][to]."""
+        prefix = self.folder / "count"
+        environment = {"LD_PRELOAD": os.environ["STAGEWRIGHT_MESSAGE_COUNTER"], "STAGEWRIGHT_MESSAGE_COUNT": prefix}
+        self.train(stage, *options, "--ranks", "processes", environment=environment, **run_options)
+        return [[int(line) for line in pathlib.Path(f"{prefix}.{rank}").read_text().split()] for rank in range(ranks)]
+
     def listing(self):
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
 

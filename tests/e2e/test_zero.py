@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import os
-import pathlib
 import random
 import re
 import struct
@@ -24,15 +23,17 @@ POLICIES = ("step", "visit", "block")
 
 
 def zero(stage, reduction="step", **changes):
-    """Stage 3 as (3, how long gathered weights stay)."""
-    stage, policy = stage if isinstance(stage, tuple) else (stage, "block")
+    """Stage 3 as (3, how long gathered weights stay), and perhaps how many replicas divide them."""
+    stage, policy, *group = stage if isinstance(stage, tuple) else (stage, "block")
     own = {"gather_weights": policy, "gradient_reduction": reduction}
-    return {"zero_optimization": {"stage": stage}, "stagewright": own, **changes}
+    divided = {"stage": stage, **({"mics_shard_size": group[0]} if group else {})}
+    return {"zero_optimization": divided, "stagewright": own, **changes}
 
 
 class ReplicaTest(ProgramTest):
     """One set of bits for each number of replicas, whatever they divide and however the pipeline is cut and run."""
 
+    COMPARED = set(STAGES)
     PIPELINES = [
         ("--stages", 1, "--schedule", "gpipe"),
         ("--stages", 2, "--schedule", "1f1b", "--partition", "uniform"),
@@ -55,7 +56,7 @@ class ReplicaTest(ProgramTest):
                 config = configuration(**sizes, **{"gradient_accumulation_steps": 2, **zero(stage, **changes)})
                 ranks = "processes" if number % 4 == 3 else "threads"
                 results[stage, pipeline] = self.bits(model, data, config, self.PIPELINES[pipeline], ranks, 1 + number % 2)
-        self.assertEqual({stage if isinstance(stage, int) else 3 for stage, _ in results}, set(STAGES))
+        self.assertEqual({stage if isinstance(stage, int) else 3 for stage, _ in results}, self.COMPARED)
         self.assertEqual(len(set(results.values())), 1, results)
         return next(iter(results.values()))
 
@@ -296,15 +297,13 @@ class Bytes(ProgramTest):
 class Wire(ProgramTest):
     def counted(self, stage, data, steps, ranks):
         """Bytes that each rank has given MPI to send in a run."""
-        prefix = self.folder / "count"
-        environment = {"LD_PRELOAD": os.environ["STAGEWRIGHT_MESSAGE_COUNTER"], "STAGEWRIGHT_MESSAGE_COUNT": prefix}
-        self.train(stage, "--steps", steps, "--ranks", "processes", data=data, environment=environment)
-        return [int(pathlib.Path(f"{prefix}.{rank}").read_text()) for rank in range(ranks)]
+        return [sum(sent) for sent in self.count_messages(stage, ranks, "--steps", steps, data=data)]
 
     def test_bytes_sent_are_those_planned(self):
         model = SOURCE / "tests/goldens/gpt_tied/model.json"
         plans = [(0, 2, {}), (1, 2, {}), (2, 2, {"overlap_comm": False}), ((3, "block"), 2, {}), ((3, "step"), 3, {}), (0, 3, {"overlap_comm": False})]
         cases = [(*plan, "step", "fp32") for plan in plans] + [(stage, 2, {}, "micro_batch", "fp32") for stage in STAGES]
+        cases += [((3, "block", 2), 4, {}, "step", "fp32"), ((3, "visit", 1), 2, {}, "micro_batch", "bf16")]
         cases += [(0, 2, {}, "step", "bf16"), (1, 3, {"overlap_comm": False}, "step", "fp16"), (2, 2, {}, "micro_batch", "bf16")]
         for stage, replicas, changes, reduction, wire in cases:
             with self.subTest(stage=stage, replicas=replicas, reduction=reduction, wire=wire, **changes):
@@ -336,46 +335,59 @@ class Poison(ProgramTest):
         """What a task has gathered becomes NaN at its end, as does every other value: one that is read too late changes the result."""
         model = SOURCE / "tests/goldens/gpt_tied/model.json"
         program = os.environ["STAGEWRIGHT_RANK_PROGRAM"]
-        for policy in POLICIES:
-            config = configuration(train_micro_batch_size_per_gpu=3, data_parallel_size=2, **zero((3, policy)))
+        for replicas, stage in (*((2, (3, policy)) for policy in POLICIES), (4, (3, "visit", 2)), (2, (3, "block", 1))):
+            config = configuration(train_micro_batch_size_per_gpu=3, data_parallel_size=replicas, **zero(stage))
             stage = self.compile(config, "--stages", 2, "--partition", "uniform", model=model)
             expected = self.train(stage, "--steps", 3, data=GOLDENS / "gpt")
-            command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "4", program, stage, "3", GOLDENS / "gpt", "-", "-", "-"]
+            command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", 2 * replicas, program, stage, "3", GOLDENS / "gpt", "-", "-", "-"]
             done = subprocess.run([*map(str, command), "best", "poison:0"], capture_output=True, text=True, timeout=120)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(done.stdout.split()[:2], [expected["weights_sha256"], expected["state_sha256"]])
 
 
 class Report(ProgramTest):
-    def stages(self, config, **options):
-        """What `inspect --memory` says of each ZeRO stage and pipeline rank: {(stage, ranks): (whether it is this plan, figures)}."""
-        text = self.run_ok("inspect", "--memory", self.compile(config, **options)).out
+    def stages(self, stage):
+        """What `inspect --memory` says of each ZeRO stage, groups of shards and pipeline rank: {(stage, groups, ranks): (whether it is this
+        plan, figures)}."""
+        text = self.run_ok("inspect", "--memory", stage).out
         rows = {}
         for line in text[text.index("  ZeRO ") :].splitlines()[1:]:
-            found = re.match(r" +(\d)( \(this plan\))? +(\d[-\d]*) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)$", line)
+            found = re.match(r" +(\d)(?:, groups of (\d+))?( \(this plan\))? +(\d[-\d]*) +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)$", line)
             if not found:
                 break
-            rows[int(found[1]), found[3]] = bool(found[2]), [int(number.replace(",", "")) for number in found.groups()[3:]]
+            figures = [int(number.replace(",", "")) for number in found.groups()[4:]]
+            rows[int(found[1]), int(found[2] or 0), found[4]] = bool(found[3]), figures
         return rows
 
     def test_what_other_stages_cost(self):
-        """A file says of the others what theirs say: of weights and states exactly."""
+        """A file says of the others what theirs say: of weights and states exactly, and what is planned."""
+        settings = (0, 1, 2, (3, "visit"), (3, "visit", 2), (3, "visit", 1))
         for reduction, (optimizer, pipeline) in itertools.product(("step", "micro_batch"), (("Adam", 2), ("Lamb", 1), ("Lion", 3))):
             reports = []
-            for stage in STAGES:
-                changes = zero(stage if stage < 3 else (3, "visit"), reduction)
-                config = configuration(train_micro_batch_size_per_gpu=3, data_parallel_size=3, **changes)
+            for setting in settings:
+                config = configuration(train_micro_batch_size_per_gpu=3, data_parallel_size=4, **zero(setting, reduction))
                 config |= {"optimizer": {"type": optimizer, "params": {}}, "pipeline": {"stages": pipeline, "partition": "uniform"}}
-                reports.append(self.stages(config, model=SOURCE / "tests/goldens/gpt_tied/model.json"))
-            for stage, own in enumerate(reports):
-                for key in [key for key in own if key[0] == stage]:
+                stage = self.compile(config, model=SOURCE / "tests/goldens/gpt_tied/model.json")
+                reports.append(self.stages(stage))
+                own = [figures for is_this, figures in reports[-1].values() if is_this]
+                self.assertEqual(len(own), pipeline)
+                for rank, (weights, gradients, states, sent) in zip(inspect(stage)["ranks"], own, strict=True):
+                    planned = [rank["bytes_by_class"][name] for name in ("parameters", "gradients", "optimizer state")]
+                    self.assertEqual([weights, gradients, states], planned, (reduction, optimizer, setting))
+                    self.assertEqual(sent, sum(rank["sent_bytes"][f"{name} of replicas"] for name in ("gradients", "weights")))
+            for setting, own in zip(settings, reports, strict=True):
+                stage, group = (setting[0], (*setting, 0)[2]) if isinstance(setting, tuple) else (setting, 0)
+                for key in [key for key in own if key[:2] == (stage, group)]:
                     is_this, expected = own[key]
                     self.assertTrue(is_this)
                     for other in reports:
+                        if group == 1 and other is not own:  # weights that nobody divides, which only their own file names
+                            self.assertNotIn(key, other)
+                            continue
                         weights, gradients, states, sent = other[key][1]
                         self.assertEqual([weights, states], [expected[0], expected[2]], (reduction, optimizer, key))
                         most = 1.1 if stage < 3 else 2  # that a backward pass gathers what it does not read
-                        self.assertTrue(0.9 < sent / expected[3] < most, (reduction, optimizer, key))
+                        self.assertTrue(0.9 < sent / expected[3] < most, (reduction, optimizer, key, sent, expected[3]))
 
     def test_schema(self):
         schema = json.loads((SOURCE / "docs" / "inspect.schema.json").read_text())

@@ -52,6 +52,31 @@ TEST(ConfigErrors, Keys) {
     expectRefused(input);
 }
 
+TEST(ConfigErrors, GroupsOfShards) {
+  const auto zero = [](const std::string &keys) {
+    return "{\"train_batch_size\": 8, \"data_parallel_size\": 4, \"zero_optimization\": {\"stage\": 3,\n" +
+           keys + "}}";
+  };
+  const std::vector<BadInput> cases = {
+      {zero("\"mics_shard_size\": 3"), "2:20", {"4 replicas", "groups of 3", "divides data_parallel_size"}},
+      {zero("\"mics_shard_size\": 8"), "2:20", {"4 replicas", "groups of 8"}},
+      {zero("\"zero_hpz_partition_size\": 3"), "2:28", {"4 replicas", "groups of 3"}},
+      {zero("\"mics_shard_size\": 2,\n\"zero_hpz_partition_size\": 2"), "3:28", {"both group", "remove one"}},
+      {zero("\"offload_param\": {\"device\": \"cpu\"},\n\"mics_shard_size\": 2"),
+       "3:20",
+       {"offloaded weights", "remove /zero_optimization/mics_shard_size, or offload_param"}},
+      {zero("\"offload_param\": {\"device\": \"cpu\"},\n\"zero_hpz_partition_size\": 2"),
+       "3:28",
+       {"remove /zero_optimization/zero_hpz_partition_size"}},
+      {zero("\"mics_shard_size\": -2"), "2:20", {"-1"}},
+      {zero("\"zero_hpz_partition_size\": -1"), "2:28", {"0"}},
+  };
+  for (const BadInput &input : cases)
+    expectRefused(input);
+  // Of the replicas of the command line.
+  expectRefused({zero("\"mics_shard_size\": 4"), "2:20", {"2 replicas", "groups of 4"}}, {.dataParallel = 2});
+}
+
 TEST(ConfigErrors, ParameterGroups) {
   const auto groups = [](const std::string &list, const std::string &more = "") {
     return "{\"train_batch_size\": 8, " + more + "\"stagewright\": {\"parameter_groups\":\n" + list + "}}";

@@ -166,6 +166,28 @@ TEST(Config, ReadsThePrecision) {
   EXPECT_FALSE(config.lossScale->dynamic);
 }
 
+TEST(Config, GroupsOfShards) {
+  const auto group = [](const std::string &stage, const std::string &keys, int replicas = 4) {
+    return read("{\"train_batch_size\": 8, \"zero_optimization\": {\"stage\": " + stage + ", " + keys + "}}",
+                {.dataParallel = replicas})
+        .shardGroup;
+  };
+  EXPECT_EQ(group("3", "\"mics_shard_size\": 2"), 2);
+  EXPECT_EQ(group("3", "\"zero_hpz_partition_size\": 2"), 2);
+  EXPECT_EQ(group("3", "\"mics_shard_size\": 1, \"zero_hpz_partition_size\": 1"), 1);
+  // All replicas are no group: what DeepSpeed's defaults say, and a group of all.
+  for (const char *keys :
+       {"\"mics_shard_size\": -1", "\"mics_shard_size\": 0", "\"zero_hpz_partition_size\": 0",
+        "\"zero_hpz_partition_size\": 1", "\"mics_shard_size\": 4",
+        "\"mics_shard_size\": 4, \"offload_param\": {\"device\": \"cpu\"}"})
+    EXPECT_EQ(group("3", keys), 0) << keys;
+  // Where nothing divides weights there are none either.
+  for (const char *stage : {"0", "1", "2"})
+    EXPECT_EQ(group(stage, "\"mics_shard_size\": 2"), 0);
+  EXPECT_EQ(group("3", "\"mics_shard_size\": 2", 1), 0);
+  EXPECT_EQ(group("2", "\"mics_shard_size\": 3, \"zero_hpz_partition_size\": 5"), 0);
+}
+
 TEST(Config, ReadsEveryParameterOfSgd) {
   Config config =
       read("{\"train_batch_size\": 8, \"optimizer\": {\"type\": \"sgd\", \"params\": {\"lr\": 0.1,\n"

@@ -53,3 +53,33 @@
 // UNKNOWN: gathers a parameter of which the stage has no shard
 // RUN: sed 's/zero = 3/gather = "never", zero = 3/' %t | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=NEVER
 // NEVER: gathers weights for a step, a visit or a block
+
+// Groups of two among four replicas: 0 and 2 have the shards of both, one behind the other, as have 1 and 3; states and sums are each
+// replica's own. UPDATE writes where the shard lies, and GATHER (17) shares it.
+// RUN: sed 's/data_parallel = 2/data_parallel = 4/; s/train_batch_size = 16/train_batch_size = 32/; s/zero = 3/shard_group = 2 : i64, zero = 3/' %t > %t.groups
+// RUN: stagewright-opt %t.groups --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule > %t.scheduled
+// RUN: stagewright-opt %t.groups --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --phase-memory --phase-lower | FileCheck %s --check-prefix=GROUPS
+// RUN: FileCheck %s --check-prefix=CUT --input-file=%t.scheduled
+// CUT: plan.shard "fc1.weight" stage(0) [0, 16384, 0, 0, 16384, 16384, 1, 0, 32768, 16384, 2, 0]
+// CUT-NEXT: plan.shard "fc1.bias" stage(0) [0, 8192, 3, 0]
+// CUT-NEXT: plan.shard "fc2.weight" stage(0) [0, 16384, 2, 16384, 16384, 8192, 3, 8192]
+// GROUPS: plan.rank 0 train(<"{{.*}}0REDUCE, 0NORM, ALL_GATHER, 0UPDATE, 0GATHER">)
+// GROUPS: command.arena "parameters" class(0) bytes(196608)
+// GROUPS: command.arena "optimizer_state" class(2) bytes(262144)
+// GROUPS: command.exchange 1 stage(0) scratch(0) [0, [[W:[0-9]+]], 0, 65536, 0, 0, 1, [[W]], 65536, 65536, 0, 0, 2, [[W]], 131072, 65536, 0, 65536, 3, [[W]], 196608, 32768, 0, 65536]
+// GROUPS: command.launch "adam" {{.*}}[#command.slice<0, -1, 65536, tensor<16384xf32>>, #command.slice<1, -1, 131072, tensor<16384xf32>>{{.*}}#command.slice<2, -1, 0, tensor<16384xf32>>{{.*}}replica(2)
+// GROUPS: command.placement "fc1.weight" "" stage(0) <0, -1, 65536, tensor<16384xf32>> first(32768) replica(2)
+// GROUPS: command.placement "fc2.weight" "" stage(0) <0, -1, 131072, tensor<16384xf32>> replica(2)
+// GROUPS: command.replica_gather 17 stage(0) <0, -1, 0, tensor<16384xf32>> replica(0)
+// GROUPS-NEXT: command.replica_gather 17 stage(0) <0, -1, 0, tensor<16384xf32>> replica(1)
+// GROUPS-NEXT: command.replica_gather 17 stage(0) <0, -1, 65536, tensor<32768xf32>> replica(2)
+// GROUPS-NEXT: command.replica_gather 17 stage(0) <0, -1, 65536, tensor<16384xf32>> replica(3)
+// GROUPS-NOT: command.replica_gather 17
+// RUN: sed 's/, 0GATHER//' %t.scheduled | not stagewright-opt --verify-schedule 2>&1 | FileCheck %s --check-prefix=NOGATHER
+// NOGATHER: has not the tasks of the replicas
+
+// RUN: sed 's/shard_group = 2/shard_group = 3/' %t.groups | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=SIZE
+// RUN: sed 's/shard_group = 2/shard_group = -1/' %t.groups | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=SIZE
+// RUN: sed 's/zero = 3/zero = 2/' %t.groups | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=SIZE
+// RUN: sed 's/zero = 3/weights_offload = #plan.offload<"host", 1.0 : f64, "">, zero = 3/' %t.groups | not stagewright-opt 2>&1 | FileCheck %s --check-prefix=SIZE
+// SIZE: has groups of shards with ZeRO stage 3 without offloaded weights, of a size that divides the replicas

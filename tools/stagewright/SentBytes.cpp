@@ -5,7 +5,9 @@
 
 #include "schedule/Shards.h"
 
+#include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 #include <vector>
 
@@ -120,7 +122,9 @@ SentBytes sentBytes(const runtime::Executable &plan, int rank) {
     const bool moves =
         transfer->kind() == TaskKind::SendForward || transfer->kind() == TaskKind::SendBackward;
     const bool tied = transfer->kind() == TaskKind::SendSum || transfer->kind() == TaskKind::SendWeight;
-    const std::uint64_t senders = transfer->replica() < 0 ? replicas : 1;
+    const std::uint64_t owners = // replicas that have the same part
+        transfer->kind() == TaskKind::SendWeight ? replicas / static_cast<unsigned>(plan.shardGroup()) : 1;
+    const std::uint64_t senders = transfer->replica() < 0 ? replicas : owners;
     if (moves || tied) {
       sent[static_cast<std::size_t>(tied ? Sent::Tied : Sent::Pipeline)] +=
           transfer->bytes() * senders * (moves ? microBatches : 1);
@@ -211,6 +215,16 @@ std::size_t statesOf(const executable::Placement &placement) {
   return names.empty() ? 0 : names.size() - 1;
 }
 
+/// Each replica has room for one shard of every group, as long as the group's largest.
+std::uint64_t largestOfGroups(const std::map<int, std::uint64_t> &ofReplica, int group) {
+  std::map<int, std::uint64_t> ofGroup;
+  for (const auto &[replica, bytes] : ofReplica) {
+    ofGroup[replica / group] = std::max(ofGroup[replica / group], bytes);
+  }
+  return std::accumulate(ofGroup.begin(), ofGroup.end(), std::uint64_t{0},
+                         [](std::uint64_t sum, const auto &entry) { return sum + entry.second; });
+}
+
 /// With stage 3, `group` replicas divide the weights.
 ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero, int group) {
   const schedule::Schedule &schedule = plan.trainSchedule();
@@ -242,7 +256,7 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero, int group
     cost.states += zero == 0 && !isCopy ? catalogue::aligned(bytes) * statesOf(*placement) : 0;
   }
   const auto groups = static_cast<std::uint64_t>(plan.mesh().replicas / group);
-  cost.weights = fixed + (zero == 3 ? groups * largest(shard) : 0);
+  cost.weights = fixed + (zero == 3 ? largestOfGroups(shard, group) : 0);
   cost.states += zero == 0 ? 0 : largest(states);
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
   const auto senders = others * static_cast<std::uint64_t>(plan.mesh().tensor);
