@@ -4,7 +4,8 @@
     STAGEWRIGHT_BIN=build/release/bin PYTHON-WITH-TORCH -B tests/e2e/random_models.py [--models 200] [--seed 1] [--keep DIR]
 
 Each model is a random graph of layers with odd sizes and random arguments, images, rows of numbers or tokens, with one to three
-losses; each is compiled for random stages, schedule and recompute, and trained for a few steps from the same weights. The reference
+losses; each is compiled for random stages, replicas (which share the statistics of BatchNorm), ZeRO stages, groups of shards, tensor
+ranks, schedule and recompute, and trained for a few steps from the same weights. The reference
 is PyTorch in fp64; we may be as far from it as fp32 is: 1e-4 of the largest change of a parameter, or 30 times PyTorch's own fp32.
 (Where attention looks at one token alone, the gradients of queries and keys are zero but for rounding, which Adam enlarges.) The exit
 code is 1 when a model is not trained so; --keep leaves its files. Needs PyTorch, numpy and safetensors; not part of CI.
@@ -197,12 +198,25 @@ class Builder:
         return self.add("Linear", [width], [x], in_features=total, out_features=width)
 
 
+def random_mesh(seed):
+    """Replicas and how they divide what a model needs, and tensor ranks: settings to add. A seed's model does not depend on them."""
+    draw = random.Random(f"mesh {seed}")
+    replicas = draw.choice((1, 1, 2, 3, 4))
+    divided = {"stage": draw.choice((0, 1, 2, 3, 3, 3))}
+    if replicas > 1 and draw.random() < 0.5:
+        divided["mics_shard_size"] = draw.choice([size for size in range(1, replicas + 1) if replicas % size == 0])
+    own = {"gather_weights": draw.choice(("block", "visit", "step")), "gradient_reduction": draw.choice(("step", "micro_batch"))}
+    own |= {"sync_batch_norm": True} if replicas > 1 else {}
+    return replicas, draw.choice((1, 1, 1, 2)), {"data_parallel_size": replicas, "zero_optimization": divided}, own
+
+
 def random_job(seed):
-    """The model file, the configuration, tensors by input, options of the compiler and the program."""
+    """The model file, the configuration, tensors by input, options of the compiler, tensor ranks, and options of the program."""
     b = Builder(seed)
     rows, count = b.size(1, 5), b.size(1, 3)
     b.batch = rows
-    samples = rows * count * STEPS
+    replicas, tensor_ranks, settings, own = random_mesh(seed)
+    samples = rows * count * replicas * STEPS
     generator = torch.Generator().manual_seed(seed)
     data = {}
     kind = b.one("image", "image", "rows", "tokens", "tokens")
@@ -256,27 +270,30 @@ def random_job(seed):
     stages = b.size(1, min(5, len(b.layers)))
     config = {"train_micro_batch_size_per_gpu": rows, "gradient_accumulation_steps": count, "optimizer": optimizer,
               "gradient_clipping": b.one(0.0, 0.5), "steps_per_print": 0,
-              "stagewright": {"recompute": ";".join(b.one("none", "selective", "interval:1", "interval:2") for _ in range(stages))}}
+              "stagewright": {"recompute": ";".join(b.one("none", "selective", "interval:1", "interval:2") for _ in range(stages)), **own},
+              **settings}
     compile_options = ["--stages", stages, "--partition", "uniform", "--schedule", b.one(*SCHEDULES)]
     options = ["--threads", b.size(1, 2), "--isa", b.one("auto", "auto", "avx2", "portable")]
-    return spec, config, data, compile_options, options + (["--ranks", "processes"] if b.random.random() < 0.1 else [])
+    return spec, config, data, compile_options, tensor_ranks, options + (["--ranks", "processes"] if b.random.random() < 0.1 else [])
 
 
 def train_torch(spec, config, data, weights, dtype):
     features = [data[entry["name"]] for entry in spec["inputs"] if entry["role"] == "feature"]
     features = features[0] if len(features) == 1 else torch.stack(features, 1)
     labels = Labels({entry["name"]: data[entry["name"]] for entry in spec["inputs"] if entry["role"] == "label"})
-    training = Training(spec, config, weights, dtype)
-    batch = training.rows * training.count
+    replicas = config["data_parallel_size"]
+    rows, count = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
+    training = Training(spec, {**config, "train_micro_batch_size_per_gpu": rows * replicas}, weights, dtype)
     for step in range(STEPS):
-        index = torch.arange(step * batch, (step + 1) * batch)
+        # One micro-batch of all replicas, each of which has `count` of them one behind the other.
+        index = step * replicas * count * rows + torch.arange(replicas * count * rows).reshape(replicas, count, rows).transpose(0, 1).flatten()
         training.step(features[index], labels[index])
     return training
 
 
 def compare(seed, folder):
     """Nothing, or what is wrong."""
-    spec, config, data, compile_options, options = random_job(seed)
+    spec, config, data, compile_options, tensor_ranks, options = random_job(seed)
     torch.manual_seed(seed)
     weights = {name: value.detach().clone() for name, value in build_model(spec).state().items()}
     (folder / "model.json").write_text(json.dumps(spec, indent=1))
@@ -286,7 +303,12 @@ def compare(seed, folder):
                                          for name, value in data.items()})
     (folder / "order.txt").write_text("".join(f"{i}\n" for i in range(len(next(iter(data.values()))))))
     stage, saved = folder / "x.stage", folder / "saved.safetensors"
-    done = run("compile", folder / "model.json", "-c", folder / "config.json", *compile_options, "-o", stage)
+    def compiled(*options):
+        return run("compile", folder / "model.json", "-c", folder / "config.json", *compile_options, *options, "-o", stage)
+
+    done = compiled("--tensor-parallel", tensor_ranks)
+    if "no parameter of the model can be split" in done.err:
+        done = compiled()
     if done.code != 0:
         return f"compile ends with {done.code}: {done.err}"
     try:
