@@ -28,6 +28,8 @@ static constexpr std::string_view kInterval = "/pipeline/activation_checkpoint_i
 static constexpr std::string_view kZero = "/zero_optimization/stage";
 static constexpr std::string_view kReduceAfter = "/stagewright/gradient_reduction";
 static constexpr std::string_view kCompression = "/stagewright/gradient_compression/type";
+static constexpr std::string_view kServers = "/stagewright/parameter_server/servers";
+static constexpr std::string_view kStaleness = "/stagewright/parameter_server/staleness";
 static constexpr std::string_view kCompressionRatio = "/stagewright/gradient_compression/ratio";
 static constexpr std::string_view kGather = "/stagewright/gather_weights";
 static constexpr std::string_view kOverlap = "/zero_optimization/overlap_comm";
@@ -437,6 +439,42 @@ static Result<void> readZero(Settings &settings, Config &config) {
   return readCompression(settings, config);
 }
 
+/// Behind readZero and readPrecision, which say what servers cannot be combined with.
+static Result<void> readServers(Settings &settings, Config &config) {
+  config.servers = static_cast<int>(settings.value(kServers).integer);
+  config.staleness = static_cast<int>(settings.value(kStaleness).integer);
+  const auto refuse = [&](std::string_view key, std::string what, std::string advice) -> Result<void> {
+    return userError(settings.place(key), std::move(what), std::move(advice));
+  };
+  if (config.servers == 0)
+    return config.staleness == 0
+               ? Result<void>()
+               : refuse(kStaleness, "updates are late by servers alone, and there are none",
+                        std::string("set ") + std::string(kServers) + ", or remove staleness");
+  if (config.dataParallel == 1)
+    return refuse(kServers, "parameter servers add up the gradients of several replicas; there is one",
+                  "set data_parallel_size, or remove parameter_server");
+  if (config.zero > 0)
+    return refuse(kServers, "ZeRO divides between replicas what parameter servers have in their place",
+                  "set /zero_optimization/stage to 0, or remove parameter_server");
+  if (config.reduction != "step")
+    return refuse(kServers, "parameter servers add up the gradients of a step, not of each micro_batch",
+                  "set /stagewright/gradient_reduction to \"step\", or remove parameter_server");
+  if (config.wire != "fp32" || !config.compression.empty())
+    return refuse(
+        kServers, "gradients travel to parameter servers in fp32, all of them",
+        "remove " +
+            std::string(config.compression.empty() ? "communication_data_type" : "gradient_compression") +
+            ", or parameter_server");
+  if (config.staleness > 0 && config.precision != "fp32")
+    return refuse(
+        kStaleness,
+        "whether a step of " + config.precision +
+            " is skipped is known when its update has been made, which the next step does not wait for",
+        "set " + std::string(kStaleness) + " to 0, or train in fp32");
+  return {};
+}
+
 static Result<void> readPrecision(Settings &settings, Config &config) {
   bool half = settings.flag("/fp16/enabled");
   std::string_view brain = settings.flag("/bf16/enabled")       ? "/bf16/enabled"
@@ -524,6 +562,8 @@ static Result<Config> configFrom(Result<json::Document> document, const ConfigOv
   if (Result<void> ok = readZero(settings, config); !ok)
     return ok.takeError();
   if (Result<void> ok = readPrecision(settings, config); !ok)
+    return ok.takeError();
+  if (Result<void> ok = readServers(settings, config); !ok)
     return ok.takeError();
   Result<std::vector<ParameterGroup>> groups = readParameterGroups(*document, settings, config);
   if (!groups)

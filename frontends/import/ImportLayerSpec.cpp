@@ -134,6 +134,7 @@ private:
         builder.getBoolAttr(optimizer.biasCorrection), builder.getStringAttr(config.precision),
         builder.getI64IntegerAttr(config.zero), builder.getBoolAttr(config.overlap),
         builder.getStringAttr(config.gather), builder.getI64IntegerAttr(config.shardGroup),
+        builder.getI64IntegerAttr(config.servers), builder.getI64IntegerAttr(config.staleness),
         builder.getStringAttr(config.reduction), builder.getStringAttr(config.wire),
         builder.getI64IntegerAttr(config.tensorParallel), builder.getStrArrayAttr({"host"}),
         builder.getArrayAttr(entries), builder.getStringAttr(config.stagesPlace),

@@ -122,7 +122,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     gradients of replicas are added up; `wire` ("fp32", "fp16", "bf16"): in what they travel, and `compression`: how much
     of the sums of a step. `states_offload` and `weights_offload` are of the shards that ZeRO makes: of optimizer
     states from stage 1 on, of weights with stage 3. `shard_group`: so many neighbouring replicas divide the weights of stage 3,
-    which each such group has all of; 0: all replicas do. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
+    which each such group has all of; 0: all replicas do. `servers`: so many parameter servers of each stage have the optimizer's states
+    and update, in place of the replicas; `staleness`: the updates that a step need not wait for. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -133,7 +134,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        DefaultValuedStrAttr<StrAttr, "fp32">:$precision, DefaultValuedAttr<Int64Attr, "0">:$zero,
                        DefaultValuedAttr<BoolAttr, "true">:$overlap,
                        DefaultValuedStrAttr<StrAttr, "block">:$gather,
-                       DefaultValuedAttr<Int64Attr, "0">:$shard_group,
+                       DefaultValuedAttr<Int64Attr, "0">:$shard_group, DefaultValuedAttr<Int64Attr, "0">:$servers,
+                       DefaultValuedAttr<Int64Attr, "0">:$staleness,
                        DefaultValuedStrAttr<StrAttr, "step">:$reduction,
                        DefaultValuedStrAttr<StrAttr, "fp32">:$wire,
                        DefaultValuedAttr<Int64Attr, "1">:$tensor_parallel,
@@ -153,13 +155,15 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     ::stagewright::catalogue::GradientWire gradientWire();
     /// Whether gradients travel in exchanges of W, and not in REDUCE alone, which knows fp32 only.
     bool exchangesInPrograms() {
-      return getDataParallel() > 1 && (getOverlap() || getReduction() == "micro_batch" || !gradientWire().isExact());
+      return getDataParallel() > 1 && getServers() == 0 && (getOverlap() || getReduction() == "micro_batch" || !gradientWire().isExact());
     }
     /// Whether an update looks at all of a parameter at once.
     bool updatesWholeParameters() { return getOptimizer() == "lamb"; }
     bool offloads() { return getStatesOffload() || getWeightsOffload(); }
     /// Whether replicas divide anything between them; a single one that offloads has one shard.
-    bool shards() { return getZero() > 0 && (getDataParallel() > 1 || offloads()); }
+    bool shards() { return getServers() > 0 || (getZero() > 0 && (getDataParallel() > 1 || offloads())); }
+    /// Into how many parts they divide it.
+    int64_t updaters() { return getServers() > 0 ? getServers() : getDataParallel(); }
     /// Whether they divide the weights as well, and gather them where they are read.
     bool shardsWeights() { return getZero() == 3 && (getDataParallel() > 1 || getWeightsOffload()); }
     /// How many replicas divide the weights, and whether several groups of them do, which then share what they update.

@@ -72,6 +72,13 @@ LogicalResult SettingsOp::verify() {
     return emitOpError("has groups of shards with ZeRO stage 3 without offloaded weights, of a size that "
                        "divides the replicas");
   }
+  if (getServers() < 0 || getStaleness() < 0 ||
+      (getStaleness() > 0 && (getServers() == 0 || getPrecision() != "fp32")) ||
+      (getServers() > 0 &&
+       (getDataParallel() == 1 || getZero() > 0 || getReduction() != "step" || !gradientWire().isExact()))) {
+    return emitOpError("has parameter servers of several replicas, without ZeRO, that get fp32 sums of a "
+                       "step; with staleness in fp32");
+  }
   if ((getStatesOffload() && getZero() == 0) || (getWeightsOffload() && getZero() < 3)) {
     return emitOpError("offloads shards: of states from ZeRO stage 1 on, of weights with stage 3");
   }

@@ -190,6 +190,8 @@ private:
     root.required_features |= table->tensor_parallel > 1 ? file::kFeatureTensor : 0;
     table->zero = static_cast<int>(settings.getZero());
     root.required_features |= settings.shards() ? file::kFeatureShards : 0;
+    table->servers = static_cast<int>(settings.getServers());
+    root.required_features |= table->servers > 0 ? file::kFeatureServers : 0;
     if (settings.repeatsShards()) {
       table->shard_group = static_cast<int>(settings.getShardGroup());
       root.required_features |= file::kFeatureShardGroups;
@@ -251,6 +253,7 @@ private:
     contract->global_batch = static_cast<int>(settings.getTrainBatchSize());
     contract->micro_batches = static_cast<int>(settings.getMicroBatches());
     contract->data_parallel = static_cast<int>(settings.getDataParallel());
+    contract->staleness = static_cast<int>(settings.getStaleness());
     contract->tensor_parallel = static_cast<int>(settings.getTensorParallel());
     contract->gradient_reduction = settings.getReduction().str();
     if (settings.getDataParallel() > 1 && settings.getWire() != "fp32") {

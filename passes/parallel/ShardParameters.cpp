@@ -58,7 +58,7 @@ struct ShardParametersPass : impl::ShardParametersBase<ShardParametersPass> {
     OpBuilder builder(&getContext());
     builder.setInsertionPoint(*getOperation().getOps<plan::StageOp>().begin());
     std::vector<schedule::ShardPiece> shard =
-        schedule::cutShards(divided, static_cast<int>(settings.getDataParallel()));
+        schedule::cutShards(divided, static_cast<int>(settings.updaters()));
     IntegerAttr statesFrom = offloadedFrom(shard, settings.getStatesOffloadAttr()),
                 weightsFrom = offloadedFrom(shard, settings.getWeightsOffloadAttr());
     std::vector<SmallVector<int64_t>> pieces(parameters.size());

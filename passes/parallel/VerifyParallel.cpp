@@ -136,7 +136,7 @@ LogicalResult checkShards(ModuleOp module) {
     for (size_t i = 0; i < pieces.size(); i += 4) {
       auto &shardOf = shards[{shard.getStage(), pieces[i + 2]}];
       auto [place, isNew] = shardOf.try_emplace(pieces[i + 3], pieces[i + 3] + pieces[i + 1]);
-      bool collides = !isNew || pieces[i + 2] >= settings.getDataParallel() ||
+      bool collides = !isNew || pieces[i + 2] >= settings.updaters() ||
                       (place != shardOf.begin() && std::prev(place)->second > place->first) ||
                       (std::next(place) != shardOf.end() && std::next(place)->first < place->second);
       if (collides) {

@@ -37,18 +37,24 @@ Result<void> Executor::load() {
   memory = std::move(*allocated);
   const ArenaBases &bases = memory.addresses();
   for (const executable::Program *program : *plan().programs()) {
-    auto prepared = PreparedProgram::prepare(file, mesh, rank(), *program, bases, environment.isa, group);
-    if (!prepared) {
-      return prepared.takeError();
+    if (auto ok = prepareProgram(*program); !ok) {
+      return ok;
     }
-    programs.push_back(std::move(*prepared));
   }
-  const auto tasksOf = [&](schedule::Purpose purpose) {
-    return planTasks(file, pipelineRank, replica(), purpose, bases, environment.poison);
+  const auto tasksOf = [&](schedule::Purpose purpose, TaskShare share) {
+    return planTasks(file, pipelineRank, mesh.updater(rank()), purpose, bases, environment.poison, share);
   };
-  trainTasks = tasksOf(schedule::Purpose::Training);
-  evaluateTasks = tasksOf(schedule::Purpose::Evaluation);
-  for (TaskPlan *tasks : {&trainTasks, &evaluateTasks}) {
+  const RankRole role = mesh.role(rank());
+  trainTasks = tasksOf(schedule::Purpose::Training, role == RankRole::Complete ? TaskShare::All
+                                                    : role == RankRole::Server ? TaskShare::OfServer
+                                                                               : TaskShare::OfReplica);
+  if (role != RankRole::Server) {
+    evaluateTasks = tasksOf(schedule::Purpose::Evaluation, TaskShare::All);
+  }
+  if (role == RankRole::Replica) {
+    updateTasks = tasksOf(schedule::Purpose::Training, TaskShare::Update);
+  }
+  for (TaskPlan *tasks : {&trainTasks, &evaluateTasks, &updateTasks}) {
     for (Post &post : tasks->posts) {
       post.peer = pipelineOf(mesh, rank()).at(post.peer);
     }
@@ -60,11 +66,31 @@ Result<void> Executor::load() {
     return format.takeError();
   }
   wire = std::move(*format);
+  auto linked = ServerLink::create(file, mesh, bases, environment.device, environment.communicator);
+  if (!linked) {
+    return linked.takeError();
+  }
+  link = std::move(*linked);
   planExchanges();
   requests.resize(trainTasks.requests);
   for (const Hooks &hooks : environment.hooks) {
     replacesBodies = replacesBodies || hooks.replaceBody;
   }
+  return {};
+}
+
+/// What a rank does not run, it has no memory for.
+Result<void> Executor::prepareProgram(const executable::Program &program) {
+  programs.emplace_back();
+  if (!runs(environment.mesh.role(rank()), program.kind())) {
+    return {};
+  }
+  auto prepared = PreparedProgram::prepare(file, environment.mesh, rank(), program, memory.addresses(),
+                                           environment.isa, group);
+  if (!prepared) {
+    return prepared.takeError();
+  }
+  programs.back() = std::move(*prepared);
   return {};
 }
 
@@ -89,7 +115,7 @@ void Executor::planExchanges() {
   }
   for (unsigned i = 0; plan().reductions() && i < plan().reductions()->size(); ++i) {
     const executable::Reduction &sum = *plan().reductions()->Get(i);
-    if (sum.replica() >= 0) {
+    if (sum.replica() >= 0 && !link) {
       sums[sum.stage()].push_back(
           {replicas().at(sum.replica()), data(sum.arena(), sum.offset()), sum.bytes()});
     }
@@ -97,6 +123,13 @@ void Executor::planExchanges() {
   for (unsigned i = 0; plan().gathers() && i < plan().gathers()->size(); ++i) {
     const executable::ReplicaGather &piece = *plan().gathers()->Get(i);
     const auto task = static_cast<schedule::TaskKind>(piece.task());
+    if (link) { // which has the weights; servers share partial sums of the norm
+      if (task == schedule::TaskKind::AllGather && environment.mesh.isServer(rank())) {
+        gathers[{task, piece.stage()}].push_back({serversOf(environment.mesh, rank()).at(piece.replica()),
+                                                  data(piece.arena(), piece.offset()), piece.bytes()});
+      }
+      continue;
+    }
     if (!sharingWith(task).contains(replicas().at(piece.replica()))) {
       continue;
     }
@@ -115,11 +148,23 @@ void *Executor::scalar(std::string_view name) const {
 }
 
 Result<void> Executor::train(InputSource &source, std::uint64_t step) {
-  return run(trainTasks, trainCollective, source, true, step);
+  auto trained = run(trainTasks, trainCollective, &source, true, step);
+  return trained && link ? link->endStep() : trained;
+}
+
+Result<void> Executor::catchUp() {
+  while (link && link->missing() > 0) {
+    link->beginUpdate();
+    auto taken = run(updateTasks, {}, nullptr, true, 0);
+    if (taken = taken ? link->endUpdate() : std::move(taken); !taken) {
+      return taken;
+    }
+  }
+  return link ? link->flush() : Result<void>();
 }
 
 Result<void> Executor::evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs) {
-  return run(evaluateTasks, evaluateCollective, source, false, pass, outputs);
+  return run(evaluateTasks, evaluateCollective, &source, false, pass, outputs);
 }
 
 Result<void> Executor::prepareWeights() {
@@ -134,7 +179,7 @@ Result<void> Executor::prepareWeights() {
   return {};
 }
 
-Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
+Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource *source,
                            bool training, std::uint64_t step, OutputSink *outputs) {
   for (const DeadBytes &bytes : tasks.deadAtEnd) {
     poison(bytes);
@@ -149,7 +194,7 @@ Result<void> Executor::run(TaskPlan &tasks, const std::vector<Segment> &collecti
       return ok;
     }
     for (std::uint32_t i = task.fills.begin; i < task.fills.end; ++i) {
-      fill(source, tasks.fills[i], task.task.microBatch);
+      fill(*source, tasks.fills[i], task.task.microBatch);
     }
     const TaskEvent event{rank(), training, step, position++, task.task, task.text.c_str()};
     if (auto ok = runTask(tasks, task, collective, event); !ok) {
@@ -251,6 +296,11 @@ Result<void> Executor::runTask(const TaskPlan &tasks, const PlannedTask &task,
 Result<void> Executor::communicate(const TaskPlan &tasks, const PlannedTask &task,
                                    const std::vector<Segment> &collective, const TaskEvent &event) {
   const schedule::Task &own = task.task;
+  if (link && (own.kind == schedule::TaskKind::Reduce || own.kind == schedule::TaskKind::Gather)) {
+    auto ok = own.kind == schedule::TaskKind::Reduce ? link->reduce(own.stage) : link->gather(own.stage);
+    environment.status.advance();
+    return ok;
+  }
   if (own.kind == schedule::TaskKind::Reduce) {
     auto reduced = reduce(own.stage, event.step);
     return reduced ? gather(own.kind, own.stage) : reduced;
@@ -267,7 +317,8 @@ Result<void> Executor::communicate(const TaskPlan &tasks, const PlannedTask &tas
     }
   }
   auto gathered = environment.communicator.allGather(collective, pipelineOf(environment.mesh, rank()));
-  return gathered && event.training ? reduce(-1, event.step) : gathered;
+  gathered = gathered && event.training ? reduce(-1, event.step) : std::move(gathered);
+  return gathered && event.training && link ? link->shareLoss() : gathered;
 }
 
 /// Updated weights go to the replicas that have the same ones, all else to all of them.
@@ -280,7 +331,8 @@ RankGroup Executor::sharingWith(schedule::TaskKind task) const {
 Result<void> Executor::gather(schedule::TaskKind task, int stage) {
   const auto pieces = gathers.find({task, stage});
   auto ok = pieces == gathers.end() ? Result<void>()
-                                    : environment.communicator.allGather(pieces->second, sharingWith(task));
+            : link ? environment.communicator.allGather(pieces->second, serversOf(environment.mesh, rank()))
+                   : environment.communicator.allGather(pieces->second, sharingWith(task));
   environment.status.advance();
   return ok;
 }
@@ -323,7 +375,9 @@ Result<void> Executor::reduce(int stage, std::uint64_t step) {
   }
   for (unsigned i = 0; plan().reductions() && i < plan().reductions()->size(); ++i) {
     const executable::Reduction &reduction = *plan().reductions()->Get(i);
-    if (reduction.stage() != stage || reduction.replica() >= 0) {
+    if (reduction.stage() != stage || reduction.replica() >= 0 ||
+        (link && reduction.tensor() !=
+                     environment.mesh.isServer(rank()))) { // servers have the norm, replicas the loss
       continue;
     }
     const bool isDouble = reduction.dtype() == executable::DType::F64;

@@ -9,6 +9,7 @@
 #include "runtime/exec/OffloadExchange.h"
 #include "runtime/exec/PreparedProgram.h"
 #include "runtime/exec/ReplicaExchange.h"
+#include "runtime/exec/ServerLink.h"
 
 #include <map>
 #include <memory>
@@ -62,6 +63,10 @@ public:
   /// those of the communicator, Interrupted. Allocates nothing from the second call on, nor does evaluate().
   Result<void> train(InputSource &source, std::uint64_t step);
 
+  /// With parameter servers, between steps: takes the updates that training need not have waited for. All
+  /// ranks call it.
+  Result<void> catchUp();
+
   /// Runs the evaluation list. Derived values (packed weights) are those of the last prepareWeights() or
   /// train().
   Result<void> evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs = nullptr);
@@ -71,6 +76,7 @@ public:
   Result<void> prepareWeights();
 
   int rank() const { return environment.communicator.rank(); }
+  /// -1: a parameter server, which has neither buffers nor what belongs to micro-batches.
   int replica() const { return environment.mesh.replica(rank()); }
   int tensorRank() const { return environment.mesh.tensorRank(rank()); }
   /// Runs a callback between two steps, on the rank's thread: the watchdog does not hurry it.
@@ -91,7 +97,8 @@ private:
   Executor(const Executable &executable, const RankEnvironment &environment)
       : file(executable), environment(environment), group(environment.communicator, environment.mesh) {}
   Result<void> load();
-  Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource &source,
+  Result<void> prepareProgram(const executable::Program &program);
+  Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource *source,
                    bool training, std::uint64_t step, OutputSink *outputs = nullptr);
   void planExchanges();
   void fill(InputSource &source, const Fill &fill, int microBatch) const;
@@ -118,13 +125,14 @@ private:
   RankMemory memory;
   GroupKernels group;
   std::vector<PreparedProgram> programs; ///< indexed like RankPlan.programs
-  TaskPlan trainTasks, evaluateTasks;
+  TaskPlan trainTasks, evaluateTasks, updateTasks;
   std::vector<Segment> trainCollective, evaluateCollective;
   std::map<int, std::vector<Segment>> sums; ///< by stage: what one replica gets
   std::map<std::pair<schedule::TaskKind, int>, std::vector<Segment>> gathers; ///< by task and stage
   std::vector<std::unique_ptr<ProgramExchange>> exchanges;                    ///< as in the file
   ReplicaExchange::Unsent unsent;
   std::unique_ptr<WireFormat> wire; ///< null: fp32
+  std::unique_ptr<ServerLink> link; ///< null: no parameter servers
   std::vector<Request> requests;
   bool replacesBodies = false;
 };

@@ -10,10 +10,19 @@
 namespace stagewright::runtime {
 
 inline RankGroup pipelineOf(const Mesh &mesh, int rank) {
+  if (mesh.isServer(rank)) {
+    const int each = mesh.servers * mesh.tensor;
+    return {mesh.computing() + (rank - mesh.computing()) % each, each, mesh.pipeline};
+  }
   return {rank % mesh.perPipelineRank(), mesh.perPipelineRank(), mesh.pipeline};
 }
+/// Of a server: those whose weights it has.
 inline RankGroup replicasOf(const Mesh &mesh, int rank) {
   return {mesh.rank(mesh.pipelineRank(rank), 0, mesh.tensorRank(rank)), mesh.tensor, mesh.replicas};
+}
+/// Of a replica: those that have its weights. Not without servers.
+inline RankGroup serversOf(const Mesh &mesh, int rank) {
+  return {mesh.serverRank(mesh.pipelineRank(rank), 0, mesh.tensorRank(rank)), mesh.tensor, mesh.servers};
 }
 /// Of the replicas, those that divide weights between them, and those that have the same part: `group`
 /// neighbours, and those with its number in other groups.

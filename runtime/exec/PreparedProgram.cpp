@@ -12,7 +12,7 @@ Result<PreparedProgram> PreparedProgram::prepare(const Executable &executable, c
   std::size_t most = 0;
   for (const executable::Command *command : *program.commands()) {
     result.firstCall.push_back(static_cast<unsigned>(result.calls.size()));
-    if (command->replica() >= 0 && command->replica() != mesh.replica(rank)) {
+    if (command->replica() >= 0 && command->replica() != mesh.updater(rank)) {
       continue;
     }
     const executable::KernelRef &reference = *executable.file().kernels()->Get(command->kernel());

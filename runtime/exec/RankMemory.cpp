@@ -1,5 +1,7 @@
 #include "runtime/exec/RankMemory.h"
 
+#include "runtime/executable/ServerRanks.h"
+
 namespace stagewright::runtime {
 
 std::uint64_t RankMemory::copiesOf(const executable::Arena &arena, const Executable &executable,
@@ -34,7 +36,8 @@ Result<RankMemory> RankMemory::allocate(const Executable &executable, const Mesh
   memory.group = executable.shardGroup();
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
     const executable::Arena &arena = *plan.arenas()->Get(i);
-    const std::uint64_t bytes = arena.bytes() * copiesOf(arena, executable, mesh);
+    const std::uint64_t bytes =
+        hasArena(plan, i, mesh.role(rank)) ? arena.bytes() * copiesOf(arena, executable, mesh) : 0;
     memory.strides.push_back(strideOf(arena, executable, mesh));
     memory.files.emplace_back();
     if (arena.tier() == executable::MemoryTier::File) {

@@ -10,11 +10,28 @@ namespace {
 
 using schedule::TaskKind;
 
+bool isIn(TaskShare share, TaskKind kind) {
+  const bool both = kind == TaskKind::Reduce || kind == TaskKind::Norm || kind == TaskKind::AllGather ||
+                    kind == TaskKind::Gather;
+  const bool updates = kind == TaskKind::Update || kind == TaskKind::SendSum || kind == TaskKind::ReceiveSum;
+  switch (share) {
+  case TaskShare::All:
+    return true;
+  case TaskShare::OfReplica:
+    return !updates;
+  case TaskShare::OfServer:
+    return updates || both;
+  case TaskShare::Update:
+    return kind == TaskKind::Gather || kind == TaskKind::SendWeight || kind == TaskKind::ReceiveWeight;
+  }
+  return false;
+}
+
 class Planner {
 public:
   Planner(const Executable &executable, int rank, int replica, schedule::Purpose purpose,
-          const ArenaBases &arenas, bool poison)
-      : plan(executable.rank(rank)), replica(replica), group(executable.shardGroup()),
+          const ArenaBases &arenas, bool poison, TaskShare share)
+      : plan(executable.rank(rank)), replica(replica), group(executable.shardGroup()), share(share),
         training(purpose == schedule::Purpose::Training),
         list((training ? executable.trainSchedule() : executable.evaluateSchedule()).ranks[rank]),
         arenas(arenas), poison(poison), microBatches(executable.trainSchedule().microBatches) {}
@@ -30,7 +47,10 @@ public:
     }
     result.requests = plan.transfers()->size() * static_cast<std::uint32_t>(microBatches);
     for (const schedule::Task &task : list) {
-      add(task);
+      if (isIn(share, task.kind)) {
+        add(task);
+      }
+      ++position;
     }
     markLastGradients();
     result.endWaits.begin = static_cast<std::uint32_t>(result.waits.size());
@@ -94,7 +114,6 @@ private:
     planned.dead.end = static_cast<std::uint32_t>(result.dead.size());
     planned.waitsAfter.end = static_cast<std::uint32_t>(result.waits.size());
     result.tasks.push_back(std::move(planned));
-    ++position;
   }
 
   /// F waits for what RECV_F posted, I and B for what RECV_B posted.
@@ -268,6 +287,7 @@ private:
   const executable::RankPlan &plan;
   const int replica;
   const int group; ///< of replicas that divide weights
+  const TaskShare share;
   const bool training;
   const std::vector<schedule::Task> &list;
   const ArenaBases &arenas;
@@ -283,9 +303,9 @@ private:
 
 } // namespace
 
-TaskPlan planTasks(const Executable &executable, int rank, int replica, schedule::Purpose purpose,
-                   const ArenaBases &arenas, bool poison) {
-  return Planner(executable, rank, replica, purpose, arenas, poison).run();
+TaskPlan planTasks(const Executable &executable, int rank, int updater, schedule::Purpose purpose,
+                   const ArenaBases &arenas, bool poison, TaskShare share) {
+  return Planner(executable, rank, updater, purpose, arenas, poison, share).run();
 }
 
 } // namespace stagewright::runtime

@@ -84,10 +84,14 @@ struct TaskPlan {
   }
 };
 
-/// The training or evaluation list of a pipeline rank in one replica. `poison` plans for values that are made
-/// NaN when they end.
-TaskPlan planTasks(const Executable &executable, int rank, int replica, schedule::Purpose purpose,
-                   const ArenaBases &arenas, bool poison);
+/// Which tasks of a list a rank runs: all, with parameter servers those of its role, or those by which a
+/// replica takes an update.
+enum class TaskShare { All, OfReplica, OfServer, Update };
+
+/// The training or evaluation list of a pipeline rank, for the rank with part `updater` of what is divided.
+/// `poison` plans for values that are made NaN when they end.
+TaskPlan planTasks(const Executable &executable, int rank, int updater, schedule::Purpose purpose,
+                   const ArenaBases &arenas, bool poison, TaskShare share = TaskShare::All);
 
 } // namespace stagewright::runtime
 

@@ -1,6 +1,7 @@
 #include "runtime/executable/Executable.h"
 
 #include "runtime/executable/Proof.h"
+#include "runtime/executable/ServerRanks.h"
 #include "schema/Checksum.h"
 #include "schema/Version.h"
 
@@ -166,10 +167,13 @@ std::uint64_t wholePages(std::uint64_t bytes) {
   return (bytes + page - 1) / page * page;
 }
 
-std::uint64_t Executable::plannedBytes(int rank, executable::MemoryTier tier) const {
-  std::uint64_t total = 0;
-  for (const executable::Arena *arena : *this->rank(rank).arenas()) {
-    total += arena->tier() == tier ? wholePages(arena->bytes()) : 0;
+std::uint64_t Executable::plannedBytes(int rank, executable::MemoryTier tier, RankRole role) const {
+  const executable::RankPlan &plan = this->rank(rank);
+  std::uint64_t total =
+      tier == executable::MemoryTier::Device ? wholePages(serverRoom(*this, rank, role)) : 0;
+  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
+    const executable::Arena &arena = *plan.arenas()->Get(i);
+    total += arena.tier() == tier && hasArena(plan, i, role) ? wholePages(arena.bytes()) : 0;
   }
   return total;
 }

@@ -65,7 +65,8 @@ public:
   int rankCount() const { return static_cast<int>(hostVariant().ranks()->size()); }
   /// Of the job that trains.
   Mesh mesh() const {
-    return {rankCount(), file().recipe()->data_parallel(), file().recipe()->tensor_parallel()};
+    return {rankCount(), file().recipe()->data_parallel(), file().recipe()->tensor_parallel(),
+            file().recipe()->servers()};
   }
 
   /// How many replicas divide the weights with ZeRO 3; what is one's, also those have that differ from it by
@@ -83,9 +84,10 @@ public:
   /// Names of the terms of a loss that is a weighted sum; empty: it is one.
   std::vector<std::string> lossTerms() const;
 
-  /// Bytes of all arenas of one pipeline rank in a tier, each rounded up to whole pages; every replica has as
-  /// many.
-  std::uint64_t plannedBytes(int rank, executable::MemoryTier tier = executable::MemoryTier::Device) const;
+  /// Bytes of all arenas of a rank in a tier, each rounded up to whole pages, with what it has for parameter
+  /// servers; all ranks of one role have as many.
+  std::uint64_t plannedBytes(int rank, executable::MemoryTier tier = executable::MemoryTier::Device,
+                             RankRole role = RankRole::Complete) const;
 
 private:
   Executable() = default;

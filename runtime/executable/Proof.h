@@ -37,7 +37,8 @@ struct Proof {
   int microBatches() const { return file.recipe()->micro_batches(); }
   /// Whether each replica updates a part of the parameters (ZeRO).
   bool shards() const {
-    return file.recipe()->zero() > 0 && (file.recipe()->data_parallel() > 1 || offloads());
+    return file.recipe()->servers() > 0 ||
+           (file.recipe()->zero() > 0 && (file.recipe()->data_parallel() > 1 || offloads()));
   }
   bool offloads() const { return file.recipe()->states_offload() || file.recipe()->weights_offload(); }
   /// And holds a part of them only (ZeRO 3).
@@ -66,7 +67,11 @@ struct Proof {
   catalogue::GradientWire wire() const { return gradientWire(*file.contract()); }
   bool shardsGradients() const { return reducesMicroBatches() && file.recipe()->zero() >= 2; }
   int tensorRanks() const { return file.recipe()->tensor_parallel(); }
-  bool hasReplica(int replica) const { return replica >= 0 && replica < file.recipe()->data_parallel(); }
+  /// Replicas, or servers in their place, that each have parts of what is divided.
+  int updaters() const {
+    return file.recipe()->servers() > 0 ? file.recipe()->servers() : file.recipe()->data_parallel();
+  }
+  bool hasReplica(int replica) const { return replica >= 0 && replica < updaters(); }
   bool owns(int rank, int stage) const {
     return stage >= 0 && stage < stages() && train.rankOfStage[stage] == rank;
   }

@@ -101,6 +101,9 @@ Result<void> RankReplicas::exchange(const executable::Exchange &exchange, const 
   if (exchange.kind() > ExchangeKind::MAX || !proof.owns(rank, exchange.stage())) {
     return proof.fail(field + ".stage", "the rank does not hold the stage, or the exchange is of no kind");
   }
+  if (proof.file.recipe()->servers() > 0) {
+    return proof.fail(field, "replicas exchange nothing inside of programs when servers add up and update");
+  }
   const bool adds = addsUp(exchange.kind());
   if (adds && proof.file.recipe()->data_parallel() == 1) {
     return proof.fail(field, "there is one replica, and nothing to exchange");

@@ -498,7 +498,7 @@ Result<void> RankMemory::disjoint() {
   std::sort(regions.begin(), regions.end(), [](const Region &a, const Region &b) {
     return a.arena != b.arena ? a.arena < b.arena : a.range.begin < b.range.begin;
   });
-  const int replicas = proof.shards() ? proof.file.recipe()->data_parallel() : 1;
+  const int replicas = proof.shards() ? proof.updaters() : 1;
   for (int replica = 0; replica < replicas; ++replica) {
     const Region *before = nullptr;
     for (const Region &here : regions) {

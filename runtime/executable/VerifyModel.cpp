@@ -1,5 +1,6 @@
 // What the file says about the model and the training recipe.
 #include "runtime/executable/Proof.h"
+#include "runtime/executable/ServerRanks.h"
 #include "runtime/executable/TensorSplit.h"
 #include "runtime/train/LearningRate.h"
 #include "schema/Version.h"
@@ -71,6 +72,34 @@ static Result<void> verifyOffload(const Proof &proof) {
   return states ? check(recipe.weights_offload(), "recipe.weights_offload", 3) : std::move(states);
 }
 
+static Result<void> verifyServers(const Proof &proof) {
+  const executable::Recipe &recipe = *proof.file.recipe();
+  const int servers = recipe.servers(), staleness = proof.file.contract()->staleness();
+  if (servers < 0 || servers > kMaxReplicas || staleness < 0 || staleness > kMaxStaleness) {
+    return proof.fail("recipe.servers", "there are 0 to " + std::to_string(kMaxReplicas) +
+                                            " servers, and weights are behind by 0 to " +
+                                            std::to_string(kMaxStaleness) + " updates");
+  }
+  if ((servers > 0) != bool(proof.file.required_features() & executable::kFeatureServers)) {
+    return proof.fail("required_features", "the mark of parameter servers does not fit recipe.servers");
+  }
+  if (servers == 0) {
+    return staleness == 0 ? Result<void>()
+                          : proof.fail("contract.staleness", "without servers no update is late");
+  }
+  if (recipe.data_parallel() == 1 || recipe.zero() > 0 || proof.offloads() || proof.reducesMicroBatches() ||
+      !proof.wire().isExact()) {
+    return proof.fail("recipe.servers",
+                      "parameter servers are of several replicas, without ZeRO and offload, and get "
+                      "the f32 sums of a step");
+  }
+  const bool is16Bit = recipe.precision() && recipe.precision()->str() != "fp32";
+  return staleness > 0 && is16Bit
+             ? proof.fail("contract.staleness",
+                          "steps of 16 bits are skipped by the norm, which must not be late")
+             : Result<void>();
+}
+
 static Result<void> verifyRecipe(const Proof &proof) {
   const executable::Recipe &recipe = *proof.file.recipe();
   auto fail = [&](const char *field, std::string what) {
@@ -107,6 +136,9 @@ static Result<void> verifyRecipe(const Proof &proof) {
   }
   if ((group > 0) != bool(proof.file.required_features() & executable::kFeatureShardGroups)) {
     return proof.fail("required_features", "the mark of groups does not fit recipe.shard_group");
+  }
+  if (auto ok = verifyServers(proof); !ok) {
+    return ok;
   }
   if (proof.shards() != bool(proof.file.required_features() & executable::kFeatureShards)) {
     return proof.fail("required_features", "the mark of ZeRO does not fit recipe.zero");

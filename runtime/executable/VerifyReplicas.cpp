@@ -1,6 +1,7 @@
 // What the replicas of a rank exchange, and which of them makes which part of an update (ZeRO): all of them
 // must end a step with the same weights.
 #include "runtime/executable/RankReplicas.h"
+#include "runtime/executable/ServerRanks.h"
 
 #include <algorithm>
 #include <tuple>
@@ -224,6 +225,18 @@ Result<void> RankReplicas::loss() {
   return {};
 }
 
+/// With parameter servers: all ranks that run the command have the arena.
+bool RankReplicas::isThere(const executable::Program &program, const executable::Command &command,
+                           unsigned arena) const {
+  for (const RankRole role : {RankRole::Replica, RankRole::Server}) {
+    if (proof.file.recipe()->servers() > 0 && runs(role, program.kind(), command.replica()) &&
+        !hasArena(plan, arena, role)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 /// What one replica alone computes belongs to NORM and UPDATE; there, with ZeRO, no weight changes otherwise.
 Result<void> RankReplicas::commands() {
   for (unsigned i = 0; i < plan.programs()->size(); ++i) {
@@ -238,6 +251,11 @@ Result<void> RankReplicas::commands() {
                                               "with ZeRO, and nothing else");
       }
       for (const executable::Operand *operand : *command.operands()) {
+        if (!isThere(program, command, operand->arena())) {
+          return proof.fail(field,
+                            "the ranks that run it have no such arena: servers have the optimizer's states, "
+                            "replicas all that belongs to micro-batches");
+        }
         if (isArenaOf(ArenaClass::Residuals, operand->arena())) {
           return proof.fail(field, "residuals are of exchanges, and no command touches them");
         }

@@ -25,10 +25,11 @@ inline constexpr std::uint64_t kFeatureOffload = 1024;      ///< arenas outside 
 inline constexpr std::uint64_t kFeatureTensor = 4096;       ///< recipe.tensor_parallel above 1
 inline constexpr std::uint64_t kFeatureCompression = 8192;  ///< contract.gradient_compression
 inline constexpr std::uint64_t kFeatureShardGroups = 16384; ///< recipe.shard_group
+inline constexpr std::uint64_t kFeatureServers = 32768;     ///< recipe.servers
 inline constexpr std::uint64_t kKnownFeatures =
-    kFeatureShardGroups | kFeatureCompression | kFeatureTensor | kFeatureWire | kFeatureOffload |
-    kFeatureScheduler | kFeaturePrecision | kFeatureBuffers | kFeatureFolder | kFeatureTies | kFeatureNoLoss |
-    kFeatureZeroRow | kFeatureLossTerms | kFeatureReplicas | kFeatureShards;
+    kFeatureServers | kFeatureShardGroups | kFeatureCompression | kFeatureTensor | kFeatureWire |
+    kFeatureOffload | kFeatureScheduler | kFeaturePrecision | kFeatureBuffers | kFeatureFolder |
+    kFeatureTies | kFeatureNoLoss | kFeatureZeroRow | kFeatureLossTerms | kFeatureReplicas | kFeatureShards;
 
 } // namespace stagewright::executable
 

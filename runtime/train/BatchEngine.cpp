@@ -94,6 +94,9 @@ Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t sa
   if (auto ok = session->dataset->refill(executable(), samples); !ok) {
     return ok.takeError();
   }
+  if (auto ok = session->catchUp(); !ok) {
+    return ok.takeError();
+  }
   evaluation->continues = continues;
   if (auto ok = session->runRanks(evaluation); !ok) {
     return ok.takeError();
@@ -103,14 +106,15 @@ Result<BatchEngine::BatchEvaluation> BatchEngine::evaluateBatch(std::uint64_t sa
                          evaluation->accuracy(evaluation->ignoredLabels)};
 }
 
-/// Ranks that have ended in the middle of a step have weights of two steps, and one may still write.
-Result<void> BatchEngine::hasNotEnded() {
+/// Ranks that have ended in the middle of a step have weights of two steps, and one may still write;
+/// parameter servers may be ahead of replicas.
+Result<void> BatchEngine::isComplete() {
   auto failure = session->failure();
-  return failure ? Result<void>(*failure) : Result<void>();
+  return failure ? Result<void>(*failure) : session->catchUp();
 }
 
 Result<void> BatchEngine::loadWeights(const std::string &path) {
-  if (auto ok = hasNotEnded(); !ok) {
+  if (auto ok = isComplete(); !ok) {
     return ok;
   }
   return Session::guarded([&] { return runtime::loadWeights(session->localRanks(), path); });
@@ -127,7 +131,7 @@ Result<StateHashes> BatchEngine::finish(const std::string &saveTo) {
 }
 
 Result<void> BatchEngine::saveWeights(const std::string &path) {
-  if (auto ok = hasNotEnded(); !ok) {
+  if (auto ok = isComplete(); !ok) {
     return ok;
   }
   if (auto ok = checkWritable(path); !ok) {
@@ -141,7 +145,7 @@ Result<void> BatchEngine::saveWeights(const std::string &path) {
 }
 
 Result<StateHashes> BatchEngine::hashes() {
-  if (auto ok = hasNotEnded(); !ok) {
+  if (auto ok = isComplete(); !ok) {
     return ok.takeError();
   }
   return finish("");

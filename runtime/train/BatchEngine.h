@@ -68,7 +68,7 @@ private:
     std::shared_ptr<const void> callers;
   };
   Result<StateHashes> finish(const std::string &saveTo);
-  Result<void> hasNotEnded();
+  Result<void> isComplete();
 
   Session::Handle session;
   std::shared_ptr<Batch> batch;

@@ -133,6 +133,9 @@ Result<TrainSummary> train(const TrainOptions &options) {
   if (auto ok = session.runRanks(training); !ok) {
     return ok.takeError();
   }
+  if (auto ok = session.catchUp(); !ok) {
+    return ok.takeError();
+  }
   // Every process stops at the same step, for the same reason; the first one has noted it.
   if (auto ok = session.agree(training->stopped ? Result<void>(*training->stopped) : Result<void>()); !ok) {
     return ok.takeError();

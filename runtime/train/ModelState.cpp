@@ -49,6 +49,9 @@ std::uint64_t bytesOf(const executable::Buffer &buffer) {
 std::pair<int, std::uint64_t> placeOf(const LocalRanks &ranks, int pipelineRank, int tensorRank,
                                       const executable::StateSlice &part) {
   const int replica = std::max(0, part.replica());
+  if (ranks.mesh.servers > 0) {
+    return {ranks.mesh.serverRank(pipelineRank, replica, tensorRank), part.offset()};
+  }
   if (ranks.mesh.replicas > 1) {
     return {ranks.mesh.rank(pipelineRank, replica, tensorRank), part.offset()};
   }
@@ -212,7 +215,7 @@ Result<void> forEachLocalWeight(const LocalRanks &ranks, Use use) {
 template <typename Use>
 Result<void> forEachLocalBuffer(const LocalRanks &ranks, Use use) {
   for (const Executor *executor : ranks.executors) {
-    const auto *buffers = executor ? executor->plan().buffers() : nullptr;
+    const auto *buffers = executor && executor->replica() >= 0 ? executor->plan().buffers() : nullptr;
     for (unsigned i = 0; buffers && i < buffers->size(); ++i) {
       const executable::BufferPlacement &placement = *buffers->Get(i);
       const executable::Buffer &buffer =

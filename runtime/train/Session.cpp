@@ -60,7 +60,7 @@ Result<void> Session::guarded(const std::function<Result<void>()> &body) {
 
 /// A bound for what is outstanding on a channel: a step's transfers, or the segments of a collective.
 std::size_t Session::channelCapacity() const {
-  std::size_t most = 64;
+  std::size_t most = std::max<std::size_t>(64, mesh.servers > 0 ? ServerLink::messagesOf(executable) : 0);
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
     const executable::RankPlan &plan = executable.rank(rank);
     most = std::max({most, std::size_t{plan.transfers()->size()} * executable.trainSchedule().microBatches,
@@ -228,9 +228,11 @@ LocalRanks Session::localRanks() {
 }
 
 std::uint64_t Session::plannedBytes() const {
-  std::uint64_t total = 0;
+  std::uint64_t total = 0, ofServers = 0;
   for (int rank = 0; rank < executable.rankCount(); ++rank) {
-    total += executable.plannedBytes(rank);
+    constexpr auto device = executable::MemoryTier::Device;
+    total += executable.plannedBytes(rank, device, mesh.role(0));
+    ofServers += mesh.servers > 0 ? executable.plannedBytes(rank, device, RankRole::Server) : 0;
     for (const executable::Arena *arena : *executable.rank(rank).arenas()) {
       total += arena->tier() == executable::MemoryTier::Device
                    ? wholePages(arena->bytes() * RankMemory::copiesOf(*arena, executable, mesh)) -
@@ -238,7 +240,21 @@ std::uint64_t Session::plannedBytes() const {
                    : 0;
     }
   }
-  return total * static_cast<unsigned>(mesh.perPipelineRank());
+  return total * static_cast<unsigned>(mesh.perPipelineRank()) +
+         ofServers * static_cast<unsigned>(mesh.servers * mesh.tensor);
+}
+
+namespace {
+class CatchUp final : public RankWork {
+public:
+  Result<void> run(Executor &executor) override { return executor.catchUp(); }
+};
+} // namespace
+
+Result<void> Session::catchUp() {
+  return mesh.servers > 0 && executable.file().contract()->staleness() > 0
+             ? runRanks(std::make_shared<CatchUp>())
+             : Result<void>();
 }
 
 Result<double> Session::sumOverProcesses(double value) {

@@ -77,6 +77,9 @@ public:
   /// call on.
   Result<void> runRanks(std::shared_ptr<RankWork> work);
 
+  /// With parameter servers: all ranks have all updates. Between calls of runRanks.
+  Result<void> catchUp();
+
   /// The outcome of body(); an exception (no memory, or the caller's own code) becomes an Environment error,
   /// so that a rank that cannot go on still tells the others.
   static Result<void> guarded(const std::function<Result<void>()> &body);
@@ -123,7 +126,8 @@ private:
   Session(const EngineOptions &options, std::shared_ptr<const Executable> executable, Replicas replicas)
       : options(options), owner(std::move(executable)),
         executable(*owner), mesh{owner->rankCount(), replicas == Replicas::All ? owner->mesh().replicas : 1,
-                                 owner->mesh().tensor} {}
+                                 owner->mesh().tensor,
+                                 replicas == Replicas::All ? owner->mesh().servers : 0} {}
   Result<void> connect();
   Result<void> takeBoard(Result<std::unique_ptr<JobBoard>> made);
   Result<void> prepare(std::optional<Split> split, const Extra &extra);

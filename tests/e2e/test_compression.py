@@ -126,7 +126,7 @@ def one_bit(x):
 
 
 class StepByStep(ReplicaTest):
-    """Weights of compressed runs of 1, 2, ... steps against the algorithm, on gradients that runs of one replica give."""
+    """Weights of runs of 1, 2, ... steps against an algorithm, on gradients that runs of one replica give."""
 
     SAMPLES, CLASSES, STEPS = 8, 24, 4
     RATE = 2.0**100  # so large that a weight is nothing beside its step, whose bits are then those of the gradient
@@ -164,12 +164,17 @@ class StepByStep(ReplicaTest):
         made = self.after(stage, data, 1, weights)
         return {n: [0.0 if a == b else -a / self.RATE / 2 for a, b in zip(made[n], weights[n], strict=True)] for n in weights}
 
+    def linear_model(self):
+        layers = [{"type": "Flatten", "name": "flat"}, {"type": "Linear", "name": "fc", "in_features": 784, "out_features": self.CLASSES}]
+        return self.fashion_model(layers)
+
+
+class Algorithm(StepByStep):
     def check_algorithm(self, kind, compress):
         images = [random.Random(seed).randbytes(self.SAMPLES * 784) for seed in (1, 2)]
         parts = [self.data(f"part{i}", part) for i, part in enumerate(images)]
         whole = self.data("whole", b"".join(images))
-        layers = [{"type": "Flatten", "name": "flat"}, {"type": "Linear", "name": "fc", "in_features": 784, "out_features": self.CLASSES}]
-        model = self.fashion_model(layers)
+        model = self.linear_model()
         alone = self.compile(self.config(self.RATE, 1, zero(0)), model=model, name="alone.stage")
         plans = [self.compile(self.config(0.5, 2, compressed(kind, s)), model=model, name=f"{s}.stage") for s in (0, 1)]
         sizes = {"fc.bias": self.CLASSES, "fc.weight": self.CLASSES * 784}

@@ -98,6 +98,8 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/stagewright/gradient_compression/type", "\"none\" default"},
       {"/stagewright/gradient_reduction", "\"step\" default"},
       {"/stagewright/parameter_groups", "[] default"},
+      {"/stagewright/parameter_server/servers", "0 default"},
+      {"/stagewright/parameter_server/staleness", "0 default"},
       {"/stagewright/recompute", "\"none\" default"},
       {"/stagewright/schedule", "\"gpipe\" option"},
       {"/stagewright/shuffle", "true default"},

@@ -416,6 +416,15 @@ executable::ExecutableT buildSharded() {
   return file;
 }
 
+executable::ExecutableT buildServed(int staleness) {
+  executable::ExecutableT file = buildSharded();
+  file.recipe->zero = 0;
+  file.recipe->servers = 2;
+  file.contract->staleness = staleness;
+  file.required_features |= executable::kFeatureServers;
+  return file;
+}
+
 executable::ExecutableT buildOffloaded() {
   executable::ExecutableT file = buildSharded();
   file.recipe->states_offload = std::make_unique<executable::OffloadT>();

@@ -50,6 +50,9 @@ executable::ExecutableT buildAccumulated();
 /// As buildReplicated, with ZeRO 1: of the two parameters of a stage each replica updates one.
 executable::ExecutableT buildSharded();
 
+/// The same parts, of two parameter servers of each stage in place of the replicas.
+executable::ExecutableT buildServed(int staleness = 0);
+
 /// The same, with the optimizer's states in host memory: UPDATE loads both of a parameter at once and stores
 /// them.
 executable::ExecutableT buildOffloaded();

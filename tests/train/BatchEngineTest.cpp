@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 
 using namespace stagewright;
@@ -43,13 +44,13 @@ protected:
     return std::move(*engine);
   }
 
-  void fill(BatchEngine &engine, std::uint64_t batch) const {
+  void fill(BatchEngine &engine, std::uint64_t batch, std::uint64_t samples = kBatch) const {
     const std::uint64_t first = batch % 3 * kBatch, pixels = images.pixelsPerSample();
-    for (std::uint64_t i = 0; i < kBatch * pixels; ++i) {
+    for (std::uint64_t i = 0; i < samples * pixels; ++i) {
       const float value = images.pixels[first * pixels + i];
       std::memcpy(engine.column(0).data() + 4 * i, &value, 4);
     }
-    for (std::uint64_t i = 0; i < kBatch; ++i) {
+    for (std::uint64_t i = 0; i < samples; ++i) {
       const std::int32_t label = images.labels[first + i];
       std::memcpy(engine.column(1).data() + 4 * i, &label, 4);
     }
@@ -101,6 +102,40 @@ TEST_F(BatchEngineTest, StepsOneByOneGiveTheBitsOfOneRun) {
     EXPECT_EQ(engine->hashes()->weights, once.weightsSha256);
     EXPECT_EQ(state(*engine), once.stateSha256);
   }
+}
+
+/// Of parameter servers whose updates are late: the steps are those of one run, and hashes wait for all
+/// updates.
+TEST_F(BatchEngineTest, LateUpdatesAreThoseOfOneRun) {
+  const std::string path = folder.path("served.stage");
+  const auto bytes = stagefile::serialize(stagefile::buildServed(2));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  auto executable = Executable::load(path);
+  ASSERT_TRUE(executable) << executable.error().text();
+  const auto batch = static_cast<std::uint64_t>(executable->file().recipe()->train_batch_size());
+  auto engine = BatchEngine::open(std::make_shared<const Executable>(std::move(*executable)), {});
+  ASSERT_TRUE(engine) << engine.error().text();
+  std::string text;
+  for (std::uint64_t i = 0; i < batch; ++i) {
+    text += std::to_string(i) + "\n";
+  }
+  ASSERT_LE(batch, 3 * kBatch);
+  TrainOptions options;
+  options.stage = path;
+  options.data = folder.path(".");
+  options.sampleOrder = folder.write("batch.txt", text);
+  options.steps = 7;
+  auto once = train(options);
+  ASSERT_TRUE(once) << once.error().text();
+  for (std::uint64_t i = 0; i < 7; ++i) {
+    fill(**engine, 0, batch);
+    auto report = (*engine)->trainBatch();
+    ASSERT_TRUE(report) << report.error().text();
+    EXPECT_EQ(report->loss, once->losses[i]);
+  }
+  EXPECT_EQ((*engine)->hashes()->weights, once->weightsSha256);
+  EXPECT_EQ(state(**engine), once->stateSha256);
 }
 
 TEST_F(BatchEngineTest, EvaluationBetweenStepsChangesNothing) {

@@ -146,6 +146,10 @@ std::string summaryText(const runtime::Executable &plan) {
            (recipe.zero() > 0 ? ", ZeRO stage " + std::to_string(recipe.zero()) : "") +
            (recipe.shard_group() > 0 ? " in groups of " + std::to_string(recipe.shard_group()) + " replicas"
                                      : "")});
+  if (recipe.servers() > 0) {
+    table.addRow({"parameter servers", std::to_string(recipe.servers()) + " of each stage" +
+                                           (contract.staleness() == 0 ? ", with every update in time" : "")});
+  }
   if (recipe.tensor_parallel() > 1) {
     table.addRow({"tensor parallel", tensorText(file)});
   }
@@ -164,19 +168,22 @@ std::string summaryText(const runtime::Executable &plan) {
                   group.weight_decay());
     table.addRow({"parameter group " + std::to_string(i), group.match()->str() + numbers});
   }
-  table.addRow(
-      {"result contract", contract.device_family()->str() + ", global batch " +
-                              std::to_string(contract.global_batch()) + ", " +
-                              std::to_string(contract.micro_batches()) + " micro-batches, data parallel " +
-                              std::to_string(contract.data_parallel()) +
-                              (contract.tensor_parallel() == 1
-                                   ? ""
-                                   : ", tensor parallel " + std::to_string(contract.tensor_parallel())) +
-                              ", gradient reduction per " + contract.gradient_reduction()->str() +
-                              (contract.gradient_wire() == executable::DType::F32
-                                   ? ""
-                                   : ", gradients of replicas rounded to " + wireText(contract)) +
-                              sentPartText(contract)});
+  table.addRow({"result contract",
+                contract.device_family()->str() + ", global batch " +
+                    std::to_string(contract.global_batch()) + ", " +
+                    std::to_string(contract.micro_batches()) + " micro-batches, data parallel " +
+                    std::to_string(contract.data_parallel()) +
+                    (contract.tensor_parallel() == 1
+                         ? ""
+                         : ", tensor parallel " + std::to_string(contract.tensor_parallel())) +
+                    ", gradient reduction per " + contract.gradient_reduction()->str() +
+                    (contract.gradient_wire() == executable::DType::F32
+                         ? ""
+                         : ", gradients of replicas rounded to " + wireText(contract)) +
+                    (contract.staleness() == 0
+                         ? ""
+                         : ", weights behind by " + std::to_string(contract.staleness()) + " updates") +
+                    sentPartText(contract)});
   return file.model()->str() + " (compiled by " + file.compiler()->str() + ")\n" + table.text();
 }
 
@@ -212,6 +219,10 @@ std::string memoryText(const runtime::Executable &plan) {
     titles.push_back((plan.mesh().perPipelineRank() == 1 ? ">rank " : ">each of ") +
                      plan.mesh().ranksText(rank));
     columns.push_back(rankMemory(plan, rank));
+  }
+  for (int rank = 0; plan.mesh().servers > 0 && rank < plan.rankCount(); ++rank) {
+    titles.push_back(">each server, " + plan.mesh().serversText(rank));
+    columns.push_back(rankMemory(plan, rank, runtime::RankRole::Server));
   }
   titles.push_back(">all ranks");
   columns.push_back(totalMemory(plan));

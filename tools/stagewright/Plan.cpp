@@ -1,6 +1,7 @@
 #include "Plan.h"
 
 #include "catalogue/Catalogue.h"
+#include "runtime/executable/ServerRanks.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -75,14 +76,18 @@ static std::uint64_t bytesOfShards(const runtime::Executable &plan, int rank,
   return whole;
 }
 
-PlanMemory rankMemory(const runtime::Executable &plan, int rank) {
+PlanMemory rankMemory(const runtime::Executable &plan, int rank, runtime::RankRole role) {
   PlanMemory memory;
-  for (const executable::Arena *arena : *plan.rank(rank).arenas()) {
-    const auto tier = static_cast<std::size_t>(arena->tier());
-    (tier == 0 ? memory.byClass : memory.offloaded[tier])[static_cast<std::size_t>(arena->arena_class())] +=
-        arena->bytes();
+  const executable::RankPlan &own = plan.rank(rank);
+  for (unsigned i = 0; i < own.arenas()->size(); ++i) {
+    const executable::Arena &arena = *own.arenas()->Get(i);
+    const auto tier = static_cast<std::size_t>(arena.tier());
+    (tier == 0 ? memory.byClass : memory.offloaded[tier])[static_cast<std::size_t>(arena.arena_class())] +=
+        runtime::hasArena(own, i, role) ? arena.bytes() : 0;
   }
-  memory.planned = plan.plannedBytes(rank);
+  memory.byClass[static_cast<std::size_t>(executable::ArenaClass::Communication)] +=
+      runtime::serverRoom(plan, rank, role);
+  memory.planned = plan.plannedBytes(rank, executable::MemoryTier::Device, role);
   for (const auto arenaClass : {executable::ArenaClass::Parameters, executable::ArenaClass::OptimizerState}) {
     const auto index = static_cast<std::size_t>(arenaClass);
     if (memory.offloaded[1][index] + memory.offloaded[2][index] > 0) {
@@ -95,33 +100,28 @@ PlanMemory rankMemory(const runtime::Executable &plan, int rank) {
   return memory;
 }
 
+/// Of `ranks` that have as much each.
+static void add(PlanMemory &total, const PlanMemory &memory, int ranks) {
+  const auto times = static_cast<std::uint64_t>(ranks);
+  for (std::size_t i = 0; i < memory.byClass.size(); ++i) {
+    total.byClass[i] += times * memory.byClass[i];
+    for (std::size_t tier = 1; tier < static_cast<std::size_t>(kTiers); ++tier) {
+      total.offloaded[tier][i] += times * memory.offloaded[tier][i];
+    }
+  }
+  total.planned += times * memory.planned;
+  total.saved += ranks * memory.saved;
+}
+
 PlanMemory totalMemory(const runtime::Executable &plan) {
   PlanMemory total;
+  const runtime::Mesh mesh = plan.mesh();
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
-    PlanMemory memory = rankMemory(plan, rank);
-    for (std::size_t i = 0; i < memory.byClass.size(); ++i) {
-      total.byClass[i] += memory.byClass[i];
-    }
-    total.planned += memory.planned;
-    total.saved += memory.saved;
-    for (int tier = 1; tier < kTiers; ++tier) {
-      for (std::size_t i = 0; i < memory.byClass.size(); ++i) {
-        total.offloaded[static_cast<std::size_t>(tier)][i] +=
-            memory.offloaded[static_cast<std::size_t>(tier)][i];
-      }
+    add(total, rankMemory(plan, rank), mesh.perPipelineRank());
+    if (mesh.servers > 0) {
+      add(total, rankMemory(plan, rank, runtime::RankRole::Server), mesh.servers * mesh.tensor);
     }
   }
-  const auto ranks = static_cast<std::uint64_t>(plan.mesh().perPipelineRank());
-  for (std::uint64_t &bytes : total.byClass) {
-    bytes *= ranks;
-  }
-  for (auto &classes : total.offloaded) {
-    for (std::uint64_t &bytes : classes) {
-      bytes *= ranks;
-    }
-  }
-  total.planned *= ranks;
-  total.saved *= static_cast<std::int64_t>(ranks);
   return total;
 }
 

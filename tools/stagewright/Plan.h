@@ -28,7 +28,11 @@ struct PlanMemory {
   std::uint64_t rounding() const; ///< `planned` less the classes' sum
 };
 
-PlanMemory rankMemory(const runtime::Executable &plan, int rank);
+/// Of a rank that computes, or of a parameter server.
+PlanMemory rankMemory(const runtime::Executable &plan, int rank, runtime::RankRole role);
+inline PlanMemory rankMemory(const runtime::Executable &plan, int rank) {
+  return rankMemory(plan, rank, plan.mesh().role(0));
+}
 PlanMemory totalMemory(const runtime::Executable &plan);
 
 std::uint64_t elementsOf(const executable::Parameter &parameter);

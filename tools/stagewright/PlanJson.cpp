@@ -73,6 +73,7 @@ static Json recipeJson(const executable::Recipe &recipe) {
           {"tensor_parallel", recipe.tensor_parallel()},
           {"zero", recipe.zero()},
           {"shard_group", recipe.shard_group()},
+          {"parameter_servers", recipe.servers()},
           {"seed", recipe.seed()},
           {"shuffle", recipe.shuffle()},
           {"gradient_clipping", recipe.gradient_clipping()},
@@ -162,6 +163,8 @@ static Json rankJson(const runtime::Executable &plan, int rank) {
   const executable::RankPlan &rankPlan = plan.rank(rank);
   Json json = {{"rank", rank}};
   json.update(memoryJson(rankMemory(plan, rank)));
+  json["server"] =
+      plan.mesh().servers > 0 ? memoryJson(rankMemory(plan, rank, runtime::RankRole::Server)) : Json();
   for (int kind = 0; kind < kSentKinds; ++kind) {
     json["sent_bytes"][sentName(kind)] = sentBytes(plan, rank)[static_cast<std::size_t>(kind)];
   }
@@ -274,7 +277,8 @@ Json planJson(const runtime::Executable &plan, const schedule::Timeline &timelin
         {"gradient_reduction", text(contract.gradient_reduction())},
         {"gradient_wire", wireText(contract)},
         {"gradient_compression", compressionText(contract)},
-        {"compression_ratio", contract.compression_ratio()}}},
+        {"compression_ratio", contract.compression_ratio()},
+        {"staleness", contract.staleness()}}},
       {"recipe", recipeJson(*file.recipe())},
       {"partition", {{"method", text(file.partition())}, {"boundaries", boundaries}}},
       {"blocks", blocksJson(file)},

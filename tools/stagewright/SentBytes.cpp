@@ -62,11 +62,15 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
       }
     }
   }
+  const auto servers = static_cast<std::uint64_t>(plan.mesh().servers);
   for (unsigned i = 0; rank.reductions() && i < rank.reductions()->size(); ++i) {
     const executable::Reduction &reduction = *rank.reductions()->Get(i);
     const Sent kind = reduction.stage() < 0 ? Sent::Shared : Sent::Gradients;
+    const std::uint64_t contributing = servers > 0 ? others + 1 : others;
     sent[static_cast<std::size_t>(kind)] +=
-        reduction.tensor() ? 0 : others * reduction.bytes() * (reduction.replica() < 0 ? 2 : 1);
+        reduction.tensor()         ? 0
+        : reduction.replica() >= 0 ? contributing * reduction.bytes()
+                                   : (2 * others + servers) * reduction.bytes(); // servers get the loss
   }
   for (unsigned i = 0; rank.gathers() && i < rank.gathers()->size(); ++i) {
     const executable::ReplicaGather &gather = *rank.gathers()->Get(i);
@@ -75,7 +79,10 @@ static void addExchanges(const runtime::Executable &plan, const executable::Rank
                                                           : Sent::Shared;
     const bool ofShards = kind == Sent::Weights && plan.file().recipe()->zero() == 3;
     sent[static_cast<std::size_t>(kind)] +=
-        gather.bytes() * (ofShards ? (others + 1) / static_cast<unsigned>(plan.shardGroup()) - 1 : others);
+        gather.bytes() * (ofShards ? (others + 1) / static_cast<unsigned>(plan.shardGroup()) - 1
+                          : servers > 0 && kind == Sent::Weights ? others + 1
+                          : servers > 0                          ? servers - 1
+                                                                 : others);
   }
 }
 
@@ -106,10 +113,13 @@ static void addCollectives(const runtime::Executable &plan, const executable::Ra
       }
     }
   }
+  const auto updaters =
+      static_cast<std::uint64_t>(plan.mesh().servers > 0 ? plan.mesh().servers : plan.mesh().replicas);
   for (unsigned i = 0; rank.reductions() && i < rank.reductions()->size(); ++i) {
     const executable::Reduction &reduction = *rank.reductions()->Get(i);
     sent[static_cast<std::size_t>(Sent::Shared)] +=
-        reduction.tensor() ? groupBytes(plan.mesh(), false, false, reduction.bytes()) : 0;
+        reduction.tensor() ? updaters * 2 * static_cast<unsigned>(plan.mesh().tensor - 1) * reduction.bytes()
+                           : 0;
   }
 }
 
@@ -117,6 +127,7 @@ SentBytes sentBytes(const runtime::Executable &plan, int rank) {
   SentBytes sent{};
   const executable::RankPlan &own = plan.rank(rank);
   const auto replicas = static_cast<std::uint64_t>(plan.mesh().replicas);
+  const auto servers = static_cast<std::uint64_t>(plan.mesh().servers);
   const auto microBatches = static_cast<std::uint64_t>(plan.trainSchedule().microBatches);
   for (const executable::Transfer *transfer : *own.transfers()) {
     const bool moves =
@@ -133,10 +144,14 @@ SentBytes sentBytes(const runtime::Executable &plan, int rank) {
   for (const executable::Segment *segment : *own.train_collective()->segments()) {
     if (segment->rank() == rank) {
       sent[static_cast<std::size_t>(Sent::Shared)] +=
-          segment->bytes() * replicas * static_cast<unsigned>(plan.rankCount() - 1);
+          segment->bytes() * (replicas + servers) * static_cast<unsigned>(plan.rankCount() - 1);
     }
   }
   addExchanges(plan, own, sent);
+  for (const executable::Scalar *scalar : *own.scalars()) {
+    const bool isNorm = servers > 0 && scalar->name()->string_view() == "gradient_norm"; // to all replicas
+    sent[static_cast<std::size_t>(Sent::Shared)] += isNorm ? replicas * sizeof(double) : 0;
+  }
   for (std::uint64_t &bytes : sent) { // all tensor ranks do the same
     bytes *= static_cast<std::uint64_t>(plan.mesh().tensor);
   }
@@ -285,7 +300,7 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero, int group
 } // namespace
 
 std::string zeroStagesText(const runtime::Executable &plan) {
-  if (plan.mesh().replicas == 1) {
+  if (plan.mesh().replicas == 1 || plan.mesh().servers > 0) {
     return "";
   }
   const int replicas = plan.mesh().replicas, chosen = plan.file().recipe()->zero();

@@ -1,0 +1,130 @@
+// Parameter servers: what a file says of them, and one wrong field at a time.
+#include "Mistakes.h"
+
+#include "runtime/executable/ServerRanks.h"
+
+using namespace stagewright;
+using namespace stagewright::mistakes;
+using executable::ArenaClass;
+using executable::ProgramKind;
+using executable::TaskKind;
+using runtime::RankRole;
+
+namespace {
+
+unsigned arenaOf(const executable::RankPlanT &plan, ArenaClass wanted) {
+  for (unsigned i = 0; i < plan.arenas.size(); ++i) {
+    if (plan.arenas[i]->arena_class == wanted) {
+      return i;
+    }
+  }
+  throw std::runtime_error("no such arena");
+}
+
+} // namespace
+
+TEST(Servers, TheFileLoads) {
+  const auto loaded = load(stagefile::buildServed());
+  ASSERT_TRUE(loaded) << loaded.error().text();
+  const runtime::Mesh mesh = loaded->mesh();
+  EXPECT_EQ(mesh.size(), 2 * 2 + 2 * 2);
+  EXPECT_FALSE(mesh.isServer(3));
+  EXPECT_TRUE(mesh.isServer(4));
+  EXPECT_EQ(mesh.pipelineRank(5), 0);
+  EXPECT_EQ(mesh.updater(5), 1);
+  EXPECT_EQ(mesh.updater(1), -1);
+  EXPECT_EQ(mesh.pipelineRank(6), 1);
+  EXPECT_EQ(mesh.replica(6), -1);
+}
+
+TEST(Servers, RanksHaveWhatTheyRun) {
+  const auto loaded = load(stagefile::buildServed());
+  ASSERT_TRUE(loaded) << loaded.error().text();
+  const executable::RankPlan &plan = loaded->rank(0);
+  for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
+    const ArenaClass kind = plan.arenas()->Get(i)->arena_class();
+    const bool isShared =
+        kind == ArenaClass::Parameters || kind == ArenaClass::Gradients || kind == ArenaClass::Scalars;
+    EXPECT_EQ(hasArena(plan, i, RankRole::Replica), kind != ArenaClass::OptimizerState);
+    if (kind != ArenaClass::Workspace) {
+      EXPECT_EQ(hasArena(plan, i, RankRole::Server), isShared || kind == ArenaClass::OptimizerState);
+    }
+    EXPECT_TRUE(hasArena(plan, i, RankRole::Complete));
+  }
+}
+
+/// A copy of each of the last steps, and two parts of a megabyte of each replica.
+TEST(Servers, HaveRoomForWhatTravels) {
+  const std::uint64_t scratch = 2 * 2 * runtime::kServerPart;
+  std::vector<std::uint64_t> ofReplica, ofServer;
+  for (const int staleness : {0, 1, 3}) {
+    const auto loaded = load(stagefile::buildServed(staleness));
+    ASSERT_TRUE(loaded) << loaded.error().text();
+    EXPECT_EQ(serverRoom(*loaded, 0, RankRole::Complete), 0u);
+    ofReplica.push_back(serverRoom(*loaded, 0, RankRole::Replica));
+    ofServer.push_back(serverRoom(*loaded, 0, RankRole::Server) - scratch);
+  }
+  EXPECT_EQ(ofReplica[0], 0u);
+  EXPECT_EQ(ofServer[0], 0u);
+  EXPECT_GT(ofReplica[1], ofServer[1]); // a server has one of the two weights
+  EXPECT_GT(ofServer[1], 0u);
+  EXPECT_EQ(ofReplica[2], 3 * ofReplica[1]);
+  EXPECT_EQ(ofServer[2], 3 * ofServer[1]);
+}
+
+TEST(Servers, OneWrongFieldAtATime) {
+  const std::vector<Mistake> mistakes = {
+      {[](ExecutableT &f) { f.recipe->servers = -1; }, "recipe.servers", "servers"},
+      {[](ExecutableT &f) { f.recipe->servers = 100000; }, "recipe.servers", "0 to 256"},
+      {[](ExecutableT &f) { f.contract->staleness = -1; }, "recipe.servers", "behind"},
+      {[](ExecutableT &f) { f.contract->staleness = 65; }, "recipe.servers", "0 to 64"},
+      {[](ExecutableT &f) { f.required_features &= ~executable::kFeatureServers; }, "required_features",
+       "parameter servers"},
+      {[](ExecutableT &f) { f.recipe->servers = 0; }, "required_features", "parameter servers"},
+      {[](ExecutableT &f) { f.recipe->zero = 1; }, "recipe.servers", "without ZeRO"},
+      {[](ExecutableT &f) { f.contract->gradient_reduction = "micro_batch"; }, "", "sums"},
+      {[](ExecutableT &f) {
+         f.contract->gradient_wire = executable::DType::BF16;
+         f.required_features |= executable::kFeatureWire;
+       },
+       "recipe.servers", "f32 sums"},
+      {[](ExecutableT &f) {
+         f.contract->staleness = 1;
+         f.recipe->precision = "bf16";
+         f.required_features |= executable::kFeaturePrecision;
+       },
+       "contract.staleness", "skipped"},
+      // There are two servers, with the parts of two replicas.
+      {[](ExecutableT &f) { f.recipe->servers = 1; }, "ranks[0]", ""},
+      {[](ExecutableT &f) { program(f, ProgramKind::Update).commands[0]->replica = 2; }, "ranks[0].programs",
+       "replica alone"},
+      {[](ExecutableT &f) { // a replica's program that touches states
+         auto &operand = *program(f, ProgramKind::BackwardWeight).commands[0]->operands[0];
+         operand.arena = static_cast<std::uint16_t>(arenaOf(rank(f, 0), ArenaClass::OptimizerState));
+       },
+       "ranks[0].programs", ""},
+  };
+  refuseEach([] { return stagefile::buildServed(); }, mistakes);
+  ExecutableT file = stagefile::buildSharded();
+  file.contract->staleness = 1;
+  const auto loaded = load(file);
+  ASSERT_FALSE(loaded);
+  EXPECT_NE(loaded.error().text().find("without servers"), std::string::npos) << loaded.error().text();
+}
+
+/// What a replica computes with, servers do not have, and the other way round.
+TEST(Servers, CommandsStayWhereTheirMemoryIs) {
+  int refused = 0;
+  for (const auto &[kind, arena] : {std::pair(ProgramKind::Update, ArenaClass::Activations),
+                                    {ProgramKind::Forward, ArenaClass::OptimizerState}}) {
+    ExecutableT file = stagefile::buildServed();
+    auto &commands = program(file, kind).commands;
+    for (auto &operand : commands.back()->operands) {
+      operand->arena = static_cast<std::uint16_t>(arenaOf(rank(file, 0), arena));
+      operand->pool = -1;
+      operand->offset = 0;
+    }
+    refused += !load(file);
+  }
+  EXPECT_EQ(refused, 2);
+}
