@@ -70,6 +70,13 @@ TEST(ConfigErrors, GroupsOfShards) {
        {"remove /zero_optimization/zero_hpz_partition_size"}},
       {zero("\"mics_shard_size\": -2"), "2:20", {"-1"}},
       {zero("\"zero_hpz_partition_size\": -1"), "2:28", {"0"}},
+      {"{\"train_batch_size\": 8, \"data_parallel_size\": 4, \"zero_optimization\": {\"stage\": "
+       "2,\n\"mics_shard_size\": 2}}",
+       "2:20",
+       {"stage 3", "remove it"}},
+      {"{\"train_batch_size\": 8, \"zero_optimization\": {\n\"zero_hpz_partition_size\": 8}}",
+       "2:28",
+       {"stage 3", "remove it"}},
   };
   for (const BadInput &input : cases)
     expectRefused(input);

@@ -183,11 +183,9 @@ TEST(Config, GroupsOfShards) {
         "\"zero_hpz_partition_size\": 1", "\"mics_shard_size\": 4",
         "\"mics_shard_size\": 4, \"offload_param\": {\"device\": \"cpu\"}"})
     EXPECT_EQ(group("3", keys), 0) << keys;
-  // Where nothing divides weights there are none either.
-  for (const char *stage : {"0", "1", "2"})
-    EXPECT_EQ(group(stage, "\"mics_shard_size\": 2"), 0);
+  // One replica divides nothing.
   EXPECT_EQ(group("3", "\"mics_shard_size\": 2", 1), 0);
-  EXPECT_EQ(group("2", "\"mics_shard_size\": 3, \"zero_hpz_partition_size\": 5"), 0);
+  EXPECT_EQ(group("2", "\"mics_shard_size\": -1, \"zero_hpz_partition_size\": 1"), 0);
 }
 
 TEST(Config, ReadsEveryParameterOfSgd) {
