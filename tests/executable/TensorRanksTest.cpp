@@ -25,18 +25,27 @@ std::unique_ptr<executable::AttributeT> axis(const char *value) {
   return attribute;
 }
 
-/// An all_reduce in place of the first value that the program writes.
-executable::CommandT &addAllReduce(ExecutableT &file, executable::ProgramKind kind) {
+/// A collective in place of the first value that the program writes.
+executable::CommandT &addCollective(ExecutableT &file, executable::ProgramKind kind, const char *kernel,
+                                    const char *ranks) {
   auto command = std::make_unique<executable::CommandT>();
-  command->kernel = addKernel(file, "all_reduce");
+  command->kernel = addKernel(file, kernel);
   executable::ProgramT &place = program(file, kind);
   const auto &linear = *place.commands[0];
   for (int i = 0; i < 2; ++i) {
     command->operands.push_back(std::make_unique<executable::OperandT>(*linear.operands[2]));
   }
-  command->attributes.push_back(axis("tensor"));
+  command->attributes.push_back(axis(ranks));
   place.commands.push_back(std::move(command));
   return *place.commands.back();
+}
+executable::CommandT &addAllReduce(ExecutableT &file, executable::ProgramKind kind) {
+  return addCollective(file, kind, "all_reduce", "tensor");
+}
+/// Of so many parts.
+void addAllGather(ExecutableT &file, executable::ProgramKind kind, const char *ranks, int parts) {
+  auto &shape = addCollective(file, kind, "all_gather", ranks).operands[1]->shape;
+  shape.insert(shape.begin(), parts);
 }
 
 /// Of the default classifier: two tensor ranks split the first parameter of each stage by rows, whose partial
@@ -169,14 +178,26 @@ TEST(TensorRanks, OneWrongFieldAtATime) {
          program(f, executable::ProgramKind::Forward).commands.pop_back();
        },
        "ranks[0].programs", "all ranks of a group of several"},
-      {[](ExecutableT &f) {
-         auto &command = addAllReduce(f, executable::ProgramKind::Forward);
-         command.kernel = addKernel(f, "all_gather");
-         command.operands[1]->shape.insert(command.operands[1]->shape.begin(), 3);
-       },
+      {[](ExecutableT &f) { addAllGather(f, executable::ProgramKind::Forward, "tensor", 3); },
        "ranks[0].programs", "3 parts of 2 ranks"},
   };
   refuseEach(buildTensor, mistakes);
+}
+
+/// Two replicas gather in F what each of them has, not in evaluation, which is of one.
+TEST(TensorRanks, ReplicasHaveCollectivesOfTheirOwn) {
+  using executable::ProgramKind;
+  refuseEach(stagefile::buildReplicated,
+             {{[](ExecutableT &f) { addAllGather(f, ProgramKind::Forward, "data", 3); }, "ranks[0].programs",
+               "3 parts of 2 ranks"},
+              {[](ExecutableT &f) { addAllGather(f, ProgramKind::Forward, "data", 1); }, "ranks[0].programs",
+               "1 parts of 2 ranks"},
+              {[](ExecutableT &f) { addAllGather(f, ProgramKind::Evaluate, "data", 2); }, "ranks[0].programs",
+               "all ranks of a group of several"},
+              {[](ExecutableT &f) { addAllGather(f, ProgramKind::Forward, "tensor", 2); },
+               "ranks[0].programs", "all ranks of a group of several"}});
+  refuseEach(buildTensor, {{[](ExecutableT &f) { addAllGather(f, ProgramKind::Forward, "data", 2); },
+                            "ranks[0].programs", "all ranks of a group of several"}});
 }
 
 /// All ranks' runs together are the whole, once each, in the order of the part's elements.
