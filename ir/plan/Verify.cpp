@@ -72,7 +72,7 @@ LogicalResult SettingsOp::verify() {
     return emitOpError("has groups of shards with ZeRO stage 3 without offloaded weights, of a size that "
                        "divides the replicas");
   }
-  if (getServers() < 0 || getStaleness() < 0 ||
+  if (getServers() < 0 || getServers() > 256 || getStaleness() < 0 || getStaleness() > 64 ||
       (getStaleness() > 0 && (getServers() == 0 || getPrecision() != "fp32")) ||
       (getServers() > 0 &&
        (getDataParallel() == 1 || getZero() > 0 || getReduction() != "step" || !gradientWire().isExact()))) {

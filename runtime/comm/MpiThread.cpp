@@ -94,6 +94,7 @@ MpiThread::~MpiThread() {
   if (thread.joinable()) {
     stopping.store(true);
     wake();
+    noticed.store(true);
     thread.join();
   }
 }
@@ -165,6 +166,9 @@ void MpiThread::finalize() {
     if (!done) {
       usleep(500);
     }
+  }
+  while (!noticed.load()) { // the bell that is rung at the end lies in the window
+    usleep(100);
   }
   MPI_Win_free(&window);
   MPI_Comm_free(&machine);

@@ -77,7 +77,8 @@ private:
 
   std::atomic<const std::function<void()> *> pendingCall{nullptr};
   std::atomic<std::uint32_t> callDone{0};
-  std::atomic<bool> stopping{false};
+  std::atomic<bool> stopping{false},
+      noticed{false}; ///< the thread is to end, and nobody rings its bell any more
   std::atomic<const Error *> fatal{nullptr};
 };
 

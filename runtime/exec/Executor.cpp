@@ -123,18 +123,16 @@ void Executor::planExchanges() {
   for (unsigned i = 0; plan().gathers() && i < plan().gathers()->size(); ++i) {
     const executable::ReplicaGather &piece = *plan().gathers()->Get(i);
     const auto task = static_cast<schedule::TaskKind>(piece.task());
+    const RankGroup others = sharingWith(task);
     if (link) { // which has the weights; servers share partial sums of the norm
       if (task == schedule::TaskKind::AllGather && environment.mesh.isServer(rank())) {
-        gathers[{task, piece.stage()}].push_back({serversOf(environment.mesh, rank()).at(piece.replica()),
-                                                  data(piece.arena(), piece.offset()), piece.bytes()});
+        gathers[{task, piece.stage()}].push_back(
+            {others.at(piece.replica()), data(piece.arena(), piece.offset()), piece.bytes()});
       }
-      continue;
+    } else if (others.contains(replicas().at(piece.replica()))) {
+      gathers[{task, piece.stage()}].push_back(
+          {replicas().at(piece.replica()), data(piece.arena(), piece.offset()), piece.bytes()});
     }
-    if (!sharingWith(task).contains(replicas().at(piece.replica()))) {
-      continue;
-    }
-    gathers[{task, piece.stage()}].push_back(
-        {replicas().at(piece.replica()), data(piece.arena(), piece.offset()), piece.bytes()});
   }
 }
 
@@ -149,13 +147,18 @@ void *Executor::scalar(std::string_view name) const {
 
 Result<void> Executor::train(InputSource &source, std::uint64_t step) {
   auto trained = run(trainTasks, trainCollective, &source, true, step);
-  return trained && link ? link->endStep() : trained;
+  if (trained && link) {
+    environment.status.begin(step, "the end of a step with parameter servers");
+    trained = link->endStep();
+    environment.status.finish();
+  }
+  return trained;
 }
 
 Result<void> Executor::catchUp() {
   while (link && link->missing() > 0) {
-    link->beginUpdate();
-    auto taken = run(updateTasks, {}, nullptr, true, 0);
+    const std::uint64_t update = link->beginUpdate();
+    auto taken = run(updateTasks, {}, nullptr, true, update);
     if (taken = taken ? link->endUpdate() : std::move(taken); !taken) {
       return taken;
     }
@@ -321,8 +324,12 @@ Result<void> Executor::communicate(const TaskPlan &tasks, const PlannedTask &tas
   return gathered && event.training && link ? link->shareLoss() : gathered;
 }
 
-/// Updated weights go to the replicas that have the same ones, all else to all of them.
+/// Updated weights go to the replicas that have the same ones, all else to all of them; of servers, partial
+/// sums to servers.
 RankGroup Executor::sharingWith(schedule::TaskKind task) const {
+  if (environment.mesh.isServer(rank())) {
+    return serversOf(environment.mesh, rank());
+  }
   const bool ofShards = task == schedule::TaskKind::Gather && file.file().recipe()->zero() == 3;
   return ofShards ? sameShardOf(environment.mesh, rank(), file.shardGroup()) : replicas();
 }
@@ -331,8 +338,7 @@ RankGroup Executor::sharingWith(schedule::TaskKind task) const {
 Result<void> Executor::gather(schedule::TaskKind task, int stage) {
   const auto pieces = gathers.find({task, stage});
   auto ok = pieces == gathers.end() ? Result<void>()
-            : link ? environment.communicator.allGather(pieces->second, serversOf(environment.mesh, rank()))
-                   : environment.communicator.allGather(pieces->second, sharingWith(task));
+                                    : environment.communicator.allGather(pieces->second, sharingWith(task));
   environment.status.advance();
   return ok;
 }

@@ -14,7 +14,7 @@ struct TaskEvent {
   int rank = 0;
   bool training = true;
   std::uint64_t step = 0; ///< of training from 1; of an evaluation the pass, from 1
-  int position = 0;       ///< in the rank's task list
+  int position = 0;       ///< among the tasks that the rank runs
   schedule::Task task;
   const char *text = nullptr; ///< schedule::text(task)
 };

@@ -85,13 +85,21 @@ public:
   Result<void> endStep() override {
     outbox->endStep();
     ++steps;
+    for (int server = 0; staleness > 0 && steps == 1 && server < servers.size; ++server) {
+      if (auto ok = receive(servers.at(server), kFromServers, nullptr, 0); !ok) {
+        return ok;
+      }
+    }
     auto taken = takes ? takeNorm() : Result<void>();
     takes = steps + 1 - updates > static_cast<std::uint64_t>(staleness);
     return taken;
   }
 
   std::uint64_t missing() const override { return steps - updates; }
-  void beginUpdate() override { takes = true; }
+  std::uint64_t beginUpdate() override {
+    takes = true;
+    return updates + 1;
+  }
   Result<void> endUpdate() override {
     auto taken = takeNorm();
     takes = steps + 1 - updates > static_cast<std::uint64_t>(staleness);
@@ -135,7 +143,7 @@ public:
   using ServerLink::ServerLink;
 
   Result<void> open(HostDevice &device, std::size_t stepBytes) {
-    std::size_t messages = weights.size() + 1;
+    std::size_t messages = weights.size() + 2;
     for (std::vector<Request> &part : parts) {
       part.resize(static_cast<std::size_t>(replicas.size));
     }
@@ -155,7 +163,10 @@ public:
     return {};
   }
 
-  Result<void> shareLoss() override { return receive(replicas.at(0), kToServers, loss.data, loss.bytes); }
+  Result<void> shareLoss() override {
+    auto ok = greets ? greet() : Result<void>();
+    return ok ? receive(replicas.at(0), kToServers, loss.data, loss.bytes) : std::move(ok);
+  }
 
   Result<void> gather(int stage) override {
     for (const Piece &piece : weights) {
@@ -176,10 +187,21 @@ public:
   }
 
   std::uint64_t missing() const override { return 0; }
-  void beginUpdate() override {}
+  std::uint64_t beginUpdate() override { return 0; }
   Result<void> endUpdate() override { return {}; }
 
 private:
+  /// In the first step, whose update nobody waits for: an empty message, so that all channels are there.
+  Result<void> greet() {
+    greets = false;
+    for (int replica = 0; replica < replicas.size; ++replica) {
+      if (auto ok = outbox->send(replicas.at(replica), kFromServers, nullptr, 0); !ok) {
+        return ok;
+      }
+    }
+    return {};
+  }
+
   std::byte *contribution(std::size_t part, int replica) const {
     return scratch +
            (part % 2 * static_cast<std::size_t>(replicas.size) + static_cast<std::size_t>(replica)) *
@@ -230,6 +252,7 @@ private:
     return {};
   }
 
+  bool greets = staleness > 0;
   std::vector<Request> parts[2];
   std::vector<const std::byte *> terms;
 };
@@ -314,7 +337,7 @@ std::size_t ServerLink::messagesOf(const Executable &executable) {
     for (const ServerPiece &piece : gradientsOfServers(executable.rank(rank))) {
       gradients += partsOf(piece.bytes);
     }
-    most = std::max({most, gradients, weightsOfServers(executable.rank(rank)).size() + 1});
+    most = std::max({most, gradients, weightsOfServers(executable.rank(rank)).size() + 2});
   }
   return most * (2 + static_cast<std::size_t>(executable.file().contract()->staleness()));
 }

@@ -44,7 +44,7 @@ public:
   /// Updates that the replica has not taken: it runs GATHER, and what follows from it, once for each, between
   /// calls of beginUpdate() and endUpdate(). Zero on a server.
   virtual std::uint64_t missing() const = 0;
-  virtual void beginUpdate() = 0;
+  virtual std::uint64_t beginUpdate() = 0; ///< its number, from 1
   virtual Result<void> endUpdate() = 0;
   /// Returns when all that this rank has sent has been taken.
   Result<void> flush() { return outbox->flush(); }

@@ -131,6 +131,9 @@ Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::s
   if (auto ok = verifyTensorRanks(proof); !ok) {
     return ok.takeError();
   }
+  if (auto ok = verifyServers(proof); !ok) {
+    return ok.takeError();
+  }
   if (auto ok = verifyReplicas(proof); !ok) {
     return ok.takeError();
   }

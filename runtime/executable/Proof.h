@@ -71,7 +71,7 @@ struct Proof {
   int updaters() const {
     return file.recipe()->servers() > 0 ? file.recipe()->servers() : file.recipe()->data_parallel();
   }
-  bool hasReplica(int replica) const { return replica >= 0 && replica < updaters(); }
+  bool hasUpdater(int replica) const { return replica >= 0 && replica < updaters(); }
   bool owns(int rank, int stage) const {
     return stage >= 0 && stage < stages() && train.rankOfStage[stage] == rank;
   }
@@ -137,6 +137,7 @@ Result<void> verifySchedules(Proof &proof);    // fills train and evaluate
 Result<void> verifyMemory(const Proof &proof); // arenas, pools and their slots, inputs, placements, scalars
 Result<void> verifyPrograms(Proof &proof);     // kernels, commands, operands; fills integerRules
 Result<void> verifyTransfers(const Proof &proof);   // transfers of both sides, collectives
+Result<void> verifyServers(const Proof &proof);     // parameter servers: arenas that ranks have
 Result<void> verifyReplicas(const Proof &proof);    // what replicas add up, and which of them updates what
 Result<void> verifyTensorRanks(const Proof &proof); // what tensor ranks add up
 

@@ -85,7 +85,6 @@ private:
   Result<void> disjoint(std::vector<Exchanged> list, const std::string &field,
                         bool onEachReplica = false) const;
   Result<void> sharedOnce() const;
-  bool isThere(const executable::Program &program, const executable::Command &command, unsigned arena) const;
   bool sumIsOfReplica(const Exchanged &sum) const;
   /// A list of pieces that a placement has.
   using SlicesOf = const flatbuffers::Vector<flatbuffers::Offset<executable::StateSlice>> *(

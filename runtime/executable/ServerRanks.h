@@ -18,8 +18,8 @@ inline constexpr std::uint64_t kServerPart = std::uint64_t{1} << 20;
 /// Steps that weights may be behind; more are refused.
 inline constexpr int kMaxStaleness = 64;
 
-/// Whether ranks of the role run programs of the kind, and there a command: that of a server, or (-1) one of
-/// no server.
+/// Whether ranks of the role run programs of the kind; and in them the commands of one server, or (-1) those
+/// of all ranks.
 inline bool runs(RankRole role, executable::ProgramKind kind) {
   return role == RankRole::Complete || kind == executable::ProgramKind::Norm ||
          (kind == executable::ProgramKind::Update) == (role == RankRole::Server);

@@ -126,7 +126,7 @@ Result<void> RankReplicas::movedPiece(const executable::ExchangePiece &piece, co
                                       bool loads) {
   const executable::Arena *home = arenaAt(piece.shard_arena());
   if (!isArenaOf(ArenaClass::Windows, piece.arena()) || !home ||
-      home->tier() == executable::MemoryTier::Device || !proof.hasReplica(piece.replica())) {
+      home->tier() == executable::MemoryTier::Device || !proof.hasUpdater(piece.replica())) {
     return proof.fail(field + ".arena", "what a replica has offloaded moves to and from windows");
   }
   auto here = inside(piece.arena(), piece.offset(), piece.bytes(), 4, field);
@@ -147,7 +147,7 @@ Result<void> RankReplicas::movedPiece(const executable::ExchangePiece &piece, co
 /// Of gradients, where they are added up.
 Result<void> RankReplicas::sumPiece(const executable::Exchange &exchange,
                                     const executable::ExchangePiece &piece, const std::string &field) {
-  if (!proof.hasReplica(piece.replica()) || !isArenaOf(ArenaClass::Gradients, piece.arena()) ||
+  if (!proof.hasUpdater(piece.replica()) || !isArenaOf(ArenaClass::Gradients, piece.arena()) ||
       (piece.shard_arena() != -1 && !proof.wire().compresses()) || proof.reducesMicroBatches()) {
     return proof.fail(field + ".replica",
                       "a piece is of the gradients of a replica, where they are added up");
@@ -198,7 +198,7 @@ Result<void> RankReplicas::residual(const executable::ExchangePiece &piece, cons
 /// Of one micro-batch's gradients, from memory of W to a replica's sum.
 Result<void> RankReplicas::accumulatePiece(const executable::Exchange &exchange,
                                            const executable::ExchangePiece &piece, const std::string &field) {
-  if (!proof.reducesMicroBatches() || !proof.hasReplica(piece.replica()) ||
+  if (!proof.reducesMicroBatches() || !proof.hasUpdater(piece.replica()) ||
       !isArenaOf(ArenaClass::Workspace, piece.arena()) ||
       !isArenaOf(ArenaClass::Gradients, piece.shard_arena())) {
     return proof.fail(field + ".replica",
@@ -226,7 +226,7 @@ Result<void> RankReplicas::gatherPiece(const executable::ExchangePiece &piece,
     return arena && offset % 4 == 0 && piece.bytes() > 0 && piece.bytes() % 4 == 0 &&
            rangeWithin(offset, piece.bytes(), arena->bytes());
   };
-  if (!proof.shardsWeights() || !proof.hasReplica(piece.replica())) {
+  if (!proof.shardsWeights() || !proof.hasUpdater(piece.replica())) {
     return proof.fail(field + ".replica", "weights are gathered from replicas with ZeRO 3");
   }
   if (!inArena(piece.arena(), piece.offset()) || !inArena(piece.shard_arena(), piece.shard_offset())) {

@@ -281,7 +281,7 @@ Result<void> RankMemory::weight(const executable::Placement &placement,
     const executable::StateSlice &piece = *placement.shards()->Get(j);
     const std::string pieceField = indexed(field + ".shards", j);
     const auto size = elementsOf(piece.shape());
-    if (!proof.shardsWeights() || !proof.hasReplica(piece.replica()) || piece.dtype() != parameter.dtype()) {
+    if (!proof.shardsWeights() || !proof.hasUpdater(piece.replica()) || piece.dtype() != parameter.dtype()) {
       return proof.fail(pieceField + ".replica", "a part of a weight belongs to a replica with ZeRO 3");
     }
     if (!size || piece.first() != elements || *size > *elementsOf(parameter.shape()) - elements) {
@@ -319,7 +319,7 @@ Result<void> RankMemory::states(const executable::Placement &placement,
     if (!isNew && !divided) {
       return proof.fail(stateField + ".name", called + "has two states with one name");
     }
-    if (divided ? !proof.hasReplica(state.replica()) : state.replica() != -1) {
+    if (divided ? !proof.hasUpdater(state.replica()) : state.replica() != -1) {
       return proof.fail(stateField + ".replica",
                         called + "has states of replicas with ZeRO, and not otherwise");
     }

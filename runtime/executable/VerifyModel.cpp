@@ -72,7 +72,7 @@ static Result<void> verifyOffload(const Proof &proof) {
   return states ? check(recipe.weights_offload(), "recipe.weights_offload", 3) : std::move(states);
 }
 
-static Result<void> verifyServers(const Proof &proof) {
+static Result<void> verifyServerCounts(const Proof &proof) {
   const executable::Recipe &recipe = *proof.file.recipe();
   const int servers = recipe.servers(), staleness = proof.file.contract()->staleness();
   if (servers < 0 || servers > kMaxReplicas || staleness < 0 || staleness > kMaxStaleness) {
@@ -137,7 +137,7 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if ((group > 0) != bool(proof.file.required_features() & executable::kFeatureShardGroups)) {
     return proof.fail("required_features", "the mark of groups does not fit recipe.shard_group");
   }
-  if (auto ok = verifyServers(proof); !ok) {
+  if (auto ok = verifyServerCounts(proof); !ok) {
     return ok;
   }
   if (proof.shards() != bool(proof.file.required_features() & executable::kFeatureShards)) {

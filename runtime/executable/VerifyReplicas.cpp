@@ -1,7 +1,6 @@
 // What the replicas of a rank exchange, and which of them makes which part of an update (ZeRO): all of them
 // must end a step with the same weights.
 #include "runtime/executable/RankReplicas.h"
-#include "runtime/executable/ServerRanks.h"
 
 #include <algorithm>
 #include <tuple>
@@ -103,7 +102,7 @@ Result<void> RankReplicas::collectReductions() {
     if (isGradient && proof.reducesMicroBatches()) {
       return proof.fail(field, "gradients are added up after each micro-batch, not in REDUCE");
     }
-    if (isGradient && proof.shards() ? !proof.hasReplica(reduction.replica()) : reduction.replica() != -1) {
+    if (isGradient && proof.shards() ? !proof.hasUpdater(reduction.replica()) : reduction.replica() != -1) {
       return proof.fail(field + ".replica",
                         "with ZeRO every gradient sum belongs to a replica, and nothing else does");
     }
@@ -123,7 +122,7 @@ Result<void> RankReplicas::collectGathers() {
     if (!proof.owns(rank, gather.stage())) {
       return proof.fail(field + ".stage", "the rank does not hold the stage");
     }
-    if (!isInDevice(plan, gather.arena()) || !proof.hasReplica(gather.replica())) {
+    if (!isInDevice(plan, gather.arena()) || !proof.hasUpdater(gather.replica())) {
       return proof.fail(field + ".arena", "there is no such arena, or no such replica");
     }
     const ArenaClass arena = plan.arenas()->Get(gather.arena())->arena_class();
@@ -225,18 +224,6 @@ Result<void> RankReplicas::loss() {
   return {};
 }
 
-/// With parameter servers: all ranks that run the command have the arena.
-bool RankReplicas::isThere(const executable::Program &program, const executable::Command &command,
-                           unsigned arena) const {
-  for (const RankRole role : {RankRole::Replica, RankRole::Server}) {
-    if (proof.file.recipe()->servers() > 0 && runs(role, program.kind(), command.replica()) &&
-        !hasArena(plan, arena, role)) {
-      return false;
-    }
-  }
-  return true;
-}
-
 /// What one replica alone computes belongs to NORM and UPDATE; there, with ZeRO, no weight changes otherwise.
 Result<void> RankReplicas::commands() {
   for (unsigned i = 0; i < plan.programs()->size(); ++i) {
@@ -246,16 +233,11 @@ Result<void> RankReplicas::commands() {
     for (unsigned j = 0; j < program.commands()->size(); ++j) {
       const executable::Command &command = *program.commands()->Get(j);
       const std::string field = indexed(indexed(at + "programs", i) + ".commands", j);
-      if (command.replica() != -1 && !(divides && proof.hasReplica(command.replica()))) {
+      if (command.replica() != -1 && !(divides && proof.hasUpdater(command.replica()))) {
         return proof.fail(field + ".replica", "a replica alone computes parts of the norm and of the update "
                                               "with ZeRO, and nothing else");
       }
       for (const executable::Operand *operand : *command.operands()) {
-        if (!isThere(program, command, operand->arena())) {
-          return proof.fail(field,
-                            "the ranks that run it have no such arena: servers have the optimizer's states, "
-                            "replicas all that belongs to micro-batches");
-        }
         if (isArenaOf(ArenaClass::Residuals, operand->arena())) {
           return proof.fail(field, "residuals are of exchanges, and no command touches them");
         }
@@ -281,9 +263,12 @@ Result<void> RankReplicas::ofReplica(const executable::Program &program, const e
     const bool writes = kernel.operands[i].access != catalogue::Access::Read;
     const Range range{operand.offset(), operand.offset() + *bytesOf(operand.dtype(), operand.shape())};
     const Exchanged bytes{program.stage(), operand.arena(), range, command.replica()};
+    const bool hasServers = proof.file.recipe()->servers() > 0;
     const bool isPartial = command.replica() != -1 && arena == ArenaClass::Scalars;
     const bool holds = arena == ArenaClass::Gradients ? sumIsOfReplica(bytes)
-                       : writes && arena == ArenaClass::Parameters
+                       : !writes && arena == ArenaClass::Parameters
+                           ? !hasServers || gathered.covers(bytes) // a server gets no weights of others
+                       : arena == ArenaClass::Parameters
                            ? (!proof.shardsWeights() || isOwn(bytes, &executable::Placement::shards)) &&
                                  (!proof.sharesWeights() || gathered.covers(bytes))
                        : writes && isPartial ? gathered.covers(bytes)

@@ -95,7 +95,7 @@ Result<void> verifyTransfer(const Proof &proof, int rank, const executable::Tran
     return proof.fail(field + ".stage", "the transfer is for a stage of another rank");
   }
   const bool divided = movesWeight(kind) ? proof.shardsWeights() : isTied(kind) && proof.shards();
-  if (divided ? !proof.hasReplica(transfer.replica()) : transfer.replica() != -1) {
+  if (divided ? !proof.hasUpdater(transfer.replica()) : transfer.replica() != -1) {
     return proof.fail(field + ".replica",
                       "replicas move their own parts of tied parameters, and all move the rest");
   }

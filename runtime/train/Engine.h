@@ -61,10 +61,11 @@ struct StepReport {
   /// Of a loss that is a weighted sum: its terms, without their weights, in the order of
   /// Executable::lossTerms().
   std::span<const double> lossTerms = {};
-  double gradientNorm = 0;     ///< before clipping; 0 where the file does not compute it
-  bool skipped = false;        ///< of 16-bit precision: gradients were not finite, weights stay
-  double lossScale = 1;        ///< that the step was made with; 1 except in fp16
-  double learningRate = 0;     ///< with which the step trained
+  double gradientNorm = 0; ///< before clipping; 0 where the file does not compute it. With late updates: that
+                           ///< of the one taken last; 0: none yet
+  bool skipped = false;    ///< of 16-bit precision: gradients were not finite, weights stay
+  double lossScale = 1;    ///< that the step was made with; 1 except in fp16
+  double learningRate = 0; ///< with which the step trained
   double samplesPerSecond = 0; ///< of this step
   /// Every steps_per_print steps: "steps: 10 loss: 2.3026 iter time (s): 0.001 samples/sec: 64000.000 lr:
   /// 0.001", behind the loss "NAME: VALUE" of each term; else null.

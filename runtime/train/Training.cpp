@@ -88,8 +88,8 @@ bool skips(const executable::Recipe &recipe) {
 class RankTraining {
 public:
   RankTraining(Executor &executor, const Session &session, const SampleOrder &order, Training &shared)
-      : executor(executor), shared(shared), file(session.executable.file()), recipe(*file.recipe()),
-        inputs(*session.dataset, order, recipe, executor.replica()),
+      : executor(executor), shared(shared), mesh(session.mesh), file(session.executable.file()),
+        recipe(*file.recipe()), inputs(*session.dataset, order, recipe, executor.replica()),
         rates(*LearningRate::create(recipe)), // which the loader has proved
         learningRate(static_cast<double *>(executor.scalar("learning_rate"))),
         stepCell(static_cast<std::int32_t *>(executor.scalar("step"))),
@@ -236,7 +236,6 @@ private:
 
   Error notFinite(std::uint64_t step) const {
     const auto &rankOfStage = *file.schedule()->rank_of_stage();
-    const Mesh mesh{0, recipe.data_parallel(), recipe.tensor_parallel()};
     const int last = rankOfStage.Get(rankOfStage.size() - 1);
     const std::string ranks = mesh.ranksText(last);
     return userError(
@@ -248,6 +247,7 @@ private:
 
   Executor &executor;
   Training &shared;
+  const Mesh mesh;
   const executable::Executable &file;
   const executable::Recipe &recipe;
   TrainingInputs inputs;

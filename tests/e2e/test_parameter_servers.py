@@ -92,6 +92,20 @@ class Late(Served):
             self.assertEqual(losses[0], found[0][2][0])
             self.assertEqual(losses[: staleness + 1], found[3][2][: staleness + 1])
 
+    def test_steady_steps_allocate_nothing(self):
+        for staleness in (0, 1, 3):
+            stage = self.compile(configuration(data_parallel_size=2, **served(2, staleness)), "--stages", 2)
+            self.assertEqual(self.train(stage, "--steps", 30)["allocations_after_warmup"], 0, staleness)
+
+    def test_a_trace_has_all_updates(self):
+        """Those behind the last step as tasks of the step whose update they take."""
+        stage, trace = self.compile(configuration(data_parallel_size=2, **served(1, 2))), self.folder / "trace.jsonl"
+        self.train(stage, "--steps", 6, "--trace", trace)
+        records = [json.loads(line) for line in trace.read_text().splitlines()]
+        tasks = [(r["rank"], r["step"], r["task"]) for r in records if "task" in r]
+        self.assertEqual([step for rank, step, task in tasks if (rank, task) == (0, "0GATHER")], [1, 2, 3, 4, 5, 6, 5, 6])
+        self.assertEqual([step for rank, step, task in tasks if (rank, task) == (2, "0UPDATE")], [1, 2, 3, 4, 5, 6])
+
     def test_more_than_steps(self):
         """All updates are made in the end."""
         self.check_plans(2, [(1, 0, "threads"), (2, 1, "processes")], 7)

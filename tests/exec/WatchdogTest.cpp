@@ -160,7 +160,7 @@ Watched watchOneRank(std::function<std::int64_t()> clock, int milliseconds) {
   return result;
 }
 
-TEST(Watchdog, TimeInWhichTheProcessIsStoppedDoesNotCount) {
+TEST(Watchdog, TimesInWhichTheProcessIsStoppedDoNotCount) {
   const std::int64_t begin = monotonicNanoseconds();
   const Watched stopped = watchOneRank(
       [&] {

@@ -148,6 +148,7 @@ std::string summaryText(const runtime::Executable &plan) {
                                      : "")});
   if (recipe.servers() > 0) {
     table.addRow({"parameter servers", std::to_string(recipe.servers()) + " of each stage" +
+                                           (recipe.tensor_parallel() > 1 ? " and tensor rank" : "") +
                                            (contract.staleness() == 0 ? ", with every update in time" : "")});
   }
   if (recipe.tensor_parallel() > 1) {
@@ -271,7 +272,8 @@ std::string sentText(const runtime::Executable &plan) {
   std::vector<SentBytes> columns(1); // the last one: all ranks
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
     titles.push_back((plan.mesh().perPipelineRank() == 1 ? ">rank " : ">ranks ") +
-                     plan.mesh().ranksText(rank));
+                     plan.mesh().ranksText(rank) +
+                     (plan.mesh().servers > 0 ? ", " + plan.mesh().serversText(rank) : ""));
     const SentBytes sent = sentBytes(plan, rank);
     for (std::size_t kind = 0; kind < sent.size(); ++kind) {
       columns.back()[kind] += sent[kind];
@@ -385,6 +387,12 @@ std::string tasksText(const runtime::Executable &plan) {
   for (int rank = 0; rank < plan.rankCount(); ++rank) {
     text += "  rank " + plan.mesh().ranksText(rank) + ": " +
             schedule::printTasks(plan.trainSchedule().ranks[static_cast<std::size_t>(rank)]) + "\n";
+  }
+  if (plan.mesh().servers > 0) {
+    text += "  of these, ranks from " + std::to_string(plan.mesh().computing()) +
+            " on (parameter servers) run REDUCE, NORM, ALL_GATHER, GATHER, and alone UPDATE, SEND_SUM and "
+            "RECV_SUM; the others "
+            "run the rest\n";
   }
   return text;
 }

@@ -221,11 +221,13 @@ std::map<int, std::map<int, std::uint64_t>> shardsOf(const runtime::Executable &
   return shards;
 }
 
-/// Names of states of the optimizer, the gradient left out.
+/// Names of states of the optimizer, gradient and residuals left out.
 std::size_t statesOf(const executable::Placement &placement) {
   std::set<std::string> names;
   for (unsigned i = 0; placement.states() && i < placement.states()->size(); ++i) {
-    names.insert(placement.states()->Get(i)->name()->str());
+    if (!runtime::isResidual(*placement.states()->Get(i))) { // which no stage divides
+      names.insert(placement.states()->Get(i)->name()->str());
+    }
   }
   return names.empty() ? 0 : names.size() - 1;
 }

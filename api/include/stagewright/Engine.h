@@ -50,7 +50,8 @@ struct StepReport {
   /// Of several losses: each without its weight, in the order of executable().lossTerms(). They stand in
   /// memory of the engine, until its next call.
   std::span<const double> lossTerms = {};
-  double gradientNorm = 0; ///< before clipping; 0 where the plan does not compute it
+  double gradientNorm = 0; ///< before clipping; 0 where the plan does not compute it. With late updates: that
+                           ///< of the one taken last; 0: none yet
   bool skipped = false;    ///< of 16-bit precision: gradients were not finite, the weights stayed
   double learningRate = 0; ///< with which the step trained
   double lossScale = 1;    ///< with which the step was made; 1 except in fp16
