@@ -21,7 +21,8 @@ class ReplicaSide final : public ServerLink {
 public:
   using ServerLink::ServerLink;
 
-  Result<void> open(HostDevice &device, std::size_t stepBytes) {
+  Result<void> open(HostDevice &device, std::size_t stepBytes) override {
+    requests.resize(weights.size());
     std::size_t messages = static_cast<std::size_t>(servers.size);
     for (const Piece &piece : gradients) {
       messages += partsOf(piece.bytes);
@@ -51,20 +52,12 @@ public:
     if (own != 0) {
       return {};
     }
-    auto kept = outbox->keep(loss.data, loss.bytes);
-    if (!kept) {
-      return kept.takeError();
-    }
-    for (int server = 0; server < servers.size; ++server) {
-      if (auto ok = outbox->send(servers.at(server), kToServers, *kept, loss.bytes); !ok) {
-        return ok;
-      }
-    }
-    return outbox->settle();
+    auto sent = sendToAll(servers, kToServers, loss);
+    return sent ? outbox->settle() : sent;
   }
 
   Result<void> gather(int stage) override {
-    if (!takes) {
+    if (!takes()) {
       return {};
     }
     std::size_t posted = 0;
@@ -83,6 +76,7 @@ public:
   }
 
   Result<void> endStep() override {
+    const bool hasTaken = takes();
     outbox->endStep();
     ++steps;
     for (int server = 0; staleness > 0 && steps == 1 && server < servers.size; ++server) {
@@ -90,28 +84,23 @@ public:
         return ok;
       }
     }
-    auto taken = takes ? takeNorm() : Result<void>();
-    takes = steps + 1 - updates > static_cast<std::uint64_t>(staleness);
-    return taken;
+    return hasTaken ? takeNorm() : Result<void>();
   }
 
   std::uint64_t missing() const override { return steps - updates; }
   std::uint64_t beginUpdate() override {
-    takes = true;
+    catchesUp = true;
     return updates + 1;
   }
   Result<void> endUpdate() override {
-    auto taken = takeNorm();
-    takes = steps + 1 - updates > static_cast<std::uint64_t>(staleness);
-    return taken;
-  }
-
-  void prepare() {
-    takes = staleness == 0;
-    requests.resize(weights.size());
+    catchesUp = false;
+    return takeNorm();
   }
 
 private:
+  /// Whether GATHER takes an update: in a step the one that is `staleness` steps old.
+  bool takes() const { return catchesUp || steps + 1 - updates > static_cast<std::uint64_t>(staleness); }
+
   Result<void> push(const Piece &piece) {
     auto kept = outbox->keep(piece.data, piece.bytes);
     if (!kept) {
@@ -131,8 +120,8 @@ private:
     return norm.data ? receive(servers.at(0), kFromServers, norm.data, norm.bytes) : Result<void>();
   }
 
-  bool takes = false;                   ///< an update in this step
   std::uint64_t steps = 0, updates = 0; ///< made, and taken
+  bool catchesUp = false;               ///< between steps
   std::vector<Request> requests;
 };
 
@@ -142,7 +131,7 @@ class ServerSide final : public ServerLink {
 public:
   using ServerLink::ServerLink;
 
-  Result<void> open(HostDevice &device, std::size_t stepBytes) {
+  Result<void> open(HostDevice &device, std::size_t stepBytes) override {
     std::size_t messages = weights.size() + 2;
     for (std::vector<Request> &part : parts) {
       part.resize(static_cast<std::size_t>(replicas.size));
@@ -171,7 +160,7 @@ public:
   Result<void> gather(int stage) override {
     for (const Piece &piece : weights) {
       if (piece.stage == stage && piece.server == own) {
-        if (auto ok = sendToAll(piece); !ok) {
+        if (auto ok = sendToAll(replicas, kFromServers, piece); !ok) {
           return ok;
         }
       }
@@ -180,7 +169,7 @@ public:
   }
 
   Result<void> endStep() override {
-    auto sent = own == 0 && norm.data ? sendToAll(norm) : Result<void>();
+    auto sent = own == 0 && norm.data ? sendToAll(replicas, kFromServers, norm) : Result<void>();
     sent = sent ? outbox->settle() : std::move(sent);
     outbox->endStep();
     return sent;
@@ -194,12 +183,7 @@ private:
   /// In the first step, whose update nobody waits for: an empty message, so that all channels are there.
   Result<void> greet() {
     greets = false;
-    for (int replica = 0; replica < replicas.size; ++replica) {
-      if (auto ok = outbox->send(replicas.at(replica), kFromServers, nullptr, 0); !ok) {
-        return ok;
-      }
-    }
-    return {};
+    return sendToAll(replicas, kFromServers, {-1, 0, loss.data, 0});
   }
 
   std::byte *contribution(std::size_t part, int replica) const {
@@ -237,19 +221,6 @@ private:
       addInOrder(terms, std::min<std::size_t>(kServerPart, piece.bytes - at), Element::F32, piece.data + at);
     }
     return ok;
-  }
-
-  Result<void> sendToAll(const Piece &piece) {
-    auto kept = outbox->keep(piece.data, piece.bytes);
-    if (!kept) {
-      return kept.takeError();
-    }
-    for (int replica = 0; replica < replicas.size; ++replica) {
-      if (auto ok = outbox->send(replicas.at(replica), kFromServers, *kept, piece.bytes); !ok) {
-        return ok;
-      }
-    }
-    return {};
   }
 
   bool greets = staleness > 0;
@@ -291,15 +262,16 @@ Result<std::unique_ptr<ServerLink>> ServerLink::create(const Executable &executa
     return std::unique_ptr<ServerLink>();
   }
   const int pipelineRank = mesh.pipelineRank(communicator.rank());
+  std::unique_ptr<ServerLink> link;
+  Result<void> opened;
   if (mesh.isServer(communicator.rank())) {
-    auto side = std::make_unique<ServerSide>(executable, mesh, arenas, communicator);
-    auto ok = side->open(device, sentByServer(executable, pipelineRank));
-    return ok ? Result<std::unique_ptr<ServerLink>>(std::move(side)) : ok.takeError();
+    link = std::make_unique<ServerSide>(executable, mesh, arenas, communicator);
+    opened = link->open(device, sentByServer(executable, pipelineRank));
+  } else {
+    link = std::make_unique<ReplicaSide>(executable, mesh, arenas, communicator);
+    opened = link->open(device, sentToServers(executable, pipelineRank));
   }
-  auto side = std::make_unique<ReplicaSide>(executable, mesh, arenas, communicator);
-  side->prepare();
-  auto ok = side->open(device, sentToServers(executable, pipelineRank));
-  return ok ? Result<std::unique_ptr<ServerLink>>(std::move(side)) : ok.takeError();
+  return opened ? Result<std::unique_ptr<ServerLink>>(std::move(link)) : opened.takeError();
 }
 
 Result<void> ServerLink::makeOutbox(HostDevice &device, std::size_t stepBytes, std::size_t scratchBytes,
@@ -312,6 +284,19 @@ Result<void> ServerLink::makeOutbox(HostDevice &device, std::size_t stepBytes, s
   room = std::move(*made);
   scratch = room.data() + copies;
   outbox.emplace(communicator, room.data(), stepBytes, staleness, messages);
+  return {};
+}
+
+Result<void> ServerLink::sendToAll(const RankGroup &receivers, int tag, const Piece &piece) {
+  auto kept = outbox->keep(piece.data, piece.bytes);
+  if (!kept) {
+    return kept.takeError();
+  }
+  for (int position = 0; position < receivers.size; ++position) {
+    if (auto ok = outbox->send(receivers.at(position), tag, *kept, piece.bytes); !ok) {
+      return ok;
+    }
+  }
   return {};
 }
 

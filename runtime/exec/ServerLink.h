@@ -58,8 +58,12 @@ protected:
     std::byte *data;
     std::size_t bytes;
   };
+  /// `stepBytes`: what the rank sends in a step.
+  virtual Result<void> open(HostDevice &device, std::size_t stepBytes) = 0;
   Result<void> makeOutbox(HostDevice &device, std::size_t stepBytes, std::size_t scratch,
                           std::size_t messages);
+  /// Behind it the outbox settles.
+  Result<void> sendToAll(const RankGroup &receivers, int tag, const Piece &piece);
   Result<void> receive(int peer, int tag, std::byte *data, std::size_t bytes);
   Result<void> receiveAll(std::span<const Request> requests);
 

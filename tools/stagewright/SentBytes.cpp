@@ -276,7 +276,6 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero, int group
   cost.weights = fixed + (zero == 3 ? largestOfGroups(shard, group) : 0);
   cost.states += zero == 0 ? 0 : largest(states);
   const auto others = static_cast<std::uint64_t>(plan.mesh().replicas - 1);
-  const auto senders = others * static_cast<std::uint64_t>(plan.mesh().tensor);
   const auto microBatches = static_cast<std::uint64_t>(schedule.microBatches);
   const auto [sums, onTheWay] = exchangedSums(plan, rank);
   const int chosen = plan.file().recipe()->zero();
@@ -284,13 +283,12 @@ ZeroCost zeroCost(const runtime::Executable &plan, int rank, int zero, int group
                        ? rankMemory(plan, rank).byClass[static_cast<std::size_t>(ArenaClass::Gradients)]
                    : shardsGradients(plan, zero) ? sums / (others + 1)
                                                  : sums;
-  cost.sent = senders * (onTheWay * (reducesMicroBatches(plan) ? microBatches : 1) + (zero == 0   ? sums
-                                                                                      : zero == 3 ? 0
-                                                                                                  : updated));
-  cost.sent +=
-      zero < 3 ? 0
-               : static_cast<std::uint64_t>(plan.mesh().tensor) *
-                     (2 * microBatches * gathered * gatheringReplicas(plan, group) + (groups - 1) * updated);
+  const std::uint64_t added = others * onTheWay * (reducesMicroBatches(plan) ? microBatches : 1);
+  const std::uint64_t shared =
+      zero == 0   ? others * sums
+      : zero == 3 ? 2 * microBatches * gathered * gatheringReplicas(plan, group) + (groups - 1) * updated
+                  : others * updated;
+  cost.sent = static_cast<std::uint64_t>(plan.mesh().tensor) * (added + shared);
   if (zero == chosen && group == plan.shardGroup()) {
     const SentBytes sent = sentBytes(plan, rank);
     cost.sent =
