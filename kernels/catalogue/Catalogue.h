@@ -32,6 +32,9 @@ constexpr Integer aligned(Integer bytes) {
   return (bytes + line - 1) / line * line;
 }
 
+/// Bytes of workspace of every matrix product on CUDA: what cuBLASLt is recommended to have on Hopper.
+inline constexpr std::size_t kCudaWorkspace = std::size_t{32} << 20;
+
 /// Elements of a gradient whose squares are added into one fp64 partial (design: shards are cut at granules).
 inline constexpr std::int64_t kGranule = 16384;
 

@@ -1,45 +1,11 @@
-// What a kernel family sees: one call with its shapes and attributes as plain numbers, and the table that it
-// exports. No inline function of the standard library (see Vec16.h).
+// The table that a kernel family exports. No inline function of the standard library (see Vec16.h).
 #ifndef STAGEWRIGHT_KERNELS_HOST_FAMILY_H
 #define STAGEWRIGHT_KERNELS_HOST_FAMILY_H
 
+#include "call/Call.h"
 #include "kernels/host/TileRunner.h"
 
-#include <cstdint>
-
 namespace stagewright::kernels {
-
-inline constexpr int kMaxOperands = 16;
-inline constexpr int kMaxAttributes = 8;
-
-/// What the catalogue's T stands for.
-enum class Element { F32, F16, BF16 };
-
-struct CallOperand {
-  bool present = false;
-  int rank = 0;
-  std::int64_t sizes[8] = {};
-  std::int64_t elements = 0;
-};
-
-struct CallList {
-  int size = 0;
-  std::int64_t values[16] = {};
-};
-
-/// A call, made once by prepare(). Attributes are in the order of their declaration; a text is its index in
-/// `choices`.
-struct Call {
-  CallOperand operands[kMaxOperands];
-  double reals[kMaxAttributes] = {};
-  std::int64_t integers[kMaxAttributes] = {};
-  CallList lists[kMaxAttributes];
-
-  [[gnu::always_inline]] std::int64_t size(int operand, int dimension) const {
-    return operands[operand].sizes[dimension];
-  }
-  [[gnu::always_inline]] std::int64_t elements(int operand) const { return operands[operand].elements; }
-};
 
 using RunKernel = void (*)(const Call &call, void *const *operands, void *workspace, TileRunner &runner);
 

@@ -26,9 +26,6 @@ extern const Family *const families[];
 
 namespace {
 
-static_assert(catalogue::kMaxDimensions == std::size(CallOperand{}.sizes));
-static_assert(catalogue::kMaxListEntries == std::size(CallList{}.values));
-
 const Family *const *familiesOf(Isa isa) {
 #if defined(STAGEWRIGHT_X86)
   if (isa == Isa::Avx512)
@@ -39,13 +36,6 @@ const Family *const *familiesOf(Isa isa) {
   return portable::families;
 }
 
-/// What the families call an element type; f32 for any other.
-Element elementOf(catalogue::DType dtype) {
-  return dtype == catalogue::DType::F16    ? Element::F16
-         : dtype == catalogue::DType::BF16 ? Element::BF16
-                                           : Element::F32;
-}
-
 RunKernel findRun(const catalogue::Kernel &kernel, Element element, Isa isa) {
   for (const Family *const *family = familiesOf(isa); *family; ++family)
     for (int i = 0; i < (*family)->count; ++i)
@@ -53,32 +43,6 @@ RunKernel findRun(const catalogue::Kernel &kernel, Element element, Isa isa) {
           found.name == kernel.name && found.version == kernel.version && found.element == element)
         return found.run;
   return nullptr;
-}
-
-Call makeCall(const KernelInstance &instance) {
-  Call call;
-  for (std::size_t i = 0; i < instance.shapes.size(); ++i) {
-    CallOperand &operand = call.operands[i];
-    operand.present = true;
-    operand.rank = int(instance.shapes[i].size());
-    std::ranges::copy(instance.shapes[i], operand.sizes);
-    operand.elements = catalogue::elements(instance.shapes[i]);
-  }
-  const catalogue::Kernel &kernel = *instance.kernel;
-  for (std::size_t i = 0; i < kernel.attributes.size(); ++i) {
-    const catalogue::AttributeRule &rule = kernel.attributes[i];
-    call.reals[i] = catalogue::floatAttribute(kernel, instance.attributes, rule.name);
-    call.integers[i] = catalogue::integerAttribute(kernel, instance.attributes, rule.name);
-    const std::vector<std::int64_t> list = catalogue::listAttribute(kernel, instance.attributes, rule.name);
-    call.lists[i].size = int(list.size());
-    std::ranges::copy(list, call.lists[i].values);
-    if (std::holds_alternative<std::string>(rule.fallback))
-      call.integers[i] =
-          std::ranges::find(rule.choices,
-                            catalogue::stringAttribute(kernel, instance.attributes, rule.name)) -
-          rule.choices.begin();
-  }
-  return call;
 }
 
 class HostPreparedKernel final : public PreparedKernel {
@@ -129,19 +93,16 @@ Result<std::unique_ptr<PreparedKernel>> prepare(const KernelInstance &instance, 
     return environmentError("kernel " + std::string(kernel->name),
                             "this CPU does not run " + std::string(name(isa)) + " kernels",
                             "choose another one");
-  std::vector<catalogue::DType> dtypes;
-  for (std::size_t i = 0; i < instance.shapes.size() && i < kernel->operands.size(); ++i)
-    dtypes.push_back(kernel->operands[i].element ? instance.element : kernel->operands[i].dtype);
-  dtypes.resize(instance.shapes.size());
-  if (Result<void> fine = catalogue::check(*kernel, dtypes, instance.shapes, instance.attributes); !fine)
-    return fine.takeError();
-  const RunKernel run = findRun(*kernel, elementOf(catalogue::elementOf(*kernel, dtypes)), isa);
+  Result<Call> call = makeCall(instance);
+  if (!call)
+    return call.takeError();
+  const RunKernel run = findRun(*kernel, call->element, isa);
   if (!run)
     return userError("kernel " + std::string(kernel->name),
                      "version " + std::to_string(kernel->version) + " for elements of " +
                          std::string(catalogue::name(instance.element)) + " does not run on the host",
                      "compile for another target");
-  return std::unique_ptr<PreparedKernel>(std::make_unique<HostPreparedKernel>(makeCall(instance), run));
+  return std::unique_ptr<PreparedKernel>(std::make_unique<HostPreparedKernel>(*call, run));
 }
 
 void setFlushToZero() {

@@ -4,7 +4,7 @@
 #ifndef STAGEWRIGHT_KERNELS_HOST_HOST_H
 #define STAGEWRIGHT_KERNELS_HOST_HOST_H
 
-#include "catalogue/Catalogue.h"
+#include "call/KernelInstance.h"
 #include "error/Error.h"
 #include "kernels/host/TileRunner.h"
 
@@ -20,15 +20,6 @@ enum class Isa { Portable, Avx2, Avx512 };
 std::string_view name(Isa isa); ///< "portable", "avx2", "avx512"
 bool isSupported(Isa isa);      ///< whether this build has it and this CPU and system run it
 Isa bestIsa();                  ///< the widest supported one
-
-/// One call: a kernel of the catalogue with the shapes of its operands (absent optional ones left out),
-/// attributes, and what T stands for in its signature.
-struct KernelInstance {
-  const catalogue::Kernel *kernel = nullptr;
-  std::vector<catalogue::Shape> shapes;
-  std::vector<catalogue::Attribute> attributes;
-  catalogue::DType element = catalogue::DType::F32;
-};
 
 class PreparedKernel {
 public:

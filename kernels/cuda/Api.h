@@ -1,0 +1,123 @@
+// The function table of CUDA: every call that reaches the driver, cuBLASLt, cuDNN or NCCL goes through it.
+// What decides which calls are made, in which order and on which stream is plain C++ on this side of the
+// table; the plug-in (kernels/cuda/plugin) is its implementation on a GPU, and tests have one that records
+// and computes on the host.
+#ifndef STAGEWRIGHT_KERNELS_CUDA_API_H
+#define STAGEWRIGHT_KERNELS_CUDA_API_H
+
+#include "call/Call.h"
+#include "error/Error.h"
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace stagewright::cuda {
+
+using kernels::Element;
+
+// Handles: what they mean is the table's business; null: none.
+struct Stream {
+  void *handle = nullptr;
+  auto operator<=>(const Stream &) const = default;
+};
+struct Event {
+  void *handle = nullptr;
+  auto operator<=>(const Event &) const = default;
+};
+struct Graph {
+  void *handle = nullptr;
+};
+struct Function {
+  const void *handle = nullptr;
+};
+/// What a library needs to run a product or a convolution again.
+struct Plan {
+  void *handle = nullptr;
+};
+
+struct DeviceProperties {
+  std::string name;
+  int major = 0, minor = 0; ///< compute capability
+  std::size_t bytes = 0;    ///< of memory
+  std::size_t freeBytes = 0;
+  int multiprocessors = 0;
+};
+
+/// A kernel of ours: it takes one struct by value (kernels/cuda/device/*Arguments.h).
+struct Launch {
+  Function function;
+  std::array<unsigned, 3> grid = {1, 1, 1}; ///< blocks
+  unsigned threads = 1;                     ///< of a block
+  std::size_t sharedBytes = 0;              ///< dynamic
+  const void *arguments = nullptr;
+  std::size_t argumentBytes = 0;
+};
+
+/// D[m,n] = op(A) op(B), or D += op(A) op(B), one for each of `batch`, all row-major and dense; sums in fp32.
+struct Product {
+  Element element = Element::F32; ///< of A and B
+  Element result = Element::F32;  ///< of D
+  bool transposesA = false;       ///< A is [k,m], else [m,k]
+  bool transposesB = false;       ///< B is [n,k], else [k,n]
+  bool accumulates = false;       ///< D +=
+  bool hasBias = false;           ///< of the result's type, [n], added to every row
+  bool allowsTf32 = false;        ///< of f32: products of values rounded to 10 bits of mantissa
+  std::int64_t m = 0, n = 0, k = 0, batch = 1;
+  auto operator<=>(const Product &) const = default;
+};
+
+/// One rank's view of one GPU. A table is used by one thread at a time but for allocation; errors of kind
+/// Environment name the call. Work that a stream has been given runs in order; streams are independent of
+/// each other but for events.
+class Api {
+public:
+  virtual ~Api() = default;
+
+  virtual Result<DeviceProperties> properties() = 0;
+  /// Makes the table's device that of the calling thread: the first call of every thread.
+  virtual Result<void> select() = 0;
+
+  // Memory. Addresses of device memory and of pinned host memory are unique in the process.
+  virtual Result<void *> allocate(std::size_t bytes) = 0; ///< on the device, at a multiple of 256
+  virtual void release(void *data) = 0;
+  virtual Result<void *> allocatePinned(std::size_t bytes) = 0; ///< on the host
+  virtual void releasePinned(void *data) = 0;
+
+  virtual Result<Stream> createStream() = 0;
+  virtual void destroy(Stream stream) = 0;
+  virtual Result<Event> createEvent() = 0;
+  virtual void destroy(Event event) = 0;
+
+  // Work of a stream.
+  virtual Result<void> copy(void *to, const void *from, std::size_t bytes, Stream stream) = 0;
+  virtual Result<void> fill(void *to, std::uint8_t byte, std::size_t bytes, Stream stream) = 0;
+  virtual Result<void> launch(const Launch &launch, Stream stream) = 0;
+  virtual Result<void> record(Event event, Stream stream) = 0;
+  /// What the stream is given from now on waits for what the event's last record() stands behind.
+  virtual Result<void> wait(Stream stream, Event event) = 0;
+
+  // What waits on the host: at the ends of steps only.
+  virtual Result<void> synchronize(Stream stream) = 0;
+
+  // Graphs: what a stream is given between begin and end is not run but kept.
+  virtual Result<void> beginCapture(Stream stream) = 0;
+  virtual Result<Graph> endCapture(Stream stream) = 0;
+  virtual Result<void> launch(Graph graph, Stream stream) = 0;
+  virtual void destroy(Graph graph) = 0;
+
+  /// A kernel of the plug-in by its name. Error: Bug, there is none.
+  virtual Result<Function> function(const std::string &name) = 0;
+
+  /// cuBLASLt: the first algorithm of its heuristics that needs at most so much workspace.
+  virtual Result<Plan> plan(const Product &product, std::size_t workspaceBytes) = 0;
+  virtual Result<void> multiply(Plan plan, const void *a, const void *b, void *d, const void *bias,
+                                void *workspace, Stream stream) = 0;
+  virtual void destroy(Plan plan) = 0;
+};
+
+} // namespace stagewright::cuda
+
+#endif

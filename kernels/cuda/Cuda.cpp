@@ -1,0 +1,95 @@
+#include "kernels/cuda/Family.h"
+
+namespace stagewright::cuda {
+namespace {
+
+const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
+  for (const Family family : {activationFamily()}) {
+    for (const CudaKernel &found : family) {
+      if (found.name == kernel.name && found.version == kernel.version) {
+        return &found;
+      }
+    }
+  }
+  return nullptr;
+}
+
+class CudaPreparedKernel final : public PreparedKernel {
+public:
+  CudaPreparedKernel(const Call &call, const CudaKernel &kernel, KernelCache &cache)
+      : call(call), kernel(kernel), cache(cache) {}
+
+  Result<void> enqueue(void *const *operands, void *workspace, Stream stream) const override {
+    return kernel.enqueue(Enqueue(call, operands, workspace, cache, stream));
+  }
+
+private:
+  const Call call;
+  const CudaKernel &kernel;
+  KernelCache &cache;
+};
+
+} // namespace
+
+KernelCache::~KernelCache() {
+  for (const auto &[product, plan] : products) {
+    table.destroy(plan);
+  }
+}
+
+Result<Function> KernelCache::function(const std::string &name) {
+  if (const auto known = functions.find(name); known != functions.end()) {
+    return known->second;
+  }
+  auto found = table.function(name);
+  if (found) {
+    functions.emplace(name, *found);
+  }
+  return found;
+}
+
+Result<Plan> KernelCache::plan(const Product &product) {
+  if (const auto known = products.find(product); known != products.end()) {
+    return known->second;
+  }
+  auto made = table.plan(product, catalogue::kCudaWorkspace);
+  if (made) {
+    products.emplace(product, *made);
+  }
+  return made;
+}
+
+Result<void> Enqueue::launchSymbol(const std::string &symbol, const Grid &grid, const void *arguments,
+                                   std::size_t bytes) const {
+  auto function = cache.function(symbol);
+  if (!function) {
+    return function.takeError();
+  }
+  return cache.api().launch({*function, grid.blocks, grid.threads, grid.sharedBytes, arguments, bytes},
+                            stream);
+}
+
+Result<void> Enqueue::multiply(const Product &product, const void *a, const void *b, void *d,
+                               const void *bias) const {
+  auto plan = cache.plan(product);
+  if (!plan) {
+    return plan.takeError();
+  }
+  return cache.api().multiply(*plan, a, b, d, bias, workspace, stream);
+}
+
+Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache) {
+  auto call = kernels::makeCall(instance);
+  if (!call) {
+    return call.takeError();
+  }
+  const CudaKernel *kernel = findKernel(*instance.kernel);
+  if (!kernel) {
+    return userError("kernel " + std::string(instance.kernel->name),
+                     "version " + std::to_string(instance.kernel->version) + " does not run on CUDA",
+                     "compile for another target");
+  }
+  return std::unique_ptr<PreparedKernel>(std::make_unique<CudaPreparedKernel>(*call, *kernel, cache));
+}
+
+} // namespace stagewright::cuda

@@ -1,0 +1,49 @@
+// CUDA kernels: every kernel of the catalogue for NVIDIA GPUs. A kernel is prepared once, when a plan is
+// loaded, and enqueued any number of times; the same call gives the same bits on the same GPU. No CUDA header
+// is needed here: all calls go through the function table (Api.h).
+#ifndef STAGEWRIGHT_KERNELS_CUDA_CUDA_H
+#define STAGEWRIGHT_KERNELS_CUDA_CUDA_H
+
+#include "call/KernelInstance.h"
+#include "kernels/cuda/Api.h"
+
+#include <map>
+#include <memory>
+#include <string>
+
+namespace stagewright::cuda {
+
+/// What the library of one device remembers: kernels by name, and the libraries' plans. One thread uses it.
+class KernelCache {
+public:
+  explicit KernelCache(Api &api) : table(api) {}
+  ~KernelCache();
+  KernelCache(const KernelCache &) = delete;
+
+  Api &api() const { return table; }
+  Result<Function> function(const std::string &name);
+  /// One for each product: algorithms are chosen once, so that equal calls have equal bits.
+  Result<Plan> plan(const Product &product);
+  std::size_t plans() const { return products.size(); }
+
+private:
+  Api &table;
+  std::map<std::string, Function> functions;
+  std::map<Product, Plan> products;
+};
+
+class PreparedKernel {
+public:
+  virtual ~PreparedKernel() = default;
+  /// Gives the call to a stream. `operands`: device addresses in the catalogue's order; absent optional ones
+  /// are null. `workspace`: as many bytes as the catalogue says for this target. Errors: of the table.
+  virtual Result<void> enqueue(void *const *operands, void *workspace, Stream stream) const = 0;
+};
+
+/// Errors: a wrong shape or attribute (User), a kernel without an implementation here (User). `cache`
+/// outlives the kernel.
+Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache);
+
+} // namespace stagewright::cuda
+
+#endif

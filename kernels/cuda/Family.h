@@ -1,0 +1,83 @@
+// What a kernel family of CUDA sees when a call is enqueued, and the table that it exports.
+#ifndef STAGEWRIGHT_KERNELS_CUDA_FAMILY_H
+#define STAGEWRIGHT_KERNELS_CUDA_FAMILY_H
+
+#include "kernels/cuda/Cuda.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace stagewright::cuda {
+
+using kernels::Call;
+
+/// Blocks and threads of a launch.
+struct Grid {
+  std::array<unsigned, 3> blocks = {1, 1, 1};
+  unsigned threads = 256;
+  std::size_t sharedBytes = 0;
+};
+
+/// One thread for each of `items`, or fewer that go on in strides of the grid.
+inline Grid gridFor(std::int64_t items, unsigned threads = 256) {
+  constexpr std::int64_t kMostBlocks = 1 << 16;
+  const std::int64_t blocks = std::clamp<std::int64_t>((items + threads - 1) / threads, 1, kMostBlocks);
+  return {{static_cast<unsigned>(blocks), 1, 1}, threads, 0};
+}
+
+/// A call that is being given to a stream.
+class Enqueue {
+public:
+  Enqueue(const Call &call, void *const *operands, void *workspace, KernelCache &cache, Stream stream)
+      : call(call), workspace(workspace), stream(stream), operands(operands), cache(cache) {}
+
+  const Call &call;
+  void *const workspace;
+  const Stream stream;
+
+  template <typename T>
+  T *operand(int number) const {
+    return static_cast<T *>(operands[number]);
+  }
+  void *operand(int number) const { return operands[number]; }
+  bool has(int number) const { return call.operands[number].present; }
+
+  /// STAGEWRIGHT_KERNEL(name, Arguments)
+  template <typename Arguments>
+  Result<void> launch(const char *name, const Grid &grid, const Arguments &arguments) const {
+    return launchSymbol(std::string(name) + "_kernel", grid, &arguments, sizeof arguments);
+  }
+  /// STAGEWRIGHT_KERNELS(name, Arguments), of the call's element type.
+  template <typename Arguments>
+  Result<void> launchTyped(const char *name, const Grid &grid, const Arguments &arguments) const {
+    static constexpr const char *kSuffixes[] = {"_f32", "_f16", "_bf16"};
+    return launchSymbol(name + std::string(kSuffixes[static_cast<int>(call.element)]), grid, &arguments,
+                        sizeof arguments);
+  }
+  /// By cuBLASLt, which may use all of the workspace.
+  Result<void> multiply(const Product &product, const void *a, const void *b, void *d,
+                        const void *bias = nullptr) const;
+
+private:
+  Result<void> launchSymbol(const std::string &symbol, const Grid &grid, const void *arguments,
+                            std::size_t bytes) const;
+
+  void *const *const operands;
+  KernelCache &cache;
+};
+
+struct CudaKernel {
+  const char *name;
+  int version;
+  Result<void> (*enqueue)(const Enqueue &call); ///< of all element types
+};
+
+using Family = std::span<const CudaKernel>;
+
+// One for each file of this folder.
+Family activationFamily();
+
+} // namespace stagewright::cuda
+
+#endif

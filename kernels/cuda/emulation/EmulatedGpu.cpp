@@ -1,0 +1,222 @@
+#include "kernels/cuda/emulation/EmulatedGpu.h"
+
+#include "kernels/cuda/emulation/EmulatedProduct.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace stagewright::cuda::emulation {
+
+/// One rank's table. The lock is held in every call: ranks are threads.
+class EmulatedApi final : public Api {
+public:
+  explicit EmulatedApi(EmulatedGpu &gpu) : gpu(gpu) {}
+
+  Result<DeviceProperties> properties() override {
+    return DeviceProperties{"emulated GPU", 9, 0, std::size_t{8} << 30, std::size_t{8} << 30, 1};
+  }
+  Result<void> select() override { return {}; }
+
+  Result<void *> allocate(std::size_t bytes) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.allocations;
+    void *data = std::aligned_alloc(256, (std::max<std::size_t>(bytes, 1) + 255) / 256 * 256);
+    std::memset(data, 0xFF, bytes); // as on a GPU nobody may rely on what is there
+    gpu.sizes[data] = bytes;
+    return data;
+  }
+  void release(void *data) override {
+    const std::lock_guard lock(gpu.mutex);
+    gpu.count.releases += data != nullptr;
+    gpu.sizes.erase(data);
+    std::free(data);
+  }
+  Result<void *> allocatePinned(std::size_t bytes) override { return allocate(bytes); }
+  void releasePinned(void *data) override { release(data); }
+
+  Result<Stream> createStream() override {
+    const std::lock_guard lock(gpu.mutex);
+    gpu.states.push_back(std::make_unique<EmulatedGpu::StreamState>());
+    gpu.states.back()->number = static_cast<unsigned>(gpu.states.size() - 1);
+    gpu.living.insert(gpu.states.back().get());
+    return Stream{gpu.states.back().get()};
+  }
+  void destroy(Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    gpu.living.erase(state(stream));
+  }
+  Result<Event> createEvent() override { return Event{new EmulatedGpu::EventState}; }
+  void destroy(Event event) override { delete static_cast<EmulatedGpu::EventState *>(event.handle); }
+
+  Result<void> copy(void *to, const void *from, std::size_t bytes, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.copies;
+    return gpu.give(stream, [=]() -> Result<void> {
+      std::memmove(to, from, bytes);
+      return {};
+    });
+  }
+  Result<void> fill(void *to, std::uint8_t byte, std::size_t bytes, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    return gpu.give(stream, [=]() -> Result<void> {
+      std::memset(to, byte, bytes);
+      return {};
+    });
+  }
+  Result<void> launch(const Launch &launch, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.launches;
+    const auto *bytes = static_cast<const std::byte *>(launch.arguments);
+    return gpu.give(
+        stream,
+        [this, launch,
+         arguments = std::vector<std::byte>(bytes, bytes + launch.argumentBytes)]() -> Result<void> {
+          return run(*static_cast<const Kernel *>(launch.function.handle), launch.grid, launch.threads,
+                     launch.sharedBytes, arguments.data(), arguments.size(), gpu.order);
+        });
+  }
+  Result<void> record(Event event, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    const std::uint64_t number = ++gpu.calls;
+    static_cast<EmulatedGpu::EventState *>(event.handle)->record = number;
+    gpu.openRecords.insert(number);
+    state(stream)->items.push_back({nullptr, number, 0});
+    return {};
+  }
+  Result<void> wait(Stream stream, Event event) override {
+    const std::lock_guard lock(gpu.mutex);
+    if (gpu.count.waits++ != gpu.omittedWait) {
+      state(stream)->items.push_back(
+          {nullptr, ++gpu.calls, static_cast<EmulatedGpu::EventState *>(event.handle)->record});
+    }
+    return {};
+  }
+  Result<void> synchronize(Stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.synchronizations;
+    return gpu.drain();
+  }
+
+  Result<void> beginCapture(Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    state(stream)->capture = new std::vector<EmulatedGpu::Work>;
+    return {};
+  }
+  Result<Graph> endCapture(Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.graphs;
+    return Graph{std::exchange(state(stream)->capture, nullptr)};
+  }
+  Result<void> launch(Graph graph, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.graphLaunches;
+    for (const EmulatedGpu::Work &work : *static_cast<std::vector<EmulatedGpu::Work> *>(graph.handle)) {
+      if (auto ok = gpu.give(stream, work); !ok) {
+        return ok;
+      }
+    }
+    return {};
+  }
+  void destroy(Graph graph) override { delete static_cast<std::vector<EmulatedGpu::Work> *>(graph.handle); }
+
+  Result<Function> function(const std::string &name) override {
+    const Kernel *found = find(name);
+    if (!found) {
+      return bugError("function", "there is no kernel " + name);
+    }
+    return Function{found};
+  }
+
+  Result<Plan> plan(const Product &product, std::size_t) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.plans;
+    return Plan{new Product(product)};
+  }
+  Result<void> multiply(Plan plan, const void *a, const void *b, void *d, const void *bias, void *,
+                        Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.products;
+    return gpu.give(stream, [=, product = *static_cast<const Product *>(plan.handle)]() -> Result<void> {
+      computeProduct(product, a, b, d, bias);
+      return {};
+    });
+  }
+  void destroy(Plan plan) override { delete static_cast<Product *>(plan.handle); }
+
+private:
+  static EmulatedGpu::StreamState *state(Stream stream) {
+    return static_cast<EmulatedGpu::StreamState *>(stream.handle);
+  }
+  EmulatedGpu &gpu;
+};
+
+std::unique_ptr<Api> EmulatedGpu::api() {
+  return std::make_unique<EmulatedApi>(*this);
+}
+
+EmulatedGpu::Counts EmulatedGpu::counts() const {
+  const std::lock_guard lock(mutex);
+  return count;
+}
+unsigned EmulatedGpu::streams() const {
+  const std::lock_guard lock(mutex);
+  return static_cast<unsigned>(states.size());
+}
+std::size_t EmulatedGpu::allocatedBytes() const {
+  const std::lock_guard lock(mutex);
+  std::size_t bytes = 0;
+  for (const auto &[data, size] : sizes) {
+    bytes += size;
+  }
+  return bytes;
+}
+
+Result<void> EmulatedGpu::give(Stream stream, Work work) {
+  auto *state = static_cast<StreamState *>(stream.handle);
+  if (state->capture) {
+    state->capture->push_back(std::move(work));
+  } else {
+    state->items.push_back({std::move(work), ++calls, 0});
+  }
+  return {};
+}
+
+bool EmulatedGpu::mayRun(const StreamState &stream) const {
+  return !stream.items.empty() &&
+         (stream.items.front().after == 0 || !openRecords.count(stream.items.front().after));
+}
+
+EmulatedGpu::StreamState *EmulatedGpu::choose(StreamState *a, StreamState *b) const {
+  const bool aNamed = a->number == policy.stream, bNamed = b->number == policy.stream;
+  if (policy.kind != Policy::Oldest && aNamed != bNamed) {
+    return (policy.kind == Policy::Prefer) == aNamed ? a : b;
+  }
+  return a->items.front().number < b->items.front().number ? a : b;
+}
+
+EmulatedGpu::StreamState *EmulatedGpu::next() {
+  StreamState *chosen = nullptr;
+  for (StreamState *stream : living) {
+    if (mayRun(*stream)) {
+      chosen = chosen ? choose(chosen, stream) : stream;
+    }
+  }
+  return chosen;
+}
+
+Result<void> EmulatedGpu::drain() {
+  while (StreamState *stream = next()) {
+    const Item item = std::move(stream->items.front());
+    stream->items.pop_front();
+    openRecords.erase(item.number);
+    if (item.work) {
+      if (auto ok = item.work(); !ok) {
+        return ok;
+      }
+    }
+  }
+  return {};
+}
+
+} // namespace stagewright::cuda::emulation

@@ -1,0 +1,84 @@
+// A GPU that is none: an implementation of the function table that keeps what streams are given and computes
+// it on the host when somebody waits, in an order that events allow and the tests choose. A wait that is
+// missing lets a stream run ahead, and the results are others.
+//
+//   stream 0   launch A | record e |                launch C
+//   stream 1                        wait e | copy B             order StreamFirst(1): A B C, not A C B;
+//                                                               without the wait: B A C
+#ifndef STAGEWRIGHT_KERNELS_CUDA_EMULATION_EMULATEDGPU_H
+#define STAGEWRIGHT_KERNELS_CUDA_EMULATION_EMULATEDGPU_H
+
+#include "kernels/cuda/Api.h"
+#include "kernels/cuda/emulation/Emulator.h"
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <vector>
+
+namespace stagewright::cuda::emulation {
+
+/// What the tables of all ranks share. May be used by several threads; outlives its tables.
+class EmulatedGpu {
+public:
+  /// Which of the streams that may go on does: the one whose work is oldest (what the host did, in that
+  /// order), or one stream whenever it can, or that one only when no other can.
+  struct Policy {
+    enum Kind { Oldest, Prefer, Avoid } kind = Oldest;
+    unsigned stream = 0; ///< number, in the order of creation
+  };
+
+  Policy policy;
+  Order order = Order::Ascending; ///< of threads and blocks
+  /// The wait with this number, in the order of calls, is left out; negative: none is.
+  std::int64_t omittedWait = -1;
+
+  /// A table for one rank.
+  std::unique_ptr<Api> api();
+
+  struct Counts {
+    std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, products = 0,
+                 graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0;
+  };
+  Counts counts() const;
+  unsigned streams() const;
+  std::size_t allocatedBytes() const;
+
+private:
+  friend class EmulatedApi;
+  using Work = std::function<Result<void>()>;
+  struct Item {
+    Work work;                ///< none: a record or a wait
+    std::uint64_t number = 0; ///< in the order of calls
+    std::uint64_t after = 0;  ///< of a wait: the record that must have run; 0: none
+  };
+  struct StreamState {
+    unsigned number = 0;
+    std::deque<Item> items;
+    std::vector<Work> *capture = nullptr;
+  };
+  struct EventState {
+    std::uint64_t record = 0; ///< number of the last one
+  };
+
+  Result<void> give(Stream stream, Work work);
+  Result<void> drain();
+  StreamState *next();
+  bool mayRun(const StreamState &stream) const;
+  StreamState *choose(StreamState *a, StreamState *b) const;
+
+  mutable std::mutex mutex;
+  std::vector<std::unique_ptr<StreamState>> states; ///< also of destroyed ones, so that numbers stay
+  std::set<StreamState *> living;
+  std::set<std::uint64_t> openRecords; ///< that have not run
+  std::map<const void *, std::size_t> sizes;
+  std::uint64_t calls = 0;
+  Counts count;
+};
+
+} // namespace stagewright::cuda::emulation
+
+#endif
