@@ -77,6 +77,7 @@ using Family = std::span<const CudaKernel>;
 
 // One for each file of this folder.
 Family activationFamily();
+Family arithmeticFamily();
 
 } // namespace stagewright::cuda
 
