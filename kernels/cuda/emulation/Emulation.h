@@ -78,7 +78,7 @@ V ofLane(V value, int lane) {
   std::memcpy(emulation::laneValue(own), &value, sizeof value);
   emulation::waitForWarp();
   std::memcpy(&value, emulation::laneValue(unsigned(lane) % 32), sizeof value);
-  emulation::waitForWarp(); // all have read
+  emulation::endExchange();
   return value;
 }
 template <typename V>
