@@ -42,9 +42,9 @@ Kernel entry(std::vector<AttributeRule> attributes = {}, std::vector<InPlacePair
           .checkTogether = together};
 }
 
-/// Host workspace: four bytes for each row of the first operand.
+/// Workspace of the host and of CUDA: four bytes for each row of the first operand.
 std::size_t rowResults(std::span<const Shape> shapes, std::string_view target);
-/// Host workspace: an fp64 partial for each granule of the first operand.
+/// Likewise: an fp64 partial for each granule of the first operand.
 std::size_t granuleResults(std::span<const Shape> shapes, std::string_view target);
 
 } // namespace stagewright::catalogue

@@ -79,6 +79,8 @@ using Family = std::span<const CudaKernel>;
 Family activationFamily();
 Family arithmeticFamily();
 Family rowNormFamily();
+Family softmaxFamily();
+Family lossFamily();
 
 } // namespace stagewright::cuda
 
