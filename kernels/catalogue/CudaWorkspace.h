@@ -23,6 +23,24 @@ inline std::int64_t rowChunks(std::int64_t rows) {
   return (rows + rowsOfChunk(rows) - 1) / rowsOfChunk(rows);
 }
 
+/// A channel of [N,C,S] in chunks that one block adds up each: some whole samples, or a part of one.
+struct ChannelChunks {
+  std::int64_t samples;   ///< of a chunk; the last one may have fewer
+  std::int64_t positions; ///< likewise
+  std::int64_t parts;     ///< chunks of a sample
+  std::int64_t count;     ///< of a channel
+};
+inline ChannelChunks channelChunks(std::int64_t samples, std::int64_t positions) {
+  constexpr std::int64_t kMostChunks = 128, kLine = 64;
+  // With S = 1 a block has 32 channels.
+  const std::int64_t least = positions == 1 ? 2048 : 16384;
+  const std::int64_t share = (samples * positions / kMostChunks + kLine) / kLine * kLine;
+  const std::int64_t elements = std::max(least, share);
+  const std::int64_t ofChunk = std::clamp<std::int64_t>(elements / positions, 1, samples);
+  const std::int64_t parts = (positions + elements - 1) / elements;
+  return {ofChunk, std::min(positions, elements), parts, (samples + ofChunk - 1) / ofChunk * parts};
+}
+
 } // namespace stagewright::catalogue
 
 #endif

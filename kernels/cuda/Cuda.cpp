@@ -4,8 +4,8 @@ namespace stagewright::cuda {
 namespace {
 
 const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
-  for (const Family family :
-       {activationFamily(), arithmeticFamily(), rowNormFamily(), softmaxFamily(), lossFamily()}) {
+  for (const Family family : {activationFamily(), arithmeticFamily(), rowNormFamily(), softmaxFamily(),
+                              lossFamily(), channelNormFamily(), poolingFamily()}) {
     for (const CudaKernel &found : family) {
       if (found.name == kernel.name && found.version == kernel.version) {
         return &found;

@@ -81,6 +81,8 @@ Family arithmeticFamily();
 Family rowNormFamily();
 Family softmaxFamily();
 Family lossFamily();
+Family channelNormFamily();
+Family poolingFamily();
 
 } // namespace stagewright::cuda
 

@@ -59,7 +59,7 @@ Result<void> weightGrad(const Enqueue &call, bool hasMean) {
   const int shift = hasMean ? 1 : 0;
   const std::int64_t rows = call.call.size(0, 0), columns = call.call.size(0, 1);
   const std::int64_t chunks = catalogue::rowChunks(rows);
-  const int pack = call.call.element == kernels::Element::F32 ? 4 : 8;
+  const std::int64_t pack = packOf(call);
   const bool isAligned = columns % pack == 0;
   const std::int64_t width = isAligned ? 32 * pack : 32;
   NormWeightGradArguments arguments{};

@@ -13,6 +13,11 @@ inline Grid blocksFor(std::int64_t units, unsigned threads = 256) {
   return {{static_cast<unsigned>(std::clamp<std::int64_t>(units, 1, kMostBlocks)), 1, 1}, threads, 0};
 }
 
+/// Elements of the call's type in 16 bytes.
+inline std::int64_t packOf(const Enqueue &call) {
+  return call.call.element == kernels::Element::F32 ? 4 : 8;
+}
+
 struct RowLaunch {
   RowLayout layout;
   Grid grid;
@@ -22,7 +27,7 @@ struct RowLaunch {
 /// registers, at least a warp and at most 1024.
 inline RowLaunch rowLaunch(const Enqueue &call, std::int64_t rows, std::int64_t columns) {
   constexpr int kWarp = 32, kMostThreads = 1024, kWarps = 4;
-  const int width = call.call.element == kernels::Element::F32 ? 4 : 8;
+  const std::int64_t width = packOf(call);
   const bool isAligned = columns % width == 0;
   const std::int64_t pieces = isAligned ? columns / width : columns;
   const std::int64_t perThread = isAligned ? kHeldPacks : kHeldElements;

@@ -101,6 +101,12 @@ Integer atomicMin(Integer *at, Integer value) {
   return old;
 }
 template <typename Integer>
+Integer atomicMax(Integer *at, Integer value) {
+  const Integer old = *at;
+  *at = value > old ? value : old;
+  return old;
+}
+template <typename Integer>
 Integer atomicAdd(Integer *at, Integer value) {
   const Integer old = *at;
   *at = old + value;
