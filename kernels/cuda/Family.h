@@ -78,6 +78,7 @@ using Family = std::span<const CudaKernel>;
 // One for each file of this folder.
 Family activationFamily();
 Family arithmeticFamily();
+Family optimizerFamily();
 
 } // namespace stagewright::cuda
 
