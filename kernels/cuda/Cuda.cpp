@@ -4,7 +4,8 @@ namespace stagewright::cuda {
 namespace {
 
 const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
-  for (const Family family : {activationFamily(), arithmeticFamily(), optimizerFamily()}) {
+  for (const Family family : {activationFamily(), arithmeticFamily(), dropoutFamily(), embeddingFamily(),
+                              maskedMeanFamily(), optimizerFamily(), rotaryFamily()}) {
     for (const CudaKernel &found : family) {
       if (found.name == kernel.name && found.version == kernel.version) {
         return &found;

@@ -78,7 +78,11 @@ using Family = std::span<const CudaKernel>;
 // One for each file of this folder.
 Family activationFamily();
 Family arithmeticFamily();
+Family dropoutFamily();
+Family embeddingFamily();
+Family maskedMeanFamily();
 Family optimizerFamily();
+Family rotaryFamily();
 
 } // namespace stagewright::cuda
 
