@@ -4,8 +4,9 @@ namespace stagewright::cuda {
 namespace {
 
 const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
-  for (const Family family : {activationFamily(), arithmeticFamily(), dropoutFamily(), embeddingFamily(),
-                              maskedMeanFamily(), optimizerFamily(), rotaryFamily()}) {
+  for (const Family family :
+       {activationFamily(), arithmeticFamily(), broadcastFamily(), dropoutFamily(), embeddingFamily(),
+        maskedMeanFamily(), movementFamily(), optimizerFamily(), rotaryFamily()}) {
     for (const CudaKernel &found : family) {
       if (found.name == kernel.name && found.version == kernel.version) {
         return &found;

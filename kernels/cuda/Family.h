@@ -78,9 +78,11 @@ using Family = std::span<const CudaKernel>;
 // One for each file of this folder.
 Family activationFamily();
 Family arithmeticFamily();
+Family broadcastFamily();
 Family dropoutFamily();
 Family embeddingFamily();
 Family maskedMeanFamily();
+Family movementFamily();
 Family optimizerFamily();
 Family rotaryFamily();
 
