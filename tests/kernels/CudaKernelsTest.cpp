@@ -20,9 +20,11 @@ using kernels::KernelCase;
 
 /// Runs a call on copies of its operands and returns them.
 std::vector<Buffer> runCase(const KernelCase &call, Order order,
-                            std::optional<catalogue::InPlacePair> aliased = {}) {
+                            std::optional<catalogue::InPlacePair> aliased = {},
+                            unsigned mostBlocks = 0x7FFFFFFF) {
   EmulatedGpu gpu;
   gpu.order = order;
+  gpu.mostBlocks = mostBlocks;
   const auto api = gpu.api();
   KernelCache cache(*api);
   std::vector<Buffer> operands = call.operands;
@@ -167,6 +169,21 @@ TEST(CudaKernels, GiveTheBitsOfTheHostWhereOperationsDefineThem) {
   }
 }
 
+/// As calls do whose elements are more than a grid's threads.
+TEST(CudaKernels, BlocksGoOnInStridesOfTheGrid) {
+  for (const char *const name :
+       {"relu", "accumulate", "permute", "slice_grad", "concat", "expand", "reduce_sum", "dropout",
+        "embedding", "embedding_grad", "rotary", "rotary_table", "masked_mean", "masked_mean_grad", "adam"}) {
+    for (const KernelCase &one : kernels::casesOf(name)) {
+      const std::vector<Buffer> expected = runCase(one, Order::Ascending);
+      const std::vector<Buffer> results = runCase(one, Order::Descending, {}, 2);
+      for (std::size_t operand = 0; operand < results.size(); ++operand) {
+        ASSERT_TRUE(results[operand].sameBits(expected[operand])) << one.text() << " operand " << operand;
+      }
+    }
+  }
+}
+
 TEST(CudaKernels, ACoefficientThatIsNoNumberSkipsTheStep) {
   for (const char *const name : {"sgd", "adam", "lion", "adagrad", "lamb"}) {
     for (KernelCase one : kernels::casesOf(name)) {
@@ -201,7 +218,9 @@ TEST(CudaKernels, TheGradientOfAnEmbeddingAddsManyTokensInOrder) {
       for (std::int64_t i = 0; i < tokens * columns; ++i) {
         one.operands[1].set(i, std::sin(double(i)));
       }
-      expectBitsOfTheHost(withElement(one, element), "of several chunks");
+      one = withElement(one, element);
+      expectBitsOfTheHost(one, "of several chunks");
+      EXPECT_TRUE(runCase(one, Order::Descending, {}, 2)[2].sameBits(runCase(one, Order::Ascending)[2]));
     }
   }
 }

@@ -72,9 +72,8 @@ __device__ void sort_tokens(const SortTokensArguments &a) {
       keys[i] = entry < 0 ? kNoRow : uint64_t(entry) << 32 | uint64_t(i);
     }
     sortShared(keys, a.size);
-    for (int i = threadIdx.x; i < count; i += blockDim.x)
+    for (int i = threadIdx.x; i < count; i += blockDim.x) // the places that this thread writes next
       a.sorted[begin + i] = keys[i];
-    barrier(); // all have read
   }
 }
 
