@@ -1,6 +1,6 @@
 #include "catalogue/Entry.h"
 
-#include "catalogue/CudaWorkspace.h"
+#include "catalogue/CudaSums.h"
 
 namespace stagewright::catalogue {
 

@@ -1,6 +1,6 @@
 // Family channel norm. A channel of one chunk is one launch; of several, one that adds up chunks and one that
 // adds them and applies what it gets.
-#include "catalogue/CudaWorkspace.h"
+#include "catalogue/CudaSums.h"
 #include "kernels/cuda/Rows.h"
 #include "kernels/cuda/device/ChannelNormArguments.h"
 

@@ -1,5 +1,5 @@
 // Family row norm: one launch each; a weight gradient of many rows has two.
-#include "catalogue/CudaWorkspace.h"
+#include "catalogue/CudaSums.h"
 #include "kernels/cuda/Rows.h"
 #include "kernels/cuda/device/RowNormArguments.h"
 

@@ -1,5 +1,5 @@
 // Family channel norm: normalisation of [N,C,S], where S stands for all positions of one channel.
-#include "catalogue/CudaWorkspace.h"
+#include "catalogue/CudaSums.h"
 #include "catalogue/Entry.h"
 #include "catalogue/Tables.h"
 

@@ -1,6 +1,6 @@
 // Family row_norm: normalisation of the rows of a matrix, with mean and rstd (1 / deviation), or the norm, of
 // every row.
-#include "catalogue/CudaWorkspace.h"
+#include "catalogue/CudaSums.h"
 #include "catalogue/Entry.h"
 #include "catalogue/Tables.h"
 
