@@ -153,8 +153,9 @@ TEST(Catalogue, HostileShapes) {
     for (Shape &shape : shapes)
       for (std::size_t rank = pick(round % 2 ? 12 : 3), i = 0; i < rank; ++i)
         shape.push_back(sizes[pick(variety)]);
-    if (kernel.workspaceBytes)
-      kernel.workspaceBytes(shapes, "host");
+    for (const char *const target : {"host", "cuda:sm_90"})
+      if (kernel.workspaceBytes)
+        kernel.workspaceBytes(shapes, target);
     if (kernel.checkShapes(shapes)) {
       ++accepted;
       for (const Shape &shape : shapes)
@@ -299,6 +300,16 @@ TEST(Catalogue, Sizes) {
             28u);
   EXPECT_EQ(find("mse_loss", 1)->workspaceBytes(std::vector<Shape>{{16384, 2}}, "host"), 16u);
   EXPECT_EQ(find("linear", 1)->workspaceBytes, nullptr);
+  // CUDA: sums of chunks of rows, of channels; a number for each row of scores.
+  const auto onCuda = [](const char *kernel, std::vector<Shape> shapes) {
+    return find(kernel, 1)->workspaceBytes(shapes, "cuda:sm_90");
+  };
+  EXPECT_EQ(onCuda("softmax_cross_entropy", {{7, 3}}), 28u);
+  EXPECT_EQ(onCuda("layer_norm_weight_grad", {{64, 768}}), 0u);
+  EXPECT_EQ(onCuda("layer_norm_weight_grad", {{16384, 768}}), 256u * 768 * 4);
+  EXPECT_EQ(onCuda("batch_norm", {{32, 2048, 49}}), 0u);
+  EXPECT_EQ(onCuda("batch_norm", {{32, 64, 12544}}), 32u * 64 * 16);
+  EXPECT_EQ(onCuda("attention_grad", {{2, 100, 12, 64}}), 2u * 100 * 12 * 4);
 }
 
 } // namespace

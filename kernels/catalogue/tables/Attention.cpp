@@ -56,10 +56,10 @@ static Result<void> checkCall(std::span<const Shape> shapes, std::span<const Att
 
 /// Host: dq in fp32, which halves need. CUDA: a float for each row of scores.
 static std::size_t gradientSums(std::span<const Shape> shapes, std::string_view target) {
-  const std::int64_t count = shapes.empty() ? 0 : elements(shapes[0]);
-  if (count < 0 || count > kMaxElements)
+  const std::int64_t count = shapes.empty() || shapes[0].size() != 4 ? 0 : elements(shapes[0]);
+  if (count < 1 || count > kMaxElements)
     return 0;
-  if (isCuda(target) && shapes[0].size() == 4 && count > 0)
+  if (isCuda(target))
     return std::size_t(count / shapes[0][3]) * sizeof(float);
   return target != "host" ? 0 : std::size_t(count) * sizeof(float);
 }

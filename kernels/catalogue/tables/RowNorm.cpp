@@ -8,7 +8,7 @@ namespace stagewright::catalogue {
 
 /// CUDA: sums of chunks of rows, [chunks,N].
 static std::size_t chunkSums(std::span<const Shape> shapes, std::string_view target) {
-  if (!isCuda(target) || shapes.empty() || shapes[0].size() != 2 || elements(shapes[0]) < 0 ||
+  if (!isCuda(target) || shapes.empty() || shapes[0].size() != 2 || elements(shapes[0]) < 1 ||
       elements(shapes[0]) > kMaxElements)
     return 0;
   const std::int64_t chunks = rowChunks(shapes[0][0]);
