@@ -1,6 +1,7 @@
 #include "runtime/train/Session.h"
 
 #include "runtime/device/RankPinning.h"
+#include "runtime/exec/HostExecutor.h"
 
 #include <algorithm>
 #include <new>
@@ -207,7 +208,7 @@ Result<void> Session::makeExecutors() {
                                       .isa = options.isa.value_or(kernels::bestIsa()),
                                       .hooks = hooks,
                                       .poison = options.poison};
-    auto executor = Executor::create(executable, environment);
+    auto executor = HostExecutor::create(executable, environment);
     if (!executor) {
       return executor.takeError();
     }
