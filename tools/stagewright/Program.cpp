@@ -13,6 +13,13 @@ static std::string later(const std::string &advice) {
   return "belongs to a later version; " + advice;
 }
 
+void addTarget(CLI::App &command, std::string &target) {
+  command
+      .add_option("--target", target,
+                  "of a file for several devices: host, cuda or one as cuda:sm_90 (default: all)")
+      ->option_text("T");
+}
+
 void addLater(CLI::App &command, const std::string &option, bool takesValue, const std::string &advice) {
   auto refuse = [option, advice] { throw CLI::ValidationError(option, later(advice)); };
   if (takesValue) {

@@ -53,10 +53,10 @@ static Result<void> checkCall(std::span<const Shape> shapes, std::span<const Att
   return checkDropout(place, q, k, attributes);
 }
 
-/// Host: dq in fp32, which halves need.
-static std::size_t querySums(std::span<const Shape> shapes, std::string_view target) {
+/// dq in fp32, which halves need.
+static std::size_t querySums(std::span<const Shape> shapes, std::string_view) {
   const std::int64_t count = shapes.empty() ? 0 : elements(shapes[0]);
-  return target != "host" || count < 0 || count > kMaxElements ? 0 : std::size_t(count) * sizeof(float);
+  return count < 0 || count > kMaxElements ? 0 : std::size_t(count) * sizeof(float);
 }
 
 std::vector<Kernel> attentionKernels() {
