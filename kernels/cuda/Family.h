@@ -77,6 +77,19 @@ using Family = std::span<const CudaKernel>;
 
 // One for each file of this folder.
 Family activationFamily();
+Family arithmeticFamily();
+Family broadcastFamily();
+Family channelNormFamily();
+Family dropoutFamily();
+Family embeddingFamily();
+Family lossFamily();
+Family maskedMeanFamily();
+Family movementFamily();
+Family optimizerFamily();
+Family poolingFamily();
+Family rowNormFamily();
+Family rotaryFamily();
+Family softmaxFamily();
 
 } // namespace stagewright::cuda
 

@@ -9,9 +9,10 @@
 
 namespace stagewright::cuda {
 
-/// Kernel `name` of the call's element type on these operands, which all have the first one's elements.
-inline Result<void> map(const Enqueue &call, const char *name, std::initializer_list<int> inputs,
-                        std::initializer_list<int> outputs, float number = 0, int choice = 0) {
+/// These operands, which all have the first one's elements.
+inline MapArguments mapArguments(const Enqueue &call, std::initializer_list<int> inputs,
+                                 std::initializer_list<int> outputs, float number = 0, int choice = 0,
+                                 float second = 0) {
   MapArguments arguments{};
   int at = 0;
   for (const int input : inputs) {
@@ -24,8 +25,21 @@ inline Result<void> map(const Enqueue &call, const char *name, std::initializer_
   arguments.elements = call.call.elements(*inputs.begin());
   arguments.number = number;
   arguments.choice = choice;
+  arguments.second = second;
+  return arguments;
+}
+
+inline Grid mapGrid(std::int64_t elements) {
   constexpr std::int64_t kPerThread = 8; // of two bytes each: one pack
-  return call.launchTyped(name, gridFor((arguments.elements + kPerThread - 1) / kPerThread), arguments);
+  return gridFor((elements + kPerThread - 1) / kPerThread);
+}
+
+/// Kernel `name` of the call's element type.
+inline Result<void> map(const Enqueue &call, const char *name, std::initializer_list<int> inputs,
+                        std::initializer_list<int> outputs, float number = 0, int choice = 0,
+                        float second = 0) {
+  const MapArguments arguments = mapArguments(call, inputs, outputs, number, choice, second);
+  return call.launchTyped(name, mapGrid(arguments.elements), arguments);
 }
 
 } // namespace stagewright::cuda

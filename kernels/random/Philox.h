@@ -3,7 +3,8 @@
 // (runtime/train/Random.h).
 //
 // Also for files that are compiled once per instruction set (kernels/host/Vec16.h): nothing here is ever a
-// symbol, and nothing of the standard library that has inline functions is included.
+// symbol, and nothing of the standard library that has inline functions is included. And for device code,
+// which may call what is constexpr.
 #ifndef STAGEWRIGHT_RANDOM_PHILOX_H
 #define STAGEWRIGHT_RANDOM_PHILOX_H
 
@@ -14,14 +15,14 @@ namespace stagewright::random {
 /// A counter, or what the function makes of it.
 struct PhiloxBlock {
   uint32_t words[4];
-  [[gnu::always_inline]] uint32_t operator[](uint64_t index) const { return words[index]; }
+  [[gnu::always_inline]] constexpr uint32_t operator[](uint64_t index) const { return words[index]; }
 };
 
 struct PhiloxKey {
   uint32_t words[2];
 };
 
-[[gnu::always_inline]] inline PhiloxBlock philox(PhiloxBlock counter, PhiloxKey key) {
+[[gnu::always_inline]] constexpr PhiloxBlock philox(PhiloxBlock counter, PhiloxKey key) {
   uint32_t c0 = counter.words[0], c1 = counter.words[1], c2 = counter.words[2], c3 = counter.words[3];
   uint32_t k0 = key.words[0], k1 = key.words[1];
   for (int round = 0; round < 10; ++round) {

@@ -4,6 +4,13 @@
 
 namespace stagewright::catalogue {
 
+/// CUDA: a number of 8 bytes for each token, to sort.
+std::size_t sortedTokens(std::span<const Shape> shapes, std::string_view target) {
+  if (target == "host" || shapes.empty() || elements(shapes[0]) < 0 || elements(shapes[0]) > kMaxElements)
+    return 0;
+  return std::size_t(elements(shapes[0])) * 8;
+}
+
 std::vector<Kernel> embeddingKernels() {
   return {
       // An id that is no row gives a row of NaN, and no gradient.
@@ -16,7 +23,7 @@ std::vector<Kernel> embeddingKernels() {
           {{"padding_idx", std::int64_t(-1)}}),
       // acc[ids] += g, but nothing to row padding_idx.
       entry<"embedding_grad", "ids i32[M] R, g T[M,D] R, acc f32[V,D] RW, tensor_rank i32[1] R?">(
-          {{"padding_idx", std::int64_t(-1)}}),
+          {{"padding_idx", std::int64_t(-1)}}, {}, sortedTokens),
   };
 }
 

@@ -58,7 +58,7 @@ Result<void> checkVocabularyCrossEntropyGrad(std::span<const Shape> shapes,
   return checkVocabulary("vocabulary_cross_entropy_grad", shapes[0][1], "columns of a rank", attributes);
 }
 
-/// Host workspace: four bytes for each label, the second operand.
+/// Workspace: four bytes for each label, the second operand.
 std::size_t labelResults(std::span<const Shape> shapes, std::string_view target) {
   return shapes.size() < 2 ? 0 : rowResults(shapes.subspan(1), target);
 }

@@ -1,4 +1,5 @@
 // Family movement: elements change places, are repeated, or are summed over what would repeat them.
+#include "catalogue/CudaSums.h"
 #include "catalogue/Entry.h"
 #include "catalogue/Tables.h"
 
@@ -80,11 +81,17 @@ Result<void> checkConcat(std::span<const Shape> shapes, std::span<const Attribut
   return {};
 }
 
-/// Partial sums of long rows.
-std::size_t sumResults(std::span<const Shape> shapes, std::string_view) {
-  if (shapes.empty() || elements(shapes[0]) <= kGranule || elements(shapes[0]) > kMaxElements)
+/// Partial sums: of long rows; on CUDA of chunks, where one launch does not do.
+std::size_t sumResults(std::span<const Shape> shapes, std::string_view target) {
+  if (shapes.size() < 2 || elements(shapes[0]) <= 0 || elements(shapes[0]) > kMaxElements)
     return 0;
-  return std::size_t(elements(shapes[0]) / kGranule * 2 + 1) * 8;
+  if (target == "host")
+    return elements(shapes[0]) <= kGranule ? 0 : std::size_t(elements(shapes[0]) / kGranule * 2 + 1) * 8;
+  const std::int64_t sums = std::clamp<std::int64_t>(elements(shapes[1]), 1, elements(shapes[0]));
+  const std::int64_t terms = elements(shapes[0]) / sums;
+  const std::int64_t chunks =
+      std::max(cudaSumPlan(sums, terms, false).chunks, cudaSumPlan(sums, terms, true).chunks);
+  return chunks == 1 ? 0 : std::size_t(chunks * sums) * 8;
 }
 
 } // namespace

@@ -1,9 +1,19 @@
 // Family row_norm: normalisation of the rows of a matrix, with mean and rstd (1 / deviation), or the norm, of
 // every row.
+#include "catalogue/CudaSums.h"
 #include "catalogue/Entry.h"
 #include "catalogue/Tables.h"
 
 namespace stagewright::catalogue {
+
+/// CUDA: sums of chunks of rows, [chunks,N].
+static std::size_t chunkSums(std::span<const Shape> shapes, std::string_view target) {
+  if (!isCuda(target) || shapes.empty() || shapes[0].size() != 2 || elements(shapes[0]) < 0 ||
+      elements(shapes[0]) > kMaxElements)
+    return 0;
+  const std::int64_t chunks = rowChunks(shapes[0][0]);
+  return chunks < 2 ? 0 : std::size_t(chunks) * std::size_t(shapes[0][1]) * sizeof(float);
+}
 
 std::vector<Kernel> rowNormKernels() {
   return {
@@ -13,11 +23,12 @@ std::vector<Kernel> rowNormKernels() {
       entry<"layer_norm_grad",
             "g T[M,N] R, x T[M,N] R, mean f32[M] R, rstd f32[M] R, dx T[M,N] W, weight f32[N] R?">(),
       // acc += column sums of g * normalized x.
-      entry<"layer_norm_weight_grad",
-            "g T[M,N] R, x T[M,N] R, mean f32[M] R, rstd f32[M] R, acc f32[N] RW">(),
+      entry<"layer_norm_weight_grad", "g T[M,N] R, x T[M,N] R, mean f32[M] R, rstd f32[M] R, acc f32[N] RW">(
+          {}, {}, chunkSums),
       entry<"rms_norm", "x T[M,N] R, y T[M,N] W, rstd f32[M] W, weight f32[N] R?">({{"epsilon", 1e-6}}),
       entry<"rms_norm_grad", "g T[M,N] R, x T[M,N] R, rstd f32[M] R, dx T[M,N] W, weight f32[N] R?">(),
-      entry<"rms_norm_weight_grad", "g T[M,N] R, x T[M,N] R, rstd f32[M] R, acc f32[N] RW">(),
+      entry<"rms_norm_weight_grad", "g T[M,N] R, x T[M,N] R, rstd f32[M] R, acc f32[N] RW">({}, {},
+                                                                                            chunkSums),
       // y = x / max(norm, epsilon), where norm is the Euclidean one of each row.
       entry<"normalize", "x T[M,N] R, y T[M,N] W, norm f32[M] W">({{"epsilon", 1e-12}}),
       entry<"normalize_grad", "g T[M,N] R, x T[M,N] R, norm f32[M] R, dx T[M,N] W">({{"epsilon", 1e-12}}),

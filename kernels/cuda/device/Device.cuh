@@ -97,6 +97,11 @@ __device__ inline int64_t gridThreads() {
   return int64_t(gridDim.x) * blockDim.x;
 }
 
+/// a / b for numbers that are not negative: in 32 bits where they fit, as GPUs have no division of 64.
+__device__ inline int64_t quotient(int64_t a, int64_t b) {
+  return ((a | b) >> 32) == 0 ? int64_t(uint32_t(a) / uint32_t(b)) : a / b;
+}
+
 /// Combines the values of all lanes of a warp in a fixed tree; all lanes get the result.
 template <typename V, typename Operation>
 __device__ V reduceWarp(V value, Operation operation) {

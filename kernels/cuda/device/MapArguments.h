@@ -11,6 +11,7 @@ struct MapArguments {
   int64_t elements;
   float number;   ///< a kernel's own
   int32_t choice; ///< likewise
+  float second;   ///< likewise
 };
 
 #endif

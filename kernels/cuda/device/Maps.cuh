@@ -1,46 +1,40 @@
-// Loops of kernels that work element by element: 16 bytes at a time, the rest one by one.
+// Loops of kernels that work element by element.
 #ifndef STAGEWRIGHT_KERNELS_CUDA_DEVICE_MAPS_CUH
 #define STAGEWRIGHT_KERNELS_CUDA_DEVICE_MAPS_CUH
 
-#include "kernels/cuda/device/Device.cuh"
 #include "kernels/cuda/device/MapArguments.h"
+#include "kernels/cuda/device/Packs.cuh"
 
-/// outputs[0][i] = f(inputs[0][i], ..., inputs[Inputs - 1][i]), computed in fp32.
-template <typename T, int Inputs, typename F>
+template <typename T>
+__device__ const T *input(const MapArguments &a, int number) {
+  return static_cast<const T *>(a.inputs[number]);
+}
+template <typename T>
+__device__ T *output(const MapArguments &a, int number) {
+  return static_cast<T *>(a.outputs[number]);
+}
+
+/// outputs[0][i] = f(inputs[0][i], ..., inputs[Inputs - 1][i]), computed in fp32; Out: the result's type.
+template <typename T, int Inputs, typename Out = T, typename F>
 __device__ void mapElements(const MapArguments &a, F f) {
-  constexpr int kSize = Pack<T>::kSize;
-  const int64_t packs = a.elements / kSize;
-  const auto at = [&](int input, int64_t i) { return toFloat(static_cast<const T *>(a.inputs[input])[i]); };
-  const auto one = [&](const float(&x)[Inputs]) {
-    if constexpr (Inputs == 1)
-      return f(x[0]);
-    else if constexpr (Inputs == 2)
-      return f(x[0], x[1]);
-    else
-      return f(x[0], x[1], x[2]);
-  };
-  for (int64_t pack = gridThread(); pack < packs; pack += gridThreads()) {
-    Pack<T> in[Inputs], out;
+  constexpr int kWider = sizeof(T) < sizeof(Out) ? sizeof(Out) : sizeof(T);
+  eachPiece<16 / kWider>(a.elements, [&](int64_t i, auto width) {
+    constexpr int kSize = decltype(width)::kSize;
+    float x[Inputs][kSize], y[kSize];
 #pragma unroll
-    for (int input = 0; input < Inputs; ++input)
-      in[input] = static_cast<const Pack<T> *>(a.inputs[input])[pack];
+    for (int number = 0; number < Inputs; ++number)
+      readPiece(input<T>(a, number) + i, x[number]);
 #pragma unroll
     for (int k = 0; k < kSize; ++k) {
-      float x[Inputs];
-#pragma unroll
-      for (int input = 0; input < Inputs; ++input)
-        x[input] = toFloat(in[input].values[k]);
-      out.values[k] = fromFloat<T>(one(x));
+      if constexpr (Inputs == 1)
+        y[k] = f(x[0][k]);
+      else if constexpr (Inputs == 2)
+        y[k] = f(x[0][k], x[1][k]);
+      else
+        y[k] = f(x[0][k], x[1][k], x[2][k]);
     }
-    static_cast<Pack<T> *>(a.outputs[0])[pack] = out;
-  }
-  for (int64_t i = packs * kSize + gridThread(); i < a.elements; i += gridThreads()) {
-    float x[Inputs];
-#pragma unroll
-    for (int input = 0; input < Inputs; ++input)
-      x[input] = at(input, i);
-    static_cast<T *>(a.outputs[0])[i] = fromFloat<T>(one(x));
-  }
+    writePiece(output<Out>(a, 0) + i, y);
+  });
 }
 
 #endif

@@ -68,13 +68,14 @@ public:
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.launches;
     const auto *bytes = static_cast<const std::byte *>(launch.arguments);
-    return gpu.give(
-        stream,
-        [this, launch,
-         arguments = std::vector<std::byte>(bytes, bytes + launch.argumentBytes)]() -> Result<void> {
-          return run(*static_cast<const Kernel *>(launch.function.handle), launch.grid, launch.threads,
-                     launch.sharedBytes, arguments.data(), arguments.size(), gpu.order);
-        });
+    return gpu.give(stream,
+                    [this, launch, arguments = std::vector<std::byte>(bytes, bytes + launch.argumentBytes)]()
+                        -> Result<void> {
+                      auto grid = launch.grid;
+                      grid[0] = std::min(grid[0], gpu.mostBlocks);
+                      return run(*static_cast<const Kernel *>(launch.function.handle), grid, launch.threads,
+                                 launch.sharedBytes, arguments.data(), arguments.size(), gpu.order);
+                    });
   }
   Result<void> record(Event event, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);

@@ -33,6 +33,8 @@ public:
 
   Policy policy;
   Order order = Order::Ascending; ///< of threads and blocks
+  /// Launches of more blocks along x get only so many: for kernels whose blocks go on in strides of the grid.
+  unsigned mostBlocks = 0x7FFFFFFF;
   /// The wait with this number, in the order of calls, is left out; negative: none is.
   std::int64_t omittedWait = -1;
 

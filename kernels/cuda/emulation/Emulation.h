@@ -78,7 +78,7 @@ V ofLane(V value, int lane) {
   std::memcpy(emulation::laneValue(own), &value, sizeof value);
   emulation::waitForWarp();
   std::memcpy(&value, emulation::laneValue(unsigned(lane) % 32), sizeof value);
-  emulation::waitForWarp(); // all have read
+  emulation::endExchange();
   return value;
 }
 template <typename V>
@@ -98,6 +98,12 @@ template <typename Integer>
 Integer atomicMin(Integer *at, Integer value) {
   const Integer old = *at;
   *at = value < old ? value : old;
+  return old;
+}
+template <typename Integer>
+Integer atomicMax(Integer *at, Integer value) {
+  const Integer old = *at;
+  *at = value > old ? value : old;
   return old;
 }
 template <typename Integer>

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <setjmp.h>
 #include <ucontext.h>
 #include <vector>
 
@@ -26,12 +27,15 @@ std::map<std::string, Kernel> &table() {
   return kernels;
 }
 
-/// A thread of the block. It leaves its stack at barriers and at its end.
+/// A thread of the block. It leaves its stack at barriers and at its end, and begins anew in the next block.
 struct Fiber {
   enum State { Ready, AtWarp, AtBlock, Done };
   State state = Done;
   Thread identity;
-  ucontext_t context = {};
+  bool isNew = true;       ///< nobody has been on its stack
+  unsigned exchanges = 0;  ///< of lanes so far
+  ucontext_t context = {}; ///< where it begins
+  jmp_buf place = {};      ///< where it left; a jump costs no call of the system, as swapcontext does
   std::unique_ptr<std::byte[]> stack;
 };
 
@@ -39,10 +43,11 @@ struct Fiber {
 class Block {
 public:
   Block(Body body, const void *arguments, unsigned threads, std::size_t sharedBytes, Order order)
-      : body(body), arguments(arguments), order(order), fibers(threads), lanes(threads),
+      : body(body), arguments(arguments), order(order), fibers(threads), lanes(2 * threads),
         shared(std::max<std::size_t>(sharedBytes, 16) + 15) {
     for (Fiber &fiber : fibers) {
-      fiber.stack = std::make_unique<std::byte[]>(kStackBytes);
+      fiber.stack = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
+      prepareStack(fiber);
     }
   }
 
@@ -70,7 +75,11 @@ public:
   }
 
   Fiber *running = nullptr;
-  void *lane(unsigned number) { return &lanes[running->identity.threadIdx_.x / kWarp * kWarp + number]; }
+  /// Exchanges take turns between two sets of values: who writes the one has seen all read it.
+  void *lane(unsigned number) {
+    const unsigned own = running->identity.threadIdx_.x;
+    return &lanes[own / kWarp * kWarp + number + (running->exchanges % 2 ? fibers.size() : 0)];
+  }
   void *dynamic() {
     const auto address = reinterpret_cast<std::uintptr_t>(shared.data());
     return reinterpret_cast<void *>((address + 15) / 16 * 16);
@@ -81,9 +90,11 @@ public:
     fiber.state = state;
 #ifdef STAGEWRIGHT_ASAN
     void *fake = nullptr;
-    __sanitizer_start_switch_fiber(state == Fiber::Done ? nullptr : &fake, hostStack, hostStackBytes);
+    __sanitizer_start_switch_fiber(&fake, hostStack, hostStackBytes);
 #endif
-    swapcontext(&fiber.context, &host);
+    if (_setjmp(fiber.place) == 0) {
+      _longjmp(host, 1);
+    }
 #ifdef STAGEWRIGHT_ASAN
     __sanitizer_finish_switch_fiber(fake, &hostStack, &hostStackBytes);
 #endif
@@ -95,13 +106,13 @@ private:
 #ifdef STAGEWRIGHT_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &block->hostStack, &block->hostStackBytes);
 #endif
-    block->body(block->arguments);
-    block->leave(Fiber::Done);
+    for (;;) {
+      block->body(block->arguments);
+      block->leave(Fiber::Done);
+    }
   }
 
-  void begin(Fiber &fiber, Thread identity) {
-    fiber.state = Fiber::Ready;
-    fiber.identity = identity;
+  void prepareStack(Fiber &fiber) {
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.get();
     fiber.context.uc_stack.ss_size = kStackBytes;
@@ -111,13 +122,25 @@ private:
                 static_cast<unsigned>(self));
   }
 
+  void begin(Fiber &fiber, Thread identity) {
+    fiber.state = Fiber::Ready;
+    fiber.identity = identity;
+    fiber.exchanges = 0;
+  }
+
   void enter(Fiber &fiber) {
     running = &fiber;
 #ifdef STAGEWRIGHT_ASAN
     void *fake = nullptr;
     __sanitizer_start_switch_fiber(&fake, fiber.stack.get(), kStackBytes);
 #endif
-    swapcontext(&host, &fiber.context);
+    if (_setjmp(host) == 0) {
+      if (fiber.isNew) {
+        fiber.isNew = false;
+        setcontext(&fiber.context);
+      }
+      _longjmp(fiber.place, 1);
+    }
 #ifdef STAGEWRIGHT_ASAN
     __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
 #endif
@@ -152,7 +175,7 @@ private:
   std::vector<Fiber> fibers;
   std::vector<std::array<std::byte, kLaneBytes>> lanes;
   std::vector<std::byte> shared;
-  ucontext_t host = {};
+  jmp_buf host = {};
   [[maybe_unused]] const void *hostStack = nullptr; ///< for the address sanitizer
   [[maybe_unused]] std::size_t hostStackBytes = 0;
 };
@@ -219,6 +242,9 @@ void waitForBlock() {
 }
 void waitForWarp() {
   block->leave(Fiber::AtWarp);
+}
+void endExchange() {
+  ++block->running->exchanges;
 }
 void *laneValue(unsigned lane) {
   return block->lane(lane);

@@ -52,7 +52,8 @@ inline constexpr std::size_t kLaneBytes = 16;
 const Thread &current();
 void waitForBlock();
 void waitForWarp();
-void *laneValue(unsigned lane); ///< of the calling thread's warp
+void *laneValue(unsigned lane); ///< of the calling thread's warp, in this exchange
+void endExchange();
 void *dynamicMemory();
 
 } // namespace stagewright::cuda::emulation

@@ -81,10 +81,12 @@ Cases maxGradCases(std::string_view name) {
     fill(out.back().operands[1], [&] { return double(integer(-1, size)); }); // -1 and size are nowhere
     out.back().absolute = 1e-5;
   }
-  // More than a band of scratch.
-  out.push_back(makeCase(name, {{1, 2, 3, 50}, {1, 2, 3, 50}, {1, 2, 600, 500}}));
-  fill(out.back().operands[1], [&] { return double(integer(0, 600 * 500 - 1)); });
-  out.back().absolute = 1e-5;
+  // More than a band of scratch, and than a table of columns has.
+  for (const Shape &image : {Shape{1, 2, 600, 500}, Shape{1, 2, 3, 9001}}) {
+    out.push_back(makeCase(name, {{1, 2, 3, 50}, {1, 2, 3, 50}, image}));
+    fill(out.back().operands[1], [&] { return double(integer(0, image[2] * image[3] - 1)); });
+    out.back().absolute = 1e-5;
+  }
   return out;
 }
 

@@ -1,0 +1,64 @@
+// How sums are cut on CUDA: into parts that depend on shapes only, so that bits do. The kernels and the rules
+// of their workspace have it in common.
+#ifndef STAGEWRIGHT_CATALOGUE_CUDASUMS_H
+#define STAGEWRIGHT_CATALOGUE_CUDASUMS_H
+
+#include "catalogue/Target.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+namespace stagewright::catalogue {
+
+/// A block of 256 threads computes `columns` sums of one chunk of their terms; the chunks' sums, in fp64, are
+/// added by a second launch.
+struct CudaSumPlan {
+  std::int64_t columns = 1; ///< a power of two
+  std::int64_t chunks = 1;
+};
+
+/// `sums` sums of `terms` terms each. `besideEachOther`: neighbours in memory belong to different sums.
+inline CudaSumPlan cudaSumPlan(std::int64_t sums, std::int64_t terms, bool besideEachOther) {
+  constexpr std::int64_t kBlocks = 1024;   // enough for a GPU
+  constexpr std::int64_t kPerBlock = 8192; // terms that are worth one
+  const auto few =
+      static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(std::min<std::int64_t>(sums, 32))));
+  CudaSumPlan plan;
+  plan.columns = besideEachOther ? few : terms <= 2048 ? std::min<std::int64_t>(few, 8) : 1;
+  const std::int64_t groups = (sums + plan.columns - 1) / plan.columns;
+  const std::int64_t most = (terms * plan.columns + kPerBlock - 1) / kPerBlock;
+  plan.chunks = std::clamp<std::int64_t>((kBlocks + groups - 1) / groups, 1, std::max<std::int64_t>(most, 1));
+  return plan;
+}
+
+/// Rows that are added up by one block, whose sums are then added in order: column sums of a matrix.
+inline std::int64_t rowsOfChunk(std::int64_t rows) {
+  constexpr std::int64_t kLeast = 64, kMostChunks = 256;
+  return std::max(kLeast, (rows + kMostChunks - 1) / kMostChunks);
+}
+inline std::int64_t rowChunks(std::int64_t rows) {
+  return (rows + rowsOfChunk(rows) - 1) / rowsOfChunk(rows);
+}
+
+/// A channel of [N,C,S] in chunks that one block adds up each: some whole samples, or a part of one.
+struct ChannelChunks {
+  std::int64_t samples;   ///< of a chunk; the last one may have fewer
+  std::int64_t positions; ///< likewise
+  std::int64_t parts;     ///< chunks of a sample
+  std::int64_t count;     ///< of a channel
+};
+inline ChannelChunks channelChunks(std::int64_t samples, std::int64_t positions) {
+  constexpr std::int64_t kMostChunks = 128, kLine = 64;
+  // With S = 1 a block has 32 channels.
+  const std::int64_t least = positions == 1 ? 2048 : 16384;
+  const std::int64_t share = (samples * positions / kMostChunks + kLine) / kLine * kLine;
+  const std::int64_t elements = std::max(least, share);
+  const std::int64_t ofChunk = std::clamp<std::int64_t>(elements / positions, 1, samples);
+  const std::int64_t parts = (positions + elements - 1) / elements;
+  return {ofChunk, std::min(positions, elements), parts, (samples + ofChunk - 1) / ofChunk * parts};
+}
+
+} // namespace stagewright::catalogue
+
+#endif
