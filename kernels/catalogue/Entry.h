@@ -50,6 +50,9 @@ inline Kernel only(Devices on, Kernel kernel) {
 
 /// Workspace of a matrix product: on CUDA kCudaWorkspace, on the host none.
 std::size_t productWorkspace(std::span<const Shape> shapes, std::string_view target);
+/// Workspace of sums over the rows of the first operand [M,N]: on CUDA those of chunks of rows, f32
+/// [chunks,N].
+std::size_t chunkSums(std::span<const Shape> shapes, std::string_view target);
 /// Workspace: four bytes for each row of the first operand.
 std::size_t rowResults(std::span<const Shape> shapes, std::string_view target);
 /// Workspace: an fp64 partial for each granule of the first operand.

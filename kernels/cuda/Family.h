@@ -82,6 +82,7 @@ Family broadcastFamily();
 Family channelNormFamily();
 Family dropoutFamily();
 Family embeddingFamily();
+Family linearFamily();
 Family lossFamily();
 Family maskedMeanFamily();
 Family movementFamily();

@@ -51,8 +51,7 @@ public:
 
   /// Captured graphs.
   std::size_t graphs() const;
-  /// On the device, of arenas.
-  std::uint64_t deviceBytes() const { return arenas.bytes(); }
+  std::uint64_t deviceBytes() const override { return arenas.bytes(); }
 
 private:
   /// A task list and what its streams wait for.

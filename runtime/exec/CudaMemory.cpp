@@ -20,7 +20,8 @@ Result<void> CudaMemory::allocate(const executable::RankPlan &plan, cuda::Stream
     if (arena->bytes() == 0) {
       continue;
     }
-    auto made = api.allocate(arena->bytes());
+    const std::uint64_t bytes = wholePages(arena->bytes()); // as the plan counts
+    auto made = api.allocate(bytes);
     if (!made) {
       Error error = made.takeError();
       error.place = "arena \"" + arena->name()->str() + "\" of " + std::to_string(arena->bytes()) + " bytes";
@@ -29,7 +30,7 @@ Result<void> CudaMemory::allocate(const executable::RankPlan &plan, cuda::Stream
       return error;
     }
     bases.back() = static_cast<std::byte *>(*made);
-    total += arena->bytes();
+    total += bytes;
     if (auto ok = api.fill(bases.back(), 0, arena->bytes(), stream); !ok) {
       return ok;
     }

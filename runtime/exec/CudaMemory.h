@@ -13,7 +13,7 @@ namespace stagewright::runtime {
 /// Whether the host has a copy of such an arena, for what reads and writes weights, states and scalars.
 bool hasCopyOnHost(executable::ArenaClass kind);
 
-/// One allocation for each arena, as large as planned. Outlived by its table.
+/// One allocation for each arena, as large as planned, in whole pages. Outlived by its table.
 class CudaMemory {
 public:
   explicit CudaMemory(cuda::Api &api) : api(api) {}
@@ -24,7 +24,7 @@ public:
   Result<void> allocate(const executable::RankPlan &plan, cuda::Stream stream);
 
   const ArenaBases &addresses() const { return bases; }
-  std::uint64_t bytes() const { return total; } ///< as planned
+  std::uint64_t bytes() const { return total; } ///< in whole pages
 
 private:
   cuda::Api &api;

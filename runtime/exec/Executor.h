@@ -77,6 +77,9 @@ public:
   virtual Result<void> upload() = 0;
   virtual Result<void> download() = 0;
 
+  /// Of arenas that are not in the host's memory.
+  virtual std::uint64_t deviceBytes() const { return 0; }
+
   int rank() const { return environment.communicator.rank(); }
   /// -1: a parameter server, which has neither buffers nor what belongs to micro-batches.
   int replica() const { return environment.mesh.replica(rank()); }

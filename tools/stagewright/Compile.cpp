@@ -27,12 +27,6 @@ struct CompileOptions {
   bool json = false;
 };
 
-/// The compiler maps 257 MB of libMLIR, so that only this verb loads it.
-Result<CompileFunction> openCompiler() {
-  const fs::path prefix = fs::path(programPath()).parent_path().parent_path();
-  return stagewright::openCompiler({prefix / STAGEWRIGHT_LIBDIR / "stagewright", prefix / "lib"});
-}
-
 /// What the IR of --resume-from holds already cannot be given again.
 Result<void> checkResumption(const CompileRequest &request) {
   const std::pair<const char *, bool> decided[] = {{"MODEL", !request.model.empty()},
@@ -155,7 +149,8 @@ Result<void> compile(CompileOptions &options) {
     }
     options.output = "-";
   }
-  Result<CompileFunction> compiler = openCompiler();
+  // It maps 257 MB of libMLIR, so that only this verb loads it.
+  Result<CompileFunction> compiler = openCompiler(moduleFolders());
   if (!compiler) {
     return compiler.takeError();
   }

@@ -9,6 +9,11 @@ std::string programPath() {
   return std::filesystem::read_symlink("/proc/self/exe", error);
 }
 
+std::vector<std::string> moduleFolders() {
+  const std::filesystem::path prefix = std::filesystem::path(programPath()).parent_path().parent_path();
+  return {prefix / STAGEWRIGHT_LIBDIR / "stagewright", prefix / "lib"};
+}
+
 static std::string later(const std::string &advice) {
   return "belongs to a later version; " + advice;
 }

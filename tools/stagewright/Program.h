@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace stagewright::program {
 
@@ -25,6 +26,9 @@ Verb addSimulate(CLI::App &program);
 
 /// Absolute path of the running program, links resolved.
 std::string programPath();
+
+/// Where the modules lie that are opened on demand: installed, or in a build folder.
+std::vector<std::string> moduleFolders();
 
 /// Check of an option that counts something.
 inline const CLI::Range kFromOne(1, 1'000'000'000);

@@ -23,7 +23,7 @@ std::vector<Kernel> linearKernels() {
                               {}, {}, productWorkspace)),
       // acc += g^T x, acc += column sums of g.
       entry<"linear_weight_grad", "g T[M,N] R, x T[M,K] R, acc f32[N,K] RW">({}, {}, productWorkspace),
-      entry<"bias_grad", "g T[M,N] R, acc f32[N] RW">(),
+      entry<"bias_grad", "g T[M,N] R, acc f32[N] RW">({}, {}, chunkSums),
       // Products of two activations, one for each of B.
       entry<"matmul", "a T[B,M,K] R, b T[B,K,N] R, y T[B,M,N] W">({}, {}, productWorkspace),
       entry<"matmul_nt", "a T[B,M,K] R, b T[B,N,K] R, y T[B,M,N] W">({}, {}, productWorkspace),

@@ -87,16 +87,20 @@ public:
   }
   Result<void> wait(Stream stream, Event event) override {
     const std::lock_guard lock(gpu.mutex);
-    if (gpu.count.waits++ != gpu.omittedWait) {
-      state(stream)->items.push_back(
+    EmulatedGpu::StreamState &waiting = *state(stream);
+    ++gpu.count.waits;
+    const std::uint64_t number = waiting.waits++;
+    const auto &omitted = gpu.omittedWait;
+    if (!omitted || omitted->stream != waiting.number || omitted->number != number) {
+      waiting.items.push_back(
           {nullptr, ++gpu.calls, static_cast<EmulatedGpu::EventState *>(event.handle)->record});
     }
     return {};
   }
-  Result<void> synchronize(Stream) override {
+  Result<void> synchronize(Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.synchronizations;
-    return gpu.drain();
+    return gpu.drain(*state(stream));
   }
 
   Result<void> beginCapture(Stream stream) override {
@@ -160,9 +164,13 @@ EmulatedGpu::Counts EmulatedGpu::counts() const {
   const std::lock_guard lock(mutex);
   return count;
 }
-unsigned EmulatedGpu::streams() const {
+std::vector<std::uint64_t> EmulatedGpu::waitsOfStreams() const {
   const std::lock_guard lock(mutex);
-  return static_cast<unsigned>(states.size());
+  std::vector<std::uint64_t> waits;
+  for (const auto &state : states) {
+    waits.push_back(state->waits);
+  }
+  return waits;
 }
 std::size_t EmulatedGpu::allocatedBytes() const {
   const std::lock_guard lock(mutex);
@@ -206,8 +214,12 @@ EmulatedGpu::StreamState *EmulatedGpu::next() {
   return chosen;
 }
 
-Result<void> EmulatedGpu::drain() {
-  while (StreamState *stream = next()) {
+Result<void> EmulatedGpu::drain(const StreamState &awaited) {
+  while (!awaited.items.empty()) {
+    StreamState *stream = next();
+    if (!stream) {
+      return bugError("emulated GPU", "a stream waits for itself");
+    }
     const Item item = std::move(stream->items.front());
     stream->items.pop_front();
     openRecords.erase(item.number);

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -35,8 +36,12 @@ public:
   Order order = Order::Ascending; ///< of threads and blocks
   /// Launches of more blocks along x get only so many: for kernels whose blocks go on in strides of the grid.
   unsigned mostBlocks = 0x7FFFFFFF;
-  /// The wait with this number, in the order of calls, is left out; negative: none is.
-  std::int64_t omittedWait = -1;
+  /// A stream's wait that is left out, by its number among that stream's.
+  struct Wait {
+    unsigned stream = 0;
+    std::uint64_t number = 0;
+  };
+  std::optional<Wait> omittedWait;
 
   /// A table for one rank.
   std::unique_ptr<Api> api();
@@ -46,7 +51,8 @@ public:
                  graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0;
   };
   Counts counts() const;
-  unsigned streams() const;
+  /// Waits of each stream so far, by its number.
+  std::vector<std::uint64_t> waitsOfStreams() const;
   std::size_t allocatedBytes() const;
 
 private:
@@ -59,6 +65,7 @@ private:
   };
   struct StreamState {
     unsigned number = 0;
+    std::uint64_t waits = 0;
     std::deque<Item> items;
     std::vector<Work> *capture = nullptr;
   };
@@ -67,7 +74,8 @@ private:
   };
 
   Result<void> give(Stream stream, Work work);
-  Result<void> drain();
+  /// Runs what streams have been given until this one has done all.
+  Result<void> drain(const StreamState &awaited);
   StreamState *next();
   bool mayRun(const StreamState &stream) const;
   StreamState *choose(StreamState *a, StreamState *b) const;
