@@ -12,6 +12,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 namespace stagewright::cuda {
@@ -69,6 +70,13 @@ struct Product {
   auto operator<=>(const Product &) const = default;
 };
 
+/// Memory that work reads, or writes (and perhaps reads).
+struct Access {
+  const void *data = nullptr;
+  std::size_t bytes = 0;
+  bool writes = false;
+};
+
 /// One rank's view of one GPU. A table is used by one thread at a time but for allocation; errors of kind
 /// Environment name the call. Work that a stream has been given runs in order; streams are independent of
 /// each other but for events.
@@ -96,6 +104,9 @@ public:
   virtual Result<void> fill(void *to, std::uint8_t byte, std::size_t bytes, Stream stream) = 0;
   virtual Result<void> launch(const Launch &launch, Stream stream) = 0;
   virtual Result<void> record(Event event, Stream stream) = 0;
+  /// What memory the launches and products touch that the stream is given next. For tables that look at
+  /// orders.
+  virtual void declare(std::span<const Access>, Stream) {}
   /// What the stream is given from now on waits for what the event's last record() stands behind.
   virtual Result<void> wait(Stream stream, Event event) = 0;
 

@@ -19,10 +19,27 @@ const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
 
 class CudaPreparedKernel final : public PreparedKernel {
 public:
-  CudaPreparedKernel(const Call &call, const CudaKernel &kernel, KernelCache &cache)
-      : call(call), kernel(kernel), cache(cache) {}
+  CudaPreparedKernel(const kernels::KernelInstance &instance, const Call &call, const CudaKernel &kernel,
+                     KernelCache &cache)
+      : call(call), kernel(kernel), cache(cache) {
+    for (std::size_t i = 0; i < instance.shapes.size(); ++i) {
+      const catalogue::OperandRule &rule = instance.kernel->operands[i];
+      const catalogue::DType dtype = rule.element ? instance.element : rule.dtype;
+      accesses.push_back({nullptr,
+                          static_cast<std::size_t>(call.elements(static_cast<int>(i))) * byteSize(dtype),
+                          rule.access != catalogue::Access::Read});
+    }
+    const auto rule = instance.kernel->workspaceBytes;
+    accesses.push_back({nullptr, rule ? rule(instance.shapes, "cuda:sm_90") : 0, true});
+  }
 
   Result<void> enqueue(void *const *operands, void *workspace, Stream stream) const override {
+    std::vector<Access> own = accesses;
+    for (std::size_t i = 0; i + 1 < own.size(); ++i) {
+      own[i].data = operands[i];
+    }
+    own.back().data = workspace;
+    cache.api().declare(own, stream);
     return kernel.enqueue(Enqueue(call, operands, workspace, cache, stream));
   }
 
@@ -30,6 +47,7 @@ private:
   const Call call;
   const CudaKernel &kernel;
   KernelCache &cache;
+  std::vector<Access> accesses; ///< of the operands that are there, then of the workspace
 };
 
 } // namespace
@@ -92,7 +110,8 @@ Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &i
                      "version " + std::to_string(instance.kernel->version) + " does not run on CUDA",
                      "compile for another target");
   }
-  return std::unique_ptr<PreparedKernel>(std::make_unique<CudaPreparedKernel>(*call, *kernel, cache));
+  return std::unique_ptr<PreparedKernel>(
+      std::make_unique<CudaPreparedKernel>(instance, *call, *kernel, cache));
 }
 
 } // namespace stagewright::cuda

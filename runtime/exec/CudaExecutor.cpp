@@ -10,17 +10,10 @@ namespace stagewright::runtime {
 namespace {
 
 constexpr int kGatherTag = 5;
+constexpr std::size_t kStreams = 3; // of a rank
 
 bool receives(schedule::TaskKind kind) {
   return kind == schedule::TaskKind::ReceiveForward || kind == schedule::TaskKind::ReceiveBackward;
-}
-
-std::size_t bytesOf(const executable::Operand &operand) {
-  std::size_t bytes = catalogue::byteSize(static_cast<catalogue::DType>(operand.dtype()));
-  for (const std::int64_t size : *operand.shape()) {
-    bytes *= static_cast<std::size_t>(size);
-  }
-  return bytes;
 }
 
 } // namespace
@@ -45,18 +38,12 @@ CudaExecutor::create(const Executable &executable, const RankEnvironment &enviro
 
 CudaExecutor::~CudaExecutor() {
   for (List *list : {&trainList, &evaluateList}) {
-    for (const std::vector<cuda::Event> *events : {&list->done, &list->filled}) {
-      for (const cuda::Event event : *events) {
-        if (event.handle) {
-          api.destroy(event);
+    for (const std::vector<OrderedEvent> *events : {&list->done, &list->filled}) {
+      for (const OrderedEvent &event : *events) {
+        if (event.handle.handle) {
+          api.destroy(event.handle);
         }
       }
-    }
-  }
-  programs.clear();
-  for (const cuda::Stream stream : {computing, filling}) {
-    if (stream.handle) {
-      api.destroy(stream);
     }
   }
 }
@@ -98,7 +85,7 @@ Result<void> CudaExecutor::load() {
   if (auto ok = openStreams(); !ok) {
     return ok;
   }
-  if (auto ok = arenas.allocate(plan(), computing); !ok) {
+  if (auto ok = arenas.allocate(plan(), computing.handle()); !ok) {
     return ok;
   }
   for (const executable::Program *program : *plan().programs()) {
@@ -125,18 +112,18 @@ Result<void> CudaExecutor::load() {
   const std::size_t gathered =
       std::max(trainList.collective->segments()->size(), evaluateList.collective->segments()->size()) *
       static_cast<std::size_t>(environment.mesh.pipeline);
-  return messages.open(trainList.tasks.requests + gathered);
+  const std::size_t count = trainList.tasks.requests + gathered;
+  awaited.reserve(count);
+  unfinished.reserve(gathered);
+  return messages.open(count, kStreams * static_cast<std::size_t>(rank()) + 2,
+                       kStreams * static_cast<std::size_t>(environment.mesh.size()));
 }
 
 Result<void> CudaExecutor::openStreams() {
-  for (cuda::Stream *stream : {&computing, &filling}) {
-    auto made = api.createStream();
-    if (!made) {
-      return made.takeError();
-    }
-    *stream = *made;
-  }
-  return {};
+  const std::size_t first = kStreams * static_cast<std::size_t>(rank()),
+                    all = kStreams * static_cast<std::size_t>(environment.mesh.size());
+  auto ok = computing.open(first, all);
+  return ok ? filling.open(first + 1, all) : std::move(ok);
 }
 
 /// Bytes of pinned memory, at a multiple of what copies like.
@@ -151,7 +138,16 @@ void CudaExecutor::findScalars() {
   for (const executable::Scalar *scalar : *plan().scalars()) {
     const std::size_t bytes =
         scalar->count() * catalogue::byteSize(static_cast<catalogue::DType>(scalar->dtype()));
-    scalars.push_back({scalar->arena(), scalar->offset(), bytes, stage(bytes)});
+    bool isShared = false;
+    for (const executable::Collective *collective :
+         {plan().train_collective(), plan().evaluate_collective()}) {
+      for (const executable::Segment *segment : *collective->segments()) {
+        isShared = isShared || (scalar->arena() == collective->arena() &&
+                                scalar->offset() < segment->offset() + segment->bytes() &&
+                                segment->offset() < scalar->offset() + bytes);
+      }
+    }
+    scalars.push_back({scalar->arena(), scalar->offset(), bytes, stage(bytes), isShared});
   }
 }
 
@@ -161,7 +157,7 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
   for (Post &post : list.tasks.posts) {
     post.peer = pipeline().at(post.peer);
   }
-  list.streams = planStreams(plan(), list.tasks, list.training);
+  list.streams = planStreams(file, environment.mesh.pipelineRank(rank()), list.tasks, list.training);
   for (const Fill &fill : list.tasks.fills) {
     list.stagedAt.push_back(stage(fill.bytes));
   }
@@ -171,11 +167,11 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
                                   std::pair{&list.filled, task.fills.begin < task.fills.end}}) {
       events->emplace_back();
       if (isUsed) {
-        auto event = api.createEvent();
+        auto event = computing.makeEvent();
         if (!event) {
           return event.takeError();
         }
-        events->back() = *event;
+        events->back() = std::move(*event);
       }
     }
     for (unsigned k = 0; !list.training && task.task.kind == schedule::TaskKind::Forward &&
@@ -195,7 +191,7 @@ Result<void> CudaExecutor::captureGraphs(const List &list) {
     for (const int program : task.programs) {
       if (program >= 0) {
         if (auto ok = programs[static_cast<std::size_t>(program)]->capture(
-                list.tasks.slotsOf(task.task.microBatch), computing);
+                list.tasks.slotsOf(task.task.microBatch), computing.handle());
             !ok) {
           return ok;
         }
@@ -232,14 +228,14 @@ Result<void> CudaExecutor::prepareWeights() {
   for (unsigned i = 0; i < programs.size(); ++i) {
     if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
       const std::uint64_t *slots = trainList.tasks.slotsOf(-1);
-      auto ok = programs[i]->capture(slots, computing);
-      ok = ok ? programs[i]->launch(slots, computing) : std::move(ok);
+      auto ok = programs[i]->capture(slots, computing.handle());
+      ok = ok ? programs[i]->launch(slots, computing.handle()) : std::move(ok);
       if (!ok) {
         return ok;
       }
     }
   }
-  return api.synchronize(computing);
+  return api.synchronize(computing.handle());
 }
 
 Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs) {
@@ -254,7 +250,8 @@ Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t st
     environment.status.begin(step, task.text.c_str());
     const TaskEvent event{rank(),    list.training,    step, static_cast<int>(position),
                           task.task, task.text.c_str()};
-    ok = waitFor(list.tasks, task.waits, receives(task.task.kind) ? messages.receiving() : computing);
+    ok = static_cast<int>(position) == list.streams.gatherBefore ? finishGather() : Result<void>();
+    ok = ok ? waitFor(list.tasks, task.waits, receives(task.task.kind)) : std::move(ok);
     ok = ok ? fillInputs(list, position, source) : std::move(ok);
     for (const Hooks &hooks : environment.hooks) {
       if (ok && hooks.beforeTask) {
@@ -269,7 +266,7 @@ Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t st
     }
     environment.status.advance();
   }
-  ok = ok ? waitFor(list.tasks, list.tasks.endWaits, computing) : std::move(ok);
+  ok = ok ? waitFor(list.tasks, list.tasks.endWaits, false) : std::move(ok);
   ok = ok ? copyScalars(false) : std::move(ok); // and waits for all of it
   ok = ok && outputs ? handOut(*outputs) : std::move(ok);
   if (ok) {
@@ -285,7 +282,7 @@ Result<void> CudaExecutor::runTask(List &list, std::size_t position) {
   }
   auto ok = launch(task, list.tasks);
   ok = ok && task.task.kind == schedule::TaskKind::Forward ? takeOutputs(task.task) : std::move(ok);
-  return ok && list.streams.records[position] ? api.record(list.done[position], computing) : std::move(ok);
+  return ok && list.streams.records[position] ? computing.record(list.done[position]) : std::move(ok);
 }
 
 Result<void> CudaExecutor::fillInputs(List &list, std::size_t position, InputSource &source) {
@@ -297,22 +294,22 @@ Result<void> CudaExecutor::fillInputs(List &list, std::size_t position, InputSou
     const Fill &fill = list.tasks.fills[i];
     std::byte *staging = pinned.data() + list.stagedAt[i];
     Executor::fill(source, fill.input, task.task.microBatch, staging);
-    const cuda::Event free = eventAt(list, list.streams.fillAfter[i]);
-    auto ok = free.handle ? api.wait(filling, free) : Result<void>();
-    ok = ok ? api.copy(fill.data, staging, fill.bytes, filling) : std::move(ok);
+    const OrderedEvent *const free = eventAt(list, list.streams.fillAfter[i]);
+    auto ok = free ? filling.wait(*free) : Result<void>();
+    ok = ok ? api.copy(fill.data, staging, fill.bytes, filling.handle()) : std::move(ok);
     if (!ok) {
       return ok;
     }
   }
-  auto ok = api.record(list.filled[position], filling);
-  return ok ? api.wait(computing, list.filled[position]) : std::move(ok);
+  auto ok = filling.record(list.filled[position]);
+  return ok ? computing.wait(list.filled[position]) : std::move(ok);
 }
 
 Result<void> CudaExecutor::launch(const PlannedTask &task, const TaskPlan &tasks) {
   for (const int program : task.programs) {
     if (program >= 0) {
       if (auto ok = programs[static_cast<std::size_t>(program)]->launch(tasks.slotsOf(task.task.microBatch),
-                                                                        computing);
+                                                                        computing.handle());
           !ok) {
         return ok;
       }
@@ -333,12 +330,29 @@ Result<void> CudaExecutor::post(const List &list, IndexRange range) {
   return {};
 }
 
-/// Every segment of its rank to all others. All messages are posted before any is waited for.
+/// What the last collective has sent may be written again.
+Result<void> CudaExecutor::finishGather() {
+  awaited.clear();
+  for (const std::size_t message : unfinished) {
+    if (auto ok = await(message); !ok) {
+      return ok;
+    }
+  }
+  unfinished.clear();
+  return computing.wait(awaited);
+}
+
+/// Every segment of its rank to all others. All messages are posted before any is waited for; what is sent
+/// need not have arrived before it is written again.
 Result<void> CudaExecutor::gather(const List &list) {
   const auto &segments = *list.collective->segments();
   const RankGroup ranks = pipeline();
   const int own = ranks.position(rank());
-  const cuda::Event made = eventAt(list, list.streams.gatherAfter);
+  const OrderedEvent *const made = eventAt(list, list.streams.gatherAfter);
+  if (auto ok = finishGather(); !ok) { // of a list in which nobody writes it
+    return ok;
+  }
+  awaited.clear();
   for (const bool waits : {false, true}) {
     std::size_t number = list.tasks.requests;
     for (const executable::Segment *segment : segments) {
@@ -348,9 +362,13 @@ Result<void> CudaExecutor::gather(const List &list) {
           continue;
         }
         std::byte *data = arenas.addresses()[list.collective->arena()] + segment->offset();
-        auto ok = waits ? messages.wait(number, computing)
+        if (waits && sends) {
+          unfinished.push_back(number++);
+          continue;
+        }
+        auto ok = waits ? await(number)
                         : messages.post(number, sends, ranks.at(other), kGatherTag, data, segment->bytes(),
-                                        sends ? made : cuda::Event());
+                                        sends ? made : nullptr);
         if (!ok) {
           return ok;
         }
@@ -358,17 +376,28 @@ Result<void> CudaExecutor::gather(const List &list) {
       }
     }
   }
+  return computing.wait(awaited);
+}
+
+/// Adds it to what the next wait is for.
+Result<void> CudaExecutor::await(std::size_t message) {
+  auto arrived = messages.arrival(message);
+  if (!arrived) {
+    return arrived.takeError();
+  }
+  awaited.push_back(*arrived);
+  environment.status.advance();
   return {};
 }
 
-Result<void> CudaExecutor::waitFor(const TaskPlan &tasks, IndexRange range, cuda::Stream stream) {
+Result<void> CudaExecutor::waitFor(const TaskPlan &tasks, IndexRange range, bool receives) {
+  awaited.clear();
   for (std::uint32_t i = range.begin; i < range.end; ++i) {
-    if (auto ok = messages.wait(tasks.waits[i], stream); !ok) {
+    if (auto ok = await(tasks.waits[i]); !ok) {
       return ok;
     }
-    environment.status.advance();
   }
-  return {};
+  return receives ? messages.receiveBehind(awaited) : computing.wait(awaited);
 }
 
 /// The value lies in the workspace: it is copied before the next task.
@@ -379,8 +408,9 @@ Result<void> CudaExecutor::takeOutputs(const schedule::Task &task) {
       break;
     }
     const executable::Operand &value = *output.binding->value();
-    if (auto ok = api.copy(pinned.data() + output.stagedAt,
-                           arenas.addresses()[value.arena()] + value.offset(), bytesOf(value), computing);
+    if (auto ok =
+            api.copy(pinned.data() + output.stagedAt, arenas.addresses()[value.arena()] + value.offset(),
+                     bytesOf(value), computing.handle());
         !ok) {
       return ok;
     }
@@ -403,11 +433,14 @@ Result<void> CudaExecutor::copyScalars(bool toDevice) {
   for (const ScalarRange &range : scalars) {
     std::byte *staging = pinned.data() + range.stagedAt;
     std::byte *onDevice = arenas.addresses()[range.arena] + range.offset;
+    if (toDevice && range.isShared) {
+      continue;
+    }
     if (toDevice) {
       std::memcpy(staging, data(range.arena, range.offset), range.bytes);
     }
-    auto ok = toDevice ? api.copy(onDevice, staging, range.bytes, computing)
-                       : api.copy(staging, onDevice, range.bytes, computing);
+    auto ok = toDevice ? api.copy(onDevice, staging, range.bytes, computing.handle())
+                       : api.copy(staging, onDevice, range.bytes, computing.handle());
     if (!ok) {
       return ok;
     }
@@ -415,7 +448,9 @@ Result<void> CudaExecutor::copyScalars(bool toDevice) {
   if (toDevice) {
     return {};
   }
-  auto ok = api.synchronize(computing);
+  auto ok = api.synchronize(computing.handle());
+  filling.follow(computing);
+  messages.follow(computing);
   for (const ScalarRange &range : scalars) {
     std::memcpy(data(range.arena, range.offset), pinned.data() + range.stagedAt, range.bytes);
   }
@@ -428,11 +463,11 @@ Result<void> CudaExecutor::copyState(bool toDevice) {
     const executable::Arena &arena = *plan().arenas()->Get(i);
     if (hasCopyOnHost(arena.arena_class()) && arena.bytes() > 0) {
       std::byte *onHost = data(i, 0), *onDevice = arenas.addresses()[i];
-      ok = toDevice ? api.copy(onDevice, onHost, arena.bytes(), computing)
-                    : api.copy(onHost, onDevice, arena.bytes(), computing);
+      ok = toDevice ? api.copy(onDevice, onHost, arena.bytes(), computing.handle())
+                    : api.copy(onHost, onDevice, arena.bytes(), computing.handle());
     }
   }
-  return ok ? api.synchronize(computing) : std::move(ok);
+  return ok ? api.synchronize(computing.handle()) : std::move(ok);
 }
 
 } // namespace stagewright::runtime

@@ -58,8 +58,8 @@ private:
   struct List {
     TaskPlan tasks;
     StreamPlan streams;
-    std::vector<cuda::Event> done;     ///< [tasks], of those that record
-    std::vector<cuda::Event> filled;   ///< [tasks], of those that fill
+    std::vector<OrderedEvent> done;    ///< [tasks], of those that record
+    std::vector<OrderedEvent> filled;  ///< [tasks], of those that fill
     std::vector<std::size_t> stagedAt; ///< [fills] offset in pinned memory
     const executable::Collective *collective = nullptr;
     bool training = true;
@@ -69,6 +69,7 @@ private:
     unsigned arena = 0;
     std::uint64_t offset = 0, bytes = 0;
     std::size_t stagedAt = 0;
+    bool isShared = false; ///< a result that ranks share: it only comes back
   };
   /// A result of the model on its way out.
   struct Output {
@@ -78,8 +79,8 @@ private:
   };
 
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
-      : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api),
-        messages(api, environment.communicator) {}
+      : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api), computing(api),
+        filling(api), messages(api, environment.communicator) {}
   Result<void> load();
   Result<void> refuse() const;
   Result<void> openStreams();
@@ -94,13 +95,16 @@ private:
   Result<void> launch(const PlannedTask &task, const TaskPlan &tasks);
   Result<void> post(const List &list, IndexRange range);
   Result<void> gather(const List &list);
-  Result<void> waitFor(const TaskPlan &tasks, IndexRange range, cuda::Stream stream);
+  Result<void> finishGather();
+  Result<void> await(std::size_t message);
+  Result<void> waitFor(const TaskPlan &tasks, IndexRange range, bool receives);
   Result<void> takeOutputs(const schedule::Task &task);
   Result<void> handOut(OutputSink &outputs) const;
   Result<void> copyScalars(bool toDevice);
   Result<void> copyState(bool toDevice);
-  cuda::Event eventAt(const List &list, int position) const {
-    return position < 0 ? cuda::Event() : list.done[static_cast<std::size_t>(position)];
+  /// Null: nothing of this step.
+  const OrderedEvent *eventAt(const List &list, int position) const {
+    return position < 0 ? nullptr : &list.done[static_cast<std::size_t>(position)];
   }
   RankGroup pipeline() const;
 
@@ -110,13 +114,15 @@ private:
   CudaMemory arenas;
   PinnedMemory pinned;
   std::size_t staged = 0; ///< bytes of it
-  cuda::Stream computing, filling;
+  OrderedStream computing, filling;
   std::vector<std::unique_ptr<CudaProgram>> programs; ///< indexed like RankPlan.programs
   List trainList, evaluateList;
   DeviceMessages messages; ///< requests of the list, then those of its collective
   std::vector<ScalarRange> scalars;
   std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list
   std::size_t outputsTaken = 0;
+  std::vector<const OrderedEvent *> awaited; ///< of one wait
+  std::vector<std::size_t> unfinished;       ///< messages of the last collective that nobody has waited for
 };
 
 } // namespace stagewright::runtime

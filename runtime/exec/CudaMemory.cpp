@@ -31,7 +31,8 @@ Result<void> CudaMemory::allocate(const executable::RankPlan &plan, cuda::Stream
     }
     bases.back() = static_cast<std::byte *>(*made);
     total += bytes;
-    if (auto ok = api.fill(bases.back(), 0, arena->bytes(), stream); !ok) {
+    const bool isWritten = arena->arena_class() == executable::ArenaClass::Workspace; // before it is read
+    if (auto ok = isWritten ? Result<void>() : api.fill(bases.back(), 0, arena->bytes(), stream); !ok) {
       return ok;
     }
   }

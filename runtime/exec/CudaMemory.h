@@ -20,7 +20,7 @@ public:
   ~CudaMemory();
   CudaMemory(const CudaMemory &) = delete;
 
-  /// Zeros. Errors: Environment, there is not enough memory on the device.
+  /// Zeros, but for the workspace. Errors: Environment, there is not enough memory on the device.
   Result<void> allocate(const executable::RankPlan &plan, cuda::Stream stream);
 
   const ArenaBases &addresses() const { return bases; }

@@ -9,22 +9,25 @@
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_DEVICEMESSAGES_H
 #define STAGEWRIGHT_RUNTIME_EXEC_DEVICEMESSAGES_H
 
-#include "kernels/cuda/Api.h"
 #include "runtime/comm/Communicator.h"
+#include "runtime/exec/StreamOrder.h"
 
+#include <mutex>
 #include <optional>
 #include <vector>
 
 namespace stagewright::runtime {
 
-/// What one side says of a message, from post to wait. Events: none: at once.
+class DeviceMessages;
+
+/// What one side says of a message, from post to wait.
 struct DeviceMessage {
   void *data = nullptr;
   std::size_t bytes = 0;
-  cuda::Event ready;   ///< of a send: the bytes have been made; of a receive: the place is free
-  cuda::Event arrived; ///< of a receive: its own; of a send: the receiver's, once both have been posted
-  cuda::Api *api = nullptr;
-  cuda::Stream stream; ///< of a receive
+  const OrderedEvent *ready = nullptr; ///< of a send: the bytes have been made; of a receive: the place is
+                                       ///< free; null: at once
+  OrderedEvent *arrived = nullptr;     ///< of a receive: its own; of a send: that, once both have been posted
+  DeviceMessages *owner = nullptr;
   std::optional<Error> error;
 };
 
@@ -38,22 +41,30 @@ public:
   ~DeviceMessages();
   DeviceMessages(const DeviceMessages &) = delete;
 
-  /// Makes room for messages [0, count) and a stream for what is received. Errors: of the device.
-  Result<void> open(std::size_t count);
+  /// Makes room for messages [0, count) and a stream for what is received: `number` of all `streams`. Errors:
+  /// of the device.
+  Result<void> open(std::size_t count, std::size_t number, std::size_t streams);
 
+  /// `ready` stands until the message has been waited for.
   Result<void> post(std::size_t number, bool send, int peer, int tag, void *data, std::size_t bytes,
-                    cuda::Event ready);
-  /// Until the other side has posted; then `stream` waits until the bytes have moved.
-  Result<void> wait(std::size_t number, cuda::Stream stream);
-  /// The receives that are posted from now on wait for the same on their stream.
-  cuda::Stream receiving() const { return stream; }
+                    const OrderedEvent *ready);
+  /// Until the other side has posted; what a stream waits for that needs the bytes, or their place.
+  Result<const OrderedEvent *> arrival(std::size_t number);
+  /// What is received from now on waits for these events.
+  Result<void> receiveBehind(std::span<const OrderedEvent *const> events);
+  /// The host has waited for `other`.
+  void follow(const OrderedStream &other);
 
 private:
+  friend void moveDeviceMessage(void *to, const void *from, std::size_t bytes);
+  Result<void> copy(const DeviceMessage &to, const DeviceMessage &from);
+
   cuda::Api &api;
   Communicator &communicator;
-  cuda::Stream stream;
+  std::mutex mutex; ///< of the stream: threads of senders use it, too
+  OrderedStream stream{api};
   std::vector<DeviceMessage> messages;
-  std::vector<cuda::Event> events; ///< one for each message: of its arrival
+  std::vector<OrderedEvent> events; ///< one for each message: of its arrival
   std::vector<Request> requests;
 };
 

@@ -30,8 +30,9 @@ Moments momentsOf(TaskKind kind) {
 
 class Planner {
 public:
-  Planner(const executable::RankPlan &plan, const TaskPlan &tasks, bool training)
-      : plan(plan), tasks(tasks), training(training) {}
+  Planner(const Executable &executable, int pipelineRank, const TaskPlan &tasks, bool training)
+      : executable(executable), plan(executable.rank(pipelineRank)), pipelineRank(pipelineRank), tasks(tasks),
+        training(training) {}
 
   StreamPlan run() {
     result.records.resize(tasks.tasks.size());
@@ -49,6 +50,9 @@ public:
                                         : lastUser(post.pool, position);
         result.postAfter[i] = waitFor(after);
       }
+      if (result.gatherBefore < 0 && computes(task) && writesShared(task)) {
+        result.gatherBefore = position;
+      }
       if (task.gathers) {
         result.gatherAfter = waitFor(lastCompute(position));
       }
@@ -57,6 +61,37 @@ public:
   }
 
 private:
+  /// Whether a command of the task writes what the rank gives to others in the collective.
+  bool writesShared(const PlannedTask &task) const {
+    const executable::Collective &collective =
+        *(training ? plan.train_collective() : plan.evaluate_collective());
+    for (const int program : task.programs) {
+      for (unsigned i = 0; program >= 0 && i < collective.segments()->size(); ++i) {
+        const executable::Segment &segment = *collective.segments()->Get(i);
+        if (segment.rank() == pipelineRank &&
+            writes(*plan.programs()->Get(static_cast<unsigned>(program)), collective.arena(), segment)) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+  bool writes(const executable::Program &program, unsigned arena, const executable::Segment &segment) const {
+    for (const executable::Command *command : *program.commands()) {
+      const executable::KernelRef &reference = *executable.file().kernels()->Get(command->kernel());
+      const catalogue::Kernel &kernel = *catalogue::find(reference.name()->str(), reference.version());
+      for (unsigned i = 0; i < command->operands()->size(); ++i) {
+        const executable::Operand &operand = *command->operands()->Get(i);
+        if (kernel.operands[i].access != catalogue::Access::Read && operand.arena() == arena &&
+            operand.pool() < 0 && operand.offset() < segment.offset() + segment.bytes() &&
+            segment.offset() < operand.offset() + bytesOf(operand)) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
   int waitFor(int position) {
     if (position >= 0) {
       result.records[static_cast<std::size_t>(position)] = true;
@@ -106,7 +141,9 @@ private:
     return lastCompute(send);
   }
 
+  const Executable &executable;
   const executable::RankPlan &plan;
+  const int pipelineRank;
   const TaskPlan &tasks;
   const bool training;
   StreamPlan result;
@@ -114,8 +151,8 @@ private:
 
 } // namespace
 
-StreamPlan planStreams(const executable::RankPlan &plan, const TaskPlan &tasks, bool training) {
-  return Planner(plan, tasks, training).run();
+StreamPlan planStreams(const Executable &executable, int pipelineRank, const TaskPlan &tasks, bool training) {
+  return Planner(executable, pipelineRank, tasks, training).run();
 }
 
 } // namespace stagewright::runtime

@@ -20,10 +20,11 @@ struct StreamPlan {
   std::vector<int> fillAfter; ///< [fills] the task that used the slot last
   std::vector<int> postAfter; ///< [posts] of a receive that task, of a send the one that has made the bytes
   int gatherAfter = -1;       ///< what the collective sends has been made by this task
+  int gatherBefore = -1;      ///< the first task that writes what the collective sends; -1: none does
 };
 
-/// `training`: of which list `tasks` are.
-StreamPlan planStreams(const executable::RankPlan &plan, const TaskPlan &tasks, bool training);
+/// `training`: of which list `tasks` are. `pipelineRank`: whose plan it is.
+StreamPlan planStreams(const Executable &executable, int pipelineRank, const TaskPlan &tasks, bool training);
 
 } // namespace stagewright::runtime
 

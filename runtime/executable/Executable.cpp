@@ -219,6 +219,14 @@ int accuracyLabel(const executable::Executable &file) {
   return -1;
 }
 
+std::uint64_t bytesOf(const executable::Operand &operand) {
+  std::uint64_t bytes = catalogue::byteSize(static_cast<catalogue::DType>(operand.dtype()));
+  for (const std::int64_t size : *operand.shape()) {
+    bytes *= static_cast<std::uint64_t>(size);
+  }
+  return bytes;
+}
+
 std::uint64_t wholePages(std::uint64_t bytes) {
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   return (bytes + page - 1) / page * page;

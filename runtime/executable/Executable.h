@@ -150,6 +150,9 @@ inline std::uint64_t wireBytes(const executable::ExchangePiece &piece, const cat
   return static_cast<std::uint64_t>(wire.bytes(static_cast<std::int64_t>(piece.bytes() / 4)));
 }
 
+/// Of a proved operand.
+std::uint64_t bytesOf(const executable::Operand &operand);
+
 /// Whether it is what compression of gradients has not sent yet, which each replica has for itself:
 /// "residual" of a parameter's first use, "residual.1" of the next one.
 bool isResidual(const executable::StateSlice &state);

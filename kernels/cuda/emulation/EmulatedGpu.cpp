@@ -22,14 +22,19 @@ public:
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.allocations;
     void *data = std::aligned_alloc(256, (std::max<std::size_t>(bytes, 1) + 255) / 256 * 256);
-    std::memset(data, 0xFF, bytes); // as on a GPU nobody may rely on what is there
+    // As on a GPU nobody may rely on what is there; of a workspace that is never touched the system need not
+    // make pages.
+    std::memset(data, 0xFF, std::min<std::size_t>(bytes, std::size_t{1} << 20));
     gpu.sizes[data] = bytes;
     return data;
   }
   void release(void *data) override {
     const std::lock_guard lock(gpu.mutex);
     gpu.count.releases += data != nullptr;
-    gpu.sizes.erase(data);
+    if (const auto found = gpu.sizes.find(data); found != gpu.sizes.end()) {
+      gpu.finder.forget(data, found->second);
+      gpu.sizes.erase(found);
+    }
     std::free(data);
   }
   Result<void *> allocatePinned(std::size_t bytes) override { return allocate(bytes); }
@@ -52,37 +57,54 @@ public:
   Result<void> copy(void *to, const void *from, std::size_t bytes, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.copies;
-    return gpu.give(stream, [=]() -> Result<void> {
-      std::memmove(to, from, bytes);
-      return {};
-    });
+    return gpu.give(stream,
+                    {[=]() -> Result<void> {
+                       std::memmove(to, from, bytes);
+                       return {};
+                     },
+                     {{from, bytes, false}, {to, bytes, true}}},
+                    host);
   }
   Result<void> fill(void *to, std::uint8_t byte, std::size_t bytes, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
-    return gpu.give(stream, [=]() -> Result<void> {
-      std::memset(to, byte, bytes);
-      return {};
-    });
+    return gpu.give(stream,
+                    {[=]() -> Result<void> {
+                       std::memset(to, byte, bytes);
+                       return {};
+                     },
+                     {{to, bytes, true}}},
+                    host);
   }
   Result<void> launch(const Launch &launch, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.launches;
     const auto *bytes = static_cast<const std::byte *>(launch.arguments);
-    return gpu.give(stream,
-                    [this, launch, arguments = std::vector<std::byte>(bytes, bytes + launch.argumentBytes)]()
-                        -> Result<void> {
-                      auto grid = launch.grid;
-                      grid[0] = std::min(grid[0], gpu.mostBlocks);
-                      return run(*static_cast<const Kernel *>(launch.function.handle), grid, launch.threads,
-                                 launch.sharedBytes, arguments.data(), arguments.size(), gpu.order);
-                    });
+    return gpu.give(
+        stream,
+        {[this, launch,
+          arguments = std::vector<std::byte>(bytes, bytes + launch.argumentBytes)]() -> Result<void> {
+           if (!gpu.computes) {
+             return {};
+           }
+           auto grid = launch.grid;
+           grid[0] = std::min(grid[0], gpu.mostBlocks);
+           return run(*static_cast<const Kernel *>(launch.function.handle), grid, launch.threads,
+                      launch.sharedBytes, arguments.data(), arguments.size(), gpu.order);
+         },
+         state(stream)->declared},
+        host);
+  }
+  void declare(std::span<const Access> accesses, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    state(stream)->declared.assign(accesses.begin(), accesses.end());
   }
   Result<void> record(Event event, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
-    const std::uint64_t number = ++gpu.calls;
-    static_cast<EmulatedGpu::EventState *>(event.handle)->record = number;
-    gpu.openRecords.insert(number);
-    state(stream)->items.push_back({nullptr, number, 0});
+    auto &recorded = *static_cast<EmulatedGpu::EventState *>(event.handle);
+    recorded.record = ++gpu.calls;
+    recorded.clock = state(stream)->clock;
+    gpu.openRecords.insert(recorded.record);
+    state(stream)->items.push_back({nullptr, recorded.record, 0});
     return {};
   }
   Result<void> wait(Stream stream, Event event) override {
@@ -92,20 +114,22 @@ public:
     const std::uint64_t number = waiting.waits++;
     const auto &omitted = gpu.omittedWait;
     if (!omitted || omitted->stream != waiting.number || omitted->number != number) {
-      waiting.items.push_back(
-          {nullptr, ++gpu.calls, static_cast<EmulatedGpu::EventState *>(event.handle)->record});
+      const auto &awaited = *static_cast<EmulatedGpu::EventState *>(event.handle);
+      waiting.items.push_back({nullptr, ++gpu.calls, awaited.record});
+      join(waiting.clock, awaited.clock);
     }
     return {};
   }
   Result<void> synchronize(Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.synchronizations;
+    join(host, state(stream)->clock);
     return gpu.drain(*state(stream));
   }
 
   Result<void> beginCapture(Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
-    state(stream)->capture = new std::vector<EmulatedGpu::Work>;
+    state(stream)->capture = new std::vector<EmulatedGpu::Step>;
     return {};
   }
   Result<Graph> endCapture(Stream stream) override {
@@ -116,14 +140,14 @@ public:
   Result<void> launch(Graph graph, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.graphLaunches;
-    for (const EmulatedGpu::Work &work : *static_cast<std::vector<EmulatedGpu::Work> *>(graph.handle)) {
-      if (auto ok = gpu.give(stream, work); !ok) {
+    for (const EmulatedGpu::Step &step : *static_cast<std::vector<EmulatedGpu::Step> *>(graph.handle)) {
+      if (auto ok = gpu.give(stream, step, host); !ok) {
         return ok;
       }
     }
     return {};
   }
-  void destroy(Graph graph) override { delete static_cast<std::vector<EmulatedGpu::Work> *>(graph.handle); }
+  void destroy(Graph graph) override { delete static_cast<std::vector<EmulatedGpu::Step> *>(graph.handle); }
 
   Result<Function> function(const std::string &name) override {
     const Kernel *found = find(name);
@@ -142,10 +166,15 @@ public:
                         Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.products;
-    return gpu.give(stream, [=, product = *static_cast<const Product *>(plan.handle)]() -> Result<void> {
-      computeProduct(product, a, b, d, bias);
-      return {};
-    });
+    return gpu.give(stream,
+                    {[=, this, product = *static_cast<const Product *>(plan.handle)]() -> Result<void> {
+                       if (gpu.computes) {
+                         computeProduct(product, a, b, d, bias);
+                       }
+                       return {};
+                     },
+                     state(stream)->declared},
+                    host);
   }
   void destroy(Plan plan) override { delete static_cast<Product *>(plan.handle); }
 
@@ -154,6 +183,7 @@ private:
     return static_cast<EmulatedGpu::StreamState *>(stream.handle);
   }
   EmulatedGpu &gpu;
+  Clock host; ///< what the rank has waited for
 };
 
 std::unique_ptr<Api> EmulatedGpu::api() {
@@ -172,6 +202,10 @@ std::vector<std::uint64_t> EmulatedGpu::waitsOfStreams() const {
   }
   return waits;
 }
+std::vector<std::string> EmulatedGpu::races() const {
+  const std::lock_guard lock(mutex);
+  return finder.races();
+}
 std::size_t EmulatedGpu::allocatedBytes() const {
   const std::lock_guard lock(mutex);
   std::size_t bytes = 0;
@@ -181,13 +215,17 @@ std::size_t EmulatedGpu::allocatedBytes() const {
   return bytes;
 }
 
-Result<void> EmulatedGpu::give(Stream stream, Work work) {
+Result<void> EmulatedGpu::give(Stream stream, Step step, const Clock &host) {
   auto *state = static_cast<StreamState *>(stream.handle);
   if (state->capture) {
-    state->capture->push_back(std::move(work));
-  } else {
-    state->items.push_back({std::move(work), ++calls, 0});
+    state->capture->push_back(std::move(step));
+    return {};
   }
+  join(state->clock, host);
+  state->clock.resize(std::max<std::size_t>(state->clock.size(), state->number + 1));
+  ++state->clock[state->number];
+  finder.add(state->number, state->clock, step.accesses);
+  state->items.push_back({std::move(step.work), ++calls, 0});
   return {};
 }
 

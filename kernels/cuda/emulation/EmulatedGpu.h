@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/Api.h"
 #include "kernels/cuda/emulation/Emulator.h"
+#include "kernels/cuda/emulation/RaceFinder.h"
 
 #include <deque>
 #include <functional>
@@ -36,6 +37,8 @@ public:
   Order order = Order::Ascending; ///< of threads and blocks
   /// Launches of more blocks along x get only so many: for kernels whose blocks go on in strides of the grid.
   unsigned mostBlocks = 0x7FFFFFFF;
+  /// False: kernels and products change nothing, for tests that look at orders alone.
+  bool computes = true;
   /// A stream's wait that is left out, by its number among that stream's.
   struct Wait {
     unsigned stream = 0;
@@ -54,6 +57,8 @@ public:
   /// Waits of each stream so far, by its number.
   std::vector<std::uint64_t> waitsOfStreams() const;
   std::size_t allocatedBytes() const;
+  /// Work that no event puts in an order, as text.
+  std::vector<std::string> races() const;
 
 private:
   friend class EmulatedApi;
@@ -63,17 +68,26 @@ private:
     std::uint64_t number = 0; ///< in the order of calls
     std::uint64_t after = 0;  ///< of a wait: the record that must have run; 0: none
   };
+  /// What a launch, a copy or a product does, and where.
+  struct Step {
+    Work work;
+    std::vector<Access> accesses;
+  };
   struct StreamState {
     unsigned number = 0;
+    Clock clock;
+    std::vector<Access> declared;
     std::uint64_t waits = 0;
     std::deque<Item> items;
-    std::vector<Work> *capture = nullptr;
+    std::vector<Step> *capture = nullptr;
   };
   struct EventState {
     std::uint64_t record = 0; ///< number of the last one
+    Clock clock;              ///< that it stands behind
   };
 
-  Result<void> give(Stream stream, Work work);
+  /// `host`: what the calling thread has waited for.
+  Result<void> give(Stream stream, Step step, const Clock &host);
   /// Runs what streams have been given until this one has done all.
   Result<void> drain(const StreamState &awaited);
   StreamState *next();
@@ -86,6 +100,7 @@ private:
   std::set<std::uint64_t> openRecords; ///< that have not run
   std::map<const void *, std::size_t> sizes;
   std::uint64_t calls = 0;
+  RaceFinder finder;
   Counts count;
 };
 
