@@ -5,9 +5,10 @@ namespace {
 
 const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
   for (const Family family :
-       {activationFamily(), arithmeticFamily(), broadcastFamily(), channelNormFamily(), dropoutFamily(),
-        embeddingFamily(), linearFamily(), lossFamily(), maskedMeanFamily(), movementFamily(),
-        optimizerFamily(), poolingFamily(), rowNormFamily(), rotaryFamily(), softmaxFamily()}) {
+       {activationFamily(), arithmeticFamily(), attentionFamily(), attentionGradFamily(), broadcastFamily(),
+        channelNormFamily(), dropoutFamily(), embeddingFamily(), linearFamily(), lossFamily(),
+        maskedMeanFamily(), movementFamily(), optimizerFamily(), poolingFamily(), rowNormFamily(),
+        rotaryFamily(), softmaxFamily()}) {
     for (const CudaKernel &found : family) {
       if (found.name == kernel.name && found.version == kernel.version) {
         return &found;

@@ -78,6 +78,8 @@ using Family = std::span<const CudaKernel>;
 // One for each file of this folder.
 Family activationFamily();
 Family arithmeticFamily();
+Family attentionFamily();
+Family attentionGradFamily();
 Family broadcastFamily();
 Family channelNormFamily();
 Family dropoutFamily();

@@ -24,9 +24,10 @@ struct RowLaunch {
 };
 
 /// Of a matrix [rows,columns] of the call's element type: as many threads for a row as keep all of it in
-/// registers, at least a warp and at most 1024.
+/// registers, at least a warp and at most
+/// kMostRowThreads.
 inline RowLaunch rowLaunch(const Enqueue &call, std::int64_t rows, std::int64_t columns) {
-  constexpr int kWarp = 32, kMostThreads = 1024, kWarps = 4;
+  constexpr int kWarp = 32, kWarps = 4;
   const std::int64_t width = packOf(call);
   const bool isAligned = columns % width == 0;
   const std::int64_t pieces = isAligned ? columns / width : columns;
@@ -35,7 +36,7 @@ inline RowLaunch rowLaunch(const Enqueue &call, std::int64_t rows, std::int64_t 
     return {{rows, columns, isAligned, 1}, blocksFor((rows + kWarps - 1) / kWarps, kWarps * kWarp)};
   }
   int threads = kWarps * kWarp;
-  while (threads < kMostThreads && threads * perThread < pieces) {
+  while (threads < kMostRowThreads && threads * perThread < pieces) {
     threads *= 2;
   }
   return {{rows, columns, isAligned, 0}, blocksFor(rows, unsigned(threads))};

@@ -169,10 +169,45 @@ TEST(CudaKernels, GiveTheBitsOfTheHostWhereOperationsDefineThem) {
 
 /// As calls do whose elements are more than a grid's threads.
 TEST(CudaKernels, BlocksGoOnInStridesOfTheGrid) {
-  for (const char *const name :
-       {"relu", "accumulate", "permute", "slice_grad", "concat", "expand", "reduce_sum", "dropout",
-        "embedding", "embedding_grad", "rotary", "rotary_table", "masked_mean", "masked_mean_grad", "adam"}) {
+  for (const char *const name : {"relu",
+                                 "accumulate",
+                                 "permute",
+                                 "slice_grad",
+                                 "concat",
+                                 "expand",
+                                 "reduce_sum",
+                                 "dropout",
+                                 "embedding",
+                                 "embedding_grad",
+                                 "rotary",
+                                 "rotary_table",
+                                 "masked_mean",
+                                 "masked_mean_grad",
+                                 "adam",
+                                 "layer_norm",
+                                 "rms_norm_grad",
+                                 "layer_norm_weight_grad",
+                                 "softmax_grad",
+                                 "softmax_cross_entropy",
+                                 "softmax_cross_entropy_grad",
+                                 "vocabulary_cross_entropy",
+                                 "mse_loss",
+                                 "mse_loss_grad",
+                                 "count_correct",
+                                 "batch_norm",
+                                 "batch_norm_grad",
+                                 "channel_moments",
+                                 "group_norm",
+                                 "max_pool2d",
+                                 "max_pool2d_grad",
+                                 "avg_pool2d_grad",
+                                 "adaptive_avg_pool2d",
+                                 "attention",
+                                 "attention_dropout_grad"}) {
     for (const KernelCase &one : kernels::casesOf(name)) {
+      if (one.instance.element == catalogue::DType::F16) {
+        continue; // as bf16
+      }
       const std::vector<Buffer> expected = runCase(one, Order::Ascending);
       const std::vector<Buffer> results = runCase(one, Order::Descending, {}, 2);
       for (std::size_t operand = 0; operand < results.size(); ++operand) {
@@ -234,6 +269,185 @@ TEST(CudaKernels, SlicesOfEightDimensions) {
       one.operands[0].set(i, double(i + 1));
     }
     expectBitsOfTheHost(one, "");
+  }
+}
+
+/// Both no numbers, the same infinity, or nearly the same.
+bool isLike(double got, double want) {
+  return (std::isnan(got) && std::isnan(want)) || got == want ||
+         std::abs(got - want) <= 0.01 * std::max(1.0, std::abs(want));
+}
+
+void expectLikeTheHost(const KernelCase &one, const std::string &what) {
+  kernels::SerialTileRunner serial;
+  const std::vector<Buffer> expected = kernels::runCase(one, kernels::supportedIsas().back(), serial);
+  const std::vector<Buffer> results = runCase(one, Order::Ascending);
+  for (std::size_t operand = 0; operand < results.size(); ++operand) {
+    for (std::int64_t i = 0; i < results[operand].elements; ++i) {
+      ASSERT_TRUE(isLike(results[operand].at(i), expected[operand].at(i)))
+          << one.text() << " " << what << ": " << one.instance.kernel->operands[operand].name << "[" << i
+          << "] is " << results[operand].at(i) << ", not " << expected[operand].at(i);
+    }
+  }
+}
+
+/// What is tried in one element of an operand.
+std::vector<double> strangeValues(const KernelCase &one, std::size_t operand) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const auto &rule = one.instance.kernel->operands[operand];
+  if (rule.access == catalogue::Access::Write) {
+    return {};
+  }
+  if (rule.name == "labels") {
+    return {-100, -1, 1 << 20, -2147483648.0, 2147483647};
+  }
+  if (rule.name == "valid_rows") {
+    return {-2147483648.0, 0, 2147483647};
+  }
+  return one.operands[operand].dtype == catalogue::DType::I32
+             ? std::vector<double>{}
+             : std::vector<double>{NAN, kInfinity, -kInfinity, 0};
+}
+
+TEST(CudaKernels, StrangeValuesGiveWhatTheyGiveOnTheHost) {
+  for (const char *const name : {"layer_norm",
+                                 "layer_norm_grad",
+                                 "layer_norm_weight_grad",
+                                 "rms_norm",
+                                 "rms_norm_grad",
+                                 "normalize",
+                                 "normalize_grad",
+                                 "softmax",
+                                 "softmax_grad",
+                                 "softmax_cross_entropy",
+                                 "softmax_cross_entropy_grad",
+                                 "vocabulary_statistics",
+                                 "vocabulary_cross_entropy",
+                                 "vocabulary_cross_entropy_grad",
+                                 "mse_loss",
+                                 "mse_loss_grad",
+                                 "bce_with_logits",
+                                 "bce_with_logits_grad",
+                                 "count_correct",
+                                 "batch_norm",
+                                 "batch_norm_inference",
+                                 "batch_norm_grad",
+                                 "sync_batch_norm",
+                                 "sync_batch_norm_grad",
+                                 "group_norm",
+                                 "group_norm_grad",
+                                 "max_pool2d",
+                                 "max_pool2d_grad",
+                                 "avg_pool2d",
+                                 "adaptive_avg_pool2d"}) {
+    for (const KernelCase &plain : kernels::casesOf(name)) {
+      const bool isSmall =
+          plain.operands[0].elements < 5000 && plain.instance.element == catalogue::DType::F32;
+      for (std::size_t i = 0; isSmall && i < plain.operands.size(); ++i) {
+        for (const double value : strangeValues(plain, i)) {
+          KernelCase one = plain;
+          one.operands[i].set(one.operands[i].elements / 3, value);
+          expectLikeTheHost(one, "with " + std::to_string(value) + " in " +
+                                     std::string(one.instance.kernel->operands[i].name));
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaKernels, RowsOfNothingButInfinity) {
+  for (const char *const name : {"softmax", "softmax_cross_entropy", "vocabulary_statistics"}) {
+    for (const double value : {-INFINITY, INFINITY}) {
+      for (KernelCase one : kernels::casesOf(name)) {
+        if (one.operands[0].elements > 10000) {
+          continue;
+        }
+        for (std::int64_t i = 0; i < one.instance.shapes[0][1]; ++i) {
+          one.operands[0].set(i, value);
+        }
+        expectLikeTheHost(one, "whose first row is " + std::to_string(value));
+      }
+    }
+  }
+}
+
+/// To the bit, as docs/kernels.md says.
+TEST(CudaKernels, RanksOfAVocabularyGiveTheGradientOfTheWhole) {
+  const std::int64_t rows = 5, columns = 24, ranks = 3;
+  KernelCase whole =
+      kernels::caseOf("softmax_cross_entropy_grad", {{rows, columns}, {rows}, {rows}, {1}, {rows, columns}},
+                      {{}, {0, 7, 8, 23, 15}, {3, 3.5, 4, 4.5, 5}, {5}}, {{"label_smoothing", 0.1}});
+  for (std::int64_t i = 0; i < whole.operands[0].elements; ++i) {
+    whole.operands[0].set(i, double(i * 37 % 101) / 20);
+  }
+  const Buffer expected = runCase(whole, Order::Ascending)[4];
+  for (std::int64_t rank = 0; rank < ranks; ++rank) {
+    const std::int64_t part = columns / ranks;
+    KernelCase one = kernels::caseOf(
+        "vocabulary_cross_entropy_grad", {{rows, part}, {rows}, {1}, {rows}, {1}, {rows, part}},
+        {{}, whole.operands[1].values(), {double(rank)}, whole.operands[2].values(), {5}},
+        {{"label_smoothing", 0.1}, {"vocabulary", columns}});
+    const auto place = [&](std::int64_t i) { return i / part * columns + rank * part + i % part; };
+    for (std::int64_t i = 0; i < one.operands[0].elements; ++i) {
+      one.operands[0].set(i, whole.operands[0].at(place(i)));
+    }
+    const Buffer gradient = runCase(one, Order::Ascending)[5];
+    for (std::int64_t i = 0; i < gradient.elements; ++i) {
+      ASSERT_EQ(gradient.at(i), expected.at(place(i))) << rank << " " << i;
+    }
+  }
+}
+
+/// Of one chunk and of several, with positions and without.
+TEST(CudaKernels, LargeMeansKeepTheVariance) {
+  for (const catalogue::Shape &shape : {catalogue::Shape{2, 2, 100}, {1, 2, 40000}, {5000, 3, 1}}) {
+    KernelCase one = kernels::caseOf("channel_moments", {shape, {2, shape[1]}}, {});
+    for (std::int64_t i = 0; i < one.operands[0].elements; ++i) {
+      one.operands[0].set(i, 10000 + double(i * 7919 % 1009) / 1009);
+    }
+    kernels::ReferenceOperands expected = {one.operands[0].values(), one.operands[1].values()};
+    ASSERT_TRUE(runReference(one.instance, expected));
+    const Buffer moments = runCase(one, Order::Ascending)[1];
+    for (std::size_t i = 0; i < expected[1].size(); ++i) {
+      EXPECT_NEAR(moments.at(std::int64_t(i)) / expected[1][i], 1, 1e-5) << one.text() << " " << i;
+    }
+  }
+}
+
+/// Gradients of a query that sees no key, and of one that looks at one key alone by large scores.
+TEST(CudaKernels, AttentionAtItsEdges) {
+  const catalogue::Shape q{1, 70, 2, 5}, sums{1, 2, 70}, mask{1, 70};
+  KernelCase one = kernels::caseOf("attention", {q, q, q, q, sums, mask}, {}, {{"causal", std::int64_t(1)}});
+  for (std::int64_t i = 0; i < one.operands[0].elements; ++i) {
+    const double row = double(i / 10); // later keys have larger scores: a query looks at the last it sees
+    one.operands[0].set(i, 10 + double(i % 3));
+    one.operands[1].set(i, 10 * row + double(i % 7));
+    one.operands[2].set(i, 20000 + double(i * 31 % 97));
+  }
+  for (std::int64_t key = 0; key < 70; ++key) {
+    one.operands[5].set(key, key >= 20); // the first queries see nothing
+  }
+  const std::vector<Buffer> results = runCase(one, Order::Ascending);
+  for (std::int64_t i = 0; i < results[3].elements; ++i) {
+    ASSERT_EQ(results[3].at(i), i < 200 ? 0 : one.operands[2].at(i)) << i;
+  }
+  for (std::int64_t i = 0; i < results[4].elements; ++i) {
+    ASSERT_EQ(results[4].at(i) == -INFINITY, i % 70 < 20) << i;
+  }
+  KernelCase grad = kernels::caseOf("attention_grad", {q, q, q, q, q, sums, q, q, q, mask}, {},
+                                    {{"causal", std::int64_t(1)}});
+  for (std::size_t i = 0; i < 5; ++i) {
+    grad.operands[i + 1] = results[i];
+  }
+  grad.operands[9] = results[5];
+  for (std::int64_t i = 0; i < grad.operands[0].elements; ++i) {
+    grad.operands[0].set(i, 0.1 + double(i % 11) / 7);
+  }
+  const std::vector<Buffer> gradients = runCase(grad, Order::Ascending);
+  for (std::int64_t i = 0; i < gradients[6].elements; ++i) {
+    ASSERT_EQ(gradients[6].at(i), 0) << i;
+    ASSERT_EQ(gradients[7].at(i), 0) << i;
+    ASSERT_EQ(gradients[8].at(i), i < 200 ? 0 : grad.operands[0].at(i)) << i;
   }
 }
 

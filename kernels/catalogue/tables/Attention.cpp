@@ -1,4 +1,5 @@
 // Family attention: softmax(scale q k^T) v, head by head, without the matrix of scores.
+#include "catalogue/CudaSums.h"
 #include "catalogue/Entry.h"
 #include "catalogue/Tables.h"
 
@@ -53,10 +54,14 @@ static Result<void> checkCall(std::span<const Shape> shapes, std::span<const Att
   return checkDropout(place, q, k, attributes);
 }
 
-/// dq in fp32, which halves need.
-static std::size_t querySums(std::span<const Shape> shapes, std::string_view) {
+/// Host: dq in fp32, which halves need. CUDA: a float for each row of scores.
+static std::size_t gradientSums(std::span<const Shape> shapes, std::string_view target) {
   const std::int64_t count = shapes.empty() ? 0 : elements(shapes[0]);
-  return count < 0 || count > kMaxElements ? 0 : std::size_t(count) * sizeof(float);
+  if (count < 0 || count > kMaxElements)
+    return 0;
+  if (isCuda(target) && shapes[0].size() == 4 && count > 0)
+    return std::size_t(count / shapes[0][3]) * sizeof(float);
+  return target != "host" ? 0 : std::size_t(count) * sizeof(float);
 }
 
 std::vector<Kernel> attentionKernels() {
@@ -75,7 +80,7 @@ std::vector<Kernel> attentionKernels() {
       entry<"attention_grad",
             "g T[B,S,H,D] R, q T[B,S,H,D] R, k T[B,L,G,D] R, v T[B,L,G,D] R, y T[B,S,H,D] R, "
             "log_sum_exp f32[B,H,S] R, dq T[B,S,H,D] W, dk T[B,L,G,D] W, dv T[B,L,G,D] W, "
-            "key_mask i32[B,L] R?">(plain, {}, querySums, checkCall<"attention_grad", 1, false>),
+            "key_mask i32[B,L] R?">(plain, {}, gradientSums, checkCall<"attention_grad", 1, false>),
       // random: {seed low, seed high, step, micro-batch}.
       entry<"attention_dropout", "q T[B,S,H,D] R, k T[B,L,G,D] R, v T[B,L,G,D] R, y T[B,S,H,D] W, "
                                  "log_sum_exp f32[B,H,S] W, random i32[4] R, key_mask i32[B,L] R?">(
@@ -83,7 +88,7 @@ std::vector<Kernel> attentionKernels() {
       entry<"attention_dropout_grad",
             "g T[B,S,H,D] R, q T[B,S,H,D] R, k T[B,L,G,D] R, v T[B,L,G,D] R, y T[B,S,H,D] R, "
             "log_sum_exp f32[B,H,S] R, dq T[B,S,H,D] W, dk T[B,L,G,D] W, dv T[B,L,G,D] W, random i32[4] R, "
-            "key_mask i32[B,L] R?">(dropout, {}, querySums, checkCall<"attention_dropout_grad", 1, true>),
+            "key_mask i32[B,L] R?">(dropout, {}, gradientSums, checkCall<"attention_dropout_grad", 1, true>),
   };
 }
 

@@ -348,6 +348,6 @@ __device__ void batch_norm_update(const BatchNormUpdateArguments &a) {
 
 STAGEWRIGHT_KERNELS(channel_norm, ChannelNormArguments)
 STAGEWRIGHT_KERNELS(channel_grad, ChannelGradArguments)
-STAGEWRIGHT_KERNELS(group_norm, GroupNormArguments)
-STAGEWRIGHT_KERNELS(group_norm_grad, GroupNormArguments)
+STAGEWRIGHT_ROW_KERNELS(group_norm, GroupNormArguments)
+STAGEWRIGHT_ROW_KERNELS(group_norm_grad, GroupNormArguments)
 STAGEWRIGHT_KERNEL(batch_norm_update, BatchNormUpdateArguments)

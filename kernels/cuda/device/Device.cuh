@@ -23,8 +23,9 @@
 using F16 = __half;
 using BF16 = __nv_bfloat16;
 
-#define STAGEWRIGHT_ENTRY(symbol, function, Arguments)                                                       \
-  extern "C" __global__ void __launch_bounds__(1024) symbol(const __grid_constant__ Arguments arguments) {   \
+#define STAGEWRIGHT_ENTRY_OF(threads, symbol, function, Arguments)                                           \
+  extern "C" __global__ void __launch_bounds__(threads)                                                      \
+      symbol(const __grid_constant__ Arguments arguments) {                                                  \
     function(arguments);                                                                                     \
   }
 
@@ -76,11 +77,14 @@ __device__ V *sharedMemory() {
 #include "kernels/cuda/emulation/Emulation.h"
 #endif
 
+#define STAGEWRIGHT_ENTRY(symbol, function, Arguments) STAGEWRIGHT_ENTRY_OF(1024, symbol, function, Arguments)
 #define STAGEWRIGHT_KERNEL(name, Arguments) STAGEWRIGHT_ENTRY(name##_kernel, name, Arguments)
-#define STAGEWRIGHT_KERNELS(name, Arguments)                                                                 \
-  STAGEWRIGHT_ENTRY(name##_f32, name<float>, Arguments)                                                      \
-  STAGEWRIGHT_ENTRY(name##_f16, name<F16>, Arguments)                                                        \
-  STAGEWRIGHT_ENTRY(name##_bf16, name<BF16>, Arguments)
+#define STAGEWRIGHT_KERNELS(name, Arguments) STAGEWRIGHT_KERNELS_OF(1024, name, Arguments)
+/// Of blocks of at most so many threads, which leaves each the more registers.
+#define STAGEWRIGHT_KERNELS_OF(threads, name, Arguments)                                                     \
+  STAGEWRIGHT_ENTRY_OF(threads, name##_f32, name<float>, Arguments)                                          \
+  STAGEWRIGHT_ENTRY_OF(threads, name##_f16, name<F16>, Arguments)                                            \
+  STAGEWRIGHT_ENTRY_OF(threads, name##_bf16, name<BF16>, Arguments)
 
 /// 16 bytes of T, loaded and stored at once. The address is a multiple of 16.
 template <typename T>

@@ -314,17 +314,17 @@ __device__ void no_loss(const LossesArguments &a) {
 
 } // namespace
 
-STAGEWRIGHT_KERNELS(cross_entropy_rows, CrossEntropyRowsArguments)
-STAGEWRIGHT_KERNELS(vocabulary_statistics, CrossEntropyRowsArguments)
+STAGEWRIGHT_ROW_KERNELS(cross_entropy_rows, CrossEntropyRowsArguments)
+STAGEWRIGHT_ROW_KERNELS(vocabulary_statistics, CrossEntropyRowsArguments)
 STAGEWRIGHT_KERNEL(vocabulary_rows, VocabularyRowsArguments)
 STAGEWRIGHT_KERNEL(mean_of_rows, MeanOfRowsArguments)
-STAGEWRIGHT_KERNELS(cross_entropy_grad, CrossEntropyGradArguments)
+STAGEWRIGHT_ROW_KERNELS(cross_entropy_grad, CrossEntropyGradArguments)
 STAGEWRIGHT_KERNELS(mse_granules, MeanArguments)
 STAGEWRIGHT_KERNELS(bce_granules, MeanArguments)
 STAGEWRIGHT_KERNEL(mean_of_granules, MeanArguments)
 STAGEWRIGHT_KERNELS(mse_loss_grad, MeanGradArguments)
 STAGEWRIGHT_KERNELS(bce_with_logits_grad, MeanGradArguments)
-STAGEWRIGHT_KERNELS(correct_rows, CountCorrectArguments)
+STAGEWRIGHT_ROW_KERNELS(correct_rows, CountCorrectArguments)
 STAGEWRIGHT_KERNEL(count_correct, CountCorrectArguments)
 STAGEWRIGHT_KERNEL(mean_loss, LossesArguments)
 STAGEWRIGHT_KERNEL(append_loss, LossesArguments)

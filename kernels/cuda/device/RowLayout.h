@@ -7,6 +7,9 @@
 /// Pieces of a row that a thread keeps in registers: of 16 bytes, or of one element.
 constexpr int kHeldPacks = 4, kHeldElements = 8;
 
+/// Of a block: so few that each has registers for its pieces.
+constexpr int kMostRowThreads = 512;
+
 struct RowLayout {
   int64_t rows, columns;
   int32_t isAligned; ///< every row starts at a multiple of 16 bytes

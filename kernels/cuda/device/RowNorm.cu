@@ -248,10 +248,10 @@ __device__ void add_partials(const AddPartialsArguments &a) {
 
 } // namespace
 
-STAGEWRIGHT_KERNELS(layer_norm, RowNormArguments)
-STAGEWRIGHT_KERNELS(rms_norm, RowNormArguments)
-STAGEWRIGHT_KERNELS(norm_grad, RowNormArguments)
-STAGEWRIGHT_KERNELS(normalize, RowNormArguments)
-STAGEWRIGHT_KERNELS(normalize_grad, RowNormArguments)
+STAGEWRIGHT_ROW_KERNELS(layer_norm, RowNormArguments)
+STAGEWRIGHT_ROW_KERNELS(rms_norm, RowNormArguments)
+STAGEWRIGHT_ROW_KERNELS(norm_grad, RowNormArguments)
+STAGEWRIGHT_ROW_KERNELS(normalize, RowNormArguments)
+STAGEWRIGHT_ROW_KERNELS(normalize_grad, RowNormArguments)
 STAGEWRIGHT_KERNELS(add_columns, ColumnSumArguments)
 STAGEWRIGHT_KERNEL(add_partials, AddPartialsArguments)

@@ -11,6 +11,9 @@
 #include "kernels/cuda/device/Packs.cuh"
 #include "kernels/cuda/device/RowLayout.h"
 
+/// Kernels of rows, for all element types.
+#define STAGEWRIGHT_ROW_KERNELS(name, Arguments) STAGEWRIGHT_KERNELS_OF(kMostRowThreads, name, Arguments)
+
 struct WarpTeam {
   __device__ static int thread() { return threadIdx.x % 32; }
   __device__ static int threads() { return 32; }

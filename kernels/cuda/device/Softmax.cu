@@ -58,5 +58,5 @@ __device__ void softmax_grad(const SoftmaxArguments &a) {
 
 } // namespace
 
-STAGEWRIGHT_KERNELS(softmax, SoftmaxArguments)
-STAGEWRIGHT_KERNELS(softmax_grad, SoftmaxArguments)
+STAGEWRIGHT_ROW_KERNELS(softmax, SoftmaxArguments)
+STAGEWRIGHT_ROW_KERNELS(softmax_grad, SoftmaxArguments)

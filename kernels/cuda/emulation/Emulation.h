@@ -22,7 +22,7 @@
 #define blockDim (::stagewright::cuda::emulation::current().blockDim_)
 #define gridDim (::stagewright::cuda::emulation::current().gridDim_)
 
-#define STAGEWRIGHT_ENTRY(symbol, function, Arguments)                                                       \
+#define STAGEWRIGHT_ENTRY_OF(threads, symbol, function, Arguments)                                           \
   static const ::stagewright::cuda::emulation::Registration register_##symbol(                               \
       #symbol, sizeof(Arguments),                                                                            \
       [](const void *arguments) { function(*static_cast<const Arguments *>(arguments)); });

@@ -10,6 +10,7 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define STAGEWRIGHT_ASAN
 #endif
@@ -36,8 +37,20 @@ struct Fiber {
   unsigned exchanges = 0;  ///< of lanes so far
   ucontext_t context = {}; ///< where it begins
   jmp_buf place = {};      ///< where it left; a jump costs no call of the system, as swapcontext does
-  std::unique_ptr<std::byte[]> stack;
+  std::byte *stack = nullptr;
 };
+
+/// Stack `number` of this thread of the host, which launches use one after another.
+std::byte *stackOf(unsigned number) {
+  static thread_local std::vector<std::unique_ptr<std::byte[]>> stacks;
+  while (stacks.size() <= number) {
+    stacks.push_back(std::make_unique_for_overwrite<std::byte[]>(kStackBytes));
+  }
+#ifdef STAGEWRIGHT_ASAN
+  __asan_unpoison_memory_region(stacks[number].get(), kStackBytes); // frames that were never left
+#endif
+  return stacks[number].get();
+}
 
 /// The blocks of one launch, one after another, on one thread of the host.
 class Block {
@@ -45,9 +58,9 @@ public:
   Block(Body body, const void *arguments, unsigned threads, std::size_t sharedBytes, Order order)
       : body(body), arguments(arguments), order(order), fibers(threads), lanes(2 * threads),
         shared(std::max<std::size_t>(sharedBytes, 16) + 15) {
-    for (Fiber &fiber : fibers) {
-      fiber.stack = std::make_unique_for_overwrite<std::byte[]>(kStackBytes);
-      prepareStack(fiber);
+    for (unsigned i = 0; i < threads; ++i) {
+      fibers[i].stack = stackOf(i);
+      prepareStack(fibers[i]);
     }
   }
 
@@ -114,7 +127,7 @@ private:
 
   void prepareStack(Fiber &fiber) {
     getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_sp = fiber.stack;
     fiber.context.uc_stack.ss_size = kStackBytes;
     fiber.context.uc_link = nullptr;
     const auto self = reinterpret_cast<std::uintptr_t>(this);
@@ -132,7 +145,7 @@ private:
     running = &fiber;
 #ifdef STAGEWRIGHT_ASAN
     void *fake = nullptr;
-    __sanitizer_start_switch_fiber(&fake, fiber.stack.get(), kStackBytes);
+    __sanitizer_start_switch_fiber(&fake, fiber.stack, kStackBytes);
 #endif
     if (_setjmp(host) == 0) {
       if (fiber.isNew) {

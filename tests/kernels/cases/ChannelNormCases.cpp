@@ -6,12 +6,13 @@ namespace stagewright::kernels {
 
 namespace {
 
-/// [N,C,S]: sizes of 1, around a vector, around the 1024 elements whose sum is kept in floats, and around a
-/// tile; S = 1 has code of its own.
+/// [N,C,S]: sizes of 1, around a vector, around the 1024 elements whose sum is kept in floats, around a tile,
+/// and of several chunks (on CUDA); S = 1 has code of its own.
 std::vector<Shape> channelShapes() {
-  std::vector<Shape> out = {{1, 4, 1},    {2, 1, 3},    {5, 6, 1},   {3, 16, 1},   {70, 40, 1},
-                            {2, 8, 16},   {3, 6, 49},   {1, 12, 1},  {4, 2, 1024}, {2, 2, 1025},
-                            {2, 3, 5000}, {40, 48, 23}, {1, 1, 100}, {600, 70, 1}, {1, 2, 40000}};
+  std::vector<Shape> out = {{1, 4, 1},     {2, 1, 3},    {5, 6, 1},   {3, 16, 1},   {70, 40, 1},
+                            {2, 8, 16},    {3, 6, 49},   {1, 12, 1},  {4, 2, 1024}, {2, 2, 1025},
+                            {2, 3, 5000},  {40, 48, 23}, {1, 1, 100}, {600, 70, 1}, {1, 2, 40000},
+                            {40, 3, 1000}, {5000, 5, 1}};
   for (int i = 0; i < 6; ++i)
     out.push_back({integer(2, 9), integer(1, 40), integer(2, 90)});
   return out;
