@@ -3,6 +3,7 @@
 #ifndef STAGEWRIGHT_CATALOGUE_CUDASUMS_H
 #define STAGEWRIGHT_CATALOGUE_CUDASUMS_H
 
+#include "catalogue/Catalogue.h"
 #include "catalogue/Target.h"
 
 #include <algorithm>
@@ -57,6 +58,20 @@ inline ChannelChunks channelChunks(std::int64_t samples, std::int64_t positions)
   const std::int64_t ofChunk = std::clamp<std::int64_t>(elements / positions, 1, samples);
   const std::int64_t parts = (positions + elements - 1) / elements;
   return {ofChunk, std::min(positions, elements), parts, (samples + ofChunk - 1) / ofChunk * parts};
+}
+
+/// Workspace of cuDNN for a convolution of [samples, inputs, image] to [samples, outputs, positions]: copies
+/// of halves with channels last, in eights, which its fast kernels work on, and what all products have.
+inline std::size_t convolutionScratch(std::int64_t samples, std::int64_t inputs, std::int64_t image,
+                                      std::int64_t outputs, std::int64_t positions) {
+  const auto eights = [](std::int64_t channels) { return (channels + 7) / 8 * 8; };
+  return kCudaWorkspace +
+         static_cast<std::size_t>(samples * (eights(inputs) * image + eights(outputs) * positions)) * 2;
+}
+/// In front of it, for the gradient of a weight: the gradient in fp32.
+inline std::size_t weightGradientBytes(std::int64_t elements) {
+  constexpr std::size_t kLine = 256;
+  return (static_cast<std::size_t>(elements) * sizeof(float) + kLine - 1) / kLine * kLine;
 }
 
 } // namespace stagewright::catalogue

@@ -6,9 +6,9 @@ namespace {
 const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
   for (const Family family :
        {activationFamily(), arithmeticFamily(), attentionFamily(), attentionGradFamily(), broadcastFamily(),
-        channelNormFamily(), dropoutFamily(), embeddingFamily(), linearFamily(), lossFamily(),
-        maskedMeanFamily(), movementFamily(), optimizerFamily(), poolingFamily(), rowNormFamily(),
-        rotaryFamily(), softmaxFamily()}) {
+        channelNormFamily(), convolutionFamily(), dropoutFamily(), embeddingFamily(), linearFamily(),
+        lossFamily(), maskedMeanFamily(), movementFamily(), optimizerFamily(), poolingFamily(),
+        rowNormFamily(), rotaryFamily(), softmaxFamily()}) {
     for (const CudaKernel &found : family) {
       if (found.name == kernel.name && found.version == kernel.version) {
         return &found;
@@ -57,6 +57,15 @@ KernelCache::~KernelCache() {
   for (const auto &[product, plan] : products) {
     table.destroy(plan);
   }
+  const auto destroyAll = [&](const auto &plans) {
+    for (const auto &[description, plan] : plans) {
+      if (plan.handle) {
+        table.destroy(plan);
+      }
+    }
+  };
+  destroyAll(convolutions);
+  destroyAll(attentions);
 }
 
 Result<Function> KernelCache::function(const std::string &name) {
@@ -81,6 +90,35 @@ Result<Plan> KernelCache::plan(const Product &product) {
   return made;
 }
 
+template <typename Description>
+Result<const DnnPlan *> KernelCache::ask(std::map<Description, DnnPlan> &known,
+                                         const Description &description, std::size_t workspaceBytes) {
+  if (const auto found = known.find(description); found != known.end()) {
+    return &found->second;
+  }
+  auto made = table.plan(description, workspaceBytes);
+  if (!made) {
+    return made.takeError();
+  }
+  if (!made->handle && firstRefusal.empty()) {
+    firstRefusal = made->refusal;
+  }
+  return &known.emplace(description, std::move(*made)).first->second;
+}
+
+Result<const DnnPlan *> KernelCache::plan(const Convolution &convolution, std::size_t workspaceBytes) {
+  return ask(convolutions, convolution, workspaceBytes);
+}
+
+void KernelCache::countUse(std::string_view kernel, bool isByDnn) {
+  DnnUse &use = uses[std::string(kernel)];
+  ++(isByDnn ? use.byDnn : use.byOwn);
+}
+
+Result<const DnnPlan *> KernelCache::plan(const Attention &attention, std::size_t workspaceBytes) {
+  return ask(attentions, attention, workspaceBytes);
+}
+
 Result<void> Enqueue::launchSymbol(const std::string &symbol, const Grid &grid, const void *arguments,
                                    std::size_t bytes) const {
   auto function = cache.function(symbol);
@@ -100,6 +138,10 @@ Result<void> Enqueue::multiply(const Product &product, const void *a, const void
   return cache.api().multiply(*plan, a, b, d, bias, workspace, stream);
 }
 
+Result<void> Enqueue::run(const DnnPlan &plan, std::initializer_list<void *> operands, void *scratch) const {
+  return cache.api().run(plan, {operands.begin(), operands.size()}, scratch, stream);
+}
+
 Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache) {
   auto call = kernels::makeCall(instance);
   if (!call) {
@@ -110,6 +152,13 @@ Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &i
     return userError("kernel " + std::string(instance.kernel->name),
                      "version " + std::to_string(instance.kernel->version) + " does not run on CUDA",
                      "compile for another target");
+  }
+  if (kernel->plan) {
+    auto runner = kernel->plan(*call, cache);
+    if (!runner) {
+      return runner.takeError();
+    }
+    cache.countUse(instance.kernel->name, *runner == Runner::Dnn);
   }
   return std::unique_ptr<PreparedKernel>(
       std::make_unique<CudaPreparedKernel>(instance, *call, *kernel, cache));

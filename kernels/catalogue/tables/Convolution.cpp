@@ -1,4 +1,5 @@
 // Family convolution: y = x * weight + bias over [N,C,H,W], and what training needs of it.
+#include "catalogue/CudaSums.h"
 #include "catalogue/Tables.h"
 #include "catalogue/tables/Windows.h"
 
@@ -112,6 +113,22 @@ Result<void> checkPackInputGrad(std::span<const Shape> shapes, std::span<const A
   return checkPack("pack_conv2d_input_grad", shapes, attributes);
 }
 
+/// `X` and `Y`: operand numbers of the image and of the result, or of their gradients.
+template <int X, int Y>
+std::size_t scratch(std::span<const Shape> shapes, std::string_view target) {
+  if (!isCuda(target) || shapes.size() < 3)
+    return 0;
+  const Shape &x = shapes[X], &y = shapes[Y];
+  for (const Shape *shape : {&shapes[0], &shapes[1], &shapes[2]})
+    if (shape->size() != 4 || elements(*shape) < 1 || elements(*shape) > kMaxElements)
+      return 0;
+  return convolutionScratch(x[0], x[1], x[2] * x[3], y[1], y[2] * y[3]);
+}
+std::size_t weightScratch(std::span<const Shape> shapes, std::string_view target) {
+  const std::size_t bytes = scratch<1, 0>(shapes, target);
+  return bytes == 0 ? 0 : bytes + weightGradientBytes(elements(shapes[2]));
+}
+
 } // namespace
 
 std::vector<Kernel> convolutionKernels() {
@@ -133,12 +150,12 @@ std::vector<Kernel> convolutionKernels() {
       // Version 2: the weight as it is, in the type that is computed with.
       only(Devices::Cuda,
            entry<"conv2d", "x T[N,C,H,W] R, weight T[O,I,R,S] R, y T[N,O,Y,X] W, bias T[O] R?", 2>(
-               {kernel, stride, padding, dilation, groups}, {}, productWorkspace, checkPlainConv2d)),
+               {kernel, stride, padding, dilation, groups}, {}, scratch<0, 2>, checkPlainConv2d)),
       only(Devices::Cuda,
            entry<"conv2d_input_grad", "g T[N,O,Y,X] R, weight T[O,I,R,S] R, dx T[N,C,H,W] W", 2>(
-               {kernel, stride, padding, dilation, groups}, {}, productWorkspace, checkPlainConv2dInputGrad)),
+               {kernel, stride, padding, dilation, groups}, {}, scratch<2, 0>, checkPlainConv2dInputGrad)),
       entry<"conv2d_weight_grad", "g T[N,O,Y,X] R, x T[N,C,H,W] R, acc f32[O,I,R,S] RW">(
-          {stride, padding, dilation, groups}, {}, productWorkspace, checkConv2dWeightGrad),
+          {stride, padding, dilation, groups}, {}, weightScratch, checkConv2dWeightGrad),
   };
 }
 

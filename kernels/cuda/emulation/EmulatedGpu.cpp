@@ -1,5 +1,6 @@
 #include "kernels/cuda/emulation/EmulatedGpu.h"
 
+#include "kernels/cuda/emulation/EmulatedDnn.h"
 #include "kernels/cuda/emulation/EmulatedProduct.h"
 
 #include <algorithm>
@@ -88,8 +89,8 @@ public:
            }
            auto grid = launch.grid;
            grid[0] = std::min(grid[0], gpu.mostBlocks);
-           return run(*static_cast<const Kernel *>(launch.function.handle), grid, launch.threads,
-                      launch.sharedBytes, arguments.data(), arguments.size(), gpu.order);
+           return emulation::run(*static_cast<const Kernel *>(launch.function.handle), grid, launch.threads,
+                                 launch.sharedBytes, arguments.data(), arguments.size(), gpu.order);
          },
          state(stream)->declared},
         host);
@@ -178,7 +179,52 @@ public:
   }
   void destroy(Plan plan) override { delete static_cast<Product *>(plan.handle); }
 
+  Result<DnnPlan> plan(const Convolution &convolution, std::size_t workspaceBytes) override {
+    return answer(gpu.hasConvolution, convolution, computeConvolution, workspaceBytes);
+  }
+  Result<DnnPlan> plan(const Attention &attention, std::size_t workspaceBytes) override {
+    return answer(gpu.hasAttention, attention, computeAttention, workspaceBytes);
+  }
+  Result<void> run(const DnnPlan &plan, std::span<void *const> operands, void *workspace,
+                   Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.dnnRuns;
+    return gpu.give(stream,
+                    {[this, plan = *static_cast<const EmulatedDnnPlan *>(plan.handle), workspace,
+                      operands = std::vector<void *>(operands.begin(), operands.end())]() -> Result<void> {
+                       if (!gpu.computes) {
+                         return {};
+                       }
+                       const std::size_t used = std::min(plan.workspaceBytes, std::size_t{1} << 20);
+                       std::memset(workspace, 0xFF, used); // it is the library's while it runs
+                       plan.compute(operands);
+                       std::memset(workspace, 0xFF, used);
+                       return {};
+                     },
+                     state(stream)->declared},
+                    host);
+  }
+  void destroy(const DnnPlan &plan) override { delete static_cast<EmulatedDnnPlan *>(plan.handle); }
+
 private:
+  struct EmulatedDnnPlan {
+    std::function<void(std::span<void *const>)> compute;
+    std::size_t workspaceBytes = 0;
+  };
+  template <typename Description>
+  Result<DnnPlan> answer(const std::function<bool(const Description &)> &has, const Description &description,
+                         void (*compute)(const Description &, std::span<void *const>),
+                         std::size_t workspaceBytes) {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.dnnQuestions;
+    if (!has || !has(description)) {
+      return DnnPlan{nullptr, "the emulated GPU has no cuDNN"};
+    }
+    return DnnPlan{
+        new EmulatedDnnPlan{[=](std::span<void *const> operands) { compute(description, operands); },
+                            workspaceBytes},
+        ""};
+  }
   static EmulatedGpu::StreamState *state(Stream stream) {
     return static_cast<EmulatedGpu::StreamState *>(stream.handle);
   }

@@ -46,12 +46,17 @@ public:
   };
   std::optional<Wait> omittedWait;
 
+  /// What cuDNN has plans for; as given: for nothing.
+  std::function<bool(const Convolution &)> hasConvolution;
+  std::function<bool(const Attention &)> hasAttention;
+
   /// A table for one rank.
   std::unique_ptr<Api> api();
 
   struct Counts {
     std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, products = 0,
-                 graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0;
+                 graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0, dnnQuestions = 0,
+                 dnnRuns = 0;
   };
   Counts counts() const;
   /// Waits of each stream so far, by its number.

@@ -1,5 +1,6 @@
 // The function table on a GPU: the CUDA runtime, and the libraries that are opened on use.
 #include "kernels/cuda/plugin/CublasLt.h"
+#include "kernels/cuda/plugin/Cudnn.h"
 #include "kernels/cuda/plugin/DeviceCode.h"
 #include "kernels/cuda/plugin/Door.h"
 
@@ -198,13 +199,40 @@ public:
   }
   void destroy(Plan plan) override { products->destroy(plan.handle); }
 
+  Result<DnnPlan> plan(const Convolution &convolution, std::size_t workspaceBytes) override {
+    return opensDnn() ? dnn->plan(convolution, workspaceBytes) : DnnPlan{nullptr, noDnn};
+  }
+  Result<DnnPlan> plan(const Attention &attention, std::size_t workspaceBytes) override {
+    return opensDnn() ? dnn->plan(attention, workspaceBytes) : DnnPlan{nullptr, noDnn};
+  }
+  Result<void> run(const DnnPlan &plan, std::span<void *const> operands, void *workspace,
+                   Stream stream) override {
+    return dnn->run(plan, operands, workspace, native(stream));
+  }
+  void destroy(const DnnPlan &plan) override { dnn->destroy(plan); }
+
 private:
+  /// Whether cuDNN is there: asked once.
+  bool opensDnn() {
+    if (!dnn && noDnn.empty()) {
+      auto opened = Cudnn::open();
+      if (opened) {
+        dnn = std::move(*opened);
+      } else {
+        noDnn = opened.error().text();
+      }
+    }
+    return dnn != nullptr;
+  }
+
   static cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
   static cudaEvent_t native(Event event) { return static_cast<cudaEvent_t>(event.handle); }
   static cudaGraphExec_t native(Graph graph) { return static_cast<cudaGraphExec_t>(graph.handle); }
 
   const int device;
   std::unique_ptr<CublasLt> products;
+  std::unique_ptr<Cudnn> dnn;
+  std::string noDnn; ///< why not
 };
 
 /// How many GPUs there are; none is an error that says what to do.
