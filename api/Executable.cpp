@@ -129,9 +129,12 @@ Result<StagedExecutable> compileRequest(CompileRequest request, const Config &co
   if (!outcome.result) {
     return outcome.result.takeError();
   }
-  auto plan = runtime::Executable::fromBytes(std::move(outcome.bytes), request.model);
+  auto plan = runtime::Executable::fromBytes(std::move(outcome.bytes), request.model, runtime::kAnyTarget);
   if (!plan) {
     return bugError(request.model, "the compiled plan is refused by the loader: " + plan.error().text());
+  }
+  if (auto ok = plan->choose("host"); !ok) {
+    return ok.takeError();
   }
   return Internals::wrap(std::make_shared<const runtime::Executable>(std::move(*plan)),
                          std::move(outcome.settingsWithoutEffect));

@@ -104,12 +104,14 @@ def DifferentiateStages : StagewrightPass<"differentiate-stages"> {
 }
 
 def PrepareWeights : StagewrightPass<"prepare-weights"> {
-  let summary = "Packs the weights of matrix products once per step";
+  let summary = "Derives what matrix products read from their parameters, once per step";
   let description = [{
-    *Requires:* sliced stages. *Ensures:* a function `prepare` per stage; `linear` and `linear_input_grad` take packed
-    weights (`derived` values).
+    *Requires:* sliced stages, one target. *Ensures:* a function `prepare` per stage; for the host, matrix products take packed
+    weights (`derived` values); for CUDA, weights and biases in the type of the activations: in fp32 the parameters
+    themselves, else one copy for all products of the stage.
 
-        linear %x, %weight ~~> prepare: pack_linear_forward %weight -> derived "w/forward";  linear %x, %derived
+        host: linear %x, %weight ~~> prepare: pack_linear_forward %weight -> derived "w/forward";  linear %x, %derived
+        cuda: linear %x, %weight ~~> prepare: cast_to %weight -> derived "w/cast";  linear %x, %derived
   }];
 }
 

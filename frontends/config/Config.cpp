@@ -6,6 +6,7 @@
 #include "frontends/config/Replicas.h"
 #include "frontends/config/Scheduler.h"
 #include "frontends/config/Settings.h"
+#include "frontends/config/Targets.h"
 #include "frontends/json/NearestName.h"
 #include "frontends/layerspec/LayerTypes.h"
 #include "schedule/Recompute.h"
@@ -392,6 +393,8 @@ static Result<Config> configFrom(Result<json::Document> document, const ConfigOv
   if (Result<void> ok = readPrecision(settings, config); !ok)
     return ok.takeError();
   if (Result<void> ok = readServers(settings, config); !ok)
+    return ok.takeError();
+  if (Result<void> ok = readTargets(settings, overrides, config); !ok)
     return ok.takeError();
   Result<std::vector<ParameterGroup>> groups = readParameterGroups(*document, settings, config);
   if (!groups)

@@ -23,6 +23,7 @@ struct ConfigOverrides {
   std::optional<int> microBatches;      ///< --micro-batches (gradient_accumulation_steps)
   std::optional<std::string> schedule;  ///< --schedule
   std::optional<std::string> partition; ///< --partition
+  std::vector<std::string> targets;     ///< --target; empty: not given
 };
 
 enum class OptimizerType { SGD, Adam, AdamW, Adagrad, Lamb, Lion };
@@ -122,8 +123,9 @@ struct Config {
   double gradientClipping = 1.0;               ///< 0 = off
   int stepsPerPrint = 10;                      ///< 0 = never
   std::uint64_t seed = 1234;
-  bool shuffle = true;           ///< /stagewright/shuffle
-  std::vector<Setting> settings; ///< the effective configuration, sorted by path
+  bool shuffle = true;                         ///< /stagewright/shuffle
+  std::vector<std::string> targets = {"host"}; ///< /stagewright/target: see kernels/catalogue/Target.h
+  std::vector<Setting> settings;               ///< the effective configuration, sorted by path
 };
 
 /// Reads and checks a configuration. Errors (all ErrorKind::User, with file:line:column): syntax, duplicate

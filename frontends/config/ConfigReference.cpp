@@ -1,5 +1,6 @@
 #include "frontends/config/ConfigReference.h"
 
+#include "catalogue/Target.h"
 #include "frontends/config/ConfigKeys.h"
 #include "frontends/config/Partition.h"
 #include "frontends/json/NearestName.h"
@@ -82,6 +83,15 @@ static std::string recomputePattern() {
   return "^" + one + "(;" + one + ")*$";
 }
 
+/// What parseTargets takes; that none comes twice it does not say.
+static std::string targetPattern() {
+  std::string names = "cuda";
+  for (std::string_view target : catalogue::targets())
+    names.append("|").append(target);
+  const std::string one = " *(" + names + ") *";
+  return "^" + one + "(," + one + ")*$";
+}
+
 static std::string stringPattern(const ConfigKey &key) {
   if (key.path == "/optimizer/type")
     return namePattern(optimizerTypes());
@@ -93,6 +103,8 @@ static std::string stringPattern(const ConfigKey &key) {
     return partitionPattern();
   if (key.path == "/stagewright/recompute")
     return recomputePattern();
+  if (key.path == "/stagewright/target")
+    return targetPattern();
   return key.rule.choices.empty() ? "" : namePattern(alternatives(key.rule.choices));
 }
 

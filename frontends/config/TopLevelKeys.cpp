@@ -76,6 +76,10 @@ static constexpr ConfigKey kTable[] = {
              "between, one for each stage"),
     honoured("/stagewright/sync_batch_norm", kFlag, "false",
              "every BatchNorm of the model is a SyncBatchNorm, with the statistics of all replicas"),
+    honoured("/stagewright/target", kText, "\"host\"",
+             "\"host\", \"cuda:sm_80\", \"cuda:sm_90\", \"cuda:sm_100\", or several with commas between: the "
+             "devices that "
+             "the file has programs for; --target wins"),
     honoured("/stagewright/shuffle", kFlag, "true",
              "a new order of the samples, from the seed, in every epoch"),
 

@@ -5,7 +5,7 @@
 def Layer_Conv2dOp : Layer_PackedKernelOp<"conv2d", [DeclareOpInterfaceMethods<Layer_Cost>,
     DeclareOpInterfaceMethods<Layer_Differentiable, ["buildParameterGradients"]>]> {
   let summary = "torch.nn.functional.conv2d: x [N, C, H, W], weight [O, C / groups, R, S] or packed";
-  let arguments = (ins ElementTensor:$x, FloatTensor:$weight, Optional<FloatTensor>:$bias, DenseI64ArrayAttr:$kernel,
+  let arguments = (ins ElementTensor:$x, ElementTensor:$weight, Optional<ElementTensor>:$bias, DenseI64ArrayAttr:$kernel,
                        DenseI64ArrayAttr:$stride, DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation,
                        Int64Attr:$groups);
   let results = (outs ElementTensor:$y);
@@ -13,7 +13,7 @@ def Layer_Conv2dOp : Layer_PackedKernelOp<"conv2d", [DeclareOpInterfaceMethods<L
 }
 def Layer_Conv2dInputGradOp : Layer_PackedKernelOp<"conv2d_input_grad"> {
   let summary = "Gradient of conv2d's input";
-  let arguments = (ins ElementTensor:$g, FloatTensor:$weight, DenseI64ArrayAttr:$kernel, DenseI64ArrayAttr:$stride,
+  let arguments = (ins ElementTensor:$g, ElementTensor:$weight, DenseI64ArrayAttr:$kernel, DenseI64ArrayAttr:$stride,
                        DenseI64ArrayAttr:$padding, DenseI64ArrayAttr:$dilation, Int64Attr:$groups);
   let results = (outs ElementTensor:$dx);
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";

@@ -70,7 +70,10 @@ LogicalResult verifyKernel(Operation *op) {
   if (!entry) {
     return op->emitOpError("has no kernel \"") << kernel.kernelName() << "\" in the catalogue";
   }
-  if (auto packed = dyn_cast<PackedOperand>(op); packed && !packed.isPacked()) {
+  // A weight of fp32 that is not packed may be the parameter itself, on which the op's own verifier looks.
+  auto packed = dyn_cast<PackedOperand>(op);
+  if (packed && !packed.isPacked() &&
+      cast<RankedTensorType>(packed.packedOperand().get().getType()).getElementType().isF32()) {
     return success();
   }
   SmallVector<Value> values = kernelOperands(op);

@@ -23,6 +23,9 @@ llvm::SmallVector<mlir::Value> kernelOperands(mlir::Operation *op);
 /// or updates.
 int tiedOperand(mlir::Operation *op, unsigned result);
 
+/// Whether all operands have the element type of `like`.
+bool haveElementsOf(llvm::ArrayRef<mlir::OpOperand *> operands, mlir::Value like);
+
 /// The attributes that are the entry's.
 mlir::DictionaryAttr kernelAttributes(mlir::Operation *op);
 

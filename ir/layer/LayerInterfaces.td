@@ -29,7 +29,8 @@ def Layer_Kernel : OpInterface<"Kernel"> {
 def Layer_PackedOperand : OpInterface<"PackedOperand"> {
   let cppNamespace = "::stagewright::layer";
   let description = [{
-    Rules are built on a plain weight; the kernel reads a packed copy, which prepare-weights has made once per step.
+    A product with a parameter. Rules are built on the parameter; the kernel reads what prepare-weights has derived from it
+    once per step: version 1, of the host, a packed copy; version 2, of CUDA, weight and bias in the type of the activations.
   }];
   let methods = [
     InterfaceMethod<"The operand that is packed.", "::mlir::OpOperand &", "packedOperand">,
@@ -37,7 +38,12 @@ def Layer_PackedOperand : OpInterface<"PackedOperand"> {
       "packedSuffix">,
     InterfaceMethod<"Packs the plain weight for this op.", "::mlir::Value", "buildPack",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$location, "::mlir::Value":$weight)>,
-    InterfaceMethod<"Whether the operand is packed already.", "bool", "isPacked">
+    InterfaceMethod<"Whether the operand is packed already.", "bool", "isPacked">,
+    InterfaceMethod<"The weight and, where there is one, the bias.", "::llvm::SmallVector<::mlir::OpOperand *>",
+      "parameterOperands">,
+    InterfaceMethod<"Whether weight and bias are as version 2 reads them.", "bool", "isPlain", (ins), [{}], [{
+        return !$_op.isPacked() && ::stagewright::layer::haveElementsOf($_op.parameterOperands(), $_op->getOperand(0));
+      }]>
   ];
 }
 

@@ -30,9 +30,10 @@ class Layer_Op<string mnemonic, list<Trait> traits = []> : Op<Layer_Dialect, mne
 class Layer_KernelOp<string mnemonic, list<Trait> traits = []>
     : Layer_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Layer_Kernel>], traits)>;
 
-/// The same for ops whose weight prepare-weights packs.
+/// The same for products with a parameter, in the form for the host or that for CUDA.
 class Layer_PackedKernelOp<string mnemonic, list<Trait> traits = []>
-    : Layer_KernelOp<mnemonic, !listconcat([DeclareOpInterfaceMethods<Layer_PackedOperand>], traits)>;
+    : Layer_Op<mnemonic, !listconcat([Pure, DeclareOpInterfaceMethods<Layer_Kernel, ["kernelVersion"]>,
+                                      DeclareOpInterfaceMethods<Layer_PackedOperand>], traits)>;
 
 class TensorWithinLimits<list<Type> types>
     : RankedTensorOf<types, [HasStaticShapePred, CPred<"::stagewright::isWithinLimits($_self)">],
@@ -191,10 +192,10 @@ def Layer_LinearOp : Layer_PackedKernelOp<"linear",
      DeclareOpInterfaceMethods<Layer_Differentiable, ["buildParameterGradients"]>]> {
   let summary = "y = x W^T + b";
   let description = [{
-    x [M, K], bias [N], y [M, N]. The weight is [N, K], or the one-dimensional result of `pack_linear_forward`; the kernel
-    wants the packed one.
+    x [M, K], bias [N], y [M, N]. The weight is [N, K], or the one-dimensional result of `pack_linear_forward`; the host's
+    kernel wants the packed one, CUDA's weight and bias in the type of x.
   }];
-  let arguments = (ins ElementTensor:$x, FloatTensor:$weight, Optional<FloatTensor>:$bias);
+  let arguments = (ins ElementTensor:$x, ElementTensor:$weight, Optional<ElementTensor>:$bias);
   let results = (outs ElementTensor:$y);
   let assemblyFormat = [{ $x `,` $weight (`bias` $bias^ `:` type($bias))? `:` type($x) `,` type($weight) `->` type($y)
                           attr-dict }];
@@ -294,8 +295,11 @@ def Layer_PackLinearInputGradOp : Layer_PackOp<"pack_linear_input_grad"> {
 
 def Layer_LinearInputGradOp : Layer_PackedKernelOp<"linear_input_grad"> {
   let summary = "dx = g W";
-  let description = [{The weight is [N, K], or the result of `pack_linear_input_grad`; the kernel wants the latter.}];
-  let arguments = (ins ElementTensor:$g, FloatTensor:$weight);
+  let description = [{
+    The weight is [N, K], or the result of `pack_linear_input_grad`; the host's kernel wants the latter, CUDA's the former in
+    the type of g.
+  }];
+  let arguments = (ins ElementTensor:$g, ElementTensor:$weight);
   let results = (outs ElementTensor:$dx);
   let assemblyFormat = "$g `,` $weight `:` type($g) `,` type($weight) `->` type($dx) attr-dict";
   let hasVerifier = 1;

@@ -1,4 +1,4 @@
-// Which weights are packed, and for what.
+// Which weights are packed, and for what; which version of a kernel reads them.
 #include "ir/layer/LayerDialect.h"
 
 #include "catalogue/Catalogue.h"
@@ -23,7 +23,23 @@ RankedTensorType packedConv2dType(Value weight) {
                                cast<RankedTensorType>(weight.getType()).getElementType());
 }
 
+/// The weight, and a bias that may be missing.
+SmallVector<OpOperand *> operandsOf(OpOperand &weight, MutableOperandRange bias) {
+  SmallVector<OpOperand *> operands = {&weight};
+  for (OpOperand &operand : bias) {
+    operands.push_back(&operand);
+  }
+  return operands;
+}
+
 } // namespace
+
+bool haveElementsOf(ArrayRef<OpOperand *> operands, Value like) {
+  Type element = cast<RankedTensorType>(like.getType()).getElementType();
+  return llvm::all_of(operands, [&](OpOperand *operand) {
+    return cast<RankedTensorType>(operand->get().getType()).getElementType() == element;
+  });
+}
 
 OpOperand &LinearOp::packedOperand() {
   return getWeightMutable();
@@ -33,6 +49,12 @@ StringRef LinearOp::packedSuffix() {
 }
 bool LinearOp::isPacked() {
   return rankOf(getWeight()) == 1;
+}
+int64_t LinearOp::kernelVersion() {
+  return isPlain() ? 2 : 1;
+}
+SmallVector<OpOperand *> LinearOp::parameterOperands() {
+  return operandsOf(getWeightMutable(), getBiasMutable());
 }
 Value LinearOp::buildPack(OpBuilder &builder, Location location, Value weight) {
   return PackLinearForwardOp::create(builder, location, weight, roundOf(getX()));
@@ -47,6 +69,12 @@ StringRef LinearInputGradOp::packedSuffix() {
 bool LinearInputGradOp::isPacked() {
   return rankOf(getWeight()) == 1;
 }
+int64_t LinearInputGradOp::kernelVersion() {
+  return isPlain() ? 2 : 1;
+}
+SmallVector<OpOperand *> LinearInputGradOp::parameterOperands() {
+  return {&getWeightMutable()};
+}
 Value LinearInputGradOp::buildPack(OpBuilder &builder, Location location, Value weight) {
   return PackLinearInputGradOp::create(builder, location, weight, roundOf(getG()));
 }
@@ -59,6 +87,12 @@ StringRef Conv2dOp::packedSuffix() {
 }
 bool Conv2dOp::isPacked() {
   return rankOf(getWeight()) == 1;
+}
+int64_t Conv2dOp::kernelVersion() {
+  return isPlain() ? 2 : 1;
+}
+SmallVector<OpOperand *> Conv2dOp::parameterOperands() {
+  return operandsOf(getWeightMutable(), getBiasMutable());
 }
 Value Conv2dOp::buildPack(OpBuilder &builder, Location location, Value weight) {
   return PackConv2dForwardOp::create(builder, location, packedConv2dType(weight), weight, getGroups(),
@@ -73,6 +107,12 @@ StringRef Conv2dInputGradOp::packedSuffix() {
 }
 bool Conv2dInputGradOp::isPacked() {
   return rankOf(getWeight()) == 1;
+}
+int64_t Conv2dInputGradOp::kernelVersion() {
+  return isPlain() ? 2 : 1;
+}
+SmallVector<OpOperand *> Conv2dInputGradOp::parameterOperands() {
+  return {&getWeightMutable()};
 }
 Value Conv2dInputGradOp::buildPack(OpBuilder &builder, Location location, Value weight) {
   return PackConv2dInputGradOp::create(builder, location, packedConv2dType(weight), weight, getGroups(),

@@ -1,6 +1,7 @@
 // Verifiers of the plan dialect.
 #include "ir/plan/PlanDialect.h"
 
+#include "catalogue/Target.h"
 #include "ir/command/CommandDialect.h"
 #include "ir/layer/LayerDialect.h"
 #include "schedule/Recompute.h"
@@ -81,6 +82,22 @@ LogicalResult SettingsOp::verify() {
   }
   if ((getStatesOffload() && getZero() == 0) || (getWeightsOffload() && getZero() < 3)) {
     return emitOpError("offloads shards: of states from ZeRO stage 1 on, of weights with stage 3");
+  }
+  std::vector<std::string> targets;
+  for (StringRef target : getTargets().getAsValueRange<StringAttr>()) {
+    if (catalogue::familyOf(target).empty() || llvm::is_contained(targets, target)) {
+      return emitOpError("needs targets \"host\" or \"cuda:sm_NN\", none of them twice");
+    }
+    targets.push_back(target.str());
+  }
+  bool hasFiles = (getStatesOffload() && getStatesOffload()->tierNumber() == 2) ||
+                  (getWeightsOffload() && getWeightsOffload()->tierNumber() == 2);
+  if (targets.empty() ||
+      (llvm::any_of(targets, catalogue::isCuda) &&
+       (getServers() > 0 || hasFiles || (getDataParallel() > 1 && !gradientWire().isExact())))) {
+    return emitOpError(
+        "needs a target, and for CUDA no parameter servers, no offload to files and gradients that "
+        "travel in fp32");
   }
   if (getPrecision() != "fp32" && getPrecision() != "fp16" && getPrecision() != "bf16") {
     return emitOpError("needs the precision fp32, fp16 or bf16");

@@ -1,6 +1,7 @@
 #include "catalogue/Catalogue.h"
 
 #include "catalogue/Tables.h"
+#include "catalogue/Target.h"
 
 #include <algorithm>
 #include <cmath>
@@ -71,6 +72,10 @@ const Kernel *find(std::string_view name, int version) {
     if (kernel.name == name && kernel.version == version)
       return &kernel;
   return nullptr;
+}
+
+bool existsOn(const Kernel &kernel, std::string_view target) {
+  return kernel.on == Devices::All || (kernel.on == Devices::Cuda) == isCuda(target);
 }
 
 Result<void> check(const Kernel &kernel, std::span<const DType> dtypes, std::span<const Shape> shapes,

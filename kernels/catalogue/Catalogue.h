@@ -32,9 +32,6 @@ constexpr Integer aligned(Integer bytes) {
   return (bytes + line - 1) / line * line;
 }
 
-/// Bytes of workspace of every matrix product on CUDA: what cuBLASLt is recommended to have on Hopper.
-inline constexpr std::size_t kCudaWorkspace = std::size_t{32} << 20;
-
 /// Elements of a gradient whose squares are added into one fp64 partial (design: shards are cut at granules).
 inline constexpr std::int64_t kGranule = 16384;
 
@@ -81,9 +78,13 @@ struct InPlacePair {
   int output = 0;
 };
 
+/// The devices that have a kernel.
+enum class Devices : std::uint8_t { Host, Cuda, All };
+
 struct Kernel {
   std::string_view name;
   int version = 1;
+  Devices on = Devices::All; ///< elsewhere the compiler does not choose it, and loaders refuse it
   std::vector<OperandRule> operands;
   std::vector<AttributeRule> attributes;
   std::vector<InPlacePair> inPlace;
@@ -100,6 +101,12 @@ struct Kernel {
   Result<void> (*checkTogether)(std::span<const Shape> shapes,
                                 std::span<const Attribute> attributes) = nullptr;
 };
+
+/// Workspace of every matrix product on CUDA: what NVIDIA recommends for cuBLASLt on Hopper.
+inline constexpr std::size_t kCudaWorkspace = std::size_t(32) << 20;
+
+/// Whether the device that `target` ("host", "cuda:sm_90") stands for has the kernel.
+bool existsOn(const Kernel &kernel, std::string_view target);
 
 /// All kernels, by name.
 std::span<const Kernel> kernels();

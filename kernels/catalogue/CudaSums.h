@@ -3,10 +3,12 @@
 #ifndef STAGEWRIGHT_CATALOGUE_CUDASUMS_H
 #define STAGEWRIGHT_CATALOGUE_CUDASUMS_H
 
+#include "catalogue/Catalogue.h"
+#include "catalogue/Target.h"
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <string_view>
 
 namespace stagewright::catalogue {
 
@@ -29,11 +31,6 @@ inline CudaSumPlan cudaSumPlan(std::int64_t sums, std::int64_t terms, bool besid
   const std::int64_t most = (terms * plan.columns + kPerBlock - 1) / kPerBlock;
   plan.chunks = std::clamp<std::int64_t>((kBlocks + groups - 1) / groups, 1, std::max<std::int64_t>(most, 1));
   return plan;
-}
-
-/// Whether a target is an NVIDIA GPU ("cuda:sm_90").
-inline bool isCuda(std::string_view target) {
-  return target.starts_with("cuda");
 }
 
 /// Rows that are added up by one block, whose sums are then added in order: column sums of a matrix.
@@ -61,6 +58,20 @@ inline ChannelChunks channelChunks(std::int64_t samples, std::int64_t positions)
   const std::int64_t ofChunk = std::clamp<std::int64_t>(elements / positions, 1, samples);
   const std::int64_t parts = (positions + elements - 1) / elements;
   return {ofChunk, std::min(positions, elements), parts, (samples + ofChunk - 1) / ofChunk * parts};
+}
+
+/// Workspace of cuDNN for a convolution of [samples, inputs, image] to [samples, outputs, positions]: copies
+/// of halves with channels last, in eights, which its fast kernels work on, and what all products have.
+inline std::size_t convolutionScratch(std::int64_t samples, std::int64_t inputs, std::int64_t image,
+                                      std::int64_t outputs, std::int64_t positions) {
+  const auto eights = [](std::int64_t channels) { return (channels + 7) / 8 * 8; };
+  return kCudaWorkspace +
+         static_cast<std::size_t>(samples * (eights(inputs) * image + eights(outputs) * positions)) * 2;
+}
+/// In front of it, for the gradient of a weight: the gradient in fp32.
+inline std::size_t weightGradientBytes(std::int64_t elements) {
+  constexpr std::size_t kLine = 256;
+  return (static_cast<std::size_t>(elements) * sizeof(float) + kLine - 1) / kLine * kLine;
 }
 
 } // namespace stagewright::catalogue

@@ -24,15 +24,15 @@ Result<void> checkShapesOf(std::span<const Shape> shapes) {
 using Workspace = std::size_t (*)(std::span<const Shape> shapes, std::string_view target);
 using TogetherRule = Result<void> (*)(std::span<const Shape> shapes, std::span<const Attribute> attributes);
 
-/// One entry of the catalogue, version 1. The shape rule, the operands and the error texts all come from the
+/// One entry of the catalogue. The shape rule, the operands and the error texts all come from the
 /// signature.
-template <Text Name, Text Signature>
+template <Text Name, Text Signature, int Version = 1>
 Kernel entry(std::vector<AttributeRule> attributes = {}, std::vector<InPlacePair> inPlace = {},
              Workspace workspace = nullptr, TogetherRule together = nullptr) {
   static constexpr Text kName = Name;
   static constexpr Text kSignature = Signature;
   return {.name = kName.view(),
-          .version = 1,
+          .version = Version,
           .operands = operandsOf(kSignature.view()),
           .attributes = std::move(attributes),
           .inPlace = std::move(inPlace),
@@ -42,9 +42,20 @@ Kernel entry(std::vector<AttributeRule> attributes = {}, std::vector<InPlacePair
           .checkTogether = together};
 }
 
-/// Workspace of the host and of CUDA: four bytes for each row of the first operand.
+/// The entry of a kernel that other devices do not have.
+inline Kernel only(Devices on, Kernel kernel) {
+  kernel.on = on;
+  return kernel;
+}
+
+/// Workspace of a matrix product: on CUDA kCudaWorkspace, on the host none.
+std::size_t productWorkspace(std::span<const Shape> shapes, std::string_view target);
+/// Workspace of sums over the rows of the first operand [M,N]: on CUDA those of chunks of rows, f32
+/// [chunks,N].
+std::size_t chunkSums(std::span<const Shape> shapes, std::string_view target);
+/// Workspace: four bytes for each row of the first operand.
 std::size_t rowResults(std::span<const Shape> shapes, std::string_view target);
-/// Likewise: an fp64 partial for each granule of the first operand.
+/// Workspace: an fp64 partial for each granule of the first operand.
 std::size_t granuleResults(std::span<const Shape> shapes, std::string_view target);
 
 } // namespace stagewright::catalogue

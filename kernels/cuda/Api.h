@@ -12,6 +12,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 namespace stagewright::cuda {
@@ -69,6 +70,47 @@ struct Product {
   auto operator<=>(const Product &) const = default;
 };
 
+/// Memory that work reads, or writes (and perhaps reads).
+struct Access {
+  const void *data = nullptr;
+  std::size_t bytes = 0;
+  bool writes = false;
+};
+
+/// y = x * weight + bias over images [N,C,H,W] in groups, or a gradient of it, all dense; sums in fp32.
+struct Convolution {
+  enum class Kind { Forward, InputGradient, WeightGradient };
+  using Pair = std::array<std::int64_t, 2>; ///< rows, columns
+  Kind kind = Kind::Forward;
+  Element element = Element::F32; ///< of what is read
+  Element result = Element::F32;  ///< of what is written
+  bool hasBias = false;           ///< of Forward: of the type `element`, [outputs]
+  bool allowsTf32 = false;        ///< of f32: products of values rounded to 10 bits of mantissa
+  std::int64_t samples = 0, inputs = 0, outputs = 0, groups = 1;
+  Pair image = {}, filter = {}, positions = {}; ///< of x, of the weight, of y
+  Pair stride = {1, 1}, padding = {0, 0}, dilation = {1, 1};
+  auto operator<=>(const Convolution &) const = default;
+};
+
+/// y = softmax(scale q k^T) v for each head, or its gradient: q and y [batch, queries, heads, headSize], k
+/// and v [batch, keys, keyHeads, headSize], dense; head h meets head h * keyHeads / heads of k and v. All
+/// keys are seen, or those up to the query's own number.
+struct Attention {
+  bool isGradient = false;
+  Element element = Element::F32;
+  std::int64_t batch = 0, queries = 0, keys = 0, heads = 0, keyHeads = 0, headSize = 0;
+  bool isCausal = false;
+  float scale = 1;
+  auto operator<=>(const Attention &) const = default;
+};
+
+/// What cuDNN needs to run an operation again, or why it does not: it is not installed, or has nothing for
+/// such a call.
+struct DnnPlan {
+  void *handle = nullptr; ///< null: there is none
+  std::string refusal;
+};
+
 /// One rank's view of one GPU. A table is used by one thread at a time but for allocation; errors of kind
 /// Environment name the call. Work that a stream has been given runs in order; streams are independent of
 /// each other but for events.
@@ -96,6 +138,9 @@ public:
   virtual Result<void> fill(void *to, std::uint8_t byte, std::size_t bytes, Stream stream) = 0;
   virtual Result<void> launch(const Launch &launch, Stream stream) = 0;
   virtual Result<void> record(Event event, Stream stream) = 0;
+  /// What memory the launches and products touch that the stream is given next. For tables that look at
+  /// orders.
+  virtual void declare(std::span<const Access>, Stream) {}
   /// What the stream is given from now on waits for what the event's last record() stands behind.
   virtual Result<void> wait(Stream stream, Event event) = 0;
 
@@ -116,6 +161,18 @@ public:
   virtual Result<void> multiply(Plan plan, const void *a, const void *b, void *d, const void *bias,
                                 void *workspace, Stream stream) = 0;
   virtual void destroy(Plan plan) = 0;
+
+  /// cuDNN: the first plan of its heuristics that has the same bits in every run and needs at most so much
+  /// workspace. That there is none is an answer, not an error.
+  virtual Result<DnnPlan> plan(const Convolution &convolution, std::size_t workspaceBytes) = 0;
+  virtual Result<DnnPlan> plan(const Attention &attention, std::size_t workspaceBytes) = 0;
+  /// `operands`:
+  ///   Convolution  x, weight, y, bias (if it has one) | g, weight, dx | g, x, dweight
+  ///   Attention    q, k, v, y, statistics | g, q, k, v, y, statistics, dq, dk, dv
+  /// where statistics is f32 [batch, heads, queries]: the logarithm of the sum of exp(scale q k) over keys.
+  virtual Result<void> run(const DnnPlan &plan, std::span<void *const> operands, void *workspace,
+                           Stream stream) = 0;
+  virtual void destroy(const DnnPlan &plan) = 0;
 };
 
 } // namespace stagewright::cuda

@@ -6,9 +6,9 @@ namespace {
 const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
   for (const Family family :
        {activationFamily(), arithmeticFamily(), attentionFamily(), attentionGradFamily(), broadcastFamily(),
-        channelNormFamily(), dropoutFamily(), embeddingFamily(), lossFamily(), maskedMeanFamily(),
-        movementFamily(), optimizerFamily(), poolingFamily(), rowNormFamily(), rotaryFamily(),
-        softmaxFamily()}) {
+        channelNormFamily(), convolutionFamily(), dropoutFamily(), embeddingFamily(), linearFamily(),
+        lossFamily(), maskedMeanFamily(), movementFamily(), optimizerFamily(), poolingFamily(),
+        rowNormFamily(), rotaryFamily(), softmaxFamily()}) {
     for (const CudaKernel &found : family) {
       if (found.name == kernel.name && found.version == kernel.version) {
         return &found;
@@ -20,10 +20,27 @@ const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
 
 class CudaPreparedKernel final : public PreparedKernel {
 public:
-  CudaPreparedKernel(const Call &call, const CudaKernel &kernel, KernelCache &cache)
-      : call(call), kernel(kernel), cache(cache) {}
+  CudaPreparedKernel(const kernels::KernelInstance &instance, const Call &call, const CudaKernel &kernel,
+                     KernelCache &cache)
+      : call(call), kernel(kernel), cache(cache) {
+    for (std::size_t i = 0; i < instance.shapes.size(); ++i) {
+      const catalogue::OperandRule &rule = instance.kernel->operands[i];
+      const catalogue::DType dtype = rule.element ? instance.element : rule.dtype;
+      accesses.push_back({nullptr,
+                          static_cast<std::size_t>(call.elements(static_cast<int>(i))) * byteSize(dtype),
+                          rule.access != catalogue::Access::Read});
+    }
+    const auto rule = instance.kernel->workspaceBytes;
+    accesses.push_back({nullptr, rule ? rule(instance.shapes, "cuda:sm_90") : 0, true});
+  }
 
   Result<void> enqueue(void *const *operands, void *workspace, Stream stream) const override {
+    std::vector<Access> own = accesses;
+    for (std::size_t i = 0; i + 1 < own.size(); ++i) {
+      own[i].data = operands[i];
+    }
+    own.back().data = workspace;
+    cache.api().declare(own, stream);
     return kernel.enqueue(Enqueue(call, operands, workspace, cache, stream));
   }
 
@@ -31,6 +48,7 @@ private:
   const Call call;
   const CudaKernel &kernel;
   KernelCache &cache;
+  std::vector<Access> accesses; ///< of the operands that are there, then of the workspace
 };
 
 } // namespace
@@ -39,6 +57,15 @@ KernelCache::~KernelCache() {
   for (const auto &[product, plan] : products) {
     table.destroy(plan);
   }
+  const auto destroyAll = [&](const auto &plans) {
+    for (const auto &[description, plan] : plans) {
+      if (plan.handle) {
+        table.destroy(plan);
+      }
+    }
+  };
+  destroyAll(convolutions);
+  destroyAll(attentions);
 }
 
 Result<Function> KernelCache::function(const std::string &name) {
@@ -63,6 +90,35 @@ Result<Plan> KernelCache::plan(const Product &product) {
   return made;
 }
 
+template <typename Description>
+Result<const DnnPlan *> KernelCache::ask(std::map<Description, DnnPlan> &known,
+                                         const Description &description, std::size_t workspaceBytes) {
+  if (const auto found = known.find(description); found != known.end()) {
+    return &found->second;
+  }
+  auto made = table.plan(description, workspaceBytes);
+  if (!made) {
+    return made.takeError();
+  }
+  if (!made->handle && firstRefusal.empty()) {
+    firstRefusal = made->refusal;
+  }
+  return &known.emplace(description, std::move(*made)).first->second;
+}
+
+Result<const DnnPlan *> KernelCache::plan(const Convolution &convolution, std::size_t workspaceBytes) {
+  return ask(convolutions, convolution, workspaceBytes);
+}
+
+void KernelCache::countUse(std::string_view kernel, bool isByDnn) {
+  DnnUse &use = uses[std::string(kernel)];
+  ++(isByDnn ? use.byDnn : use.byOwn);
+}
+
+Result<const DnnPlan *> KernelCache::plan(const Attention &attention, std::size_t workspaceBytes) {
+  return ask(attentions, attention, workspaceBytes);
+}
+
 Result<void> Enqueue::launchSymbol(const std::string &symbol, const Grid &grid, const void *arguments,
                                    std::size_t bytes) const {
   auto function = cache.function(symbol);
@@ -82,6 +138,10 @@ Result<void> Enqueue::multiply(const Product &product, const void *a, const void
   return cache.api().multiply(*plan, a, b, d, bias, workspace, stream);
 }
 
+Result<void> Enqueue::run(const DnnPlan &plan, std::initializer_list<void *> operands, void *scratch) const {
+  return cache.api().run(plan, {operands.begin(), operands.size()}, scratch, stream);
+}
+
 Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache) {
   auto call = kernels::makeCall(instance);
   if (!call) {
@@ -93,7 +153,15 @@ Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &i
                      "version " + std::to_string(instance.kernel->version) + " does not run on CUDA",
                      "compile for another target");
   }
-  return std::unique_ptr<PreparedKernel>(std::make_unique<CudaPreparedKernel>(*call, *kernel, cache));
+  if (kernel->plan) {
+    auto runner = kernel->plan(*call, cache);
+    if (!runner) {
+      return runner.takeError();
+    }
+    cache.countUse(instance.kernel->name, *runner == Runner::Dnn);
+  }
+  return std::unique_ptr<PreparedKernel>(
+      std::make_unique<CudaPreparedKernel>(instance, *call, *kernel, cache));
 }
 
 } // namespace stagewright::cuda

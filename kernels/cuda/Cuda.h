@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace stagewright::cuda {
 
@@ -25,11 +26,31 @@ public:
   /// One for each product: algorithms are chosen once, so that equal calls have equal bits.
   Result<Plan> plan(const Product &product);
   std::size_t plans() const { return products.size(); }
+  /// cuDNN's, or its refusal, which is kept as well: what ran by a kernel of ours once does so always.
+  Result<const DnnPlan *> plan(const Convolution &convolution, std::size_t workspaceBytes);
+  Result<const DnnPlan *> plan(const Attention &attention, std::size_t workspaceBytes);
+
+  /// Prepared calls of kernels that cuDNN may run.
+  struct DnnUse {
+    std::int64_t byDnn = 0, byOwn = 0;
+  };
+  const std::map<std::string, DnnUse> &dnnUse() const { return uses; } ///< by the kernel's name
+  void countUse(std::string_view kernel, bool isByDnn);
+  /// The first of cuDNN's refusals, in words; empty: there was none.
+  const std::string &refusal() const { return firstRefusal; }
 
 private:
+  template <typename Description>
+  Result<const DnnPlan *> ask(std::map<Description, DnnPlan> &known, const Description &description,
+                              std::size_t workspaceBytes);
+
   Api &table;
   std::map<std::string, Function> functions;
   std::map<Product, Plan> products;
+  std::map<Convolution, DnnPlan> convolutions;
+  std::map<Attention, DnnPlan> attentions;
+  std::map<std::string, DnnUse> uses;
+  std::string firstRefusal;
 };
 
 class PreparedKernel {

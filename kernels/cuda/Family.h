@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <span>
 
 namespace stagewright::cuda {
@@ -30,11 +31,12 @@ inline Grid gridFor(std::int64_t items, unsigned threads = 256) {
 class Enqueue {
 public:
   Enqueue(const Call &call, void *const *operands, void *workspace, KernelCache &cache, Stream stream)
-      : call(call), workspace(workspace), stream(stream), operands(operands), cache(cache) {}
+      : call(call), workspace(workspace), stream(stream), cache(cache), operands(operands) {}
 
   const Call &call;
   void *const workspace;
   const Stream stream;
+  KernelCache &cache;
 
   template <typename T>
   T *operand(int number) const {
@@ -48,29 +50,41 @@ public:
   Result<void> launch(const char *name, const Grid &grid, const Arguments &arguments) const {
     return launchSymbol(std::string(name) + "_kernel", grid, &arguments, sizeof arguments);
   }
-  /// STAGEWRIGHT_KERNELS(name, Arguments), of the call's element type.
+  /// STAGEWRIGHT_KERNELS(name, Arguments), of the call's element type or another.
   template <typename Arguments>
   Result<void> launchTyped(const char *name, const Grid &grid, const Arguments &arguments) const {
+    return launchTyped(name, grid, arguments, call.element);
+  }
+  template <typename Arguments>
+  Result<void> launchTyped(const char *name, const Grid &grid, const Arguments &arguments,
+                           kernels::Element element) const {
     static constexpr const char *kSuffixes[] = {"_f32", "_f16", "_bf16"};
-    return launchSymbol(name + std::string(kSuffixes[static_cast<int>(call.element)]), grid, &arguments,
+    return launchSymbol(name + std::string(kSuffixes[static_cast<int>(element)]), grid, &arguments,
                         sizeof arguments);
   }
   /// By cuBLASLt, which may use all of the workspace.
   Result<void> multiply(const Product &product, const void *a, const void *b, void *d,
                         const void *bias = nullptr) const;
+  /// By cuDNN. `scratch`: as many bytes as the plan was made for.
+  Result<void> run(const DnnPlan &plan, std::initializer_list<void *> operands, void *scratch) const;
 
 private:
   Result<void> launchSymbol(const std::string &symbol, const Grid &grid, const void *arguments,
                             std::size_t bytes) const;
 
   void *const *const operands;
-  KernelCache &cache;
 };
+
+/// Who runs a call that a library may run.
+enum class Runner { Own, Dnn };
 
 struct CudaKernel {
   const char *name;
   int version;
   Result<void> (*enqueue)(const Enqueue &call); ///< of all element types
+  /// Asks a library for the plans that the call will need: making them is no work for a stream that is being
+  /// captured. Null: none is needed.
+  Result<Runner> (*plan)(const Call &call, KernelCache &cache) = nullptr;
 };
 
 using Family = std::span<const CudaKernel>;
@@ -82,8 +96,10 @@ Family attentionFamily();
 Family attentionGradFamily();
 Family broadcastFamily();
 Family channelNormFamily();
+Family convolutionFamily();
 Family dropoutFamily();
 Family embeddingFamily();
+Family linearFamily();
 Family lossFamily();
 Family maskedMeanFamily();
 Family movementFamily();

@@ -57,29 +57,8 @@ Result<void> normGrad(const Enqueue &call, const char *name, bool hasMean, bool 
 
 Result<void> weightGrad(const Enqueue &call, bool hasMean) {
   const int shift = hasMean ? 1 : 0;
-  const std::int64_t rows = call.call.size(0, 0), columns = call.call.size(0, 1);
-  const std::int64_t chunks = catalogue::rowChunks(rows);
-  const std::int64_t pack = packOf(call);
-  const bool isAligned = columns % pack == 0;
-  const std::int64_t width = isAligned ? 32 * pack : 32;
-  NormWeightGradArguments arguments{};
-  arguments.rows = rows;
-  arguments.columns = columns;
-  arguments.rowsOfChunk = catalogue::rowsOfChunk(rows);
-  arguments.g = call.operand(0);
-  arguments.x = call.operand(1);
-  arguments.mean = hasMean ? call.operand<const float>(2) : nullptr;
-  arguments.rstd = call.operand<const float>(2 + shift);
-  arguments.acc = call.operand<float>(3 + shift);
-  arguments.partials = static_cast<float *>(call.workspace);
-  arguments.isAligned = isAligned;
-  if (auto ok = call.launchTyped("norm_weight_grad", blocksFor(chunks * ((columns + width - 1) / width)),
-                                 arguments);
-      !ok || chunks == 1) {
-    return ok;
-  }
-  return call.launch("add_partials", blocksFor((columns + 31) / 32),
-                     AddPartialsArguments{chunks, columns, arguments.partials, arguments.acc});
+  return addColumns(call, call.operand(1), hasMean ? call.operand<const float>(2) : nullptr,
+                    call.operand<const float>(2 + shift), call.operand<float>(3 + shift));
 }
 
 const CudaKernel kKernels[] = {
@@ -94,6 +73,33 @@ const CudaKernel kKernels[] = {
 };
 
 } // namespace
+
+Result<void> addColumns(const Enqueue &call, const void *x, const float *mean, const float *rstd,
+                        float *acc) {
+  const std::int64_t rows = call.call.size(0, 0), columns = call.call.size(0, 1);
+  const std::int64_t chunks = catalogue::rowChunks(rows);
+  const std::int64_t pack = packOf(call);
+  const bool isAligned = columns % pack == 0;
+  const std::int64_t width = isAligned ? 32 * pack : 32;
+  ColumnSumArguments arguments{};
+  arguments.rows = rows;
+  arguments.columns = columns;
+  arguments.rowsOfChunk = catalogue::rowsOfChunk(rows);
+  arguments.g = call.operand(0);
+  arguments.x = x;
+  arguments.mean = mean;
+  arguments.rstd = rstd;
+  arguments.acc = acc;
+  arguments.partials = static_cast<float *>(call.workspace);
+  arguments.isAligned = isAligned;
+  if (auto ok =
+          call.launchTyped("add_columns", blocksFor(chunks * ((columns + width - 1) / width)), arguments);
+      !ok || chunks == 1) {
+    return ok;
+  }
+  return call.launch("add_partials", blocksFor((columns + 31) / 32),
+                     AddPartialsArguments{chunks, columns, arguments.partials, acc});
+}
 
 Family rowNormFamily() {
   return kKernels;

@@ -42,6 +42,10 @@ inline RowLaunch rowLaunch(const Enqueue &call, std::int64_t rows, std::int64_t 
   return {{rows, columns, isAligned, 0}, blocksFor(rows, unsigned(threads))};
 }
 
+/// acc[column] += sum over the rows of operand 0, g [rows,columns], times (x - mean) rstd; x null: of g
+/// alone. Workspace: what the catalogue calls chunkSums.
+Result<void> addColumns(const Enqueue &call, const void *x, const float *mean, const float *rstd, float *acc);
+
 } // namespace stagewright::cuda
 
 #endif

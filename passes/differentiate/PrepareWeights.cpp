@@ -1,6 +1,7 @@
 #include "passes/Passes.h"
 #include "passes/Provenance.h"
 
+#include "catalogue/Target.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -16,7 +17,7 @@ namespace {
 using plan::FunctionKind;
 using plan::Role;
 
-/// One function `prepare` per stage, grown while the other functions ask for packed weights.
+/// One function `prepare` per stage, grown while the other functions ask for what is derived from parameters.
 class Preparation {
 public:
   explicit Preparation(plan::StageOp stage) : builder(stage.getContext()) {
@@ -29,22 +30,24 @@ public:
     builder.setInsertionPoint(yield);
   }
 
-  /// Name and type of the packed copy of this parameter that `user` reads.
-  std::pair<plan::ValueAttr, Type> derive(plan::ValueAttr parameter, layer::PackedOperand user) {
-    auto name = plan::ValueAttr::get(builder.getContext(), Role::Derived,
-                                     (parameter.getName() + user.packedSuffix()).str());
+  /// Name and type of what `user` reads in the place of this parameter; build(builder, location, parameter)
+  /// makes it where nobody has asked for the name yet.
+  std::pair<plan::ValueAttr, Type> derive(plan::ValueAttr parameter, StringRef suffix, OpOperand &user,
+                                          llvm::function_ref<Value(OpBuilder &, Location, Value)> build) {
+    auto name =
+        plan::ValueAttr::get(builder.getContext(), Role::Derived, (parameter.getName() + suffix).str());
     Type &known = derived[name];
     if (!known) {
-      Location location = madeBy("prepare-weights", user->getLoc());
+      Location location = user.getOwner()->getLoc();
       Value &weight = weights[parameter];
       if (!weight) {
-        weight = body->addArgument(user.packedOperand().get().getType(), user->getLoc());
+        weight = body->addArgument(user.get().getType(), location);
         append(parameter, /*result=*/false);
       }
-      Value packed = user.buildPack(builder, location, weight);
-      yield->insertOperands(yield->getNumOperands(), packed);
+      Value value = build(builder, madeBy("prepare-weights", location), weight);
+      yield->insertOperands(yield->getNumOperands(), value);
       append(name, /*result=*/true);
-      known = packed.getType();
+      known = value.getType();
     }
     return {name, known};
   }
@@ -66,27 +69,43 @@ private:
   llvm::MapVector<Attribute, Type> derived;
 };
 
-/// Gives matrix products of one function packed weights in place of the parameter.
-void usePackedWeights(plan::FunctionOp function, Preparation &preparation) {
+/// Gives matrix products of one function what is derived from their parameters: for the host packed weights;
+/// for CUDA weights and biases in the type of the activations, where that is another one.
+void useDerived(plan::FunctionOp function, Preparation &preparation, bool onCuda) {
   Block &body = function.getBody().front();
   SmallVector<Attribute> names(function.getInputs().begin(), function.getInputs().end());
-  llvm::MapVector<Attribute, Value> packedArguments;
-  auto replace = [&](OpOperand &weight, std::pair<plan::ValueAttr, Type> derived) {
-    Value &argument = packedArguments[derived.first];
+  llvm::MapVector<Attribute, Value> arguments;
+  auto replace = [&](OpOperand &operand, StringRef suffix,
+                     llvm::function_ref<Value(OpBuilder &, Location, Value)> build) {
+    auto parameter = cast<BlockArgument>(layer::withoutUse(operand.get()));
+    auto [name, type] =
+        preparation.derive(cast<plan::ValueAttr>(names[parameter.getArgNumber()]), suffix, operand, build);
+    Value &argument = arguments[name];
     if (!argument) {
-      argument = body.addArgument(derived.second, weight.getOwner()->getLoc());
-      names.push_back(derived.first);
+      argument = body.addArgument(type, operand.getOwner()->getLoc());
+      names.push_back(name);
     }
-    weight.set(argument);
+    operand.set(argument);
   };
   for (Operation &op : body) {
     auto user = dyn_cast<layer::PackedOperand>(op);
-    if (!user || user.isPacked()) {
+    if (!user || user.isPacked() || (onCuda && user.isPlain())) {
       continue;
     }
-    OpOperand &weight = user.packedOperand();
-    auto argument = cast<BlockArgument>(layer::withoutUse(weight.get()));
-    replace(weight, preparation.derive(cast<plan::ValueAttr>(names[argument.getArgNumber()]), user));
+    if (!onCuda) {
+      replace(user.packedOperand(), user.packedSuffix(),
+              [&](OpBuilder &builder, Location location, Value weight) {
+                return user.buildPack(builder, location, weight);
+              });
+      continue;
+    }
+    Type element = cast<RankedTensorType>(op.getOperand(0).getType()).getElementType();
+    for (OpOperand *operand : user.parameterOperands()) {
+      replace(*operand, "/cast", [&](OpBuilder &builder, Location location, Value parameter) -> Value {
+        return layer::CastToOp::create(builder, location,
+                                       cast<RankedTensorType>(parameter.getType()).clone(element), parameter);
+      });
+    }
   }
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(body))) {
     if (isa<layer::ParameterUseOp>(op) && op.use_empty()) {
@@ -105,11 +124,13 @@ void usePackedWeights(plan::FunctionOp function, Preparation &preparation) {
 
 struct PrepareWeightsPass : impl::PrepareWeightsBase<PrepareWeightsPass> {
   void runOnOperation() override {
+    plan::SettingsOp settings = *getOperation().getOps<plan::SettingsOp>().begin();
+    bool onCuda = catalogue::isCuda(cast<StringAttr>(settings.getTargets()[0]).getValue());
     for (plan::StageOp stage : getOperation().getOps<plan::StageOp>()) {
       Preparation preparation(stage);
       for (FunctionKind kind : {FunctionKind::Forward, FunctionKind::BackwardInput, FunctionKind::Evaluate}) {
         if (plan::FunctionOp function = plan::findFunction(stage, kind)) {
-          usePackedWeights(function, preparation);
+          useDerived(function, preparation, onCuda);
         }
       }
     }

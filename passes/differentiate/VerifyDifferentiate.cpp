@@ -1,6 +1,8 @@
 // Behind differentiate: every stage has its functions, and what they hand on is made before it is used.
 #include "passes/PhaseChecks.h"
 
+#include "catalogue/Target.h"
+
 using namespace mlir;
 
 namespace stagewright {
@@ -73,12 +75,17 @@ LogicalResult differentiateHolds(ModuleOp module) {
   if (failed(checkBuffers(module))) {
     return failure();
   }
-  WalkResult walked = module.walk([](layer::PackedOperand op) {
-    if (!op.isPacked()) {
-      op->emitError("has a weight that is not packed; run prepare-weights");
-      return WalkResult::interrupt();
+  bool onCuda =
+      catalogue::isCuda(cast<StringAttr>(theOne<plan::SettingsOp>(module).getTargets()[0]).getValue());
+  WalkResult walked = module.walk([&](layer::PackedOperand op) {
+    if (onCuda ? op.isPlain() : op.isPacked()) {
+      return WalkResult::advance();
     }
-    return WalkResult::advance();
+    op->emitError(
+        onCuda ? "has a weight or a bias that is not of the type of its activations, as CUDA reads them; "
+                 "run prepare-weights"
+               : "has a weight that is not packed; run prepare-weights");
+    return WalkResult::interrupt();
   });
   return failure(walked.wasInterrupted() || failed(checkChain(module, FunctionKind::Forward)) ||
                  failed(checkChain(module, FunctionKind::Evaluate)));

@@ -2,6 +2,7 @@
 
 #include "passes/Passes.h"
 
+#include "catalogue/Target.h"
 #include "schema/Checksum.h"
 #include "schema/Version.h"
 #include "schema/stage_generated.h"
@@ -249,7 +250,11 @@ private:
       root.settings.push_back(std::move(setting));
     }
     auto contract = std::make_unique<file::ResultContractT>();
-    contract->device_family = "host";
+    std::vector<std::string> targets;
+    for (StringRef target : settings.getTargets().getAsValueRange<StringAttr>()) {
+      targets.push_back(target.str());
+    }
+    contract->device_family = catalogue::familiesOf(targets);
     contract->global_batch = static_cast<int>(settings.getTrainBatchSize());
     contract->micro_batches = static_cast<int>(settings.getMicroBatches());
     contract->data_parallel = static_cast<int>(settings.getDataParallel());

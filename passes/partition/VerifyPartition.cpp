@@ -100,6 +100,10 @@ LogicalResult partitionHolds(ModuleOp module) {
       mesh.getTensor() != settings.getTensorParallel()) {
     return mesh.emitError("is not for ") << stages << " stages";
   }
+  if (settings.getTargets().size() != 1) {
+    return settings.emitError("has ")
+           << settings.getTargets().size() << " targets; from the phase partition on a module is for one";
+  }
   int64_t index = 0;
   for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
     if (index >= stages || stage.getIndex() != index || stage.getRank() != index ||
@@ -131,11 +135,12 @@ LogicalResult modelFunctionsHold(ModuleOp module) {
            cast<plan::ValueAttr>(function.getInputs()[argument.getArgNumber()]).getRole() == Role::Parameter;
   };
   WalkResult walked = module.walk([&](Operation *op) {
-    auto packed = dyn_cast<layer::PackedOperand>(op);
+    auto product = dyn_cast<layer::PackedOperand>(op);
     auto use = dyn_cast<layer::ParameterUseOp>(op);
-    if ((packed && !isParameter(layer::withoutUse(packed.packedOperand().get()))) ||
+    auto reads = [&](OpOperand *operand) { return isParameter(layer::withoutUse(operand->get())); };
+    if ((product && !llvm::all_of(product.parameterOperands(), reads)) ||
         (use && !isParameter(use.getParameter()))) {
-      op->emitError("has a weight that is no parameter of its stage");
+      op->emitError("has a weight or a bias that is no parameter of its stage");
       return WalkResult::interrupt();
     }
     return WalkResult::advance();

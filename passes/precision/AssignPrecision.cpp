@@ -33,7 +33,11 @@ public:
     }
     Operation *yield = block.getBody().front().getTerminator();
     for (Operation &op : llvm::make_early_inc_range(block.getBody().front().without_terminator())) {
-      if (const catalogue::Kernel *entry = layer::kernelOf(&op)) {
+      // Parameters of products stay as they are: version 1 reads fp32, and what version 2 reads is derived
+      // later.
+      auto product = dyn_cast<layer::PackedOperand>(op);
+      if (const catalogue::Kernel *entry =
+              product ? catalogue::find(op.getName().stripDialect(), 1) : layer::kernelOf(&op)) {
         typeKernel(&op, *entry);
       } else if (isa<layer::View>(op)) {
         setElement(op.getResult(0), elementOf(op.getOperand(0)));

@@ -14,9 +14,10 @@ constexpr int kTagsOfAPair = Communicator::kTags + 1;
 
 struct ThreadGroup::Shared {
   class Endpoint;
-  Shared(int ranks, std::size_t capacity);
+  Shared(int ranks, std::size_t capacity, Mover mover);
 
   std::vector<std::unique_ptr<Endpoint>> endpoints;
+  const Mover mover;
   std::atomic<bool> aborted{false};
 };
 
@@ -56,7 +57,7 @@ private:
   std::atomic<bool> copying{false};
 };
 
-ThreadGroup::Shared::Shared(int ranks, std::size_t capacity) {
+ThreadGroup::Shared::Shared(int ranks, std::size_t capacity, Mover mover) : mover(mover) {
   for (int rank = 0; rank < ranks; ++rank) {
     endpoints.push_back(std::make_unique<Endpoint>(*this, rank, ranks, capacity));
   }
@@ -101,7 +102,7 @@ void ThreadGroup::Shared::Endpoint::move(Lane &lane, Lane &other, std::uint64_t 
     Message &target = (sends ? other : lane).message(number);
     target.sent = source.bytes;
     if (source.bytes == target.bytes && source.bytes > 0) {
-      std::memcpy(target.data, source.data, source.bytes);
+      shared.mover(target.data, source.data, source.bytes);
     }
     peer(lane).advance(other, number, Message::Complete);
     advance(lane, number, Message::Complete);
@@ -127,8 +128,12 @@ void ThreadGroup::Shared::Endpoint::abort(const Error &error) {
   }
 }
 
-ThreadGroup::ThreadGroup(int ranks, std::size_t capacity)
-    : shared(std::make_unique<Shared>(ranks, capacity)) {}
+void moveBytes(void *to, const void *from, std::size_t bytes) {
+  std::memcpy(to, from, bytes);
+}
+
+ThreadGroup::ThreadGroup(int ranks, std::size_t capacity, Mover mover)
+    : shared(std::make_unique<Shared>(ranks, capacity, mover)) {}
 
 ThreadGroup::~ThreadGroup() = default;
 

@@ -10,11 +10,16 @@
 
 namespace stagewright::runtime {
 
+/// Moves a message from the sender's buffer to the receiver's, of the same size; on the thread of either.
+using Mover = void (*)(void *to, const void *from, std::size_t bytes);
+void moveBytes(void *to, const void *from, std::size_t bytes);
+
 /// The communicators of `ranks` threads. Make it before the threads, destroy it after they have ended.
 class ThreadGroup {
 public:
   /// `capacity`: see Communicator::kDefaultCapacity. Memory: 40 bytes x capacity per lane in use.
-  explicit ThreadGroup(int ranks, std::size_t capacity = Communicator::kDefaultCapacity);
+  explicit ThreadGroup(int ranks, std::size_t capacity = Communicator::kDefaultCapacity,
+                       Mover mover = moveBytes);
   ~ThreadGroup();
 
   int size() const;

@@ -1,21 +1,20 @@
-// Runs one rank of a staged executable: allocates its arenas, prepares its kernels, walks its task lists.
+// One rank of a staged executable at work: it has the rank's memory and walks its task lists. On the host
+// HostExecutor.h, on a GPU CudaExecutor.h.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_EXECUTOR_H
 #define STAGEWRIGHT_RUNTIME_EXEC_EXECUTOR_H
 
+#include "kernels/host/Host.h"
 #include "runtime/comm/Communicator.h"
 #include "runtime/device/HostDevice.h"
 #include "runtime/device/TilePool.h"
+#include "runtime/exec/Hooks.h"
 #include "runtime/exec/Interrupt.h"
-#include "runtime/exec/OffloadExchange.h"
-#include "runtime/exec/PreparedProgram.h"
-#include "runtime/exec/ReplicaExchange.h"
-#include "runtime/exec/ServerLink.h"
+#include "runtime/exec/RankMemory.h"
+#include "runtime/exec/RankStatus.h"
+#include "runtime/executable/Executable.h"
 
-#include <map>
 #include <memory>
-#include <optional>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace stagewright::runtime {
@@ -55,25 +54,31 @@ struct RankEnvironment {
 
 class Executor {
 public:
-  /// The rank is the communicator's. Arenas are zero. Errors: Environment (memory, instruction set).
-  static Result<std::unique_ptr<Executor>> create(const Executable &executable,
-                                                  const RankEnvironment &environment);
+  virtual ~Executor() = default;
 
   /// Runs the training list; `step` counts from 1 and is only passed to hooks and to the watchdog. Errors:
   /// those of the communicator, Interrupted. Allocates nothing from the second call on, nor does evaluate().
-  Result<void> train(InputSource &source, std::uint64_t step);
+  virtual Result<void> train(InputSource &source, std::uint64_t step) = 0;
 
   /// With parameter servers, between steps: takes the updates that training need not have waited for. All
   /// ranks call it.
-  Result<void> catchUp();
+  virtual Result<void> catchUp() = 0;
 
   /// Runs the evaluation list. Derived values (packed weights) are those of the last prepareWeights() or
   /// train().
-  Result<void> evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs = nullptr);
+  virtual Result<void> evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs = nullptr) = 0;
 
   /// Runs PREPARE of all stages of the rank: needed once before evaluate() when weights have changed.
   /// Errors: as train().
-  Result<void> prepareWeights();
+  virtual Result<void> prepareWeights() = 0;
+
+  /// What data() and tiers() give is copied to where the rank computes, and back: around whatever reads or
+  /// writes weights and states from outside. Scalars are copied by train() and evaluate().
+  virtual Result<void> upload() = 0;
+  virtual Result<void> download() = 0;
+
+  /// Of arenas that are not in the host's memory.
+  virtual std::uint64_t deviceBytes() const { return 0; }
 
   int rank() const { return environment.communicator.rank(); }
   /// -1: a parameter server, which has neither buffers nor what belongs to micro-batches.
@@ -87,54 +92,22 @@ public:
     environment.status.comeBack();
   }
   const executable::RankPlan &plan() const { return file.rank(environment.mesh.pipelineRank(rank())); }
+  /// In the memory of the host.
   std::byte *data(unsigned arena, std::uint64_t offset) const { return memory.addresses()[arena] + offset; }
   const RankMemory &tiers() const { return memory; }
 
   /// The cell of a scalar; null when the file has none of this name.
   void *scalar(std::string_view name) const;
 
-private:
+protected:
   Executor(const Executable &executable, const RankEnvironment &environment)
-      : file(executable), environment(environment), group(environment.communicator, environment.mesh) {}
-  Result<void> load();
-  Result<void> prepareProgram(const executable::Program &program);
-  Result<void> run(TaskPlan &tasks, const std::vector<Segment> &collective, InputSource *source,
-                   bool training, std::uint64_t step, OutputSink *outputs = nullptr);
-  void planExchanges();
-  void fill(InputSource &source, const Fill &fill, int microBatch) const;
-  Result<void> reduce(int stage, std::uint64_t step);
-  Result<void> gather(schedule::TaskKind task, int stage);
-  Result<void> endExchange(unsigned number, std::uint64_t step);
-  RankGroup replicas() const { return replicasOf(environment.mesh, rank()); }
-  RankGroup sharingWith(schedule::TaskKind task) const;
-  Result<void> handOut(const schedule::Task &task, OutputSink &outputs);
-  Result<void> waitFor(const TaskPlan &tasks, IndexRange range);
-  Result<void> communicate(const TaskPlan &tasks, const PlannedTask &task,
-                           const std::vector<Segment> &collective, const TaskEvent &event);
-  Result<void> runTask(const TaskPlan &tasks, const PlannedTask &task, const std::vector<Segment> &collective,
-                       const TaskEvent &event);
-  Result<void> compute(const TaskPlan &tasks, const PlannedTask &task, const TaskEvent &event);
-  Result<void> runProgram(unsigned program, const std::uint64_t *slots, std::uint64_t step, bool reduces,
-                          std::optional<TilePool::Lease> &lease);
-  void releaseWeights(unsigned program);
-  Result<void> post(const TaskPlan &tasks, IndexRange range);
-  void poison(const DeadBytes &bytes);
+      : file(executable), environment(environment) {}
+  /// What differs between tensor ranks is no matter of the source.
+  void fill(InputSource &source, int input, int microBatch, std::byte *destination) const;
 
   const Executable &file;
   RankEnvironment environment;
   RankMemory memory;
-  GroupKernels group;
-  std::vector<PreparedProgram> programs; ///< indexed like RankPlan.programs
-  TaskPlan trainTasks, evaluateTasks, updateTasks;
-  std::vector<Segment> trainCollective, evaluateCollective;
-  std::map<int, std::vector<Segment>> sums; ///< by stage: what one replica gets
-  std::map<std::pair<schedule::TaskKind, int>, std::vector<Segment>> gathers; ///< by task and stage
-  std::vector<std::unique_ptr<ProgramExchange>> exchanges;                    ///< as in the file
-  ReplicaExchange::Unsent unsent;
-  std::unique_ptr<WireFormat> wire; ///< null: fp32
-  std::unique_ptr<ServerLink> link; ///< null: no parameter servers
-  std::vector<Request> requests;
-  bool replacesBodies = false;
 };
 
 } // namespace stagewright::runtime

@@ -29,15 +29,17 @@ static std::vector<FileStore::Extent> extentsOf(const executable::RankPlan &plan
 }
 
 Result<RankMemory> RankMemory::allocate(const Executable &executable, const Mesh &mesh, int rank,
-                                        HostDevice &device, HostDevice &host) {
+                                        HostDevice &device, HostDevice &host,
+                                        bool (*holds)(executable::ArenaClass)) {
   const executable::RankPlan &plan = executable.rank(mesh.pipelineRank(rank));
   const executable::Recipe &recipe = *executable.file().recipe();
   RankMemory memory;
   memory.group = executable.shardGroup();
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
     const executable::Arena &arena = *plan.arenas()->Get(i);
-    const std::uint64_t bytes =
-        hasArena(plan, i, mesh.role(rank)) ? arena.bytes() * copiesOf(arena, executable, mesh) : 0;
+    const std::uint64_t bytes = hasArena(plan, i, mesh.role(rank)) && (!holds || holds(arena.arena_class()))
+                                    ? arena.bytes() * copiesOf(arena, executable, mesh)
+                                    : 0;
     memory.strides.push_back(strideOf(arena, executable, mesh));
     memory.files.emplace_back();
     if (arena.tier() == executable::MemoryTier::File) {

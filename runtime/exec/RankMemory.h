@@ -21,9 +21,11 @@ struct Place {
 
 class RankMemory {
 public:
-  /// Zeros, on the device and in `host`, the memory for what is offloaded. Errors: Environment.
+  /// Zeros, on the device and in `host`, the memory for what is offloaded. With `holds` only arenas of those
+  /// classes have any. Errors: Environment.
   static Result<RankMemory> allocate(const Executable &executable, const Mesh &mesh, int rank,
-                                     HostDevice &device, HostDevice &host);
+                                     HostDevice &device, HostDevice &host,
+                                     bool (*holds)(executable::ArenaClass) = nullptr);
 
   /// How often the rank has the bytes of an arena: a replica that is alone has the shards of all of a group
   /// (ZeRO 3).

@@ -163,12 +163,22 @@ private:
     }
   }
 
+  /// Every input is of f32 or i32.
+  static std::size_t bytesOf(const executable::InputBinding &binding) {
+    std::size_t bytes = 4;
+    for (const std::int64_t size : *binding.shape()) {
+      bytes *= static_cast<std::size_t>(size);
+    }
+    return bytes;
+  }
+
   IndexRange fills(const schedule::Task &task) {
     IndexRange range{static_cast<std::uint32_t>(result.fills.size()), 0};
     for (const executable::InputBinding *binding : *plan.inputs()) {
       if (task.kind == TaskKind::Forward && binding->stage() == task.stage) {
-        result.fills.push_back(
-            {binding->input(), slotData(binding->pool(), task.microBatch) + binding->offset()});
+        result.fills.push_back({binding->input(),
+                                slotData(binding->pool(), task.microBatch) + binding->offset(),
+                                bytesOf(*binding), binding->pool()});
       }
     }
     range.end = static_cast<std::uint32_t>(result.fills.size());
@@ -190,7 +200,7 @@ private:
       const std::uint32_t request = requestOf(i, task.microBatch);
       result.posts.push_back({send, transfer.peer(), forward ? 0 : 1,
                               slotData(transfer.pool(), task.microBatch) + transfer.offset(),
-                              transfer.bytes(), request});
+                              transfer.bytes(), request, transfer.pool()});
       if (send) {
         inFlight[{transfer.pool(), slotOf(transfer.pool(), task.microBatch)}].push_back(request);
       }

@@ -39,12 +39,15 @@ struct Post {
   std::byte *data = nullptr;
   std::size_t bytes = 0;
   std::uint32_t request = 0;
+  int pool = -1; ///< of what belongs to a micro-batch
 };
 
 /// A model input to fill, kRowsInput or kRandomInput.
 struct Fill {
   int input = 0;
   std::byte *data = nullptr;
+  std::size_t bytes = 0;
+  int pool = 0;
 };
 
 /// Bytes of a value that is no longer alive.

@@ -1,5 +1,6 @@
 #include "runtime/executable/Executable.h"
 
+#include "catalogue/Target.h"
 #include "runtime/executable/Proof.h"
 #include "runtime/executable/ServerRanks.h"
 #include "schema/Checksum.h"
@@ -88,15 +89,55 @@ static Result<void> verifyStructure(const std::vector<std::uint8_t> &bytes, cons
   return {};
 }
 
-Result<Executable> Executable::load(const std::string &path) {
+Result<Executable> Executable::load(const std::string &path, std::string_view wanted) {
   auto bytes = readFile(path);
   if (!bytes) {
     return bytes.takeError();
   }
-  return fromBytes(std::move(*bytes), path);
+  return fromBytes(std::move(*bytes), path, wanted);
 }
 
-Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::string name) {
+/// The targets are known and differ, and the contract names their families.
+static Result<void> verifyTargets(const Proof &proof, const std::vector<std::string> &targets) {
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    const std::string field = indexed("variants", i) + ".target";
+    if (catalogue::familyOf(targets[i]).empty()) {
+      return proof.fail(field, "there is no target \"" + targets[i] + "\"",
+                        "use a newer stagewright, or compile the model again with this one");
+    }
+    if (std::count(targets.begin(), targets.end(), targets[i]) > 1) {
+      return proof.fail(field, "the file has programs for the target " + targets[i] + " twice");
+    }
+  }
+  if (targets.empty()) {
+    return proof.fail("variants", "the file has no programs for any target");
+  }
+  const std::string named = proof.file.contract()->device_family()->str();
+  if (const std::string families = catalogue::familiesOf(targets); named != families) {
+    return proof.fail("contract.device_family", "the result contract is of \"" + named +
+                                                    "\", and the file has programs for \"" + families + "\"");
+  }
+  return {};
+}
+
+/// Memory and programs of proof.variant; each check relies on those before.
+static Result<void> verifyVariant(Proof &proof) {
+  if (auto ok = verifyMemory(proof); !ok) {
+    return ok;
+  }
+  if (auto ok = verifyPrograms(proof); !ok) {
+    return ok;
+  }
+  for (const auto verify : {verifyTransfers, verifyTensorRanks, verifyServers, verifyReplicas}) {
+    if (auto ok = verify(proof); !ok) {
+      return ok;
+    }
+  }
+  return {};
+}
+
+Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::string name,
+                                         std::string_view wanted) {
   if (auto ok = verifyStructure(bytes, name); !ok) {
     return ok.takeError();
   }
@@ -104,43 +145,56 @@ Result<Executable> Executable::fromBytes(std::vector<std::uint8_t> bytes, std::s
   result.bytes = std::move(bytes);
   result.path = std::move(name);
   Proof proof{result.path, result.file(), {}, {}, {}, {}};
-  const auto *variants = proof.file.variants();
-  while (result.variant < variants->size() && variants->Get(result.variant)->target()->str() != "host") {
-    ++result.variant;
+  const std::vector<std::string> targets = result.targets();
+  if (auto ok = verifyTargets(proof, targets); !ok) {
+    return ok.takeError();
   }
-  if (result.variant == variants->size()) {
-    return userError(result.path + " at variants", "the file has no programs for the target host",
-                     "compile the model again with --target host");
-  }
-  proof.variant = variants->Get(result.variant);
   if (auto ok = verifyModel(proof); !ok) {
     return ok.takeError();
   }
   if (auto ok = verifySchedules(proof); !ok) {
     return ok.takeError();
   }
-  if (auto ok = verifyMemory(proof); !ok) {
-    return ok.takeError();
-  }
-  if (auto ok = verifyPrograms(proof); !ok) {
-    return ok.takeError();
-  }
-  if (auto ok = verifyTransfers(proof); !ok) {
-    return ok.takeError();
-  }
-  if (auto ok = verifyTensorRanks(proof); !ok) {
-    return ok.takeError();
-  }
-  if (auto ok = verifyServers(proof); !ok) {
-    return ok.takeError();
-  }
-  if (auto ok = verifyReplicas(proof); !ok) {
-    return ok.takeError();
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    proof.variant = proof.file.variants()->Get(static_cast<unsigned>(i));
+    if (auto ok = verifyVariant(proof); !ok) {
+      Error error = ok.takeError();
+      error.what = (targets.size() > 1 ? "in the programs for " + targets[i] + ": " : "") + error.what;
+      return error;
+    }
+    result.rules.push_back(proof.integerRules);
   }
   result.train = std::move(proof.train);
   result.evaluate = std::move(proof.evaluate);
-  result.rules = std::move(proof.integerRules);
+  if (auto ok = result.choose(wanted); !ok) {
+    return ok.takeError();
+  }
   return result;
+}
+
+std::vector<std::string> Executable::targets() const {
+  std::vector<std::string> names;
+  for (const executable::Variant *each : *file().variants()) {
+    names.push_back(each->target()->str());
+  }
+  return names;
+}
+
+Result<void> Executable::choose(std::string_view wanted) {
+  const std::vector<std::string> all = targets();
+  const bool isTarget = wanted == "cuda" || !catalogue::familyOf(wanted).empty();
+  std::string names;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (wanted == kAnyTarget || wanted == all[i] || wanted == catalogue::familyOf(all[i])) {
+      variant = static_cast<unsigned>(i);
+      return {};
+    }
+    names += (names.empty() ? "" : ",") + all[i];
+  }
+  return userError(path + " at variants",
+                   "the file has programs for " + names + ", and none for " + std::string(wanted),
+                   isTarget ? "compile the model again with --target " + names + "," + std::string(wanted)
+                            : "name one of " + names);
 }
 
 bool Executable::hasLoss() const {
@@ -163,6 +217,14 @@ int accuracyLabel(const executable::Executable &file) {
     }
   }
   return -1;
+}
+
+std::uint64_t bytesOf(const executable::Operand &operand) {
+  std::uint64_t bytes = catalogue::byteSize(static_cast<catalogue::DType>(operand.dtype()));
+  for (const std::int64_t size : *operand.shape()) {
+    bytes *= static_cast<std::uint64_t>(size);
+  }
+  return bytes;
 }
 
 std::uint64_t wholePages(std::uint64_t bytes) {

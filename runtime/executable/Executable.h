@@ -1,6 +1,7 @@
 // A .stage file in memory, proved before anything is allocated: structure (FlatBuffers verifier, checksum,
 // version) and meaning (every index in range, every operand inside its arena, kernels known, schedule
-// complete and deadlock-free, slots never overwritten while live, both sides of every transfer agree).
+// complete and deadlock-free, slots never overwritten while live, both sides of every transfer agree). A file
+// may have programs for several targets: all of them are proved, and one is chosen.
 #ifndef STAGEWRIGHT_RUNTIME_EXECUTABLE_EXECUTABLE_H
 #define STAGEWRIGHT_RUNTIME_EXECUTABLE_EXECUTABLE_H
 
@@ -15,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace stagewright::runtime {
@@ -43,13 +45,19 @@ struct IntegerRule {
   bool operator==(const IntegerRule &) const = default;
 };
 
+/// Chooses the first target of a file, whatever it is.
+inline constexpr std::string_view kAnyTarget = "";
+
 class Executable {
 public:
-  /// Reads and proves a file. Errors are ErrorKind::User, with place "PATH" or "PATH at FIELD".
-  static Result<Executable> load(const std::string &path);
+  /// Reads and proves a file. Errors are ErrorKind::User, with place "PATH" or "PATH at FIELD". `wanted`: a
+  /// family of devices ("host", "cuda": the file's first target of it), a target ("cuda:sm_90") or
+  /// kAnyTarget; an error when the file has no programs for it.
+  static Result<Executable> load(const std::string &path, std::string_view wanted = "host");
 
   /// The same for bytes in memory; `name` stands for the path in messages.
-  static Result<Executable> fromBytes(std::vector<std::uint8_t> bytes, std::string name);
+  static Result<Executable> fromBytes(std::vector<std::uint8_t> bytes, std::string name,
+                                      std::string_view wanted = "host");
 
   Executable(Executable &&) = default;
   Executable &operator=(Executable &&) = default;
@@ -59,10 +67,16 @@ public:
   std::span<const std::uint8_t> contents() const { return bytes; }
   const executable::Executable &file() const { return *executable::GetExecutable(bytes.data()); }
 
-  /// Plan of one pipeline rank for this target ("host"), that of all its replicas.
-  const executable::RankPlan &rank(int index) const { return *hostVariant().ranks()->Get(index); }
+  /// All targets of the file, and the chosen one.
+  std::vector<std::string> targets() const;
+  std::string target() const { return chosenVariant().target()->str(); }
+  /// Chooses another one, as `load` does.
+  Result<void> choose(std::string_view wanted);
+
+  /// Plan of one pipeline rank for the chosen target, that of all its replicas.
+  const executable::RankPlan &rank(int index) const { return *chosenVariant().ranks()->Get(index); }
   /// Pipeline ranks.
-  int rankCount() const { return static_cast<int>(hostVariant().ranks()->size()); }
+  int rankCount() const { return static_cast<int>(chosenVariant().ranks()->size()); }
   /// Of the job that trains.
   Mesh mesh() const {
     return {rankCount(), file().recipe()->data_parallel(), file().recipe()->tensor_parallel(),
@@ -77,7 +91,7 @@ public:
   const schedule::Schedule &evaluateSchedule() const { return evaluate; }
 
   /// Indexed like file().inputs().
-  const std::vector<IntegerRule> &integerRules() const { return rules; }
+  const std::vector<IntegerRule> &integerRules() const { return rules[variant]; }
 
   /// False: the file is for evaluation alone.
   bool hasLoss() const;
@@ -91,13 +105,13 @@ public:
 
 private:
   Executable() = default;
-  const executable::Variant &hostVariant() const { return *file().variants()->Get(variant); }
+  const executable::Variant &chosenVariant() const { return *file().variants()->Get(variant); }
 
   std::string path;
   std::vector<std::uint8_t> bytes;
   unsigned variant = 0;
   schedule::Schedule train, evaluate;
-  std::vector<IntegerRule> rules;
+  std::vector<std::vector<IntegerRule>> rules; ///< of each target
 };
 
 /// `bytes`, rounded up to pages of this machine.
@@ -135,6 +149,9 @@ catalogue::GradientWire gradientWire(const executable::ResultContract &contract)
 inline std::uint64_t wireBytes(const executable::ExchangePiece &piece, const catalogue::GradientWire &wire) {
   return static_cast<std::uint64_t>(wire.bytes(static_cast<std::int64_t>(piece.bytes() / 4)));
 }
+
+/// Of a proved operand.
+std::uint64_t bytesOf(const executable::Operand &operand);
 
 /// Whether it is what compression of gradients has not sent yet, which each replica has for itself:
 /// "residual" of a parameter's first use, "residual.1" of the next one.

@@ -19,8 +19,8 @@ namespace stagewright::runtime {
 /// The largest tensor, in bytes, that the checks let through: far above any machine, far below overflow.
 inline constexpr std::uint64_t kMaxTensorBytes = catalogue::kMaxArenaBytes;
 
-/// State of one proof. Checks run in the order of the functions below; each relies on what the earlier ones
-/// proved.
+/// State of one proof. Checks run in the order of the functions below, from verifyMemory on for each variant;
+/// each relies on what the earlier ones proved.
 struct Proof {
   const std::string &name;
   const executable::Executable &file;

@@ -112,6 +112,11 @@ Result<void> RankPrograms::command(const executable::Program &program, const exe
                          std::to_string(reference.version()),
                      "use a newer stagewright, or compile the model again with this one");
   }
+  if (const std::string target = proof.variant->target()->str(); !catalogue::existsOn(*kernel, target)) {
+    return proof.fail(field + ".kernel", "\"" + reference.name()->str() + "\" version " +
+                                             std::to_string(reference.version()) +
+                                             " does not run on the target " + target);
+  }
   if (command.block() < -1 || command.block() >= static_cast<int>(proof.file.blocks()->size())) {
     return proof.fail(field + ".block", "there is no block " + std::to_string(command.block()));
   }
@@ -370,7 +375,8 @@ Result<void> RankPrograms::buffers(const executable::Program &program, std::size
 }
 
 Result<void> RankPrograms::workspace(const executable::Command &command, const std::string &field) const {
-  const std::uint64_t need = kernel->workspaceBytes ? kernel->workspaceBytes(shapes, "host") : 0;
+  const std::uint64_t need =
+      kernel->workspaceBytes ? kernel->workspaceBytes(shapes, proof.variant->target()->string_view()) : 0;
   if (command.workspace() < need) {
     return proof.fail(field + ".workspace", std::string(kernel->name) + " needs " + std::to_string(need) +
                                                 " bytes of workspace, the file gives " +

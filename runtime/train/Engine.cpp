@@ -62,7 +62,7 @@ struct Totals {
   std::uint64_t allocated = 0, offloaded = 0, allocations = 0;
 };
 Result<Totals> totals(Session &session, std::uint64_t allocations) {
-  auto allocated = session.sumOverProcesses(static_cast<double>(session.device.mappedBytes()));
+  auto allocated = session.sumOverProcesses(static_cast<double>(session.allocatedBytes()));
   if (!allocated) {
     return allocated.takeError();
   }

@@ -9,6 +9,7 @@
 #define STAGEWRIGHT_RUNTIME_TRAIN_ENGINE_H
 
 #include "error/Error.h"
+#include "kernels/cuda/Api.h"
 #include "kernels/host/Host.h"
 #include "runtime/exec/Hooks.h"
 #include "runtime/exec/Interrupt.h"
@@ -30,6 +31,9 @@ struct EngineOptions {
   std::string stage; ///< path of the .stage file
   std::string data;  ///< folder of IDX files, or "synthetic" (see Dataset.h)
   RankMode ranks = RankMode::Threads;
+  /// Which of the file's targets: "host", or "cuda" with a function table for each rank's GPU.
+  std::string target = "host";
+  std::function<Result<std::unique_ptr<cuda::Api>>(int rank)> openDevice;
   int threads =
       0; ///< that compute in this process; 0: the usable cores, shared by the processes of this machine
   std::optional<kernels::Isa> isa; ///< none: the best of this machine

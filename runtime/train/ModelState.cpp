@@ -1,5 +1,7 @@
 #include "runtime/train/ModelState.h"
 
+#include "runtime/exec/MeshGroups.h"
+
 #include "runtime/executable/TensorSplit.h"
 #include "runtime/train/Random.h"
 #include "runtime/train/Safetensors.h"
@@ -330,6 +332,18 @@ static void draw(const executable::Parameter &parameter, std::uint64_t seed, std
   }
 }
 
+/// Between the host's memory and where the local ranks compute.
+static Result<void> copyState(const LocalRanks &ranks, Result<void> (Executor::*direction)()) {
+  for (Executor *executor : ranks.executors) {
+    if (executor) {
+      if (auto ok = (executor->*direction)(); !ok) {
+        return ok;
+      }
+    }
+  }
+  return {};
+}
+
 Result<void> initializeWeights(const LocalRanks &ranks) {
   const std::uint64_t seed = ranks.executable.file().recipe()->seed();
   auto drawn = forEachLocalWeight(
@@ -342,19 +356,19 @@ Result<void> initializeWeights(const LocalRanks &ranks) {
                    });
         return {};
       });
-  return !drawn ? drawn
-                : forEachLocalBuffer(ranks,
-                                     [&](const executable::Buffer &buffer, std::byte *data) -> Result<void> {
-                                       const double value = buffer.initializer()->value();
-                                       if (buffer.dtype() == executable::DType::I64) {
-                                         std::fill_n(reinterpret_cast<std::int64_t *>(data),
-                                                     elementsOf(buffer), static_cast<std::int64_t>(value));
-                                       } else {
-                                         std::fill_n(reinterpret_cast<float *>(data), elementsOf(buffer),
-                                                     static_cast<float>(value));
-                                       }
-                                       return {};
-                                     });
+  if (drawn) {
+    drawn = forEachLocalBuffer(ranks, [](const executable::Buffer &buffer, std::byte *data) -> Result<void> {
+      const double value = buffer.initializer()->value();
+      if (buffer.dtype() == executable::DType::I64) {
+        std::fill_n(reinterpret_cast<std::int64_t *>(data), elementsOf(buffer),
+                    static_cast<std::int64_t>(value));
+      } else {
+        std::fill_n(reinterpret_cast<float *>(data), elementsOf(buffer), static_cast<float>(value));
+      }
+      return {};
+    });
+  }
+  return drawn ? copyState(ranks, &Executor::upload) : std::move(drawn);
 }
 
 Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
@@ -387,9 +401,12 @@ Result<void> loadWeights(const LocalRanks &ranks, const std::string &path) {
                    });
         return {};
       });
-  return !read ? read : forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) {
-    return files->read(buffer.name()->str(), data);
-  });
+  if (read) {
+    read = forEachLocalBuffer(ranks, [&](const executable::Buffer &buffer, std::byte *data) {
+      return files->read(buffer.name()->str(), data);
+    });
+  }
+  return read ? copyState(ranks, &Executor::upload) : std::move(read);
 }
 
 Result<void> checkWritable(const std::string &path) {
@@ -410,6 +427,9 @@ static bool isFinite(const std::byte *data, std::uint64_t bytes) {
 }
 
 Result<void> checkFinite(const LocalRanks &ranks, std::uint64_t steps) {
+  if (auto ok = copyState(ranks, &Executor::download); !ok) {
+    return ok;
+  }
   std::vector<std::byte> buffer(kPieceBytes);
   for (const StateTensor &tensor : stateTensors(ranks)) {
     const Executor *owner = ranks.executors[tensor.rank];
@@ -506,8 +526,8 @@ Result<StateHashes> finishState(const LocalRanks &ranks, std::span<const std::ui
                                 const std::function<Result<void>(Result<void>)> &mayGoOn) {
   const std::vector<StateTensor> tensors = stateTensors(ranks);
   std::optional<WeightWriter> writer;
-  Result<void> written;
-  if (ranks.isFirst() && !saveTo.empty()) {
+  Result<void> written = copyState(ranks, &Executor::download);
+  if (written && ranks.isFirst() && !saveTo.empty()) {
     std::map<std::string, StoredTensor> stored = storedTensors(ranks.executable.file());
     std::vector<SafetensorsTensor> entries;
     for (const StateTensor &tensor : tensors) {

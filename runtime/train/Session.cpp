@@ -1,6 +1,8 @@
 #include "runtime/train/Session.h"
 
 #include "runtime/device/RankPinning.h"
+#include "runtime/exec/CudaExecutor.h"
+#include "runtime/exec/HostExecutor.h"
 
 #include <algorithm>
 #include <new>
@@ -15,7 +17,7 @@ static constexpr std::chrono::seconds kGrace{2};
 
 Result<Session::Handle> Session::open(const EngineOptions &options, Split split, Replicas replicas,
                                       const Extra &extra) {
-  auto executable = Executable::load(options.stage);
+  auto executable = Executable::load(options.stage, options.target);
   if (!executable) {
     return executable.takeError();
   }
@@ -75,8 +77,11 @@ Result<void> Session::connect() {
   const int ranks = mesh.size();
   statuses = std::vector<RankStatus>(static_cast<std::size_t>(ranks));
   executors.resize(static_cast<std::size_t>(ranks));
+  if (auto ok = isCuda() ? refuseOnCuda() : Result<void>(); !ok) {
+    return ok;
+  }
   if (options.ranks == RankMode::Threads) {
-    group = std::make_unique<ThreadGroup>(ranks, channelCapacity());
+    group = std::make_unique<ThreadGroup>(ranks, channelCapacity(), isCuda() ? moveDeviceMessage : moveBytes);
     return takeBoard(JobBoard::local(ranks));
   }
   auto started = MpiSession::start();
@@ -180,6 +185,56 @@ Result<void> Session::loadData(Split split) {
   return {};
 }
 
+/// What a run on GPUs does not do.
+Result<void> Session::refuseOnCuda() const {
+  const auto no = [](const std::string &option, const std::string &what, const std::string &advice) {
+    return userError(option, what + " with --target cuda yet", advice);
+  };
+  if (options.ranks == RankMode::Processes) {
+    return no("--ranks processes", "ranks are threads of one process",
+              "leave the option out: each thread has a GPU, or shares one");
+  }
+  if (!options.trace.empty()) {
+    return no("--trace", "no trace is written", "trace a run on the host");
+  }
+  if (options.onNotFinite) {
+    return no("--find-nan", "values are not looked at", "look for them in a run on the host");
+  }
+  if (options.taskSleepMilliseconds > 0) {
+    return no("sleeping tasks", "tasks cannot sleep", "measure the order of tasks on the host");
+  }
+  return {};
+}
+
+/// On the device that the run is for.
+Result<std::unique_ptr<Executor>> Session::makeExecutor(int rank, const std::vector<Hooks> &hooks) {
+  const RankEnvironment environment{.device = device,
+                                    .host = host,
+                                    .pool = *pool,
+                                    .communicator = communicator(rank),
+                                    .mesh = mesh,
+                                    .status = statuses[rank],
+                                    .interrupt = options.interrupt,
+                                    .isa = options.isa.value_or(kernels::bestIsa()),
+                                    .hooks = hooks,
+                                    .poison = options.poison};
+  if (!isCuda()) {
+    auto made = HostExecutor::create(executable, environment);
+    return made ? Result<std::unique_ptr<Executor>>(std::move(*made)) : made.takeError();
+  }
+  tables.resize(static_cast<std::size_t>(mesh.size()));
+  if (!options.openDevice) {
+    return bugError("--target cuda", "nobody has said how a GPU is opened");
+  }
+  auto opened = options.openDevice(rank);
+  if (!opened) {
+    return opened.takeError();
+  }
+  tables[rank] = std::move(*opened);
+  auto made = CudaExecutor::create(executable, environment, *tables[rank]);
+  return made ? Result<std::unique_ptr<Executor>>(std::move(*made)) : made.takeError();
+}
+
 Result<void> Session::makeExecutors() {
   std::vector<Hooks> hooks = options.hooks;
   if (trace) {
@@ -197,17 +252,7 @@ Result<void> Session::makeExecutors() {
     if (mpi && mpi->rank() != rank) {
       continue;
     }
-    const RankEnvironment environment{.device = device,
-                                      .host = host,
-                                      .pool = *pool,
-                                      .communicator = communicator(rank),
-                                      .mesh = mesh,
-                                      .status = statuses[rank],
-                                      .interrupt = options.interrupt,
-                                      .isa = options.isa.value_or(kernels::bestIsa()),
-                                      .hooks = hooks,
-                                      .poison = options.poison};
-    auto executor = Executor::create(executable, environment);
+    auto executor = makeExecutor(rank, hooks);
     if (!executor) {
       return executor.takeError();
     }
@@ -242,6 +287,14 @@ std::uint64_t Session::plannedBytes() const {
   }
   return total * static_cast<unsigned>(mesh.perPipelineRank()) +
          ofServers * static_cast<unsigned>(mesh.servers * mesh.tensor);
+}
+
+std::uint64_t Session::allocatedBytes() const {
+  std::uint64_t bytes = device.mappedBytes();
+  for (const auto &executor : executors) {
+    bytes += executor ? executor->deviceBytes() : 0;
+  }
+  return bytes;
 }
 
 namespace {

@@ -109,6 +109,8 @@ public:
   LocalRanks localRanks();
   const std::vector<std::unique_ptr<Executor>> &localExecutors() const { return executors; }
   std::uint64_t plannedBytes() const;
+  /// Of the arenas of the local ranks.
+  std::uint64_t allocatedBytes() const;
 
   const EngineOptions options;
 
@@ -119,7 +121,8 @@ public:
   const Executable &executable;
   const Mesh mesh;
   std::optional<Dataset> dataset;
-  HostDevice device, host; ///< the plan's memory, and that for what it offloads
+  HostDevice device, host;                        ///< the plan's memory, and that for what it offloads
+  std::vector<std::unique_ptr<cuda::Api>> tables; ///< [ranks] of target "cuda", null: in another process
   std::unique_ptr<TraceFile> trace;
 
 private:
@@ -133,6 +136,9 @@ private:
   Result<void> prepare(std::optional<Split> split, const Extra &extra);
   Result<void> loadData(Split split);
   Result<void> makeExecutors();
+  Result<std::unique_ptr<Executor>> makeExecutor(int rank, const std::vector<Hooks> &hooks);
+  bool isCuda() const { return options.target != "host"; }
+  Result<void> refuseOnCuda() const;
   std::size_t channelCapacity() const;
   Communicator &communicator(int rank) { return process ? *process : group->communicator(rank); }
   Result<void> startThreads();

@@ -53,11 +53,16 @@ CASES = {
     "convolution_fp16": (GOLDENS / "convolution" / "model.json", configuration(fp16={"enabled": True}), ["--stages", "2"]),
     "channel_norm": (GOLDENS / "channel_norm" / "model.json", configuration(), ["--stages", "3", "--partition", "uniform"]),
     "dropout": (GOLDENS / "dropout" / "model.json", configuration(), ["--stages", "4", "--partition", "uniform"]),
+    "gpt_tied_cuda": (
+        GOLDENS / "gpt_tied" / "model.json",
+        configuration(bf16={"enabled": True}, zero_optimization={"stage": 3}),
+        ["--stages", "2", "--data-parallel", "2", "--target", "cuda:sm_90"],
+    ),
     "regression": (GOLDENS / "regression" / "model.json", configuration(gradient_clipping=0.0), ["--schedule", "gpipe"]),
 }
 
 
-FAST = ("fashion_mlp", "names", "gpt_recompute", "convolution_fp16")
+FAST = ("fashion_mlp", "names", "gpt_recompute", "convolution_fp16", "gpt_tied_cuda")
 
 
 class Phases(ProgramTest):
@@ -80,6 +85,17 @@ class Phases(ProgramTest):
                     texts.add(text.read_text())
             # precision, search and parallel may have nothing to change here; the others transform the module.
             self.assertGreaterEqual(len(texts), 6, f"{name}: too many phases print the same text")
+
+    def test_several_targets(self):
+        """Up to the search, and from the end of lower on, one text is of all targets."""
+        model, config, options = CASES["convolution_fp16"]
+        options = [*options, "--target", "host,cuda:sm_90"]
+        want = self.compile(config, *options, model=model).read_bytes()
+        for phase in ("import", "precision", "search", "lower"):
+            text, out = self.folder / f"{phase}.mlir", self.folder / f"{phase}.stage"
+            self.run_ok("compile", model, "-c", self.folder / "x.stage.config.json", *options, "--compile-to", phase, "-o", text)
+            self.run_ok("compile", "--resume-from", text, "-o", out)
+            self.assertEqual(out.read_bytes(), want, phase)
 
     def test_resume_twice(self):
         """Text of a later phase printed from a resumed earlier one is the text printed at once."""

@@ -2,7 +2,7 @@
 #include "TestRun.h"
 
 #include "runtime/comm/ThreadCommunicator.h"
-#include "runtime/exec/Executor.h"
+#include "runtime/exec/HostExecutor.h"
 
 #include <cmath>
 #include <cstring>
@@ -62,15 +62,15 @@ TEST(Poison, FillsWhatHasEnded) {
       std::vector<RankStatus> statuses(static_cast<std::size_t>(ranks));
       std::vector<std::unique_ptr<Executor>> executors;
       for (int rank = 0; rank < ranks; ++rank) {
-        auto executor = Executor::create(*executable, {.device = device,
-                                                       .host = host,
-                                                       .pool = **pool,
-                                                       .communicator = group.communicator(rank),
-                                                       .mesh = {ranks, 1},
-                                                       .status = statuses[rank],
-                                                       .isa = kernels::bestIsa(),
-                                                       .hooks = {},
-                                                       .poison = poison});
+        auto executor = HostExecutor::create(*executable, {.device = device,
+                                                           .host = host,
+                                                           .pool = **pool,
+                                                           .communicator = group.communicator(rank),
+                                                           .mesh = {ranks, 1},
+                                                           .status = statuses[rank],
+                                                           .isa = kernels::bestIsa(),
+                                                           .hooks = {},
+                                                           .poison = poison});
         ASSERT_TRUE(executor) << executor.error().text();
         executors.push_back(std::move(*executor));
       }

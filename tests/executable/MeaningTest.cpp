@@ -196,7 +196,9 @@ const std::vector<Mistake> &mistakes() {
       {"RankOfStage", [](ExecutableT &f) { f.schedule->rank_of_stage[1] = -1; }, "schedule.train", "rank -1"},
       {"PlanInvariant", [](ExecutableT &f) { f.schedule->plan_invariant = false; }, "schedule.plan_invariant", "mark"},
       // Memory
-      {"Target", [](ExecutableT &f) { f.variants[0]->target = "cuda:sm_90"; }, "variants", "host"},
+      {"Target", [](ExecutableT &f) { f.variants[0]->target = "cuda:sm_90"; }, "contract.device_family", "cuda"},
+      {"TargetName", [](ExecutableT &f) { f.variants[0]->target = "cuda"; }, "variants[0].target", "cuda"},
+      {"DeviceFamily", [](ExecutableT &f) { f.contract->device_family = "cpu"; }, "contract.device_family", "cpu"},
       {"RankPlans", [](ExecutableT &f) { f.variants[0]->ranks.pop_back(); }, "variants.ranks", "plans"},
       {"RankOrder", [](ExecutableT &f) { rank(f, 0).rank = 1; }, "ranks[0].rank", "order"},
       {"ArenaSize", [](ExecutableT &f) { rank(f, 1).arenas[4]->bytes = kHuge; }, "ranks[1].arenas[4].bytes", "size"},

@@ -64,6 +64,9 @@ TEST(Mutation, SealedDamageNeverCrashes) {
     stagefile::Classifier classifier;
     classifier.boundaries = boundaries;
     classifier.microBatches = 2;
+    if (boundaries.size() == 3) {
+      classifier.targets = {"host", "cuda:sm_90"};
+    }
     const std::vector<std::uint8_t> whole = stagefile::serialize(stagefile::build(classifier));
     for (int i = 0; i < 15000; ++i) {
       std::vector<std::uint8_t> damaged = whole;

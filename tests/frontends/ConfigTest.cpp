@@ -104,6 +104,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/stagewright/schedule", "\"gpipe\" option"},
       {"/stagewright/shuffle", "true default"},
       {"/stagewright/sync_batch_norm", "false default"},
+      {"/stagewright/target", "\"host\" default"},
       {"/steps_per_print", "10 default"},
       {"/tensor_parallel/autotp_size", "1 default"},
       {"/train_batch_size", "64 file"},
@@ -166,6 +167,18 @@ TEST(Config, ReadsThePrecision) {
   config = read("{\"train_batch_size\": 8, \"fp16\": {\"enabled\": true, \"loss_scale\": 96}}", {});
   EXPECT_EQ(config.lossScale->initial, 96);
   EXPECT_FALSE(config.lossScale->dynamic);
+}
+
+TEST(Config, Targets) {
+  const auto targets = [](const std::string &text, ConfigOverrides overrides = {}) {
+    return read("{\"train_batch_size\": 8, \"stagewright\": {\"target\": \"" + text + "\"}}", overrides)
+        .targets;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(read("{\"train_batch_size\": 8}").targets, (Names{"host"}));
+  EXPECT_EQ(targets("cuda:sm_100, host"), (Names{"cuda:sm_100", "host"}));
+  EXPECT_EQ(targets("cuda"), (Names{"cuda:sm_90"}));
+  EXPECT_EQ(targets("cuda", {.targets = {"host", "cuda:sm_80"}}), (Names{"host", "cuda:sm_80"}));
 }
 
 TEST(Config, GroupsOfShards) {

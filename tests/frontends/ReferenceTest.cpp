@@ -142,6 +142,8 @@ TEST(Reference, ConfigSchemaAgreesWithTheReader) {
                                     "warmuplr",
                                     "x",
                                     "cpu",
+                                    "host , cuda",
+                                    "host;cuda",
                                     json::array(),
                                     {0.5, 0.25},
                                     {0.5, 1},

@@ -1,5 +1,6 @@
 // The catalogue as frozen for the .stage file, and its checks on hostile input.
 #include "catalogue/Catalogue.h"
+#include "catalogue/Target.h"
 
 #include <cmath>
 #include <fstream>
@@ -18,7 +19,7 @@ constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max();
 std::string describe(const Kernel &kernel) {
   static constexpr const char *kAccess[] = {"R", "W", "RW"};
   std::ostringstream out;
-  out << kernel.name << "(";
+  out << kernel.name << (kernel.version > 1 ? " v" + std::to_string(kernel.version) : "") << "(";
   for (const OperandRule &rule : kernel.operands)
     out << (&rule == kernel.operands.data() ? "" : ", ") << rule.name << " "
         << (rule.element ? "T" : name(rule.dtype)) << " " << kAccess[int(rule.access)]
@@ -40,6 +41,8 @@ std::string describe(const Kernel &kernel) {
   }
   for (const InPlacePair &pair : kernel.inPlace)
     out << " " << pair.input << ">" << pair.output;
+  if (kernel.on != Devices::All)
+    out << (kernel.on == Devices::Host ? " on host" : " on cuda");
   return out.str();
 }
 
@@ -53,8 +56,8 @@ TEST(Catalogue, IsTheFrozenList) {
   std::vector<std::string> actual;
   for (const Kernel &kernel : kernels()) {
     actual.push_back(describe(kernel));
-    EXPECT_EQ(find(kernel.name, 1), &kernel);
-    EXPECT_EQ(find(kernel.name, 2), nullptr);
+    EXPECT_EQ(find(kernel.name, kernel.version), &kernel);
+    EXPECT_EQ(find(kernel.name, 3), nullptr);
   }
   EXPECT_EQ(actual, frozen);
   EXPECT_EQ(find("linear_", 1), nullptr);
@@ -153,8 +156,8 @@ TEST(Catalogue, HostileShapes) {
     for (Shape &shape : shapes)
       for (std::size_t rank = pick(round % 2 ? 12 : 3), i = 0; i < rank; ++i)
         shape.push_back(sizes[pick(variety)]);
-    for (const char *const target : {"host", "cuda:sm_90"})
-      if (kernel.workspaceBytes)
+    if (kernel.workspaceBytes)
+      for (const char *target : {"host", "cuda:sm_90"})
         kernel.workspaceBytes(shapes, target);
     if (kernel.checkShapes(shapes)) {
       ++accepted;
@@ -310,6 +313,89 @@ TEST(Catalogue, Sizes) {
   EXPECT_EQ(onCuda("batch_norm", {{32, 2048, 49}}), 0u);
   EXPECT_EQ(onCuda("batch_norm", {{32, 64, 12544}}), 32u * 64 * 16);
   EXPECT_EQ(onCuda("attention_grad", {{2, 100, 12, 64}}), 2u * 100 * 12 * 4);
+}
+
+/// cuBLASLt gets one constant for every product, whatever its shapes; the host's products have none.
+TEST(Catalogue, ProductsOnCudaHaveWorkspace) {
+  const std::vector<Shape> some = {{4, 4}, {4, 4}, {4, 4}};
+  int products = 0;
+  for (const Kernel &kernel : kernels()) {
+    const bool isProduct = (kernel.name.starts_with("linear") && kernel.on != Devices::Host) ||
+                           kernel.name.starts_with("matmul");
+    if (!isProduct)
+      continue;
+    ++products;
+    ASSERT_NE(kernel.workspaceBytes, nullptr) << kernel.name;
+    EXPECT_EQ(kernel.workspaceBytes(some, "cuda:sm_90"), 33554432u) << kernel.name;
+    EXPECT_EQ(kernel.workspaceBytes(some, "cuda:sm_100"), 33554432u) << kernel.name;
+    EXPECT_EQ(kernel.workspaceBytes(some, "host"), 0u) << kernel.name;
+  }
+  EXPECT_EQ(products, 6);
+  EXPECT_EQ(find("mse_loss", 1)->workspaceBytes(std::vector<Shape>{{16384, 2}}, "cuda:sm_90"), 16u);
+}
+
+/// And for a convolution: halves of its images, channels in eights; the gradient of a weight in fp32.
+TEST(Catalogue, ConvolutionsOnCudaHaveWorkspace) {
+  const Shape x = {2, 3, 20, 10}, y = {2, 16, 10, 5}, weight = {16, 3, 3, 3}; // 3 channels take 8
+  const std::size_t copies = 2 * (8 * 200 + 16 * 50) * 2;
+  const auto bytes = [](const char *name, int version, const std::vector<Shape> &shapes, const char *target) {
+    return find(name, version)->workspaceBytes(shapes, target);
+  };
+  EXPECT_EQ(bytes("conv2d", 2, {x, weight, y}, "cuda:sm_90"), 33554432 + copies);
+  EXPECT_EQ(bytes("conv2d_input_grad", 2, {y, weight, x}, "cuda:sm_90"), 33554432 + copies);
+  EXPECT_EQ(bytes("conv2d_weight_grad", 1, {y, x, weight}, "cuda:sm_90"), 33554432 + copies + 1792);
+  EXPECT_EQ(bytes("conv2d_weight_grad", 1, {y, x, weight}, "host"), 0u);
+}
+
+TEST(Catalogue, KernelsAreOnTheirDevices) {
+  const auto devices = [](const char *name, int version) {
+    return std::pair(existsOn(*find(name, version), "host"), existsOn(*find(name, version), "cuda:sm_90"));
+  };
+  for (const char *name : {"linear", "linear_input_grad", "conv2d", "conv2d_input_grad"}) {
+    EXPECT_EQ(devices(name, 1), std::pair(true, false)) << name;
+    EXPECT_EQ(devices(name, 2), std::pair(false, true)) << name;
+  }
+  for (const Kernel &kernel : kernels())
+    if (kernel.name.starts_with("pack_"))
+      EXPECT_EQ(devices(std::string(kernel.name).c_str(), 1), std::pair(true, false)) << kernel.name;
+  EXPECT_EQ(devices("relu", 1), std::pair(true, true));
+}
+
+TEST(Catalogue, PlainWeightsOfConvolutions) {
+  using List = std::vector<std::int64_t>;
+  const auto what = [](const char *kernel, const std::vector<Shape> &shapes, List window,
+                       std::int64_t groups) {
+    const Result<void> result = check(*find(kernel, 2), std::vector<DType>(shapes.size(), DType::BF16),
+                                      shapes, std::vector<Attribute>{{"kernel", window}, {"groups", groups}});
+    return result ? std::string() : result.error().what;
+  };
+  EXPECT_EQ(what("conv2d", {{2, 4, 5, 6}, {6, 4, 3, 2}, {2, 6, 3, 5}, {6}}, {3, 2}, 1), "");
+  EXPECT_EQ(what("conv2d_input_grad", {{2, 6, 3, 5}, {6, 2, 3, 2}, {2, 4, 5, 6}}, {3, 2}, 2), "");
+  EXPECT_EQ(what("conv2d", {{2, 4, 5, 6}, {6, 4, 3, 2}, {2, 6, 3, 5}}, {2, 3}, 1),
+            "the weight has 3 rows, and the attribute kernel says 2");
+  EXPECT_EQ(what("conv2d", {{2, 4, 5, 6}, {6, 4, 3, 2}, {2, 6, 3, 5}}, {3, 2}, 2),
+            "the weight has 4 input channels, and a group has 2");
+  EXPECT_EQ(what("conv2d", {{2, 4, 5, 6}, {7, 4, 3, 2}, {2, 6, 3, 5}}, {3, 2}, 1),
+            "operand y has shape [2,6,3,5], not [N,O,Y,X] with N=2, O=7");
+}
+
+TEST(Target, NamesAndFamilies) {
+  EXPECT_EQ(*parseTarget("cuda", "x"), "cuda:sm_90");
+  for (const char *known : {"host", "cuda:sm_80", "cuda:sm_90", "cuda:sm_100"})
+    EXPECT_EQ(*parseTarget(known, "x"), known);
+  for (const char *unknown : {"", "tpu", "cuda:", "cuda:sm_", "cuda:sm_91", "host,cuda", "CUDA", "host "}) {
+    const auto refused = parseTarget(unknown, "--target");
+    ASSERT_FALSE(refused) << unknown;
+    EXPECT_EQ(refused.error().place, "--target");
+    EXPECT_EQ(refused.error().advice,
+              "use one of host, cuda:sm_80, cuda:sm_90, cuda:sm_100; several are separated by commas");
+  }
+  EXPECT_EQ(familyOf("cuda:sm_120"), "cuda");
+  for (const char *unknown : {"", "cuda", "cuda:sm_", "cuda:sm_9x", "cuda:sm_12345", "hosts"})
+    EXPECT_EQ(familyOf(unknown), "") << unknown;
+  EXPECT_EQ(familiesOf(*parseTargets({"cuda", "host", "cuda:sm_80"}, "x")), "cuda,host");
+  EXPECT_FALSE(parseTargets({"cuda", "cuda:sm_90"}, "x"));
+  EXPECT_FALSE(parseTargets({}, "x"));
 }
 
 } // namespace

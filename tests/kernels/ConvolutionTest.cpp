@@ -1,6 +1,6 @@
 // Convolution: PyTorch's numbers, and the rule of the bits, with scalar loops of std::fma as the exact
 // oracle.
-#include "GoldenCalls.h"
+#include "PlainWeights.h"
 
 #include <limits>
 
@@ -13,6 +13,10 @@ namespace {
 TEST(Convolution, FollowsTorch) {
   for (const GoldenCall &golden : kCalls)
     expectGolden(golden, 1e-6);
+}
+
+TEST(Convolution, PlainWeightsFollowTorch) {
+  EXPECT_GE(expectPlainGoldens(kCalls, 1e-6), 4);
 }
 
 /// A case's numbers, and element i of its operands.

@@ -88,18 +88,24 @@ struct Cell {
   std::set<std::string> gradients;
 };
 
-std::map<std::pair<std::string_view, std::string>, Cell> cells;
+/// Entry and argument.
+std::map<std::pair<const Kernel *, std::string>, Cell> cells;
 
 void note(const KernelInstance &instance) {
   const auto *test = testing::UnitTest::GetInstance()->current_test_info();
   const bool isGradient = std::string_view(test->test_suite_name()) == "Gradient";
   for (const std::string &argument : argumentsOf(instance)) {
-    Cell &cell = cells[{instance.kernel->name, argument}];
+    Cell &cell = cells[{catalogue::find(instance.kernel->name, instance.kernel->version), argument}];
     if (isGradient)
       cell.gradients.insert(test->name());
     else
       cell.goldens[instance.element].insert(std::string(test->test_suite_name()) + "." + test->name());
   }
+}
+
+/// "linear", "linear v2".
+std::string nameOf(const Kernel &kernel) {
+  return std::string(kernel.name) + (kernel.version > 1 ? " v" + std::to_string(kernel.version) : "");
 }
 
 std::string joined(const std::set<std::string> &texts) {
@@ -115,14 +121,14 @@ std::string filled(const std::string &text, const Kernel &kernel, const std::str
                    const std::string &column) {
   if (text.empty()) {
     ++empty;
-    std::fprintf(stderr, "nothing covers %s%s%s: %s\n", std::string(kernel.name).c_str(),
-                 argument.empty() ? "" : ", ", argument.c_str(), column.c_str());
+    std::fprintf(stderr, "nothing covers %s%s%s: %s\n", nameOf(kernel).c_str(), argument.empty() ? "" : ", ",
+                 argument.c_str(), column.c_str());
   }
   return text;
 }
 
 void printRow(const Kernel &kernel, const std::string &argument) {
-  Cell &cell = cells[{kernel.name, argument}];
+  Cell &cell = cells[{&kernel, argument}];
   const auto reason = kNoGradient.find(kernel.name);
   const std::string gradient = reason != kNoGradient.end()
                                    ? std::string("none: ") + reason->second
@@ -131,8 +137,10 @@ void printRow(const Kernel &kernel, const std::string &argument) {
     const std::string type =
         elementTypes(kernel).size() == 1 ? "as declared" : std::string(catalogue::name(dtype));
     const std::string cases = cell.cases[dtype] ? std::to_string(cell.cases[dtype]) : "";
-    std::printf("| `%s` | %s | %s | %s | %s | %s |\n", std::string(kernel.name).c_str(), argument.c_str(),
-                type.c_str(), filled(cases, kernel, argument, type + " case").c_str(),
+    static constexpr const char *kDevices[] = {"host", "CUDA", "host, CUDA"};
+    std::printf("| `%s` | %s | %s | %s | %s | %s | %s |\n", nameOf(kernel).c_str(),
+                kDevices[static_cast<int>(kernel.on)], argument.c_str(), type.c_str(),
+                filled(cases, kernel, argument, type + " case").c_str(),
                 filled(joined(cell.goldens[dtype]), kernel, argument, type + " golden").c_str(),
                 gradient.c_str());
   }
@@ -147,13 +155,19 @@ constexpr const char *kHead =
     "([decision 0005](decisions/0005-ops-are-their-kernels.md)).\n\n"
     "- *argument*: an attribute with another value than its default, or an optional operand that is given; "
     "empty: the op itself\n"
-    "- *cases*: calls with it whose results on every instruction set are compared with the fp64 reference\n"
-    "  (`KernelTest.MatchesReference`, tests/kernels/cases)\n"
+    "- *on*: the devices that have the kernel; `v2` is version 2 of it, whose weight is plain\n"
+    "- *cases*: calls with it (tests/kernels/cases) whose results on every instruction set are compared with "
+    "the fp64 "
+    "reference\n"
+    "  (`KernelTest.MatchesReference`); of a kernel that is on CUDA alone: whose reference is compared with "
+    "the host's "
+    "version\n"
+    "  (`PlainWeights`)\n"
     "- *golden*: tests that compare such calls with numbers that PyTorch computed "
-    "(tests/kernels/*Goldens.inc)\n"
+    "(tests/kernels/*Goldens.inc);\n  of a kernel that is on CUDA alone, its reference\n"
     "- *gradient*: tests (`Gradient.*`) in which the fp64 reference of such calls is differentiated by "
     "finite differences\n\n"
-    "| op | argument | element type | cases | golden | gradient |\n|---|---|---|---|---|---|\n";
+    "| op | on | argument | element type | cases | golden | gradient |\n|---|---|---|---|---|---|---|\n";
 
 } // namespace
 
@@ -171,17 +185,17 @@ int main(int argc, char **argv) {
     return 1;
   }
   onKernelCall = nullptr;
-  std::vector<stagewright::catalogue::Kernel> kernels;
+  std::vector<const stagewright::catalogue::Kernel *> kernels;
   for (const stagewright::catalogue::Kernel &kernel : stagewright::catalogue::kernels())
     if (!kernel.isCollective) // tests/exec
-      kernels.push_back(kernel);
-  for (const stagewright::catalogue::Kernel &kernel : kernels)
-    for (const KernelCase &one : casesOf(kernel.name))
+      kernels.push_back(&kernel);
+  for (const stagewright::catalogue::Kernel *kernel : kernels)
+    for (const KernelCase &one : casesOf(kernel->name, kernel->version))
       for (const std::string &argument : argumentsOf(one.instance))
-        ++cells[{kernel.name, argument}].cases[one.instance.element];
+        ++cells[{kernel, argument}].cases[one.instance.element];
   std::fputs(kHead, stdout);
-  for (const stagewright::catalogue::Kernel &kernel : kernels)
-    for (const std::string &argument : argumentsOf(kernel))
-      printRow(kernel, argument);
+  for (const stagewright::catalogue::Kernel *kernel : kernels)
+    for (const std::string &argument : argumentsOf(*kernel))
+      printRow(*kernel, argument);
   return empty == 0 ? 0 : 1;
 }

@@ -153,13 +153,13 @@ static std::vector<TableEntry> table() {
   return all;
 }
 
-std::vector<KernelCase> casesOf(std::string_view kernel) {
+std::vector<KernelCase> casesOf(std::string_view kernel, int version) {
   for (const TableEntry &entry : table())
-    if (entry.kernel == kernel) {
+    if (entry.kernel == kernel && entry.version == version) {
       engine().seed(20261121);
       Cases cases = entry.cases(kernel);
       const std::size_t floats = cases.size();
-      for (DType element : elementTypes(*catalogue::find(kernel, 1)))
+      for (DType element : elementTypes(*catalogue::find(kernel, version)))
         for (std::size_t i = 0; element != DType::F32 && i < floats; ++i)
           cases.push_back(withElement(cases[i], element));
       return cases;
@@ -170,7 +170,8 @@ std::vector<KernelCase> casesOf(std::string_view kernel) {
 std::vector<std::string> testedKernels() {
   std::vector<std::string> out;
   for (const TableEntry &entry : table())
-    out.emplace_back(entry.kernel);
+    if (catalogue::existsOn(*catalogue::find(entry.kernel, entry.version), "host"))
+      out.emplace_back(entry.kernel);
   return out;
 }
 

@@ -64,9 +64,9 @@ std::vector<catalogue::DType> elementTypes(const catalogue::Kernel &kernel);
 inline void (*onKernelCall)(const KernelInstance &) = nullptr;
 
 /// Empty when the table has no entry for the kernel.
-std::vector<KernelCase> casesOf(std::string_view kernel);
+std::vector<KernelCase> casesOf(std::string_view kernel, int version = 1);
 
-/// Kernels of the table, for parametrized tests.
+/// Kernels of the table that the host has, all of version 1, for parametrized tests.
 std::vector<std::string> testedKernels();
 
 /// Runs a call on copies of its operands and returns them. `aliased`: that pair of operands is the same

@@ -1,5 +1,5 @@
 // Ops and arguments against numbers that PyTorch computed (make_op_goldens.py).
-#include "GoldenCalls.h"
+#include "PlainWeights.h"
 
 namespace stagewright::kernels {
 
@@ -10,6 +10,10 @@ namespace {
 TEST(Goldens, OpsFollowTorch) {
   for (const GoldenCall &golden : kCalls)
     expectGolden(golden, 2e-6);
+}
+
+TEST(Goldens, PlainWeightsFollowTorch) {
+  EXPECT_EQ(expectPlainGoldens(kCalls, 2e-6), 3);
 }
 
 } // namespace

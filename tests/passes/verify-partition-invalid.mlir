@@ -18,7 +18,7 @@
 // RUN: sed 's/<input, "image">/<input, "picture">/' %t | not stagewright-opt --verify-partition 2>&1 | FileCheck %s --check-prefix=CASE7
 // CASE7: error: names #plan.value<input, "picture">
 // RUN: sed 's/<parameter, "fc2.weight">/<saved, "fc2.weight">/' %t | not stagewright-opt --verify-partition 2>&1 | FileCheck %s --check-prefix=CASE8
-// CASE8: error: has a weight that is no parameter of its stage
+// CASE8: error: has a weight or a bias that is no parameter of its stage
 // RUN: sed '/plan.precision/d' %t | not stagewright-opt --verify-partition 2>&1 | FileCheck %s --check-prefix=CASE9
 // CASE9: error: needs one plan.precision
 // RUN: sed '/layer.loss/d' %t | not stagewright-opt --verify-partition 2>&1 | FileCheck %s --check-prefix=CASE10

@@ -83,7 +83,7 @@ static void describeRecipe(executable::ExecutableT &file, const Classifier &c) {
   file.recipe->beta2 = 0.999;
   file.recipe->shuffle = c.shuffle;
   file.contract = std::make_unique<executable::ResultContractT>();
-  file.contract->device_family = "cpu";
+  file.contract->device_family = catalogue::familiesOf(c.targets);
   file.contract->global_batch = file.recipe->train_batch_size;
   file.contract->micro_batches = c.microBatches;
   file.contract->data_parallel = 1;
@@ -175,7 +175,7 @@ executable::ExecutableT build(const Classifier &classifier) {
   file.pipeline_ranks = stages;
   describeModel(file, classifier);
   describeRecipe(file, classifier);
-  Plan plan{classifier, file, {}, {}, layoutScalars(file, classifier)};
+  Plan plan{classifier, file, {}, {}, layoutScalars(file, classifier), {}};
   plan.train = schedule::addStepTasks(take(schedule::addTransfers(
       take(schedule::generate(classifier.schedule, stages, classifier.microBatches)))));
   plan.evaluate = take(schedule::generateEvaluation(stages, classifier.microBatches));
@@ -186,12 +186,14 @@ executable::ExecutableT build(const Classifier &classifier) {
   file.schedule->train = taskLists(plan.train);
   file.schedule->evaluate = taskLists(plan.evaluate);
   file.schedule->plan_invariant = schedule::isPlanInvariant(plan.train);
-  file.variants.push_back(std::make_unique<executable::VariantT>());
-  file.variants[0]->target = "host";
-  for (int stage = 0; stage < stages; ++stage) {
-    file.variants[0]->ranks.push_back(
-        std::make_unique<executable::RankPlanT>(StagePlanner(plan, stage).run()));
-    addCells(*file.variants[0]->ranks.back(), plan);
+  for (const std::string &target : classifier.targets) {
+    plan.target = target;
+    executable::VariantT &variant = *file.variants.emplace_back(std::make_unique<executable::VariantT>());
+    variant.target = target;
+    for (int stage = 0; stage < stages; ++stage) {
+      variant.ranks.push_back(std::make_unique<executable::RankPlanT>(StagePlanner(plan, stage).run()));
+      addCells(*variant.ranks.back(), plan);
+    }
   }
   return file;
 }

@@ -27,6 +27,7 @@ struct Classifier {
   bool shuffle = true;
   int stepsPerPrint = 0;
   double scale = 1, mean = 0, deviation = 1;
+  std::vector<std::string> targets = {"host"};
 };
 
 /// The file as an object, so that tests can damage it before it is written.

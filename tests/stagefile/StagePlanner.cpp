@@ -51,14 +51,16 @@ StagePlanner::Argument StagePlanner::scalar(std::uint64_t offset, DType dtype, c
 void StagePlanner::emit(ProgramKind program, const std::string &kernel, std::vector<Argument> arguments,
                         int block, std::map<std::string, double> reals) {
   executable::CommandT command;
+  const int version = plan.onCuda() && catalogue::find(kernel, 2) ? 2 : 1;
   auto &kernels = plan.file.kernels;
-  const auto known =
-      std::find_if(kernels.begin(), kernels.end(), [&](const auto &entry) { return entry->name == kernel; });
+  const auto known = std::find_if(kernels.begin(), kernels.end(), [&](const auto &entry) {
+    return entry->name == kernel && entry->version == version;
+  });
   command.kernel = static_cast<std::uint16_t>(known - kernels.begin());
   if (known == kernels.end()) {
     kernels.push_back(std::make_unique<executable::KernelRefT>());
     kernels.back()->name = kernel;
-    kernels.back()->version = 1;
+    kernels.back()->version = static_cast<std::uint16_t>(version);
     kernels.back()->kind = "library";
   }
   std::vector<catalogue::Shape> shapes;
@@ -77,8 +79,8 @@ void StagePlanner::emit(ProgramKind program, const std::string &kernel, std::vec
     command.attributes.back()->name = name;
     command.attributes.back()->real = value;
   }
-  const catalogue::Kernel *entry = catalogue::find(kernel, 1);
-  command.workspace = entry && entry->workspaceBytes ? entry->workspaceBytes(shapes, "host") : 0;
+  const catalogue::Kernel *entry = catalogue::find(kernel, version);
+  command.workspace = entry && entry->workspaceBytes ? entry->workspaceBytes(shapes, plan.target) : 0;
   arenaBytes[Workspace] = std::max(arenaBytes[Workspace], padded(command.workspace));
   command.block = block;
   programs[program].push_back(std::move(command));
@@ -116,7 +118,8 @@ void StagePlanner::placeParameters() {
       addState(name, place.states.back());
     }
     rank.placements.push_back(std::move(placement));
-    if (parameter.shape.size() == 2) {
+    place.packedForward = place.packedInputGradient = place.weight;
+    if (parameter.shape.size() == 2 && !plan.onCuda()) {
       const std::int64_t n = parameter.shape[0], k = parameter.shape[1];
       place.packedForward = fixed(Derived, {catalogue::packedElements(k, n)});
       emit(ProgramKind::Prepare, "pack_linear_forward", {place.weight, place.packedForward}, parameter.block);

@@ -5,6 +5,7 @@
 #include "stagefile/StageFile.h"
 
 #include "catalogue/Catalogue.h"
+#include "catalogue/Target.h"
 #include "schedule/Schedule.h"
 
 #include <map>
@@ -28,6 +29,9 @@ struct Plan {
   executable::ExecutableT &file;
   schedule::Schedule train, evaluate;
   ScalarLayout scalars;
+  std::string target; ///< of the programs at hand
+
+  bool onCuda() const { return catalogue::isCuda(target); }
 };
 
 class StagePlanner {
@@ -68,7 +72,7 @@ private:
     catalogue::Shape shape;
   };
   struct ParameterPlace {
-    Argument weight, gradient, packedForward, packedInputGradient;
+    Argument weight, gradient, packedForward, packedInputGradient; ///< on CUDA the last two are the weight
     std::vector<Argument> states;
   };
 

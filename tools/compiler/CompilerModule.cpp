@@ -5,6 +5,7 @@
 #include "frontends/import/ImportLayerSpec.h"
 #include "passes/Passes.h"
 #include "passes/Pipeline.h"
+#include "passes/Targets.h"
 #include "passes/emit/EmitExecutable.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -92,7 +93,8 @@ Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const Compile
     return std::move(module);
   }
   ConfigOverrides overrides{request.stages,       request.dataParallel, request.tensorParallel,
-                            request.microBatches, request.schedule,     request.partition};
+                            request.microBatches, request.schedule,     request.partition,
+                            request.targets};
   Result<ModelSpec> model = readModel(request);
   if (!model) {
     return model.takeError();
@@ -108,12 +110,6 @@ Result<OwningOpRef<ModuleOp>> startingModule(MLIRContext &context, const Compile
 
 Result<std::vector<std::uint8_t>> compile(const CompileRequest &request,
                                           std::vector<std::string> &withoutEffect) {
-  for (const std::string &target : request.targets) {
-    if (target != "host") {
-      return userError("--target " + target, "this version compiles for the target host only",
-                       "use --target host");
-    }
-  }
   std::optional<Phase> stop = Phase::Lower;
   if (!request.compileTo.empty() && !(stop = phaseNamed(request.compileTo))) {
     std::string names;
@@ -143,15 +139,15 @@ Result<std::vector<std::uint8_t>> compile(const CompileRequest &request,
                        "choose a later phase");
     }
   }
+  plan::SettingsOp settings = *(*module)->getOps<plan::SettingsOp>().begin();
+  if (settings.getTargets().size() > 1 && !isForAllTargets(*stop)) {
+    return userError("--compile-to " + request.compileTo,
+                     "behind this phase the IR is of one target, and there are " +
+                         std::to_string(settings.getTargets().size()),
+                     "look at one target at a time, as --target host, or stop after search or lower");
+  }
   FirstError errors(context);
-  PassManager manager(&context);
-  if (first > 0) {
-    addVerification(manager, static_cast<Phase>(first - 1));
-  }
-  for (int phase = first; phase <= static_cast<int>(*stop); ++phase) {
-    addPhase(manager, static_cast<Phase>(phase));
-  }
-  if (failed(manager.run(**module))) {
+  if (failed(runPhases(**module, static_cast<Phase>(first), *stop))) {
     return errors.take("a pass failed without a message", request.resumeFrom);
   }
   if (!request.compileTo.empty()) {

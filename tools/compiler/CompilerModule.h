@@ -20,9 +20,9 @@ struct CompileRequest {
   std::optional<int> stages, dataParallel, tensorParallel, microBatches;
   std::optional<std::string> schedule, partition;
   std::optional<int> sequenceLength; ///< of a Hugging Face folder
-  std::vector<std::string> targets = {"host"};
-  std::string compileTo;  ///< phase to stop after. Empty: all of them
-  std::string resumeFrom; ///< IR text printed by an earlier --compile-to
+  std::vector<std::string> targets;  ///< see kernels/catalogue/Target.h; empty: as the config says
+  std::string compileTo;             ///< phase to stop after. Empty: all of them
+  std::string resumeFrom;            ///< IR text printed by an earlier --compile-to
 };
 
 struct CompileOutcome {

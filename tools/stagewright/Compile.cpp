@@ -27,12 +27,6 @@ struct CompileOptions {
   bool json = false;
 };
 
-/// The compiler maps 257 MB of libMLIR, so that only this verb loads it.
-Result<CompileFunction> openCompiler() {
-  const fs::path prefix = fs::path(programPath()).parent_path().parent_path();
-  return stagewright::openCompiler({prefix / STAGEWRIGHT_LIBDIR / "stagewright", prefix / "lib"});
-}
-
 /// What the IR of --resume-from holds already cannot be given again.
 Result<void> checkResumption(const CompileRequest &request) {
   const std::pair<const char *, bool> decided[] = {{"MODEL", !request.model.empty()},
@@ -42,6 +36,7 @@ Result<void> checkResumption(const CompileRequest &request) {
                                                    {"--data-parallel", request.dataParallel.has_value()},
                                                    {"--tensor-parallel", request.tensorParallel.has_value()},
                                                    {"--micro-batches", request.microBatches.has_value()},
+                                                   {"--target", !request.targets.empty()},
                                                    {"--schedule", request.schedule.has_value()},
                                                    {"--partition", request.partition.has_value()}};
   for (const auto &[option, given] : decided) {
@@ -97,7 +92,7 @@ Result<void> write(const std::string &path, const std::vector<std::uint8_t> &byt
 /// The loader proves the bytes before they take the place of an older file.
 Result<void> writeExecutable(const CompileOptions &options, const std::vector<std::uint8_t> &bytes) {
   const std::string &path = options.output, &text = options.request.resumeFrom;
-  Result<runtime::Executable> loaded = runtime::Executable::fromBytes(bytes, path);
+  Result<runtime::Executable> loaded = runtime::Executable::fromBytes(bytes, path, runtime::kAnyTarget);
   if (!loaded) {
     std::string what = "the compiled file is refused by the loader: " + loaded.error().text();
     return text.empty() ? bugError(path, what)
@@ -107,18 +102,30 @@ Result<void> writeExecutable(const CompileOptions &options, const std::vector<st
     return written;
   }
   std::uint64_t planned = totalMemory(*loaded).planned, size = bytes.size();
+  std::string memory;
+  nlohmann::ordered_json plannedOf;
+  for (const std::string &target : loaded->targets()) {
+    (void)loaded->choose(target); // one of the file's
+    const std::uint64_t bytesOfTarget = totalMemory(*loaded).planned;
+    memory += (memory.empty() ? "" : ", ") + byteText(bytesOfTarget) +
+              (isForHostAlone(*loaded) ? "" : " (" + target + ")");
+    plannedOf[target] = bytesOfTarget;
+  }
   if (options.json) {
     nlohmann::ordered_json line = {{"output", path},
                                    {"bytes", size},
                                    {"stages", loaded->trainSchedule().stages},
                                    {"ranks", loaded->mesh().size()},
                                    {"planned_bytes", planned}};
+    if (!isForHostAlone(*loaded)) {
+      line["planned_bytes_of_targets"] = std::move(plannedOf);
+    }
     std::printf("%s\n", line.dump().c_str());
     return {};
   }
   std::fprintf(stderr, "%s: %s in %d stages, schedule %s, %s of memory on %d ranks\n", path.c_str(),
                loaded->file().model()->c_str(), loaded->trainSchedule().stages,
-               loaded->trainSchedule().kind.c_str(), byteText(planned).c_str(), loaded->mesh().size());
+               loaded->trainSchedule().kind.c_str(), memory.c_str(), loaded->mesh().size());
   return {};
 }
 
@@ -142,7 +149,8 @@ Result<void> compile(CompileOptions &options) {
     }
     options.output = "-";
   }
-  Result<CompileFunction> compiler = openCompiler();
+  // It maps 257 MB of libMLIR, so that only this verb loads it.
+  Result<CompileFunction> compiler = openCompiler(moduleFolders());
   if (!compiler) {
     return compiler.takeError();
   }
@@ -202,8 +210,11 @@ Verb addCompile(CLI::App &program) {
       ->add_option("--partition", request.partition,
                    "parameters, uniform or explicit:B1,B2,... (first blocks of stages 1, 2, ...)")
       ->option_text("P");
-  command->add_option("--target", request.targets, "what to compile for: host")
-      ->option_text("T")
+  command
+      ->add_option(
+          "--target", request.targets,
+          "devices to compile for: host, cuda:sm_80, cuda:sm_90, cuda:sm_100, or several with commas between")
+      ->option_text("T[,T...]")
       ->delimiter(',');
   command->add_option("--compile-to", request.compileTo, "stop after this phase and write its IR as text")
       ->option_text("PHASE");

@@ -3,6 +3,7 @@
 #include "Program.h"
 
 #include "runtime/device/AllocationCounter.h"
+#include "runtime/device/CudaPlugin.h"
 #include "runtime/executable/Executable.h"
 #include "runtime/launch/ProcessLauncher.h"
 
@@ -31,6 +32,11 @@ void addEngineOptions(CLI::App &command, runtime::EngineOptions &options, Engine
   command.add_option("--ranks", flags.ranks, "threads (default), or processes: one MPI process per rank")
       ->option_text("MODE")
       ->check(CLI::IsMember({"threads", "processes"}));
+  command
+      .add_option("--target", options.target,
+                  "host (default), or cuda: on GPUs, from a file that was compiled for them")
+      ->option_text("TARGET")
+      ->check(CLI::IsMember({"host", "cuda"}));
   command
       .add_option("--threads", options.threads,
                   "threads that compute, in each process (default: its share of the cores)")
@@ -96,7 +102,7 @@ Result<void> runRanks(runtime::EngineOptions &options, const EngineFlags &flags,
   if (flags.ranks == "processes") {
     if (!runtime::isRankProcess()) {
       // Proved here already, so that a damaged file is one message and no job.
-      Result<runtime::Executable> plan = runtime::Executable::load(options.stage);
+      Result<runtime::Executable> plan = runtime::Executable::load(options.stage, options.target);
       if (!plan) {
         return plan.takeError();
       }
@@ -110,6 +116,7 @@ Result<void> runRanks(runtime::EngineOptions &options, const EngineFlags &flags,
   if (flags.isa != "auto") {
     options.isa = flags.isa == "avx2" ? kernels::Isa::Avx2 : kernels::Isa::Portable;
   }
+  options.openDevice = [](int rank) { return runtime::openCuda(moduleFolders(), rank); };
   options.interrupt = &interruptFlag;
   options.allocationCount = runtime::allocationCount;
   for (int signal : {SIGINT, SIGTERM}) {

@@ -27,7 +27,7 @@ void interrupt(int) {
 }
 
 Result<void> exportWeights(ExportFlags &flags) {
-  Result<runtime::Executable> executable = runtime::Executable::load(flags.stage);
+  Result<runtime::Executable> executable = runtime::Executable::load(flags.stage, runtime::kAnyTarget);
   if (!executable) {
     return executable.takeError();
   }

@@ -22,7 +22,7 @@ namespace stagewright::program {
 namespace {
 
 struct InspectOptions {
-  std::string file, svg;
+  std::string file, target, svg;
   bool schedule = false, memory = false, parameters = false, config = false, explain = false, json = false;
 
   bool anySection() const { return schedule || memory || parameters || config || explain; }
@@ -397,8 +397,29 @@ std::string tasksText(const runtime::Executable &plan) {
   return text;
 }
 
+/// Those that are asked for; a file for the host alone needs no word about it.
+std::vector<std::string> targetsOf(const runtime::Executable &plan, const InspectOptions &options) {
+  return options.target.empty() ? plan.targets() : std::vector{plan.target()};
+}
+
+/// What differs between the targets.
+Result<void> addMemory(runtime::Executable &plan, const InspectOptions &options,
+                       std::vector<std::string> &sections) {
+  for (const std::string &target : targetsOf(plan, options)) {
+    if (Result<void> chosen = plan.choose(target); !chosen) {
+      return chosen;
+    }
+    sections.push_back((isForHostAlone(plan) ? "" : "target " + target + "\n\n") + memoryText(plan));
+    sections.push_back(sentText(plan));
+    sections.push_back(options.memory ? zeroStagesText(plan) : "");
+    sections.push_back(poolsText(plan));
+    std::erase(sections, "");
+  }
+  return {};
+}
+
 Result<void> inspect(const InspectOptions &options) {
-  Result<runtime::Executable> plan = runtime::Executable::load(options.file);
+  Result<runtime::Executable> plan = runtime::Executable::load(options.file, options.target);
   if (!plan) {
     return plan.takeError();
   }
@@ -413,7 +434,7 @@ Result<void> inspect(const InspectOptions &options) {
     }
   }
   if (options.json) {
-    printJsonLine(planJson(*plan, *timeline));
+    printJsonLine(planJson(*plan, *timeline, targetsOf(*plan, options)));
     return {};
   }
   std::vector<std::string> sections;
@@ -422,11 +443,9 @@ Result<void> inspect(const InspectOptions &options) {
     sections = {summaryText(*plan), stagesText(*plan)};
   }
   if (all || options.memory) {
-    sections.push_back(memoryText(*plan));
-    sections.push_back(sentText(*plan));
-    sections.push_back(options.memory ? zeroStagesText(*plan) : "");
-    sections.push_back(poolsText(*plan));
-    std::erase(sections, "");
+    if (Result<void> added = addMemory(*plan, options, sections); !added) {
+      return added;
+    }
   }
   if (options.parameters) {
     sections.push_back(parametersText(*plan) + buffersText(*plan));
@@ -457,6 +476,7 @@ Verb addInspect(CLI::App &program) {
       program.add_subcommand("inspect", "Show what a staged executable will do, and with how much memory");
   auto options = std::make_shared<InspectOptions>();
   command->add_option("FILE", options->file, "the staged executable")->option_text("REQUIRED")->required();
+  addTarget(*command, options->target);
   command->add_flag("--schedule", options->schedule, "the timeline, and every rank's tasks");
   command->add_flag("--memory", options->memory, "bytes per arena class and rank, and the slot pools");
   command->add_flag("--parameters", options->parameters, "names, shapes, stages and initial values");

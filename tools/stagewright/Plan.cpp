@@ -15,6 +15,10 @@ std::uint64_t PlanMemory::rounding() const {
   return planned - std::accumulate(byClass.begin(), byClass.end(), std::uint64_t{0});
 }
 
+bool isForHostAlone(const runtime::Executable &plan) {
+  return plan.targets() == std::vector<std::string>{"host"};
+}
+
 std::uint64_t elementsOf(const executable::Parameter &parameter) {
   std::uint64_t count = 1;
   for (const std::int64_t size : *parameter.shape()) {

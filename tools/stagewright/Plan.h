@@ -35,6 +35,9 @@ inline PlanMemory rankMemory(const runtime::Executable &plan, int rank) {
 }
 PlanMemory totalMemory(const runtime::Executable &plan);
 
+/// Whether the file has programs for the host and for nothing else.
+bool isForHostAlone(const runtime::Executable &plan);
+
 std::uint64_t elementsOf(const executable::Parameter &parameter);
 /// What the replica with the most bytes has.
 std::uint64_t largest(const std::map<int, std::uint64_t> &ofReplica);

@@ -256,12 +256,25 @@ Json timelineJson(const schedule::Timeline &timeline) {
   return {{"makespan", timeline.makespan}, {"bubble", timeline.bubbleFraction()}, {"ranks", ranks}};
 }
 
-Json planJson(const runtime::Executable &plan, const schedule::Timeline &timeline) {
+/// Memory and ranks of the chosen target.
+static Json variantJson(const runtime::Executable &plan) {
+  Json json = memoryJson(totalMemory(plan));
+  json["ranks"] = Json::array();
+  for (int rank = 0; rank < plan.rankCount(); ++rank) {
+    json["ranks"].push_back(rankJson(plan, rank));
+  }
+  return json;
+}
+
+Json planJson(runtime::Executable &plan, const schedule::Timeline &timeline,
+              const std::vector<std::string> &targets) {
   const executable::Executable &file = plan.file();
   const executable::ResultContract &contract = *file.contract();
-  Json ranks = Json::array();
-  for (int rank = 0; rank < plan.rankCount(); ++rank) {
-    ranks.push_back(rankJson(plan, rank));
+  Json variants = Json::array();
+  for (const std::string &target : targets) {
+    (void)plan.choose(target); // one of the file's
+    variants.push_back({{"target", target}});
+    variants.back().update(variantJson(plan));
   }
   Json boundaries = list(file.boundaries());
   Json json = {
@@ -285,8 +298,12 @@ Json planJson(const runtime::Executable &plan, const schedule::Timeline &timelin
       {"parameters", parametersJson(file)},
       {"buffers", buffersJson(file)},
   };
-  json.update(memoryJson(totalMemory(plan)));
-  json["ranks"] = std::move(ranks);
+  Json first = variants.front();
+  first.erase("target");
+  json.update(first);
+  if (!isForHostAlone(plan)) {
+    json["variants"] = std::move(variants);
+  }
   json["schedule"] = scheduleJson(plan, timeline);
   json["configuration"] = configurationJson(file);
   json["explanation"] = text(file.explanation());

@@ -9,7 +9,10 @@
 
 namespace stagewright::program {
 
-nlohmann::ordered_json planJson(const runtime::Executable &plan, const schedule::Timeline &timeline);
+/// With the memory and the programs of these targets of the file, of the first at the top; chooses the last
+/// one.
+nlohmann::ordered_json planJson(runtime::Executable &plan, const schedule::Timeline &timeline,
+                                const std::vector<std::string> &targets);
 
 /// {"makespan", "bubble", "ranks": [{"busy", "idle", "peak_in_flight"}]}, also what `simulate --json` prints.
 nlohmann::ordered_json timelineJson(const schedule::Timeline &timeline);

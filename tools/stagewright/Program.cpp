@@ -9,8 +9,20 @@ std::string programPath() {
   return std::filesystem::read_symlink("/proc/self/exe", error);
 }
 
+std::vector<std::string> moduleFolders() {
+  const std::filesystem::path prefix = std::filesystem::path(programPath()).parent_path().parent_path();
+  return {prefix / STAGEWRIGHT_LIBDIR / "stagewright", prefix / "lib"};
+}
+
 static std::string later(const std::string &advice) {
   return "belongs to a later version; " + advice;
+}
+
+void addTarget(CLI::App &command, std::string &target) {
+  command
+      .add_option("--target", target,
+                  "of a file for several devices: host, cuda or one as cuda:sm_90 (default: all)")
+      ->option_text("T");
 }
 
 void addLater(CLI::App &command, const std::string &option, bool takesValue, const std::string &advice) {

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace stagewright::program {
 
@@ -26,8 +27,14 @@ Verb addSimulate(CLI::App &program);
 /// Absolute path of the running program, links resolved.
 std::string programPath();
 
+/// Where the modules lie that are opened on demand: installed, or in a build folder.
+std::vector<std::string> moduleFolders();
+
 /// Check of an option that counts something.
 inline const CLI::Range kFromOne(1, 1'000'000'000);
+
+/// --target of a verb that looks at one target of a file, or at all of them.
+void addTarget(CLI::App &command, std::string &target);
 
 /// Declares an option that belongs to a later version: not listed, and refused with `advice` when given.
 void addLater(CLI::App &command, const std::string &option, bool takesValue, const std::string &advice);

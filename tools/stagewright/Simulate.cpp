@@ -17,7 +17,7 @@ namespace stagewright::program {
 namespace {
 
 struct SimulateOptions {
-  std::string file;
+  std::string file, target;
   std::vector<double> forward, backwardInput, backwardWeight;
   double latency = 0;
   bool json = false;
@@ -77,7 +77,7 @@ Result<schedule::Costs> costsOf(const SimulateOptions &options, int stages) {
 }
 
 Result<void> simulate(const SimulateOptions &options) {
-  Result<runtime::Executable> plan = runtime::Executable::load(options.file);
+  Result<runtime::Executable> plan = runtime::Executable::load(options.file, options.target);
   if (!plan) {
     return plan.takeError();
   }
@@ -125,6 +125,7 @@ Verb addSimulate(CLI::App &program) {
       ->delimiter(',');
   command->add_option("--latency", options->latency, "seconds of one transfer between ranks (default 0)")
       ->option_text("S");
+  addTarget(*command, options->target);
   command->add_flag("--json", options->json, "one line of JSON");
   command->footer("Example:\n  stagewright simulate fashion_mlp.stage --forward 0.02 --backward-input 0.02 "
                   "--backward-weight 0.02,0.03");

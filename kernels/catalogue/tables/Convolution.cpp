@@ -1,4 +1,5 @@
 // Family convolution: y = x * weight + bias over [N,C,H,W], and what training needs of it.
+#include "catalogue/CudaSums.h"
 #include "catalogue/Tables.h"
 #include "catalogue/tables/Windows.h"
 
@@ -62,6 +63,27 @@ Result<void> checkConv2dInputGrad(std::span<const Shape> shapes, std::span<const
   return checkPacked("conv2d_input_grad", shapes[2], shapes[1], shapes[0], attributes);
 }
 
+/// Kernels whose weight is as the parameter is.
+Result<void> checkPlain(const char *name, const Shape &image, const Shape &weight, const Shape &result,
+                        std::span<const Attribute> attributes) {
+  auto windows = windowsOf(*find(name, 2), attributes);
+  if (!windows)
+    return windows.takeError();
+  for (std::size_t i = 0; i < 2; ++i)
+    if ((*windows)[i].kernel != weight[2 + i])
+      return refuse(name, std::string("the weight has ") + std::to_string(weight[2 + i]) +
+                              (i == 0 ? " rows" : " columns") + ", and the attribute kernel says " +
+                              std::to_string((*windows)[i].kernel));
+  return checkConvolution({name, image, result, weight[1], groupsOf(name, attributes)}, *windows);
+}
+
+Result<void> checkPlainConv2d(std::span<const Shape> shapes, std::span<const Attribute> attributes) {
+  return checkPlain("conv2d", shapes[0], shapes[1], shapes[2], attributes);
+}
+Result<void> checkPlainConv2dInputGrad(std::span<const Shape> shapes, std::span<const Attribute> attributes) {
+  return checkPlain("conv2d_input_grad", shapes[2], shapes[1], shapes[0], attributes);
+}
+
 Result<void> checkConv2dWeightGrad(std::span<const Shape> shapes, std::span<const Attribute> attributes) {
   const char *const name = "conv2d_weight_grad";
   auto windows = windowsOf(*find(name, 1), attributes);
@@ -91,6 +113,22 @@ Result<void> checkPackInputGrad(std::span<const Shape> shapes, std::span<const A
   return checkPack("pack_conv2d_input_grad", shapes, attributes);
 }
 
+/// `X` and `Y`: operand numbers of the image and of the result, or of their gradients.
+template <int X, int Y>
+std::size_t scratch(std::span<const Shape> shapes, std::string_view target) {
+  if (!isCuda(target) || shapes.size() < 3)
+    return 0;
+  const Shape &x = shapes[X], &y = shapes[Y];
+  for (const Shape *shape : {&shapes[0], &shapes[1], &shapes[2]})
+    if (shape->size() != 4 || elements(*shape) < 1 || elements(*shape) > kMaxElements)
+      return 0;
+  return convolutionScratch(x[0], x[1], x[2] * x[3], y[1], y[2] * y[3]);
+}
+std::size_t weightScratch(std::span<const Shape> shapes, std::string_view target) {
+  const std::size_t bytes = scratch<1, 0>(shapes, target);
+  return bytes == 0 ? 0 : bytes + weightGradientBytes(elements(shapes[2]));
+}
+
 } // namespace
 
 std::vector<Kernel> convolutionKernels() {
@@ -100,16 +138,24 @@ std::vector<Kernel> convolutionKernels() {
       round{"round", std::string("f32"), {"f32", "f16", "bf16"}};
   return {
       // weight [outputs, inputs of a group, rows, columns]. Values are rounded to `round` first.
-      entry<"pack_conv2d_forward", "weight f32[O,I,R,S] R, packed f32[P] W">({groups, round}, {}, nullptr,
-                                                                             checkPackForward),
-      entry<"pack_conv2d_input_grad", "weight f32[O,I,R,S] R, packed f32[P] W">({groups, round}, {}, nullptr,
-                                                                                checkPackInputGrad),
-      entry<"conv2d", "x T[N,C,H,W] R, packed f32[P] R, y T[N,O,Y,X] W, bias f32[O] R?">(
-          {kernel, stride, padding, dilation, groups}, {}, nullptr, checkConv2d),
-      entry<"conv2d_input_grad", "g T[N,O,Y,X] R, packed f32[P] R, dx T[N,C,H,W] W">(
-          {kernel, stride, padding, dilation, groups}, {}, nullptr, checkConv2dInputGrad),
+      only(Devices::Host, entry<"pack_conv2d_forward", "weight f32[O,I,R,S] R, packed f32[P] W">(
+                              {groups, round}, {}, nullptr, checkPackForward)),
+      only(Devices::Host, entry<"pack_conv2d_input_grad", "weight f32[O,I,R,S] R, packed f32[P] W">(
+                              {groups, round}, {}, nullptr, checkPackInputGrad)),
+      only(Devices::Host, entry<"conv2d", "x T[N,C,H,W] R, packed f32[P] R, y T[N,O,Y,X] W, bias f32[O] R?">(
+                              {kernel, stride, padding, dilation, groups}, {}, nullptr, checkConv2d)),
+      only(Devices::Host,
+           entry<"conv2d_input_grad", "g T[N,O,Y,X] R, packed f32[P] R, dx T[N,C,H,W] W">(
+               {kernel, stride, padding, dilation, groups}, {}, nullptr, checkConv2dInputGrad)),
+      // Version 2: the weight as it is, in the type that is computed with.
+      only(Devices::Cuda,
+           entry<"conv2d", "x T[N,C,H,W] R, weight T[O,I,R,S] R, y T[N,O,Y,X] W, bias T[O] R?", 2>(
+               {kernel, stride, padding, dilation, groups}, {}, scratch<0, 2>, checkPlainConv2d)),
+      only(Devices::Cuda,
+           entry<"conv2d_input_grad", "g T[N,O,Y,X] R, weight T[O,I,R,S] R, dx T[N,C,H,W] W", 2>(
+               {kernel, stride, padding, dilation, groups}, {}, scratch<2, 0>, checkPlainConv2dInputGrad)),
       entry<"conv2d_weight_grad", "g T[N,O,Y,X] R, x T[N,C,H,W] R, acc f32[O,I,R,S] RW">(
-          {stride, padding, dilation, groups}, {}, nullptr, checkConv2dWeightGrad),
+          {stride, padding, dilation, groups}, {}, weightScratch, checkConv2dWeightGrad),
   };
 }
 

@@ -1,19 +1,9 @@
 // Family row_norm: normalisation of the rows of a matrix, with mean and rstd (1 / deviation), or the norm, of
 // every row.
-#include "catalogue/CudaSums.h"
 #include "catalogue/Entry.h"
 #include "catalogue/Tables.h"
 
 namespace stagewright::catalogue {
-
-/// CUDA: sums of chunks of rows, [chunks,N].
-static std::size_t chunkSums(std::span<const Shape> shapes, std::string_view target) {
-  if (!isCuda(target) || shapes.empty() || shapes[0].size() != 2 || elements(shapes[0]) < 1 ||
-      elements(shapes[0]) > kMaxElements)
-    return 0;
-  const std::int64_t chunks = rowChunks(shapes[0][0]);
-  return chunks < 2 ? 0 : std::size_t(chunks) * std::size_t(shapes[0][1]) * sizeof(float);
-}
 
 std::vector<Kernel> rowNormKernels() {
   return {

@@ -169,7 +169,7 @@ __device__ void normalize_grad(const RowNormArguments &a) {
 /// A block has 32 N columns of one chunk of rows: each of its 8 warps adds up every 8th row, then the warps
 /// are added in order.
 template <typename T, int N>
-__device__ void weightGradOfChunk(const NormWeightGradArguments &a, int64_t unit) {
+__device__ void addColumnsOfChunk(const ColumnSumArguments &a, int64_t unit) {
   constexpr int kWarps = 8, kColumns = 32 * N;
   __shared__ float ofWarps[kWarps][kColumns];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -183,6 +183,11 @@ __device__ void weightGradOfChunk(const NormWeightGradArguments &a, int64_t unit
     for (int64_t row = begin + warp; row < end; row += kWarps) {
       float g[N], x[N];
       readPiece(static_cast<const T *>(a.g) + row * a.columns + column, g);
+      if (!a.x) {
+        for (int k = 0; k < N; ++k)
+          sums[k] += g[k];
+        continue;
+      }
       readPiece(static_cast<const T *>(a.x) + row * a.columns + column, x);
       const float mean = a.mean ? a.mean[row] : 0.0f, rstd = a.rstd[row];
       for (int k = 0; k < N; ++k)
@@ -205,16 +210,16 @@ __device__ void weightGradOfChunk(const NormWeightGradArguments &a, int64_t unit
 }
 
 template <typename T>
-__device__ void norm_weight_grad(const NormWeightGradArguments &a) {
+__device__ void add_columns(const ColumnSumArguments &a) {
   constexpr int kPack = Pack<T>::kSize;
   const int64_t chunks = (a.rows + a.rowsOfChunk - 1) / a.rowsOfChunk,
                 columns = a.isAligned ? 32 * kPack : 32;
   const int64_t units = chunks * ((a.columns + columns - 1) / columns);
   for (int64_t unit = blockIdx.x; unit < units; unit += gridDim.x) {
     if (a.isAligned)
-      weightGradOfChunk<T, kPack>(a, unit);
+      addColumnsOfChunk<T, kPack>(a, unit);
     else
-      weightGradOfChunk<T, 1>(a, unit);
+      addColumnsOfChunk<T, 1>(a, unit);
   }
 }
 
@@ -248,5 +253,5 @@ STAGEWRIGHT_ROW_KERNELS(rms_norm, RowNormArguments)
 STAGEWRIGHT_ROW_KERNELS(norm_grad, RowNormArguments)
 STAGEWRIGHT_ROW_KERNELS(normalize, RowNormArguments)
 STAGEWRIGHT_ROW_KERNELS(normalize_grad, RowNormArguments)
-STAGEWRIGHT_KERNELS(norm_weight_grad, NormWeightGradArguments)
+STAGEWRIGHT_KERNELS(add_columns, ColumnSumArguments)
 STAGEWRIGHT_KERNEL(add_partials, AddPartialsArguments)

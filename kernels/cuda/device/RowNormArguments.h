@@ -14,8 +14,8 @@ struct RowNormArguments {
   float epsilon;
 };
 
-/// acc[column] += sum over the rows of g * normalized x.
-struct NormWeightGradArguments {
+/// acc[column] += sum over the rows of g * normalized x, or of g where x is null.
+struct ColumnSumArguments {
   int64_t rows, columns, rowsOfChunk;
   const void *g, *x;
   const float *mean, *rstd; ///< mean: null for rms_norm

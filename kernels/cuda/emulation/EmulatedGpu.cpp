@@ -1,5 +1,6 @@
 #include "kernels/cuda/emulation/EmulatedGpu.h"
 
+#include "kernels/cuda/emulation/EmulatedDnn.h"
 #include "kernels/cuda/emulation/EmulatedProduct.h"
 
 #include <algorithm>
@@ -22,14 +23,19 @@ public:
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.allocations;
     void *data = std::aligned_alloc(256, (std::max<std::size_t>(bytes, 1) + 255) / 256 * 256);
-    std::memset(data, 0xFF, bytes); // as on a GPU nobody may rely on what is there
+    // As on a GPU nobody may rely on what is there; of a workspace that is never touched the system need not
+    // make pages.
+    std::memset(data, 0xFF, std::min<std::size_t>(bytes, std::size_t{1} << 20));
     gpu.sizes[data] = bytes;
     return data;
   }
   void release(void *data) override {
     const std::lock_guard lock(gpu.mutex);
     gpu.count.releases += data != nullptr;
-    gpu.sizes.erase(data);
+    if (const auto found = gpu.sizes.find(data); found != gpu.sizes.end()) {
+      gpu.finder.forget(data, found->second);
+      gpu.sizes.erase(found);
+    }
     std::free(data);
   }
   Result<void *> allocatePinned(std::size_t bytes) override { return allocate(bytes); }
@@ -52,56 +58,79 @@ public:
   Result<void> copy(void *to, const void *from, std::size_t bytes, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.copies;
-    return gpu.give(stream, [=]() -> Result<void> {
-      std::memmove(to, from, bytes);
-      return {};
-    });
+    return gpu.give(stream,
+                    {[=]() -> Result<void> {
+                       std::memmove(to, from, bytes);
+                       return {};
+                     },
+                     {{from, bytes, false}, {to, bytes, true}}},
+                    host);
   }
   Result<void> fill(void *to, std::uint8_t byte, std::size_t bytes, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
-    return gpu.give(stream, [=]() -> Result<void> {
-      std::memset(to, byte, bytes);
-      return {};
-    });
+    return gpu.give(stream,
+                    {[=]() -> Result<void> {
+                       std::memset(to, byte, bytes);
+                       return {};
+                     },
+                     {{to, bytes, true}}},
+                    host);
   }
   Result<void> launch(const Launch &launch, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.launches;
     const auto *bytes = static_cast<const std::byte *>(launch.arguments);
-    return gpu.give(stream,
-                    [this, launch, arguments = std::vector<std::byte>(bytes, bytes + launch.argumentBytes)]()
-                        -> Result<void> {
-                      auto grid = launch.grid;
-                      grid[0] = std::min(grid[0], gpu.mostBlocks);
-                      return run(*static_cast<const Kernel *>(launch.function.handle), grid, launch.threads,
+    return gpu.give(
+        stream,
+        {[this, launch,
+          arguments = std::vector<std::byte>(bytes, bytes + launch.argumentBytes)]() -> Result<void> {
+           if (!gpu.computes) {
+             return {};
+           }
+           auto grid = launch.grid;
+           grid[0] = std::min(grid[0], gpu.mostBlocks);
+           return emulation::run(*static_cast<const Kernel *>(launch.function.handle), grid, launch.threads,
                                  launch.sharedBytes, arguments.data(), arguments.size(), gpu.order);
-                    });
+         },
+         state(stream)->declared},
+        host);
+  }
+  void declare(std::span<const Access> accesses, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    state(stream)->declared.assign(accesses.begin(), accesses.end());
   }
   Result<void> record(Event event, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
-    const std::uint64_t number = ++gpu.calls;
-    static_cast<EmulatedGpu::EventState *>(event.handle)->record = number;
-    gpu.openRecords.insert(number);
-    state(stream)->items.push_back({nullptr, number, 0});
+    auto &recorded = *static_cast<EmulatedGpu::EventState *>(event.handle);
+    recorded.record = ++gpu.calls;
+    recorded.clock = state(stream)->clock;
+    gpu.openRecords.insert(recorded.record);
+    state(stream)->items.push_back({nullptr, recorded.record, 0});
     return {};
   }
   Result<void> wait(Stream stream, Event event) override {
     const std::lock_guard lock(gpu.mutex);
-    if (gpu.count.waits++ != gpu.omittedWait) {
-      state(stream)->items.push_back(
-          {nullptr, ++gpu.calls, static_cast<EmulatedGpu::EventState *>(event.handle)->record});
+    EmulatedGpu::StreamState &waiting = *state(stream);
+    ++gpu.count.waits;
+    const std::uint64_t number = waiting.waits++;
+    const auto &omitted = gpu.omittedWait;
+    if (!omitted || omitted->stream != waiting.number || omitted->number != number) {
+      const auto &awaited = *static_cast<EmulatedGpu::EventState *>(event.handle);
+      waiting.items.push_back({nullptr, ++gpu.calls, awaited.record});
+      join(waiting.clock, awaited.clock);
     }
     return {};
   }
-  Result<void> synchronize(Stream) override {
+  Result<void> synchronize(Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.synchronizations;
-    return gpu.drain();
+    join(host, state(stream)->clock);
+    return gpu.drain(*state(stream));
   }
 
   Result<void> beginCapture(Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
-    state(stream)->capture = new std::vector<EmulatedGpu::Work>;
+    state(stream)->capture = new std::vector<EmulatedGpu::Step>;
     return {};
   }
   Result<Graph> endCapture(Stream stream) override {
@@ -112,14 +141,14 @@ public:
   Result<void> launch(Graph graph, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.graphLaunches;
-    for (const EmulatedGpu::Work &work : *static_cast<std::vector<EmulatedGpu::Work> *>(graph.handle)) {
-      if (auto ok = gpu.give(stream, work); !ok) {
+    for (const EmulatedGpu::Step &step : *static_cast<std::vector<EmulatedGpu::Step> *>(graph.handle)) {
+      if (auto ok = gpu.give(stream, step, host); !ok) {
         return ok;
       }
     }
     return {};
   }
-  void destroy(Graph graph) override { delete static_cast<std::vector<EmulatedGpu::Work> *>(graph.handle); }
+  void destroy(Graph graph) override { delete static_cast<std::vector<EmulatedGpu::Step> *>(graph.handle); }
 
   Result<Function> function(const std::string &name) override {
     const Kernel *found = find(name);
@@ -138,18 +167,69 @@ public:
                         Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.products;
-    return gpu.give(stream, [=, product = *static_cast<const Product *>(plan.handle)]() -> Result<void> {
-      computeProduct(product, a, b, d, bias);
-      return {};
-    });
+    return gpu.give(stream,
+                    {[=, this, product = *static_cast<const Product *>(plan.handle)]() -> Result<void> {
+                       if (gpu.computes) {
+                         computeProduct(product, a, b, d, bias);
+                       }
+                       return {};
+                     },
+                     state(stream)->declared},
+                    host);
   }
   void destroy(Plan plan) override { delete static_cast<Product *>(plan.handle); }
 
+  Result<DnnPlan> plan(const Convolution &convolution, std::size_t workspaceBytes) override {
+    return answer(gpu.hasConvolution, convolution, computeConvolution, workspaceBytes);
+  }
+  Result<DnnPlan> plan(const Attention &attention, std::size_t workspaceBytes) override {
+    return answer(gpu.hasAttention, attention, computeAttention, workspaceBytes);
+  }
+  Result<void> run(const DnnPlan &plan, std::span<void *const> operands, void *workspace,
+                   Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.dnnRuns;
+    return gpu.give(stream,
+                    {[this, plan = *static_cast<const EmulatedDnnPlan *>(plan.handle), workspace,
+                      operands = std::vector<void *>(operands.begin(), operands.end())]() -> Result<void> {
+                       if (!gpu.computes) {
+                         return {};
+                       }
+                       const std::size_t used = std::min(plan.workspaceBytes, std::size_t{1} << 20);
+                       std::memset(workspace, 0xFF, used); // it is the library's while it runs
+                       plan.compute(operands);
+                       std::memset(workspace, 0xFF, used);
+                       return {};
+                     },
+                     state(stream)->declared},
+                    host);
+  }
+  void destroy(const DnnPlan &plan) override { delete static_cast<EmulatedDnnPlan *>(plan.handle); }
+
 private:
+  struct EmulatedDnnPlan {
+    std::function<void(std::span<void *const>)> compute;
+    std::size_t workspaceBytes = 0;
+  };
+  template <typename Description>
+  Result<DnnPlan> answer(const std::function<bool(const Description &)> &has, const Description &description,
+                         void (*compute)(const Description &, std::span<void *const>),
+                         std::size_t workspaceBytes) {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.dnnQuestions;
+    if (!has || !has(description)) {
+      return DnnPlan{nullptr, "the emulated GPU has no cuDNN"};
+    }
+    return DnnPlan{
+        new EmulatedDnnPlan{[=](std::span<void *const> operands) { compute(description, operands); },
+                            workspaceBytes},
+        ""};
+  }
   static EmulatedGpu::StreamState *state(Stream stream) {
     return static_cast<EmulatedGpu::StreamState *>(stream.handle);
   }
   EmulatedGpu &gpu;
+  Clock host; ///< what the rank has waited for
 };
 
 std::unique_ptr<Api> EmulatedGpu::api() {
@@ -160,9 +240,17 @@ EmulatedGpu::Counts EmulatedGpu::counts() const {
   const std::lock_guard lock(mutex);
   return count;
 }
-unsigned EmulatedGpu::streams() const {
+std::vector<std::uint64_t> EmulatedGpu::waitsOfStreams() const {
   const std::lock_guard lock(mutex);
-  return static_cast<unsigned>(states.size());
+  std::vector<std::uint64_t> waits;
+  for (const auto &state : states) {
+    waits.push_back(state->waits);
+  }
+  return waits;
+}
+std::vector<std::string> EmulatedGpu::races() const {
+  const std::lock_guard lock(mutex);
+  return finder.races();
 }
 std::size_t EmulatedGpu::allocatedBytes() const {
   const std::lock_guard lock(mutex);
@@ -173,13 +261,17 @@ std::size_t EmulatedGpu::allocatedBytes() const {
   return bytes;
 }
 
-Result<void> EmulatedGpu::give(Stream stream, Work work) {
+Result<void> EmulatedGpu::give(Stream stream, Step step, const Clock &host) {
   auto *state = static_cast<StreamState *>(stream.handle);
   if (state->capture) {
-    state->capture->push_back(std::move(work));
-  } else {
-    state->items.push_back({std::move(work), ++calls, 0});
+    state->capture->push_back(std::move(step));
+    return {};
   }
+  join(state->clock, host);
+  state->clock.resize(std::max<std::size_t>(state->clock.size(), state->number + 1));
+  ++state->clock[state->number];
+  finder.add(state->number, state->clock, step.accesses);
+  state->items.push_back({std::move(step.work), ++calls, 0});
   return {};
 }
 
@@ -206,8 +298,12 @@ EmulatedGpu::StreamState *EmulatedGpu::next() {
   return chosen;
 }
 
-Result<void> EmulatedGpu::drain() {
-  while (StreamState *stream = next()) {
+Result<void> EmulatedGpu::drain(const StreamState &awaited) {
+  while (!awaited.items.empty()) {
+    StreamState *stream = next();
+    if (!stream) {
+      return bugError("emulated GPU", "a stream waits for itself");
+    }
     const Item item = std::move(stream->items.front());
     stream->items.pop_front();
     openRecords.erase(item.number);

@@ -10,12 +10,14 @@
 
 #include "kernels/cuda/Api.h"
 #include "kernels/cuda/emulation/Emulator.h"
+#include "kernels/cuda/emulation/RaceFinder.h"
 
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -35,19 +37,33 @@ public:
   Order order = Order::Ascending; ///< of threads and blocks
   /// Launches of more blocks along x get only so many: for kernels whose blocks go on in strides of the grid.
   unsigned mostBlocks = 0x7FFFFFFF;
-  /// The wait with this number, in the order of calls, is left out; negative: none is.
-  std::int64_t omittedWait = -1;
+  /// False: kernels and products change nothing, for tests that look at orders alone.
+  bool computes = true;
+  /// A stream's wait that is left out, by its number among that stream's.
+  struct Wait {
+    unsigned stream = 0;
+    std::uint64_t number = 0;
+  };
+  std::optional<Wait> omittedWait;
+
+  /// What cuDNN has plans for; as given: for nothing.
+  std::function<bool(const Convolution &)> hasConvolution;
+  std::function<bool(const Attention &)> hasAttention;
 
   /// A table for one rank.
   std::unique_ptr<Api> api();
 
   struct Counts {
     std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, products = 0,
-                 graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0;
+                 graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0, dnnQuestions = 0,
+                 dnnRuns = 0;
   };
   Counts counts() const;
-  unsigned streams() const;
+  /// Waits of each stream so far, by its number.
+  std::vector<std::uint64_t> waitsOfStreams() const;
   std::size_t allocatedBytes() const;
+  /// Work that no event puts in an order, as text.
+  std::vector<std::string> races() const;
 
 private:
   friend class EmulatedApi;
@@ -57,17 +73,28 @@ private:
     std::uint64_t number = 0; ///< in the order of calls
     std::uint64_t after = 0;  ///< of a wait: the record that must have run; 0: none
   };
+  /// What a launch, a copy or a product does, and where.
+  struct Step {
+    Work work;
+    std::vector<Access> accesses;
+  };
   struct StreamState {
     unsigned number = 0;
+    Clock clock;
+    std::vector<Access> declared;
+    std::uint64_t waits = 0;
     std::deque<Item> items;
-    std::vector<Work> *capture = nullptr;
+    std::vector<Step> *capture = nullptr;
   };
   struct EventState {
     std::uint64_t record = 0; ///< number of the last one
+    Clock clock;              ///< that it stands behind
   };
 
-  Result<void> give(Stream stream, Work work);
-  Result<void> drain();
+  /// `host`: what the calling thread has waited for.
+  Result<void> give(Stream stream, Step step, const Clock &host);
+  /// Runs what streams have been given until this one has done all.
+  Result<void> drain(const StreamState &awaited);
   StreamState *next();
   bool mayRun(const StreamState &stream) const;
   StreamState *choose(StreamState *a, StreamState *b) const;
@@ -78,6 +105,7 @@ private:
   std::set<std::uint64_t> openRecords; ///< that have not run
   std::map<const void *, std::size_t> sizes;
   std::uint64_t calls = 0;
+  RaceFinder finder;
   Counts count;
 };
 

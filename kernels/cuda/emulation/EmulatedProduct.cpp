@@ -1,39 +1,8 @@
 #include "kernels/cuda/emulation/EmulatedProduct.h"
 
-#include "kernels/cuda/emulation/Emulation.h"
-
-#include <vector>
+#include "kernels/cuda/emulation/Elements.h"
 
 namespace stagewright::cuda::emulation {
-namespace {
-
-template <typename T>
-std::vector<float> floats(const void *data, std::int64_t count) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  for (std::int64_t i = 0; i < count; ++i) {
-    values[static_cast<std::size_t>(i)] = toFloat(static_cast<const T *>(data)[i]);
-  }
-  return values;
-}
-
-std::vector<float> floats(Element element, const void *data, std::int64_t count) {
-  return element == Element::F16    ? floats<F16>(data, count)
-         : element == Element::BF16 ? floats<BF16>(data, count)
-                                    : floats<float>(data, count);
-}
-
-void store(Element element, void *data, std::int64_t i, float value) {
-  if (element == Element::F16) {
-    static_cast<F16 *>(data)[i] = fromFloat<F16>(value);
-  } else if (element == Element::BF16) {
-    static_cast<BF16 *>(data)[i] = fromFloat<BF16>(value);
-  } else {
-    static_cast<float *>(data)[i] = value;
-  }
-}
-
-} // namespace
-
 void computeProduct(const Product &p, const void *a, const void *b, void *d, const void *bias) {
   const auto left = floats(p.element, a, p.batch * p.m * p.k),
              right = floats(p.element, b, p.batch * p.k * p.n);

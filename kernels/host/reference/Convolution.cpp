@@ -72,13 +72,24 @@ void conv2d(const Values &v) {
               [&](auto x, auto y, auto weight) { v[2][y] += v[0][x] * v[1][weight]; });
 }
 
+/// place(i): where element i of the weight lies.
+template <typename Place>
+void inputGradient(const Values &v, const Place &place) {
+  std::ranges::fill(v[2], 0.0);
+  eachProduct(v, 2, 0, v.list("kernel")[0], v.list("kernel")[1],
+              [&](auto x, auto y, auto weight) { v[2][x] += v[0][y] * v[1][place(weight)]; });
+}
+
 void conv2dInputGrad(const Values &v) {
   const std::int64_t groups = v.integer("groups"), inputs = v.size(2, 1) / groups,
                      taps = v.list("kernel")[0] * v.list("kernel")[1];
-  std::ranges::fill(v[2], 0.0);
-  eachProduct(v, 2, 0, v.list("kernel")[0], v.list("kernel")[1], [&](auto x, auto y, auto weight) {
-    v[2][x] += v[0][y] * v[1][packedForInputGrad(weight, groups, v.size(0, 1), inputs, taps)];
-  });
+  inputGradient(v,
+                [&](auto weight) { return packedForInputGrad(weight, groups, v.size(0, 1), inputs, taps); });
+}
+
+/// Version 2, whose weight is as the parameter is.
+void conv2dInputGradPlain(const Values &v) {
+  inputGradient(v, [](auto weight) { return weight; });
 }
 
 void conv2dWeightGrad(const Values &v) {
@@ -87,8 +98,14 @@ void conv2dWeightGrad(const Values &v) {
 }
 
 constexpr ReferenceEntry kEntries[] = {
-    {"pack_conv2d_forward", packForward},   {"pack_conv2d_input_grad", packInputGrad}, {"conv2d", conv2d},
-    {"conv2d_input_grad", conv2dInputGrad}, {"conv2d_weight_grad", conv2dWeightGrad},
+    {"pack_conv2d_forward", packForward},
+    {"pack_conv2d_input_grad", packInputGrad},
+    {"conv2d", conv2d},
+    {"conv2d_input_grad", conv2dInputGrad},
+    {"conv2d_weight_grad", conv2dWeightGrad},
+    // The packed form of the forward product is the weight in its own order.
+    {"conv2d", conv2d, 2},
+    {"conv2d_input_grad", conv2dInputGradPlain, 2},
 };
 
 } // namespace

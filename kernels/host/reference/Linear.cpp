@@ -56,15 +56,34 @@ void packLinearInputGrad(const Values &v) {
        [&](auto step, auto column) { return rounded(v, v[0][std::size_t(step * inputs + column)]); });
 }
 
-/// linear and linear_input_grad.
-void packedProduct(const Values &v) {
+/// y = x times the matrix whose element (step, column) is weight(step, column), and the bias.
+template <typename Weight>
+void product(const Values &v, const Weight &weight) {
   const std::int64_t rows = v.size(0, 0), depth = v.size(0, 1), columns = v.size(2, 1);
   multiply(
       v[2], rows, depth, columns, [&](auto row, auto step) { return v[0][std::size_t(row * depth + step)]; },
-      [&](auto step, auto column) { return v[1][std::size_t(packedIndex(depth, columns, step, column))]; },
-      false);
+      weight, false);
   for (std::int64_t i = 0; v.has(3) && i < rows * columns; ++i)
     v[2][std::size_t(i)] += v[3][std::size_t(i % columns)];
+}
+
+/// linear and linear_input_grad.
+void packedProduct(const Values &v) {
+  const std::int64_t depth = v.size(0, 1), columns = v.size(2, 1);
+  product(v, [&](auto step, auto column) {
+    return v[1][std::size_t(packedIndex(depth, columns, step, column))];
+  });
+}
+
+/// Version 2, whose weight is [N, K].
+void linearPlain(const Values &v) {
+  const std::int64_t inputs = v.size(1, 1);
+  product(v, [&](auto step, auto column) { return v[1][std::size_t(column * inputs + step)]; });
+}
+
+void linearInputGradPlain(const Values &v) {
+  const std::int64_t inputs = v.size(1, 1);
+  product(v, [&](auto step, auto column) { return v[1][std::size_t(step * inputs + column)]; });
 }
 
 void linearWeightGrad(const Values &v) {
@@ -102,6 +121,8 @@ constexpr ReferenceEntry kEntries[] = {
     {"pack_linear_input_grad", packLinearInputGrad},
     {"linear", packedProduct},
     {"linear_input_grad", packedProduct},
+    {"linear", linearPlain, 2},
+    {"linear_input_grad", linearInputGradPlain, 2},
     {"linear_weight_grad", linearWeightGrad},
     {"bias_grad", biasGrad},
     {"matmul", matmul<false, true>},

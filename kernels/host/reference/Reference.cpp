@@ -10,7 +10,7 @@ bool runReference(const KernelInstance &instance, ReferenceOperands &operands) {
                       optimizerReferences, rowNormReferences, softmaxReferences, embeddingReferences,
                       rotaryReferences, dropoutReferences, attentionReferences, maskedMeanReferences})
     for (const ReferenceEntry &entry : family())
-      if (entry.name == instance.kernel->name) {
+      if (entry.name == instance.kernel->name && entry.version == instance.kernel->version) {
         entry.run({instance, operands});
         return true;
       }

@@ -49,6 +49,7 @@ void map(const Values &v, const Function &f) {
 struct ReferenceEntry {
   std::string_view name;
   void (*run)(const Values &v);
+  int version = 1;
 };
 using ReferenceTable = std::span<const ReferenceEntry>;
 

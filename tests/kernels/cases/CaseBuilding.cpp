@@ -15,9 +15,9 @@ std::int64_t integer(std::int64_t low, std::int64_t high) {
 }
 
 KernelCase makeCase(std::string_view name, std::vector<Shape> shapes,
-                    std::vector<catalogue::Attribute> attributes) {
+                    std::vector<catalogue::Attribute> attributes, int version) {
   KernelCase out;
-  out.instance = {catalogue::find(name, 1), std::move(shapes), std::move(attributes)};
+  out.instance = {catalogue::find(name, version), std::move(shapes), std::move(attributes)};
   const auto &rules = out.instance.kernel->operands;
   for (std::size_t i = 0; i < out.instance.shapes.size(); ++i) {
     out.operands.emplace_back(rules[i].dtype, catalogue::elements(out.instance.shapes[i]));

@@ -21,7 +21,7 @@ std::int64_t integer(std::int64_t low, std::int64_t high);
 
 /// A call whose floating-point operands are uniform in [-1, 1]; integer operands and written ones are zero.
 KernelCase makeCase(std::string_view name, std::vector<Shape> shapes,
-                    std::vector<catalogue::Attribute> attributes = {});
+                    std::vector<catalogue::Attribute> attributes = {}, int version = 1);
 void fill(Buffer &buffer, const std::function<double()> &value);
 
 /// Sizes around a vector (16) and a tile (16384; up to 32768 run as one).
@@ -36,6 +36,7 @@ Cases rowCases(std::string_view name,
 struct TableEntry {
   std::string_view kernel;
   std::function<Cases(std::string_view)> cases;
+  int version = 1;
 };
 
 std::span<const TableEntry> linearCases();

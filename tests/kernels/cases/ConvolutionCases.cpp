@@ -13,6 +13,9 @@ struct Convolution {
 
   Shape x() const { return {samples, inputs, image[0], image[1]}; }
   Shape weight() const { return {outputs, inputs / groups, kernel[0], kernel[1]}; }
+  Shape weightOf(int version) const {
+    return version == 2 ? weight() : Shape{catalogue::packedConv2dElements(weight())};
+  }
   Shape y() const {
     Shape out{samples, outputs, 0, 0};
     for (std::size_t i = 0; i < 2; ++i)
@@ -70,24 +73,26 @@ Cases packCases(std::string_view name) {
   return out;
 }
 
+/// Version 2 has the weight as the parameter is.
+template <int Version>
 Cases forwardCases(std::string_view name) {
   Cases out;
   for (const Convolution &one : convolutions())
     for (bool bias : {false, true}) {
-      std::vector<Shape> shapes = {one.x(), {catalogue::packedConv2dElements(one.weight())}, one.y()};
+      std::vector<Shape> shapes = {one.x(), one.weightOf(Version), one.y()};
       if (bias)
         shapes.push_back({one.outputs});
-      out.push_back(makeCase(name, shapes, one.attributes(true)));
+      out.push_back(makeCase(name, shapes, one.attributes(true), Version));
       out.back().absolute = 0x1p-23 * double(catalogue::elements(one.weight()) / one.outputs + 2);
     }
   return out;
 }
 
+template <int Version>
 Cases inputGradCases(std::string_view name) {
   Cases out;
   for (const Convolution &one : convolutions()) {
-    out.push_back(makeCase(name, {one.y(), {catalogue::packedConv2dElements(one.weight())}, one.x()},
-                           one.attributes(true)));
+    out.push_back(makeCase(name, {one.y(), one.weightOf(Version), one.x()}, one.attributes(true), Version));
     out.back().absolute = 0x1p-23 * double(one.outputs * one.kernel[0] * one.kernel[1] + 2);
   }
   return out;
@@ -103,8 +108,13 @@ Cases weightGradCases(std::string_view name) {
 }
 
 const TableEntry kTable[] = {
-    {"pack_conv2d_forward", packCases},    {"pack_conv2d_input_grad", packCases},   {"conv2d", forwardCases},
-    {"conv2d_input_grad", inputGradCases}, {"conv2d_weight_grad", weightGradCases},
+    {"pack_conv2d_forward", packCases},
+    {"pack_conv2d_input_grad", packCases},
+    {"conv2d", forwardCases<1>},
+    {"conv2d_input_grad", inputGradCases<1>},
+    {"conv2d", forwardCases<2>, 2},
+    {"conv2d_input_grad", inputGradCases<2>, 2},
+    {"conv2d_weight_grad", weightGradCases},
 };
 
 } // namespace

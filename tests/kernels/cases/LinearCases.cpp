@@ -58,6 +58,23 @@ Cases packedProductCases(std::string_view name) {
   return out;
 }
 
+/// Version 2: weight [N, K].
+Cases plainProductCases(std::string_view name) {
+  const bool isForward = name == "linear";
+  Cases out;
+  for (const auto &[m, k, n] : products())
+    for (bool bias : {false, true}) {
+      std::vector<Shape> shapes = {{m, isForward ? k : n}, {n, k}, {m, isForward ? n : k}};
+      if (bias && !isForward)
+        continue;
+      if (bias)
+        shapes.push_back({n});
+      out.push_back(makeCase(name, shapes, {}, 2));
+      out.back().absolute = 0x1p-23 * double((isForward ? k : n) + 2);
+    }
+  return out;
+}
+
 Cases weightGradCases(std::string_view name) {
   Cases out;
   for (const auto &[k, m, n] : products()) {
@@ -96,6 +113,8 @@ const TableEntry kTable[] = {
     {"pack_linear_input_grad", packCases},
     {"linear", packedProductCases},
     {"linear_input_grad", packedProductCases},
+    {"linear", plainProductCases, 2},
+    {"linear_input_grad", plainProductCases, 2},
     {"linear_weight_grad", weightGradCases},
     {"bias_grad", biasGradCases},
     {"matmul", matmulCases},

@@ -34,6 +34,10 @@ TEST(Gradient, Convolution) {
                    [&](const Vector &at) { return loss(x, at, bias); });
     expectGradient(call("channel_bias_grad", {{2, 6, 9}, bs}, {g, {}})[1], bias,
                    [&](const Vector &at) { return loss(x, weight, at); });
+    const auto plainLoss = [&](const Vector &at) {
+      return dot(g, call("conv2d", {xs, ws, ys, bs}, {at, weight, {}, bias}, all, 2)[2]);
+    };
+    expectGradient(call("conv2d_input_grad", {ys, ws, xs}, {g, weight, {}}, all, 2)[2], x, plainLoss);
   }
 }
 

@@ -24,10 +24,10 @@ Vector randomVector(std::int64_t size, double low, double high) {
 }
 
 ReferenceOperands call(const char *kernel, std::vector<Shape> shapes, ReferenceOperands operands,
-                       std::vector<Attribute> attributes) {
+                       std::vector<Attribute> attributes, int version) {
   for (std::size_t i = 0; i < operands.size(); ++i)
     operands[i].resize(std::size_t(catalogue::elements(shapes[i])));
-  const KernelInstance instance{catalogue::find(kernel, 1), std::move(shapes), std::move(attributes)};
+  const KernelInstance instance{catalogue::find(kernel, version), std::move(shapes), std::move(attributes)};
   if (onKernelCall)
     onKernelCall(instance);
   EXPECT_TRUE(runReference(instance, operands));

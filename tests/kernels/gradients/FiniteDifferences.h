@@ -17,7 +17,7 @@ Vector randomVector(std::int64_t size, double low = -1, double high = 1);
 
 /// Runs a reference; operands without contents are zero. Returns all operands.
 ReferenceOperands call(const char *kernel, std::vector<Shape> shapes, ReferenceOperands operands,
-                       std::vector<Attribute> attributes = {});
+                       std::vector<Attribute> attributes = {}, int version = 1);
 
 double dot(const Vector &a, const Vector &b);
 

@@ -27,6 +27,11 @@ TEST(Gradient, Linear) {
                  [&](const Vector &at) { return loss(x, at, bias); });
   expectGradient(call("bias_grad", {ys, {outputs}}, {g, {}})[1], bias,
                  [&](const Vector &at) { return loss(x, weight, at); });
+
+  const auto plainLoss = [&](const Vector &at) {
+    return dot(g, call("linear", {xs, ws, ys, {outputs}}, {at, weight, {}, bias}, {}, 2)[2]);
+  };
+  expectGradient(call("linear_input_grad", {ys, ws, xs}, {g, weight, {}}, {}, 2)[2], x, plainLoss);
 }
 
 } // namespace

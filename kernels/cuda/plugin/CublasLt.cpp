@@ -1,0 +1,209 @@
+#include "kernels/cuda/plugin/CublasLt.h"
+
+#include "kernels/cuda/plugin/Library.h"
+
+#include <cublasLt.h>
+
+namespace stagewright::cuda {
+namespace {
+
+#define STAGEWRIGHT_FUNCTIONS(one)                                                                           \
+  one(cublasLtCreate) one(cublasLtGetStatusString) one(cublasLtMatmul) one(cublasLtMatmulAlgoGetHeuristic)   \
+      one(cublasLtMatmulDescCreate) one(cublasLtMatmulDescDestroy) one(cublasLtMatmulDescSetAttribute)       \
+          one(cublasLtMatrixLayoutCreate) one(cublasLtMatrixLayoutDestroy)                                   \
+              one(cublasLtMatrixLayoutSetAttribute) one(cublasLtMatmulPreferenceCreate)                      \
+                  one(cublasLtMatmulPreferenceDestroy) one(cublasLtMatmulPreferenceSetAttribute)
+
+/// The functions of the library that are used.
+struct Functions {
+#define STAGEWRIGHT_MEMBER(name) decltype(&::name) name = nullptr;
+  STAGEWRIGHT_FUNCTIONS(STAGEWRIGHT_MEMBER)
+#undef STAGEWRIGHT_MEMBER
+};
+
+cudaDataType typeOf(Element element) {
+  return element == Element::F16 ? CUDA_R_16F : element == Element::BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+/// cuBLASLt's matrices are column-major, so that it computes D^T = op(B)^T op(A)^T: its first factor is B.
+///
+///   ours, row-major                    its, column-major
+///   A [m,k]    transposed: [k,m]       [k,m]    transposed: [m,k]
+///   B [k,n]    transposed: [n,k]       [n,k]    transposed: [k,n]
+///   D [m,n]                            [n,m], bias along its rows
+struct ProductPlan {
+  Product product;
+  cublasLtMatmulDesc_t operation = nullptr;
+  cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
+  cublasLtMatmulAlgo_t algorithm = {};
+  std::size_t workspaceBytes = 0;
+};
+
+class OpenedCublasLt final : public CublasLt {
+public:
+  Result<void> load() {
+    auto library = Library::open("libcublasLt.so.13", "cuBLAS of the CUDA Toolkit 13");
+    if (!library) {
+      return library.takeError();
+    }
+#define STAGEWRIGHT_LOAD(name)                                                                               \
+  if (auto ok = library->load(#name, lt.name); !ok) {                                                        \
+    return ok;                                                                                               \
+  }
+    STAGEWRIGHT_FUNCTIONS(STAGEWRIGHT_LOAD)
+#undef STAGEWRIGHT_LOAD
+    return check(lt.cublasLtCreate(&handle), "cublasLtCreate");
+  }
+
+  Result<void *> plan(const Product &product, std::size_t workspaceBytes) override {
+    auto made = std::make_unique<ProductPlan>();
+    made->product = product;
+    auto ok = describe(*made);
+    ok = ok ? choose(*made, workspaceBytes) : std::move(ok);
+    if (!ok) {
+      release(*made);
+      return ok.takeError();
+    }
+    return static_cast<void *>(made.release());
+  }
+
+  Result<void> run(void *plan, const void *a, const void *b, void *d, const void *bias, void *workspace,
+                   cudaStream_t stream) override {
+    ProductPlan &made = *static_cast<ProductPlan *>(plan);
+    if (made.product.hasBias) {
+      if (auto ok = set(made.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias); !ok) {
+        return ok;
+      }
+    }
+    const float one = 1, beta = made.product.accumulates ? 1 : 0;
+    return check(lt.cublasLtMatmul(handle, made.operation, &one, b, made.b, a, made.a, &beta, d, made.d, d,
+                                   made.d, &made.algorithm, workspace, made.workspaceBytes, stream),
+                 "cublasLtMatmul");
+  }
+
+  void destroy(void *plan) override {
+    auto *made = static_cast<ProductPlan *>(plan);
+    release(*made);
+    delete made;
+  }
+
+private:
+  Result<void> check(cublasStatus_t status, const char *call) const {
+    if (status == CUBLAS_STATUS_SUCCESS) {
+      return {};
+    }
+    return environmentError(call, lt.cublasLtGetStatusString(status),
+                            "see whether other programs leave this GPU memory, and update its driver");
+  }
+
+  template <typename Value>
+  Result<void> set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, Value value) {
+    return check(lt.cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof value),
+                 "cublasLtMatmulDescSetAttribute");
+  }
+
+  Result<void> describe(ProductPlan &made) {
+    const Product &p = made.product;
+    const auto compute =
+        p.element == Element::F32 && p.allowsTf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    auto ok =
+        check(lt.cublasLtMatmulDescCreate(&made.operation, compute, CUDA_R_32F), "cublasLtMatmulDescCreate");
+    const auto first = p.transposesB ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const auto second = p.transposesA ? CUBLAS_OP_T : CUBLAS_OP_N;
+    ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_TRANSA, first) : std::move(ok);
+    ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_TRANSB, second) : std::move(ok);
+    if (p.hasBias) {
+      ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS) : std::move(ok);
+      ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, typeOf(p.result)) : std::move(ok);
+    }
+    ok = ok ? layOut(made.b, p.element, p.transposesB ? p.k : p.n, p.transposesB ? p.n : p.k, p.batch)
+            : std::move(ok);
+    ok = ok ? layOut(made.a, p.element, p.transposesA ? p.m : p.k, p.transposesA ? p.k : p.m, p.batch)
+            : std::move(ok);
+    return ok ? layOut(made.d, p.result, p.n, p.m, p.batch) : std::move(ok);
+  }
+
+  /// Column-major and dense, one behind the other.
+  Result<void> layOut(cublasLtMatrixLayout_t &layout, Element element, std::int64_t rows,
+                      std::int64_t columns, std::int64_t batch) {
+    auto ok = check(lt.cublasLtMatrixLayoutCreate(&layout, typeOf(element), static_cast<std::uint64_t>(rows),
+                                                  static_cast<std::uint64_t>(columns), rows),
+                    "cublasLtMatrixLayoutCreate");
+    const auto count = static_cast<std::int32_t>(batch);
+    const std::int64_t stride = rows * columns;
+    if (ok && batch > 1) {
+      ok = check(lt.cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                                     sizeof count),
+                 "cublasLtMatrixLayoutSetAttribute");
+    }
+    if (ok && batch > 1) {
+      ok = check(lt.cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                                     &stride, sizeof stride),
+                 "cublasLtMatrixLayoutSetAttribute");
+    }
+    return ok;
+  }
+
+  /// The first of the heuristics' algorithms: the same for the same product on the same GPU and library.
+  Result<void> choose(ProductPlan &made, std::size_t workspaceBytes) {
+    cublasLtMatmulPreference_t preference = nullptr;
+    auto ok = check(lt.cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
+      ok = ok ? check(lt.cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value),
+                      "cublasLtMatmulPreferenceSetAttribute")
+              : std::move(ok);
+    };
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspaceBytes);
+    for (const auto attribute :
+         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+      prefer(attribute, std::uint32_t{16});
+    }
+    cublasLtMatmulHeuristicResult_t found = {};
+    int count = 0;
+    if (ok) {
+      ok = check(lt.cublasLtMatmulAlgoGetHeuristic(handle, made.operation, made.b, made.a, made.d, made.d,
+                                                   preference, 1, &found, &count),
+                 "cublasLtMatmulAlgoGetHeuristic");
+    }
+    if (preference) {
+      lt.cublasLtMatmulPreferenceDestroy(preference);
+    }
+    if (ok && count == 0) {
+      return environmentError("cuBLASLt",
+                              "has no algorithm for a product of " + std::to_string(made.product.m) + " x " +
+                                  std::to_string(made.product.k) + " and " + std::to_string(made.product.k) +
+                                  " x " + std::to_string(made.product.n),
+                              "use sizes that are multiples of 8");
+    }
+    made.algorithm = found.algo;
+    made.workspaceBytes = found.workspaceSize;
+    return ok;
+  }
+
+  void release(ProductPlan &made) {
+    if (made.operation) {
+      lt.cublasLtMatmulDescDestroy(made.operation);
+    }
+    for (const cublasLtMatrixLayout_t layout : {made.a, made.b, made.d}) {
+      if (layout) {
+        lt.cublasLtMatrixLayoutDestroy(layout);
+      }
+    }
+  }
+
+  Functions lt;
+  cublasLtHandle_t handle = nullptr; // lives as long as the process: so does the library
+};
+
+} // namespace
+
+Result<std::unique_ptr<CublasLt>> CublasLt::open() {
+  auto opened = std::make_unique<OpenedCublasLt>();
+  if (auto ok = opened->load(); !ok) {
+    return ok.takeError();
+  }
+  return std::unique_ptr<CublasLt>(std::move(opened));
+}
+
+} // namespace stagewright::cuda

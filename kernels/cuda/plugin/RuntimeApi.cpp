@@ -1,0 +1,279 @@
+// The function table on a GPU: the CUDA runtime, and the libraries that are opened on use.
+#include "kernels/cuda/plugin/CublasLt.h"
+#include "kernels/cuda/plugin/Cudnn.h"
+#include "kernels/cuda/plugin/DeviceCode.h"
+#include "kernels/cuda/plugin/Door.h"
+
+#include <cuda_runtime_api.h>
+
+#include <map>
+#include <mutex>
+#include <vector>
+
+namespace stagewright::cuda {
+namespace {
+
+Result<void> check(cudaError_t status, const char *call) {
+  if (status == cudaSuccess) {
+    return {};
+  }
+  const bool isMemory = status == cudaErrorMemoryAllocation;
+  return environmentError(
+      call, cudaGetErrorString(status),
+      isMemory ? "free memory of the GPU, or compile for more stages or smaller micro-batches" : "");
+}
+
+template <typename Handle, typename Native>
+Result<Handle> handleOf(cudaError_t status, const char *call, Native native) {
+  if (auto ok = check(status, call); !ok) {
+    return ok.takeError();
+  }
+  return Handle{native};
+}
+
+/// What all tables of a GPU share: its code.
+class LoadedCode {
+public:
+  /// Of the calling thread's GPU.
+  Result<Function> function(const std::string &name) {
+    const std::lock_guard lock(mutex);
+    if (const auto known = functions.find(name); known != functions.end()) {
+      return known->second;
+    }
+    if (auto ok = load(); !ok) {
+      return ok.takeError();
+    }
+    for (const cudaLibrary_t library : libraries) {
+      cudaKernel_t kernel = nullptr;
+      if (cudaLibraryGetKernel(&kernel, library, name.c_str()) == cudaSuccess) {
+        return functions.emplace(name, Function{kernel}).first->second;
+      }
+      (void)cudaGetLastError(); // not in this one
+    }
+    return bugError("function " + name, "the plug-in has no such kernel");
+  }
+
+private:
+  Result<void> load() {
+    for (std::size_t i = libraries.size(); i < deviceCodeCount(); ++i) {
+      libraries.emplace_back();
+      auto ok = check(
+          cudaLibraryLoadData(&libraries.back(), deviceCode(i), nullptr, nullptr, 0, nullptr, nullptr, 0),
+          "cudaLibraryLoadData");
+      if (!ok) {
+        libraries.pop_back();
+        return ok;
+      }
+    }
+    return {};
+  }
+
+  std::mutex mutex;
+  std::vector<cudaLibrary_t> libraries;
+  std::map<std::string, Function> functions;
+};
+
+LoadedCode &code() {
+  static LoadedCode loaded;
+  return loaded;
+}
+
+class RuntimeApi final : public Api {
+public:
+  explicit RuntimeApi(int device) : device(device) {}
+
+  Result<DeviceProperties> properties() override {
+    cudaDeviceProp found = {};
+    DeviceProperties out;
+    auto ok = check(cudaGetDeviceProperties(&found, device), "cudaGetDeviceProperties");
+    ok = ok ? check(cudaMemGetInfo(&out.freeBytes, &out.bytes), "cudaMemGetInfo") : std::move(ok);
+    if (!ok) {
+      return ok.takeError();
+    }
+    out.name = found.name;
+    out.major = found.major;
+    out.minor = found.minor;
+    out.multiprocessors = found.multiProcessorCount;
+    return out;
+  }
+  Result<void> select() override { return check(cudaSetDevice(device), "cudaSetDevice"); }
+
+  Result<void *> allocate(std::size_t bytes) override {
+    void *data = nullptr;
+    return handleOf<void *>(cudaMalloc(&data, bytes), "cudaMalloc", data);
+  }
+  void release(void *data) override { (void)cudaFree(data); }
+  Result<void *> allocatePinned(std::size_t bytes) override {
+    void *data = nullptr;
+    return handleOf<void *>(cudaMallocHost(&data, bytes), "cudaMallocHost", data);
+  }
+  void releasePinned(void *data) override { (void)cudaFreeHost(data); }
+
+  Result<Stream> createStream() override {
+    cudaStream_t stream = nullptr;
+    return handleOf<Stream>(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                            "cudaStreamCreateWithFlags", stream);
+  }
+  void destroy(Stream stream) override { (void)cudaStreamDestroy(native(stream)); }
+  Result<Event> createEvent() override {
+    cudaEvent_t event = nullptr;
+    return handleOf<Event>(cudaEventCreateWithFlags(&event, cudaEventDisableTiming),
+                           "cudaEventCreateWithFlags", event);
+  }
+  void destroy(Event event) override { (void)cudaEventDestroy(native(event)); }
+
+  Result<void> copy(void *to, const void *from, std::size_t bytes, Stream stream) override {
+    return check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, native(stream)), "cudaMemcpyAsync");
+  }
+  Result<void> fill(void *to, std::uint8_t byte, std::size_t bytes, Stream stream) override {
+    return check(cudaMemsetAsync(to, byte, bytes, native(stream)), "cudaMemsetAsync");
+  }
+  Result<void> launch(const Launch &launch, Stream stream) override {
+    constexpr std::size_t kAlways = 48 * 1024; // bytes of shared memory that need no permission
+    if (launch.sharedBytes > kAlways) {
+      auto ok =
+          check(cudaFuncSetAttribute(launch.function.handle, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     static_cast<int>(launch.sharedBytes)),
+                "cudaFuncSetAttribute");
+      if (!ok) {
+        return ok;
+      }
+    }
+    cudaLaunchConfig_t configuration = {};
+    configuration.gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
+    configuration.blockDim = {launch.threads, 1, 1};
+    configuration.dynamicSmemBytes = launch.sharedBytes;
+    configuration.stream = native(stream);
+    void *arguments[] = {const_cast<void *>(launch.arguments)}; // only read
+    return check(cudaLaunchKernelExC(&configuration, launch.function.handle, arguments),
+                 "cudaLaunchKernelExC");
+  }
+  Result<void> record(Event event, Stream stream) override {
+    return check(cudaEventRecord(native(event), native(stream)), "cudaEventRecord");
+  }
+  Result<void> wait(Stream stream, Event event) override {
+    return check(cudaStreamWaitEvent(native(stream), native(event), 0), "cudaStreamWaitEvent");
+  }
+  Result<void> synchronize(Stream stream) override {
+    return check(cudaStreamSynchronize(native(stream)), "cudaStreamSynchronize");
+  }
+
+  Result<void> beginCapture(Stream stream) override {
+    return check(cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeThreadLocal),
+                 "cudaStreamBeginCapture");
+  }
+  Result<Graph> endCapture(Stream stream) override {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    auto ok = check(cudaStreamEndCapture(native(stream), &graph), "cudaStreamEndCapture");
+    ok = ok ? check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate") : std::move(ok);
+    if (graph) {
+      (void)cudaGraphDestroy(graph);
+    }
+    if (!ok) {
+      return ok.takeError();
+    }
+    return Graph{executable};
+  }
+  Result<void> launch(Graph graph, Stream stream) override {
+    return check(cudaGraphLaunch(native(graph), native(stream)), "cudaGraphLaunch");
+  }
+  void destroy(Graph graph) override { (void)cudaGraphExecDestroy(native(graph)); }
+
+  Result<Function> function(const std::string &name) override { return code().function(name); }
+
+  Result<Plan> plan(const Product &product, std::size_t workspaceBytes) override {
+    if (!products) {
+      auto opened = CublasLt::open();
+      if (!opened) {
+        return opened.takeError();
+      }
+      products = std::move(*opened);
+    }
+    auto made = products->plan(product, workspaceBytes);
+    return made ? Result<Plan>(Plan{*made}) : made.takeError();
+  }
+  Result<void> multiply(Plan plan, const void *a, const void *b, void *d, const void *bias, void *workspace,
+                        Stream stream) override {
+    return products->run(plan.handle, a, b, d, bias, workspace, native(stream));
+  }
+  void destroy(Plan plan) override { products->destroy(plan.handle); }
+
+  Result<DnnPlan> plan(const Convolution &convolution, std::size_t workspaceBytes) override {
+    return opensDnn() ? dnn->plan(convolution, workspaceBytes) : DnnPlan{nullptr, noDnn};
+  }
+  Result<DnnPlan> plan(const Attention &attention, std::size_t workspaceBytes) override {
+    return opensDnn() ? dnn->plan(attention, workspaceBytes) : DnnPlan{nullptr, noDnn};
+  }
+  Result<void> run(const DnnPlan &plan, std::span<void *const> operands, void *workspace,
+                   Stream stream) override {
+    return dnn->run(plan, operands, workspace, native(stream));
+  }
+  void destroy(const DnnPlan &plan) override { dnn->destroy(plan); }
+
+private:
+  /// Whether cuDNN is there: asked once.
+  bool opensDnn() {
+    if (!dnn && noDnn.empty()) {
+      auto opened = Cudnn::open();
+      if (opened) {
+        dnn = std::move(*opened);
+      } else {
+        noDnn = opened.error().text();
+      }
+    }
+    return dnn != nullptr;
+  }
+
+  static cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
+  static cudaEvent_t native(Event event) { return static_cast<cudaEvent_t>(event.handle); }
+  static cudaGraphExec_t native(Graph graph) { return static_cast<cudaGraphExec_t>(graph.handle); }
+
+  const int device;
+  std::unique_ptr<CublasLt> products;
+  std::unique_ptr<Cudnn> dnn;
+  std::string noDnn; ///< why not
+};
+
+/// How many GPUs there are; none is an error that says what to do.
+Result<int> countDevices() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaErrorInsufficientDriver) {
+    return environmentError("CUDA", "there is no NVIDIA driver on this machine, or one that is too old",
+                            "install a driver for CUDA 13 (580 or newer), or train with --target host");
+  }
+  if (status != cudaSuccess || count == 0) {
+    return environmentError("CUDA",
+                            status == cudaSuccess || status == cudaErrorNoDevice
+                                ? std::string("there is no NVIDIA GPU on this machine")
+                                : std::string(cudaGetErrorString(status)),
+                            "see what nvidia-smi lists, or train with --target host");
+  }
+  return count;
+}
+
+} // namespace
+} // namespace stagewright::cuda
+
+using namespace stagewright;
+
+extern "C" __attribute__((visibility("default"))) void
+stagewright_cuda_open(int tableVersion, int rank, Result<std::unique_ptr<cuda::Api>> *result) {
+  if (tableVersion != cuda::kTableVersion) {
+    *result = environmentError("libstagewright_cuda.so", "is of another version than this program",
+                               "build and install both together");
+    return;
+  }
+  auto count = cuda::countDevices();
+  if (!count) {
+    *result = count.takeError();
+    return;
+  }
+  auto api = std::make_unique<cuda::RuntimeApi>(rank % *count);
+  if (auto ok = api->select(); !ok) {
+    *result = ok.takeError();
+    return;
+  }
+  *result = std::unique_ptr<cuda::Api>(std::move(api));
+}

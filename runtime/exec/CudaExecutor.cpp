@@ -1,0 +1,473 @@
+#include "runtime/exec/CudaExecutor.h"
+
+#include "runtime/exec/MeshGroups.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+namespace stagewright::runtime {
+namespace {
+
+constexpr int kGatherTag = 5;
+constexpr std::size_t kStreams = 3; // of a rank
+
+bool receives(schedule::TaskKind kind) {
+  return kind == schedule::TaskKind::ReceiveForward || kind == schedule::TaskKind::ReceiveBackward;
+}
+
+} // namespace
+
+Result<void> PinnedMemory::allocate(std::size_t bytes) {
+  auto made = api.allocatePinned(bytes);
+  if (!made) {
+    return made.takeError();
+  }
+  start = static_cast<std::byte *>(*made);
+  return {};
+}
+
+Result<std::unique_ptr<CudaExecutor>>
+CudaExecutor::create(const Executable &executable, const RankEnvironment &environment, cuda::Api &api) {
+  std::unique_ptr<CudaExecutor> executor(new CudaExecutor(executable, environment, api));
+  if (auto ok = executor->load(); !ok) {
+    return ok.takeError();
+  }
+  return executor;
+}
+
+CudaExecutor::~CudaExecutor() {
+  for (List *list : {&trainList, &evaluateList}) {
+    for (const std::vector<OrderedEvent> *events : {&list->done, &list->filled}) {
+      for (const OrderedEvent &event : *events) {
+        if (event.handle.handle) {
+          api.destroy(event.handle);
+        }
+      }
+    }
+  }
+}
+
+/// What the executor does not do.
+Result<void> CudaExecutor::refuse() const {
+  const auto no = [](const std::string &what, const std::string &instead) {
+    return userError("--target cuda", what + " does not run on CUDA yet", instead);
+  };
+  if (environment.mesh.replicas > 1) {
+    return no("data parallelism", "train with --data-parallel 1, or on the host");
+  }
+  if (environment.mesh.tensor > 1) {
+    return no("tensor parallelism", "split the model into stages, or train on the host");
+  }
+  if (plan().exchanges() && plan().exchanges()->size() > 0) {
+    return no("offload", "leave it out of the configuration, or train on the host");
+  }
+  for (const Hooks &hooks : environment.hooks) {
+    if (hooks.beforeKernel || hooks.afterKernel || hooks.replaceBody) {
+      return no("watching single kernels", "run on the host to look at them");
+    }
+  }
+  return {};
+}
+
+Result<void> CudaExecutor::load() {
+  if (auto ok = refuse(); !ok) {
+    return ok;
+  }
+  auto copies = RankMemory::allocate(file, environment.mesh, rank(), mirror, mirror, hasCopyOnHost);
+  if (!copies) {
+    return copies.takeError();
+  }
+  memory = std::move(*copies);
+  if (auto ok = api.select(); !ok) {
+    return ok;
+  }
+  if (auto ok = openStreams(); !ok) {
+    return ok;
+  }
+  if (auto ok = arenas.allocate(plan(), computing.handle()); !ok) {
+    return ok;
+  }
+  for (const executable::Program *program : *plan().programs()) {
+    programs.push_back(std::make_unique<CudaProgram>(api));
+    if (auto ok = programs.back()->prepare(file, plan(), environment.mesh.updater(rank()), *program,
+                                           arenas.addresses(), kernels);
+        !ok) {
+      return ok;
+    }
+  }
+  findScalars();
+  evaluateList.training = false;
+  trainList.collective = plan().train_collective();
+  evaluateList.collective = plan().evaluate_collective();
+  if (auto ok = planList(trainList, schedule::Purpose::Training); !ok) {
+    return ok;
+  }
+  if (auto ok = planList(evaluateList, schedule::Purpose::Evaluation); !ok) {
+    return ok;
+  }
+  if (auto ok = pinned.allocate(staged); !ok) {
+    return ok;
+  }
+  const std::size_t gathered =
+      std::max(trainList.collective->segments()->size(), evaluateList.collective->segments()->size()) *
+      static_cast<std::size_t>(environment.mesh.pipeline);
+  const std::size_t count = trainList.tasks.requests + gathered;
+  awaited.reserve(count);
+  unfinished.reserve(gathered);
+  return messages.open(count, kStreams * static_cast<std::size_t>(rank()) + 2,
+                       kStreams * static_cast<std::size_t>(environment.mesh.size()));
+}
+
+Result<void> CudaExecutor::openStreams() {
+  const std::size_t first = kStreams * static_cast<std::size_t>(rank()),
+                    all = kStreams * static_cast<std::size_t>(environment.mesh.size());
+  auto ok = computing.open(first, all);
+  return ok ? filling.open(first + 1, all) : std::move(ok);
+}
+
+/// Bytes of pinned memory, at a multiple of what copies like.
+std::size_t CudaExecutor::stage(std::size_t bytes) {
+  const std::size_t at = staged;
+  staged += catalogue::aligned(bytes);
+  return at;
+}
+
+/// Cells that the host writes or reads.
+void CudaExecutor::findScalars() {
+  for (const executable::Scalar *scalar : *plan().scalars()) {
+    const std::size_t bytes =
+        scalar->count() * catalogue::byteSize(static_cast<catalogue::DType>(scalar->dtype()));
+    bool isShared = false;
+    for (const executable::Collective *collective :
+         {plan().train_collective(), plan().evaluate_collective()}) {
+      for (const executable::Segment *segment : *collective->segments()) {
+        isShared = isShared || (scalar->arena() == collective->arena() &&
+                                scalar->offset() < segment->offset() + segment->bytes() &&
+                                segment->offset() < scalar->offset() + bytes);
+      }
+    }
+    scalars.push_back({scalar->arena(), scalar->offset(), bytes, stage(bytes), isShared});
+  }
+}
+
+Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
+  list.tasks = planTasks(file, environment.mesh.pipelineRank(rank()), environment.mesh.updater(rank()),
+                         purpose, arenas.addresses(), false);
+  for (Post &post : list.tasks.posts) {
+    post.peer = pipeline().at(post.peer);
+  }
+  list.streams = planStreams(file, environment.mesh.pipelineRank(rank()), list.tasks, list.training);
+  for (const Fill &fill : list.tasks.fills) {
+    list.stagedAt.push_back(stage(fill.bytes));
+  }
+  for (std::size_t i = 0; i < list.tasks.tasks.size(); ++i) {
+    const PlannedTask &task = list.tasks.tasks[i];
+    for (auto [events, isUsed] : {std::pair{&list.done, bool{list.streams.records[i]}},
+                                  std::pair{&list.filled, task.fills.begin < task.fills.end}}) {
+      events->emplace_back();
+      if (isUsed) {
+        auto event = computing.makeEvent();
+        if (!event) {
+          return event.takeError();
+        }
+        events->back() = std::move(*event);
+      }
+    }
+    for (unsigned k = 0; !list.training && task.task.kind == schedule::TaskKind::Forward &&
+                         plan().outputs() && k < plan().outputs()->size();
+         ++k) {
+      const executable::OutputBinding &output = *plan().outputs()->Get(k);
+      if (output.stage() == task.task.stage) {
+        outputsOfPass.push_back({&output, task.task.microBatch, stage(bytesOf(*output.value()))});
+      }
+    }
+  }
+  return captureGraphs(list);
+}
+
+Result<void> CudaExecutor::captureGraphs(const List &list) {
+  for (const PlannedTask &task : list.tasks.tasks) {
+    for (const int program : task.programs) {
+      if (program >= 0) {
+        if (auto ok = programs[static_cast<std::size_t>(program)]->capture(
+                list.tasks.slotsOf(task.task.microBatch), computing.handle());
+            !ok) {
+          return ok;
+        }
+      }
+    }
+  }
+  return {};
+}
+
+std::size_t CudaExecutor::graphs() const {
+  std::size_t count = 0;
+  for (const auto &program : programs) {
+    count += program->graphs();
+  }
+  return count;
+}
+
+RankGroup CudaExecutor::pipeline() const {
+  return pipelineOf(environment.mesh, rank());
+}
+
+Result<void> CudaExecutor::train(InputSource &source, std::uint64_t step) {
+  return run(trainList, source, step, nullptr);
+}
+
+Result<void> CudaExecutor::evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs) {
+  return run(evaluateList, source, pass, outputs);
+}
+
+Result<void> CudaExecutor::prepareWeights() {
+  if (auto ok = api.select(); !ok) {
+    return ok;
+  }
+  for (unsigned i = 0; i < programs.size(); ++i) {
+    if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
+      const std::uint64_t *slots = trainList.tasks.slotsOf(-1);
+      auto ok = programs[i]->capture(slots, computing.handle());
+      ok = ok ? programs[i]->launch(slots, computing.handle()) : std::move(ok);
+      if (!ok) {
+        return ok;
+      }
+    }
+  }
+  return api.synchronize(computing.handle());
+}
+
+Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs) {
+  outputsTaken = outputs ? 0 : outputsOfPass.size();
+  auto ok = api.select();
+  ok = ok ? copyScalars(true) : std::move(ok);
+  for (std::size_t position = 0; ok && position < list.tasks.tasks.size(); ++position) {
+    if (environment.interrupt && environment.interrupt->raised()) {
+      return Error{ErrorKind::Interrupted, "", "interrupted", ""};
+    }
+    const PlannedTask &task = list.tasks.tasks[position];
+    environment.status.begin(step, task.text.c_str());
+    const TaskEvent event{rank(),    list.training,    step, static_cast<int>(position),
+                          task.task, task.text.c_str()};
+    ok = static_cast<int>(position) == list.streams.gatherBefore ? finishGather() : Result<void>();
+    ok = ok ? waitFor(list.tasks, task.waits, receives(task.task.kind)) : std::move(ok);
+    ok = ok ? fillInputs(list, position, source) : std::move(ok);
+    for (const Hooks &hooks : environment.hooks) {
+      if (ok && hooks.beforeTask) {
+        hooks.beforeTask(hooks.context, event);
+      }
+    }
+    ok = ok ? runTask(list, position) : std::move(ok);
+    for (const Hooks &hooks : environment.hooks) {
+      if (ok && hooks.afterTask) {
+        hooks.afterTask(hooks.context, event);
+      }
+    }
+    environment.status.advance();
+  }
+  ok = ok ? waitFor(list.tasks, list.tasks.endWaits, false) : std::move(ok);
+  ok = ok ? copyScalars(false) : std::move(ok); // and waits for all of it
+  ok = ok && outputs ? handOut(*outputs) : std::move(ok);
+  if (ok) {
+    environment.status.finish();
+  }
+  return ok;
+}
+
+Result<void> CudaExecutor::runTask(List &list, std::size_t position) {
+  const PlannedTask &task = list.tasks.tasks[position];
+  if (task.programs[0] < 0 && task.programs[1] < 0) {
+    return task.gathers ? gather(list) : post(list, task.posts);
+  }
+  auto ok = launch(task, list.tasks);
+  ok = ok && task.task.kind == schedule::TaskKind::Forward ? takeOutputs(task.task) : std::move(ok);
+  return ok && list.streams.records[position] ? computing.record(list.done[position]) : std::move(ok);
+}
+
+Result<void> CudaExecutor::fillInputs(List &list, std::size_t position, InputSource &source) {
+  const PlannedTask &task = list.tasks.tasks[position];
+  if (task.fills.begin == task.fills.end) {
+    return {};
+  }
+  for (std::uint32_t i = task.fills.begin; i < task.fills.end; ++i) {
+    const Fill &fill = list.tasks.fills[i];
+    std::byte *staging = pinned.data() + list.stagedAt[i];
+    Executor::fill(source, fill.input, task.task.microBatch, staging);
+    const OrderedEvent *const free = eventAt(list, list.streams.fillAfter[i]);
+    auto ok = free ? filling.wait(*free) : Result<void>();
+    ok = ok ? api.copy(fill.data, staging, fill.bytes, filling.handle()) : std::move(ok);
+    if (!ok) {
+      return ok;
+    }
+  }
+  auto ok = filling.record(list.filled[position]);
+  return ok ? computing.wait(list.filled[position]) : std::move(ok);
+}
+
+Result<void> CudaExecutor::launch(const PlannedTask &task, const TaskPlan &tasks) {
+  for (const int program : task.programs) {
+    if (program >= 0) {
+      if (auto ok = programs[static_cast<std::size_t>(program)]->launch(tasks.slotsOf(task.task.microBatch),
+                                                                        computing.handle());
+          !ok) {
+        return ok;
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> CudaExecutor::post(const List &list, IndexRange range) {
+  for (std::uint32_t i = range.begin; i < range.end; ++i) {
+    const Post &transfer = list.tasks.posts[i];
+    if (auto ok = messages.post(transfer.request, transfer.send, transfer.peer, transfer.tag, transfer.data,
+                                transfer.bytes, eventAt(list, list.streams.postAfter[i]));
+        !ok) {
+      return ok;
+    }
+  }
+  return {};
+}
+
+/// What the last collective has sent may be written again.
+Result<void> CudaExecutor::finishGather() {
+  awaited.clear();
+  for (const std::size_t message : unfinished) {
+    if (auto ok = await(message); !ok) {
+      return ok;
+    }
+  }
+  unfinished.clear();
+  return computing.wait(awaited);
+}
+
+/// Every segment of its rank to all others. All messages are posted before any is waited for; what is sent
+/// need not have arrived before it is written again.
+Result<void> CudaExecutor::gather(const List &list) {
+  const auto &segments = *list.collective->segments();
+  const RankGroup ranks = pipeline();
+  const int own = ranks.position(rank());
+  const OrderedEvent *const made = eventAt(list, list.streams.gatherAfter);
+  if (auto ok = finishGather(); !ok) { // of a list in which nobody writes it
+    return ok;
+  }
+  awaited.clear();
+  for (const bool waits : {false, true}) {
+    std::size_t number = list.tasks.requests;
+    for (const executable::Segment *segment : segments) {
+      for (int other = 0; other < ranks.size; ++other) {
+        const bool sends = segment->rank() == own;
+        if (other == own || (!sends && other != segment->rank())) {
+          continue;
+        }
+        std::byte *data = arenas.addresses()[list.collective->arena()] + segment->offset();
+        if (waits && sends) {
+          unfinished.push_back(number++);
+          continue;
+        }
+        auto ok = waits ? await(number)
+                        : messages.post(number, sends, ranks.at(other), kGatherTag, data, segment->bytes(),
+                                        sends ? made : nullptr);
+        if (!ok) {
+          return ok;
+        }
+        ++number;
+      }
+    }
+  }
+  return computing.wait(awaited);
+}
+
+/// Adds it to what the next wait is for.
+Result<void> CudaExecutor::await(std::size_t message) {
+  auto arrived = messages.arrival(message);
+  if (!arrived) {
+    return arrived.takeError();
+  }
+  awaited.push_back(*arrived);
+  environment.status.advance();
+  return {};
+}
+
+Result<void> CudaExecutor::waitFor(const TaskPlan &tasks, IndexRange range, bool receives) {
+  awaited.clear();
+  for (std::uint32_t i = range.begin; i < range.end; ++i) {
+    if (auto ok = await(tasks.waits[i]); !ok) {
+      return ok;
+    }
+  }
+  return receives ? messages.receiveBehind(awaited) : computing.wait(awaited);
+}
+
+/// The value lies in the workspace: it is copied before the next task.
+Result<void> CudaExecutor::takeOutputs(const schedule::Task &task) {
+  for (; outputsTaken < outputsOfPass.size(); ++outputsTaken) {
+    const Output &output = outputsOfPass[outputsTaken];
+    if (output.binding->stage() != task.stage || output.microBatch != task.microBatch) {
+      break;
+    }
+    const executable::Operand &value = *output.binding->value();
+    if (auto ok =
+            api.copy(pinned.data() + output.stagedAt, arenas.addresses()[value.arena()] + value.offset(),
+                     bytesOf(value), computing.handle());
+        !ok) {
+      return ok;
+    }
+  }
+  return {};
+}
+
+Result<void> CudaExecutor::handOut(OutputSink &outputs) const {
+  for (const Output &output : outputsOfPass) {
+    if (auto ok = outputs.take(output.microBatch, *output.binding->value(), pinned.data() + output.stagedAt);
+        !ok) {
+      return ok;
+    }
+  }
+  return {};
+}
+
+/// Those that come back are there when it returns.
+Result<void> CudaExecutor::copyScalars(bool toDevice) {
+  for (const ScalarRange &range : scalars) {
+    std::byte *staging = pinned.data() + range.stagedAt;
+    std::byte *onDevice = arenas.addresses()[range.arena] + range.offset;
+    if (toDevice && range.isShared) {
+      continue;
+    }
+    if (toDevice) {
+      std::memcpy(staging, data(range.arena, range.offset), range.bytes);
+    }
+    auto ok = toDevice ? api.copy(onDevice, staging, range.bytes, computing.handle())
+                       : api.copy(staging, onDevice, range.bytes, computing.handle());
+    if (!ok) {
+      return ok;
+    }
+  }
+  if (toDevice) {
+    return {};
+  }
+  auto ok = api.synchronize(computing.handle());
+  filling.follow(computing);
+  messages.follow(computing);
+  for (const ScalarRange &range : scalars) {
+    std::memcpy(data(range.arena, range.offset), pinned.data() + range.stagedAt, range.bytes);
+  }
+  return ok;
+}
+
+Result<void> CudaExecutor::copyState(bool toDevice) {
+  auto ok = api.select();
+  for (unsigned i = 0; ok && i < plan().arenas()->size(); ++i) {
+    const executable::Arena &arena = *plan().arenas()->Get(i);
+    if (hasCopyOnHost(arena.arena_class()) && arena.bytes() > 0) {
+      std::byte *onHost = data(i, 0), *onDevice = arenas.addresses()[i];
+      ok = toDevice ? api.copy(onDevice, onHost, arena.bytes(), computing.handle())
+                    : api.copy(onHost, onDevice, arena.bytes(), computing.handle());
+    }
+  }
+  return ok ? api.synchronize(computing.handle()) : std::move(ok);
+}
+
+} // namespace stagewright::runtime

@@ -1,0 +1,130 @@
+// A rank on a GPU. The thread of the rank walks the task list and gives its work to streams, without waiting
+// for any of it before the end of the list:
+//
+//   compute   scalars in | PREPARE  F0  F1 ...  W3  NORM  UPDATE | scalars out      one graph for each
+//   program fill         inputs of F0, F1, ...                                               from pinned
+//   memory receive      activations and gradients from other ranks                          DeviceMessages.h
+//
+// StreamPlan.h says which of them waits for which.
+#ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
+#define STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
+
+#include "runtime/exec/CudaMemory.h"
+#include "runtime/exec/CudaProgram.h"
+#include "runtime/exec/DeviceMessages.h"
+#include "runtime/exec/Executor.h"
+#include "runtime/exec/StreamPlan.h"
+
+#include <memory>
+#include <vector>
+
+namespace stagewright::runtime {
+
+/// Memory of the host that a GPU copies from and to.
+class PinnedMemory {
+public:
+  explicit PinnedMemory(cuda::Api &api) : api(api) {}
+  ~PinnedMemory() { api.releasePinned(start); }
+  PinnedMemory(const PinnedMemory &) = delete;
+  Result<void> allocate(std::size_t bytes);
+  std::byte *data() const { return start; }
+
+private:
+  cuda::Api &api;
+  std::byte *start = nullptr;
+};
+
+class CudaExecutor final : public Executor {
+public:
+  /// The rank is the communicator's, which is of a ThreadGroup that moves DeviceMessages. `api` outlives the
+  /// executor. Errors: Environment (memory), User (what CUDA does not do yet: it says what to do instead).
+  static Result<std::unique_ptr<CudaExecutor>> create(const Executable &executable,
+                                                      const RankEnvironment &environment, cuda::Api &api);
+  ~CudaExecutor() override;
+
+  Result<void> train(InputSource &source, std::uint64_t step) override;
+  Result<void> catchUp() override { return {}; }
+  Result<void> evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs) override;
+  Result<void> prepareWeights() override;
+  Result<void> upload() override { return copyState(true); }
+  Result<void> download() override { return copyState(false); }
+
+  /// Captured graphs.
+  std::size_t graphs() const;
+  std::uint64_t deviceBytes() const override { return arenas.bytes(); }
+
+private:
+  /// A task list and what its streams wait for.
+  struct List {
+    TaskPlan tasks;
+    StreamPlan streams;
+    std::vector<OrderedEvent> done;    ///< [tasks], of those that record
+    std::vector<OrderedEvent> filled;  ///< [tasks], of those that fill
+    std::vector<std::size_t> stagedAt; ///< [fills] offset in pinned memory
+    const executable::Collective *collective = nullptr;
+    bool training = true;
+  };
+  /// Bytes of the host's copy of an arena that go to the device in front of a list, and come back behind it.
+  struct ScalarRange {
+    unsigned arena = 0;
+    std::uint64_t offset = 0, bytes = 0;
+    std::size_t stagedAt = 0;
+    bool isShared = false; ///< a result that ranks share: it only comes back
+  };
+  /// A result of the model on its way out.
+  struct Output {
+    const executable::OutputBinding *binding = nullptr;
+    int microBatch = 0;
+    std::size_t stagedAt = 0;
+  };
+
+  CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
+      : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api), computing(api),
+        filling(api), messages(api, environment.communicator) {}
+  Result<void> load();
+  Result<void> refuse() const;
+  Result<void> openStreams();
+  Result<void> planList(List &list, schedule::Purpose purpose);
+  Result<void> captureGraphs(const List &list);
+  void findScalars();
+  std::size_t stage(std::size_t bytes);
+
+  Result<void> run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs);
+  Result<void> runTask(List &list, std::size_t position);
+  Result<void> fillInputs(List &list, std::size_t position, InputSource &source);
+  Result<void> launch(const PlannedTask &task, const TaskPlan &tasks);
+  Result<void> post(const List &list, IndexRange range);
+  Result<void> gather(const List &list);
+  Result<void> finishGather();
+  Result<void> await(std::size_t message);
+  Result<void> waitFor(const TaskPlan &tasks, IndexRange range, bool receives);
+  Result<void> takeOutputs(const schedule::Task &task);
+  Result<void> handOut(OutputSink &outputs) const;
+  Result<void> copyScalars(bool toDevice);
+  Result<void> copyState(bool toDevice);
+  /// Null: nothing of this step.
+  const OrderedEvent *eventAt(const List &list, int position) const {
+    return position < 0 ? nullptr : &list.done[static_cast<std::size_t>(position)];
+  }
+  RankGroup pipeline() const;
+
+  cuda::Api &api;
+  cuda::KernelCache kernels;
+  HostDevice mirror; ///< of the host's copies
+  CudaMemory arenas;
+  PinnedMemory pinned;
+  std::size_t staged = 0; ///< bytes of it
+  OrderedStream computing, filling;
+  std::vector<std::unique_ptr<CudaProgram>> programs; ///< indexed like RankPlan.programs
+  List trainList, evaluateList;
+  DeviceMessages messages; ///< requests of the list, then those of its collective
+  std::vector<ScalarRange> scalars;
+  std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list
+  std::size_t outputsTaken = 0;
+  std::vector<const OrderedEvent *> awaited; ///< of one wait
+  std::vector<std::size_t> unfinished;       ///< messages of the last collective that nobody has waited for
+};
+
+} // namespace stagewright::runtime
+
+#endif

@@ -1,0 +1,58 @@
+// A program of the .stage file on a GPU: its kernels, prepared, and a graph of all its launches for every
+// tuple of slots that it runs on.
+#ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAPROGRAM_H
+#define STAGEWRIGHT_RUNTIME_EXEC_CUDAPROGRAM_H
+
+#include "kernels/cuda/Cuda.h"
+#include "runtime/exec/TaskPlan.h"
+
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace stagewright::runtime {
+
+class CudaProgram {
+public:
+  explicit CudaProgram(cuda::Api &api) : api(api) {}
+  ~CudaProgram();
+  CudaProgram(const CudaProgram &) = delete;
+
+  /// The commands that the rank with part `updater` of what is divided runs. Errors: User, a kernel that CUDA
+  /// does not have.
+  Result<void> prepare(const Executable &executable, const executable::RankPlan &plan, int updater,
+                       const executable::Program &program, const ArenaBases &arenas,
+                       cuda::KernelCache &kernels);
+
+  /// Captures the graph for the slots of a micro-batch (TaskPlan::slotsOf) where there is none for them yet.
+  Result<void> capture(const std::uint64_t *slotOffsets, cuda::Stream stream);
+  /// Gives it to the stream. Error: Bug, these slots have not been captured.
+  Result<void> launch(const std::uint64_t *slotOffsets, cuda::Stream stream);
+
+  std::size_t graphs() const { return captured.size(); }
+
+private:
+  /// Address: base + slotOffsets[slot]; slot 0 is fixed memory.
+  struct Operand {
+    std::byte *base = nullptr; ///< null: absent
+    std::uint32_t slot = 0;
+  };
+  struct Call {
+    std::unique_ptr<cuda::PreparedKernel> kernel;
+    std::vector<Operand> operands;
+    void *workspace = nullptr;
+  };
+  using Key = std::vector<std::uint64_t>;
+  const Key &keyOf(const std::uint64_t *slotOffsets);
+  Result<void> enqueue(const std::uint64_t *slotOffsets, cuda::Stream stream) const;
+
+  cuda::Api &api;
+  std::vector<Call> calls;
+  std::vector<std::uint32_t> slots; ///< that the calls' operands lie in, ascending
+  Key key;                          ///< of the last look-up: offsets of those slots
+  std::map<Key, cuda::Graph> captured;
+};
+
+} // namespace stagewright::runtime
+
+#endif
