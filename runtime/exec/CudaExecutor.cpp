@@ -85,16 +85,11 @@ Result<void> CudaExecutor::load() {
   if (auto ok = openStreams(); !ok) {
     return ok;
   }
-  if (auto ok = arenas.allocate(plan(), computing.handle()); !ok) {
+  if (auto ok = arenas.allocate(plan()); !ok) {
     return ok;
   }
-  for (const executable::Program *program : *plan().programs()) {
-    programs.push_back(std::make_unique<CudaProgram>(api));
-    if (auto ok = programs.back()->prepare(file, plan(), environment.mesh.updater(rank()), *program,
-                                           arenas.addresses(), kernels);
-        !ok) {
-      return ok;
-    }
+  if (auto ok = preparePrograms(); !ok) {
+    return ok;
   }
   findScalars();
   evaluateList.training = false;
@@ -104,6 +99,12 @@ Result<void> CudaExecutor::load() {
     return ok;
   }
   if (auto ok = planList(evaluateList, schedule::Purpose::Evaluation); !ok) {
+    return ok;
+  }
+  auto ok = warmUp();
+  ok = ok ? captureGraphs(trainList) : std::move(ok);
+  ok = ok ? captureGraphs(evaluateList) : std::move(ok);
+  if (!ok) {
     return ok;
   }
   if (auto ok = pinned.allocate(staged); !ok) {
@@ -117,6 +118,18 @@ Result<void> CudaExecutor::load() {
   unfinished.reserve(gathered);
   return messages.open(count, kStreams * static_cast<std::size_t>(rank()) + 2,
                        kStreams * static_cast<std::size_t>(environment.mesh.size()));
+}
+
+Result<void> CudaExecutor::preparePrograms() {
+  for (const executable::Program *program : *plan().programs()) {
+    programs.push_back(std::make_unique<CudaProgram>(api));
+    if (auto ok = programs.back()->prepare(file, plan(), environment.mesh.updater(rank()), *program,
+                                           arenas.addresses(), kernels);
+        !ok) {
+      return ok;
+    }
+  }
+  return {};
 }
 
 Result<void> CudaExecutor::openStreams() {
@@ -183,7 +196,17 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
       }
     }
   }
-  return captureGraphs(list);
+  return {};
+}
+
+/// Runs every program once, on zeros: kernels are loaded, libraries choose their algorithms. Then all is zero
+/// again.
+Result<void> CudaExecutor::warmUp() {
+  auto ok = arenas.clear(plan(), computing.handle());
+  for (std::size_t i = 0; ok && i < programs.size(); ++i) {
+    ok = programs[i]->enqueue(trainList.tasks.slotsOf(0), computing.handle());
+  }
+  return ok ? arenas.clear(plan(), computing.handle()) : std::move(ok);
 }
 
 Result<void> CudaExecutor::captureGraphs(const List &list) {

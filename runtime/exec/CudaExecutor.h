@@ -85,6 +85,8 @@ private:
   Result<void> refuse() const;
   Result<void> openStreams();
   Result<void> planList(List &list, schedule::Purpose purpose);
+  Result<void> preparePrograms();
+  Result<void> warmUp();
   Result<void> captureGraphs(const List &list);
   void findScalars();
   std::size_t stage(std::size_t bytes);

@@ -14,7 +14,7 @@ CudaMemory::~CudaMemory() {
   }
 }
 
-Result<void> CudaMemory::allocate(const executable::RankPlan &plan, cuda::Stream stream) {
+Result<void> CudaMemory::allocate(const executable::RankPlan &plan) {
   for (const executable::Arena *arena : *plan.arenas()) {
     bases.push_back(nullptr);
     if (arena->bytes() == 0) {
@@ -31,8 +31,16 @@ Result<void> CudaMemory::allocate(const executable::RankPlan &plan, cuda::Stream
     }
     bases.back() = static_cast<std::byte *>(*made);
     total += bytes;
-    const bool isWritten = arena->arena_class() == executable::ArenaClass::Workspace; // before it is read
-    if (auto ok = isWritten ? Result<void>() : api.fill(bases.back(), 0, arena->bytes(), stream); !ok) {
+  }
+  return {};
+}
+
+Result<void> CudaMemory::clear(const executable::RankPlan &plan, cuda::Stream stream) {
+  for (unsigned i = 0; i < bases.size(); ++i) {
+    const executable::Arena &arena = *plan.arenas()->Get(i);
+    const bool isWritten = arena.arena_class() == executable::ArenaClass::Workspace; // before it is read
+    if (auto ok = bases[i] && !isWritten ? api.fill(bases[i], 0, arena.bytes(), stream) : Result<void>();
+        !ok) {
       return ok;
     }
   }

@@ -20,8 +20,10 @@ public:
   ~CudaMemory();
   CudaMemory(const CudaMemory &) = delete;
 
-  /// Zeros, but for the workspace. Errors: Environment, there is not enough memory on the device.
-  Result<void> allocate(const executable::RankPlan &plan, cuda::Stream stream);
+  /// Errors: Environment, there is not enough memory on the device.
+  Result<void> allocate(const executable::RankPlan &plan);
+  /// Zeros, but for the workspace, and waits for them.
+  Result<void> clear(const executable::RankPlan &plan, cuda::Stream stream);
 
   const ArenaBases &addresses() const { return bases; }
   std::uint64_t bytes() const { return total; } ///< in whole pages

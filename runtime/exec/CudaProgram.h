@@ -24,6 +24,9 @@ public:
                        const executable::Program &program, const ArenaBases &arenas,
                        cuda::KernelCache &kernels);
 
+  /// Gives the calls to the stream as they are: what libraries set up when they are first used cannot be
+  /// captured.
+  Result<void> enqueue(const std::uint64_t *slotOffsets, cuda::Stream stream) const;
   /// Captures the graph for the slots of a micro-batch (TaskPlan::slotsOf) where there is none for them yet.
   Result<void> capture(const std::uint64_t *slotOffsets, cuda::Stream stream);
   /// Gives it to the stream. Error: Bug, these slots have not been captured.
@@ -44,7 +47,6 @@ private:
   };
   using Key = std::vector<std::uint64_t>;
   const Key &keyOf(const std::uint64_t *slotOffsets);
-  Result<void> enqueue(const std::uint64_t *slotOffsets, cuda::Stream stream) const;
 
   cuda::Api &api;
   std::vector<Call> calls;

@@ -27,6 +27,47 @@ constexpr const char *kClassifier = R"({
              {"type": "Linear", "name": "d", "in_features": 9, "out_features": 5}],
   "loss": {"type": "CrossEntropyLoss"}, "metrics": ["accuracy"]})";
 
+/// A tied head, dropout, attention with rotary positions and grouped heads.
+constexpr const char *kLanguage = R"({
+  "name": "language",
+  "inputs": [{"name": "tokens", "role": "feature", "dtype": "i32", "shape": [9]},
+             {"name": "next", "role": "label", "dtype": "i32", "shape": [9]}],
+  "layers": [
+    {"type": "Embedding", "name": "wte", "num_embeddings": 21, "embedding_dim": 16, "init_std": 0.5, "tied": "tokens"},
+    {"type": "LearnedPositions", "name": "wpe", "num_positions": 9, "embedding_dim": 16, "init_std": 0.1},
+    {"type": "Sequential", "name": "h", "repeat": 2, "layers": [
+      {"type": "LayerNorm", "name": "ln_1", "normalized_shape": 16},
+      {"type": "Linear", "name": "qkv", "in_features": 16, "out_features": 48},
+      {"type": "ScaledDotProductAttention", "name": "attention", "num_heads": 2, "is_causal": true},
+      {"type": "Linear", "name": "out", "in_features": 16, "out_features": 16},
+      {"type": "Dropout", "name": "drop", "p": 0.1},
+      {"type": "Add", "name": "residual", "inputs": ["input", "drop"]},
+      {"type": "LayerNorm", "name": "ln_2", "normalized_shape": 16},
+      {"type": "Linear", "name": "up", "in_features": 16, "out_features": 40},
+      {"type": "GELU", "name": "gelu", "approximate": "tanh"},
+      {"type": "Linear", "name": "down", "in_features": 40, "out_features": 16},
+      {"type": "Add", "name": "output", "inputs": ["residual", "down"]}
+    ]},
+    {"type": "LayerNorm", "name": "ln_f", "normalized_shape": 16},
+    {"type": "Linear", "name": "head", "in_features": 16, "out_features": 21, "bias": false, "tied": "tokens"}],
+  "loss": {"type": "CrossEntropyLoss"}, "metrics": ["accuracy"]})";
+
+/// Running statistics, pooling, a skip connection.
+constexpr const char *kImages = R"({
+  "name": "images",
+  "inputs": [{"name": "image", "role": "feature", "dtype": "f32", "shape": [3, 10, 10]},
+             {"name": "label", "role": "label", "dtype": "i32", "shape": []}],
+  "layers": [
+    {"type": "Conv2d", "name": "conv1", "in_channels": 3, "out_channels": 6, "kernel_size": 3, "padding": 1},
+    {"type": "BatchNorm2d", "name": "bn1", "num_features": 6},
+    {"type": "ReLU", "name": "relu1"},
+    {"type": "Conv2d", "name": "conv2", "in_channels": 6, "out_channels": 6, "kernel_size": 3, "padding": 1, "bias": false},
+    {"type": "Add", "name": "sum", "inputs": ["relu1", "conv2"]},
+    {"type": "MaxPool2d", "name": "pool", "kernel_size": 2},
+    {"type": "Flatten", "name": "flatten"},
+    {"type": "Linear", "name": "fc", "in_features": 150, "out_features": 4}],
+  "loss": {"type": "CrossEntropyLoss"}, "metrics": ["accuracy"]})";
+
 /// Compiles for the host and for CUDA; the file's path.
 std::string compiled(const std::string &name, const std::string &model, const std::string &arguments,
                      const std::string &precision = "") {
@@ -76,6 +117,34 @@ TEST(CudaExecutor, ComputesWhatTheHostComputes) {
     EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], 1e-5 * onHost->losses[step]);
   }
   EXPECT_EQ(onDevice->plannedBytes, onDevice->allocatedBytes);
+}
+
+TEST(CudaExecutor, TransformersAndConvolutionsStayBesideTheHostUnderEveryPlan) {
+  struct Case {
+    const char *name, *model, *precision;
+    double relative;
+  };
+  for (const Case &one :
+       {Case{"language", kLanguage, "", 1e-5},
+        Case{"language", kLanguage, R"("bf16": {"enabled": true}, )", 0.02},
+        Case{"images", kImages, "", 1e-5}, Case{"images", kImages, R"("fp16": {"enabled": true}, )", 0.02}}) {
+    std::string expected;
+    for (const char *arguments : {"--stages 1", "--stages 3 --schedule zb-h1"}) {
+      const std::string stage = compiled(one.name, one.model, arguments, one.precision);
+      const auto onHost = train(optionsOf(stage, 3));
+      ASSERT_TRUE(onHost) << onHost.error().text();
+      EmulatedGpu gpu;
+      const auto onDevice = trainOn(gpu, stage, 3);
+      ASSERT_TRUE(onDevice) << one.name << " " << onDevice.error().text();
+      for (std::size_t step = 0; step < 3; ++step) {
+        EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], one.relative * onHost->losses[step])
+            << one.name << " " << one.precision;
+      }
+      EXPECT_TRUE(gpu.races().empty()) << one.name << ": " << gpu.races()[0];
+      expected = expected.empty() ? onDevice->stateSha256 : expected;
+      EXPECT_EQ(onDevice->stateSha256, expected) << one.name << " " << one.precision;
+    }
+  }
 }
 
 TEST(CudaExecutor, BitsDoNotDependOnThePlan) {
