@@ -3,7 +3,7 @@
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAMEMORY_H
 
 #include "kernels/cuda/Api.h"
-#include "runtime/exec/TaskPlan.h"
+#include "runtime/exec/RankMemory.h"
 #include "runtime/executable/Executable.h"
 
 #include <vector>
@@ -20,8 +20,9 @@ public:
   ~CudaMemory();
   CudaMemory(const CudaMemory &) = delete;
 
-  /// Zeros, but for the workspace. Errors: Environment, there is not enough memory on the device.
-  Result<void> allocate(const executable::RankPlan &plan, cuda::Stream stream);
+  /// Zeros, but for the workspace; shards as often as the rank has them (RankMemory::copiesOf). Errors:
+  /// Environment, there is not enough memory on the device.
+  Result<void> allocate(const Executable &executable, const Mesh &mesh, int rank, cuda::Stream stream);
 
   const ArenaBases &addresses() const { return bases; }
   std::uint64_t bytes() const { return total; } ///< in whole pages
