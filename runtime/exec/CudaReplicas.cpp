@@ -271,8 +271,7 @@ Result<void> CudaReplicas::await(const Transfers &transfers, bool sends, bool re
 }
 
 /// Their arrivals are what `awaited` has.
-void CudaReplicas::keepSends(const Transfers &transfers, TaskKind until) {
-  auto &kept = until == TaskKind::Norm ? untilNorm : untilUpdate;
+void CudaReplicas::keepSends(const Transfers &transfers, std::vector<const OrderedEvent *> &kept) {
   auto next = awaited.begin();
   for (std::size_t i = 0; i < transfers.sends.size(); ++i) {
     if (transfers.sends[i]) {
@@ -295,7 +294,7 @@ Result<void> CudaReplicas::end(unsigned number) {
   }
   awaited.clear();
   auto ok = await(exchange, true, false);
-  keepSends(exchange, TaskKind::Update);
+  keepSends(exchange, untilUpdate);
   awaited.clear();
   ok = ok ? await(exchange, false, true) : std::move(ok);
   awaited.push_back(&exchange.done);
@@ -456,8 +455,11 @@ Result<bool> CudaReplicas::gather(TaskKind task, int stage) {
   }
   awaited.clear();
   ok = ok ? await(*gather, true, false) : std::move(ok);
-  if (ok) {
-    keepSends(*gather, task == TaskKind::AllGather ? TaskKind::Norm : TaskKind::Update);
+  if (ok && task != TaskKind::Gather) { // NORM adds to sums of tied parameters, and writes partial sums
+    keepSends(*gather, untilNorm);
+  }
+  if (ok && task != TaskKind::AllGather) {
+    keepSends(*gather, untilUpdate);
   }
   awaited.clear();
   ok = ok ? await(*gather, false, true) : std::move(ok);

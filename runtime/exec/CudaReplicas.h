@@ -106,7 +106,7 @@ private:
   Result<void> postWeights(Exchange &exchange);
   /// Adds the arrivals of sends, of receives to `awaited`.
   Result<void> await(const Transfers &transfers, bool sends, bool receives);
-  void keepSends(const Transfers &transfers, schedule::TaskKind until);
+  void keepSends(const Transfers &transfers, std::vector<const OrderedEvent *> &kept);
   Result<void> addUp(Exchange &exchange);
   Result<void> addUp(const Sum &sum);
   Result<void> launchSum(const OrderedStream &stream, const Transfers &group, std::byte *own,

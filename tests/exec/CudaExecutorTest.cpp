@@ -282,6 +282,12 @@ TEST(CudaExecutor, RefusesWhatItDoesNotDo) {
       refusal(compiled("offload", kClassifier, "",
                        R"("zero_optimization": {"stage": 1, "offload_optimizer": {"device": "cpu"}}, )"));
   EXPECT_NE(offload.find("offload does not run on CUDA yet; leave it out"), std::string::npos) << offload;
+  std::string normalised = kClassifier;
+  const std::string relu = R"({"type": "ReLU", "name": "ra"})";
+  normalised.replace(normalised.find(relu), relu.size(),
+                     R"({"type": "SyncBatchNorm", "name": "n", "num_features": 24})");
+  const std::string together = refusal(compiled("together", normalised, "--data-parallel 2"));
+  EXPECT_NE(together.find("use BatchNorm in place of SyncBatchNorm"), std::string::npos) << together;
   TrainOptions options = optionsOf(compiled("options", kClassifier, "--stages 2"), 1);
   options.target = "cuda";
   options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
@@ -336,6 +342,45 @@ TEST(CudaExecutor, ReplicasHaveTheSameBitsHoweverTheyDivide) {
       ASSERT_TRUE(onHost) << onHost.error().text();
       for (std::size_t step = 0; step < 3; ++step) {
         EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], 1e-5 * onHost->losses[step]) << where;
+      }
+    }
+  }
+}
+
+/// Sums of tied parameters travel by pieces, and weights in shards; steps of fp16 are skipped on all
+/// replicas.
+TEST(CudaExecutor, ReplicasOfTiedParametersInSixteenBits) {
+  constexpr const char *kTied = R"({
+    "name": "tied",
+    "inputs": [{"name": "x", "role": "feature", "dtype": "f32", "shape": [16]},
+               {"name": "label", "role": "label", "dtype": "i32", "shape": []}],
+    "layers": [{"type": "Linear", "name": "a", "in_features": 16, "out_features": 16, "tied": "t"},
+               {"type": "ReLU", "name": "ra"},
+               {"type": "Linear", "name": "b", "in_features": 16, "out_features": 16},
+               {"type": "ReLU", "name": "rb"},
+               {"type": "Linear", "name": "c", "in_features": 16, "out_features": 16, "tied": "t"},
+               {"type": "ReLU", "name": "rc"},
+               {"type": "Linear", "name": "d", "in_features": 16, "out_features": 5}],
+    "loss": {"type": "CrossEntropyLoss"}})";
+  for (const std::string precision : {"", R"("fp16": {"enabled": true}, )"}) {
+    for (const std::string reduction : {"", R"("gradient_reduction": "micro_batch")"}) {
+      std::string expected;
+      for (const ReplicaPlan &plan : {ReplicaPlan{"--stages 1", zero(0, "", reduction)},
+                                      ReplicaPlan{"--stages 2", zero(0, "", reduction)},
+                                      ReplicaPlan{"--stages 4 --schedule gpipe", zero(1, "", reduction)},
+                                      ReplicaPlan{"--stages 2 --schedule zb-h1", zero(2, "", reduction)},
+                                      ReplicaPlan{"--stages 2", zero(3, "", reduction)}}) {
+        const std::string where = plan.arguments + plan.settings + precision;
+        EmulatedGpu gpu;
+        const std::string found =
+            hashOn(gpu,
+                   compiled("tied", kTied, std::string("--data-parallel 2 ") + plan.arguments,
+                            plan.settings + precision),
+                   3);
+        expected = expected.empty() ? found : expected;
+        EXPECT_EQ(found.size(), 64u) << where << found;
+        EXPECT_EQ(found, expected) << where;
+        EXPECT_TRUE(gpu.races().empty()) << where << ": " << gpu.races()[0];
       }
     }
   }
