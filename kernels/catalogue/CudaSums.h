@@ -74,6 +74,28 @@ inline std::size_t weightGradientBytes(std::int64_t elements) {
   return (static_cast<std::size_t>(elements) * sizeof(float) + kLine - 1) / kLine * kLine;
 }
 
+/// Workspace of the gradient of attention by cuDNN: its statistics, then what its deterministic algorithm
+/// needs, 0 where that is more than a gradient is worth.
+struct AttentionScratch {
+  std::size_t statistics = 0, library = 0;
+};
+inline AttentionScratch attentionScratch(std::int64_t batch, std::int64_t queries, std::int64_t heads,
+                                         std::int64_t keys, std::int64_t keyHeads, std::int64_t headSize) {
+  constexpr std::int64_t kMost = std::int64_t(512) << 20, kBeside = std::int64_t(1) << 20;
+  const auto blocks = [](std::int64_t length) { return (length + 63) / 64 * 64; };
+  // Halves of a score for each query and key, sums of queries, and heads of keys before they are added up.
+  const std::int64_t scores = elements({batch, heads, blocks(queries), blocks(keys)}),
+                     rows = elements({batch, heads, queries}),
+                     fullKeys = heads == keyHeads ? 0 : elements({batch, heads, keys, headSize});
+  AttentionScratch out;
+  out.statistics = static_cast<std::size_t>((rows * 4 + 255) / 256 * 256);
+  if (scores >= 0 && fullKeys >= 0 && scores < kMost && fullKeys < kMost) {
+    const std::int64_t bytes = scores * 2 + rows * 4 + fullKeys * 4 + kBeside;
+    out.library = bytes > kMost ? 0 : static_cast<std::size_t>(bytes);
+  }
+  return out;
+}
+
 } // namespace stagewright::catalogue
 
 #endif

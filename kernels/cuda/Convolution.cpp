@@ -1,6 +1,6 @@
 // Family convolution: by cuDNN where it has a plan for the call, else by kernels of ours.
 #include "catalogue/CudaSums.h"
-#include "kernels/cuda/Family.h"
+#include "kernels/cuda/Rows.h"
 #include "kernels/cuda/device/ConvolutionArguments.h"
 
 #include <limits>
@@ -79,13 +79,6 @@ ConvolutionAxis axisOf(const Convolution &c, std::size_t i) {
           number(-c.padding[i]),
           number(c.dilation[i]),
           1};
-}
-
-/// One block each, or fewer that go on in strides of the grid.
-Grid blocksFor(std::int64_t items) {
-  Grid grid = gridFor(items, 1);
-  grid.threads = 256;
-  return grid;
 }
 
 std::int64_t tilesOf(std::int64_t rows, std::int64_t columns) {

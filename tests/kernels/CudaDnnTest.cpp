@@ -63,6 +63,39 @@ TEST(CudaDnn, WhatTheLibraryDoesNotFuseIsDoneAfterIt) {
   EXPECT_GT(table.gpu.counts().launches, 0);
 }
 
+/// By cuDNN where nothing is masked, and elements are halves; the gradient also of what our kernel computed.
+TEST(CudaDnn, AttentionMatchesTheReference) {
+  for (const char *name : {"attention", "attention_grad"}) {
+    const std::size_t mask = name == std::string("attention") ? 5 : 9;
+    Table table;
+    table.gpu.hasAttention = [](const Attention &) { return true; };
+    std::int64_t byDnn = 0;
+    for (const KernelCase &one : kernels::casesOf(name)) {
+      byDnn += one.instance.element != catalogue::DType::F32 && one.operands.size() <= mask;
+      ASSERT_NO_FATAL_FAILURE(expectReference(one, runCase(one, table.cache)));
+      ASSERT_EQ(table.gpu.counts().dnnRuns, byDnn) << one.text();
+    }
+    EXPECT_GT(table.cache.dnnUse().at(name).byDnn, 0);
+    EXPECT_GT(table.cache.dnnUse().at(name).byOwn, 0);
+  }
+}
+
+/// A gradient whose matrix of scores is larger than its workspace may be: cuDNN is not asked.
+TEST(CudaDnn, LongSequencesAreOurs) {
+  for (const std::int64_t length : {1024, 8192}) {
+    Table table;
+    table.gpu.hasAttention = [](const Attention &) { return true; };
+    const catalogue::Shape q = {2, length, 8, 64}, statistics = {2, 8, length};
+    kernels::KernelInstance call{
+        catalogue::find("attention_grad", 1), {q, q, q, q, q, statistics, q, q, q}, {}};
+    call.element = catalogue::DType::BF16;
+    ASSERT_TRUE(prepare(call, table.cache));
+    EXPECT_EQ(table.gpu.counts().dnnQuestions, length == 1024 ? 1 : 0);
+    const std::size_t bytes = call.kernel->workspaceBytes(call.shapes, "cuda:sm_90");
+    EXPECT_EQ(bytes, length == 1024 ? 2 * 8 * 1024 * (1024 * 2 + 4 + 4) + (1u << 20) : 2 * 8 * 8192 * 4);
+  }
+}
+
 TEST(CudaDnn, WithoutPlansOurKernelsRun) {
   Table table;
   const KernelCase one = kernels::casesOf("conv2d", 2)[1];

@@ -54,14 +54,22 @@ static Result<void> checkCall(std::span<const Shape> shapes, std::span<const Att
   return checkDropout(place, q, k, attributes);
 }
 
-/// Host: dq in fp32, which halves need. CUDA: a float for each row of scores.
+/// Host: dq in fp32, which halves need. CUDA: a float for each row of scores, or cuDNN's.
+template <bool AsksDnn>
 static std::size_t gradientSums(std::span<const Shape> shapes, std::string_view target) {
+  constexpr std::size_t kMask = 9; // the operand
   const std::int64_t count = shapes.empty() || shapes[0].size() != 4 ? 0 : elements(shapes[0]);
   if (count < 1 || count > kMaxElements)
     return 0;
-  if (isCuda(target))
-    return std::size_t(count / shapes[0][3]) * sizeof(float);
-  return target != "host" ? 0 : std::size_t(count) * sizeof(float);
+  if (!isCuda(target))
+    return target != "host" ? 0 : std::size_t(count) * sizeof(float);
+  const Shape &q = shapes[0];
+  if (AsksDnn && shapes.size() > 2 && shapes.size() <= kMask && shapes[2].size() == 4) {
+    const Shape &k = shapes[2];
+    const AttentionScratch scratch = attentionScratch(q[0], q[1], q[2], k[1], k[2], q[3]);
+    return scratch.statistics + scratch.library;
+  }
+  return std::size_t(count / q[3]) * sizeof(float);
 }
 
 std::vector<Kernel> attentionKernels() {
@@ -80,7 +88,7 @@ std::vector<Kernel> attentionKernels() {
       entry<"attention_grad",
             "g T[B,S,H,D] R, q T[B,S,H,D] R, k T[B,L,G,D] R, v T[B,L,G,D] R, y T[B,S,H,D] R, "
             "log_sum_exp f32[B,H,S] R, dq T[B,S,H,D] W, dk T[B,L,G,D] W, dv T[B,L,G,D] W, "
-            "key_mask i32[B,L] R?">(plain, {}, gradientSums, checkCall<"attention_grad", 1, false>),
+            "key_mask i32[B,L] R?">(plain, {}, gradientSums<true>, checkCall<"attention_grad", 1, false>),
       // random: {seed low, seed high, step, micro-batch}.
       entry<"attention_dropout", "q T[B,S,H,D] R, k T[B,L,G,D] R, v T[B,L,G,D] R, y T[B,S,H,D] W, "
                                  "log_sum_exp f32[B,H,S] W, random i32[4] R, key_mask i32[B,L] R?">(
@@ -88,7 +96,8 @@ std::vector<Kernel> attentionKernels() {
       entry<"attention_dropout_grad",
             "g T[B,S,H,D] R, q T[B,S,H,D] R, k T[B,L,G,D] R, v T[B,L,G,D] R, y T[B,S,H,D] R, "
             "log_sum_exp f32[B,H,S] R, dq T[B,S,H,D] W, dk T[B,L,G,D] W, dv T[B,L,G,D] W, random i32[4] R, "
-            "key_mask i32[B,L] R?">(dropout, {}, gradientSums, checkCall<"attention_dropout_grad", 1, true>),
+            "key_mask i32[B,L] R?">(dropout, {}, gradientSums<false>,
+                                    checkCall<"attention_dropout_grad", 1, true>),
   };
 }
 
