@@ -213,12 +213,6 @@ TEST(CudaExecutor, RefusesWhatItDoesNotDo) {
       refusal(compiled("offload", kClassifier, "",
                        R"("zero_optimization": {"stage": 1, "offload_optimizer": {"device": "cpu"}}, )"));
   EXPECT_NE(offload.find("offload does not run on CUDA yet; leave it out"), std::string::npos) << offload;
-  std::string normalised = kClassifier;
-  const std::string relu = R"({"type": "ReLU", "name": "ra"})";
-  normalised.replace(normalised.find(relu), relu.size(),
-                     R"({"type": "SyncBatchNorm", "name": "n", "num_features": 24})");
-  const std::string together = refusal(compiled("together", normalised, "--data-parallel 2"));
-  EXPECT_NE(together.find("use BatchNorm in place of SyncBatchNorm"), std::string::npos) << together;
   TrainOptions options = optionsOf(compiled("options", kClassifier, "--stages 2"), 1);
   options.target = "cuda";
   options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
@@ -313,6 +307,29 @@ TEST(CudaExecutor, ReplicasOfTiedParametersInSixteenBits) {
         EXPECT_EQ(found, expected) << where;
         EXPECT_TRUE(gpu.races().empty()) << where << ": " << gpu.races()[0];
       }
+    }
+  }
+}
+
+TEST(CudaExecutor, SyncBatchNormSeesAllReplicas) {
+  std::string model = kClassifier;
+  const std::string relu = R"({"type": "ReLU", "name": "ra"})";
+  model.replace(model.find(relu), relu.size(),
+                R"({"type": "SyncBatchNorm", "name": "n", "num_features": 24})");
+  std::string expected;
+  for (const ReplicaPlan &plan : {ReplicaPlan{"--stages 1", zero(0)}, ReplicaPlan{"--stages 2", zero(1)},
+                                  ReplicaPlan{"--stages 3 --schedule zb-h1", zero(3)}}) {
+    const std::string stage =
+        compiled("together", model, std::string("--data-parallel 2 ") + plan.arguments, plan.settings);
+    const auto onHost = train(optionsOf(stage, 3));
+    EmulatedGpu gpu;
+    const auto onDevice = trainOn(gpu, stage, 3);
+    ASSERT_TRUE(onHost && onDevice) << onDevice.error().text();
+    expected = expected.empty() ? onDevice->stateSha256 : expected;
+    EXPECT_EQ(onDevice->stateSha256, expected) << plan.arguments;
+    EXPECT_TRUE(gpu.races().empty()) << plan.arguments << ": " << gpu.races()[0];
+    for (std::size_t step = 0; step < 3; ++step) {
+      EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], 1e-5 * onHost->losses[step]);
     }
   }
 }
