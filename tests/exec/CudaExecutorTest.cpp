@@ -2,6 +2,7 @@
 // plan and whichever stream runs ahead; a wait that is left out shows.
 #include "kernels/cuda/device/OrderedSumArguments.h"
 #include "kernels/cuda/emulation/EmulatedGpu.h"
+#include "runtime/train/BatchEngine.h"
 #include "runtime/train/Engine.h"
 
 #include <cmath>
@@ -427,6 +428,41 @@ TEST(CudaExecutor, OneReplicaEvaluatesWhatAllHaveTrained) {
   EXPECT_EQ(*onDevice->accuracy, *onHost->accuracy);
   EXPECT_EQ(onDevice->weightsSha256, onHost->weightsSha256);
   EXPECT_EQ(onDevice->plannedBytes, onDevice->allocatedBytes);
+}
+
+/// Between steps the other replicas take part: they have parts of the weights. The next step goes on as if
+/// nothing had been.
+TEST(CudaExecutor, ReplicasEvaluateBetweenSteps) {
+  const std::string stage = compiled("between", kClassifier, "--stages 2 --data-parallel 2", zero(3));
+  const auto run = [&](EmulatedGpu *gpu, bool evaluates) -> std::pair<std::string, double> {
+    auto file = Executable::load(stage, gpu ? "cuda" : "host");
+    EngineOptions options = optionsOf(stage, 1);
+    if (gpu) {
+      options.target = "cuda";
+      options.openDevice = [gpu](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu->api(); };
+    }
+    auto engine = BatchEngine::open(std::make_shared<const Executable>(std::move(*file)), options);
+    if (!engine) {
+      return {engine.error().text(), 0};
+    }
+    double loss = 0;
+    for (int step = 0; step < 3; ++step) {
+      EXPECT_TRUE((*engine)->trainBatch());
+      if (evaluates) {
+        const auto evaluated = (*engine)->evaluateBatch(12);
+        EXPECT_TRUE(evaluated) << evaluated.error().text();
+        loss = evaluated ? evaluated->loss : 0;
+      }
+    }
+    const auto hashes = (*engine)->hashes();
+    return {hashes ? hashes->state : hashes.error().text(), loss};
+  };
+  EmulatedGpu without, with;
+  const auto expected = run(&without, false), found = run(&with, true), onHost = run(nullptr, true);
+  EXPECT_EQ(found.first, expected.first);
+  EXPECT_EQ(found.first.size(), 64u) << found.first;
+  EXPECT_NEAR(found.second, onHost.second, 1e-5 * onHost.second);
+  EXPECT_TRUE(with.races().empty()) << with.races()[0];
 }
 
 /// (t0 + t1) + t2 rounds otherwise than any other order of these.
