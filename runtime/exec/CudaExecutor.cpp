@@ -72,9 +72,9 @@ Result<void> CudaExecutor::refuse() const {
     }
   }
   for (const executable::KernelRef *kernel : *file.file().kernels()) {
-    if (catalogue::find(kernel->name()->str(), kernel->version())->isCollective) {
-      return no("a layer that is computed by several ranks together",
-                "use BatchNorm in place of SyncBatchNorm, or train on the host");
+    const catalogue::Kernel &entry = *catalogue::find(kernel->name()->str(), kernel->version());
+    if (entry.isCollective && entry.name != "all_gather") { // none without tensor ranks
+      return no("kernel " + std::string(entry.name), "train on the host");
     }
   }
   for (const Hooks &hooks : environment.hooks) {
@@ -242,7 +242,7 @@ Result<void> CudaExecutor::captureGraphs(const List &list) {
             return programs[static_cast<std::size_t>(program)]->capture(
                 part, list.tasks.slotsOf(task.task.microBatch), computing.handle());
           },
-          [](const executable::ExchangePoint &) { return Result<void>(); });
+          [](const auto &) { return Result<void>(); });
       if (!ok) {
         return ok;
       }
@@ -251,25 +251,37 @@ Result<void> CudaExecutor::captureGraphs(const List &list) {
   return {};
 }
 
-template <typename Run, typename AtPoint>
-Result<void> CudaExecutor::forEachPart(int program, bool reduces, Run run, AtPoint exchange) {
+template <typename Run, typename Between>
+Result<void> CudaExecutor::forEachPart(int program, bool reduces, Run run, Between between) {
   if (program < 0) {
     return {};
   }
+  const CudaProgram &prepared = *programs[static_cast<std::size_t>(program)];
   const auto *points = plan().programs()->Get(static_cast<unsigned>(program))->points();
   unsigned done = 0;
+  auto next = prepared.gathers().begin();
+  const auto runTo = [&](unsigned command) {
+    Result<void> ok;
+    for (; ok && next != prepared.gathers().end() && next->command < command; ++next) {
+      ok = run(CudaProgram::Part{done, next->command});
+      ok = ok ? between(*next) : std::move(ok);
+      done = next->command + 1;
+    }
+    ok = ok ? run(CudaProgram::Part{done, command}) : std::move(ok);
+    done = command;
+    return ok;
+  };
   for (unsigned i = 0; points && i < points->size(); ++i) {
     const executable::ExchangePoint &point = *points->Get(i);
     if (plan().exchanges()->Get(point.exchange())->kind() == executable::ExchangeKind::Reduce && !reduces) {
       continue;
     }
-    auto ok = run(CudaProgram::Part{done, point.command()});
-    done = point.command();
-    if (ok = ok ? exchange(point) : std::move(ok); !ok) {
+    auto ok = runTo(point.command());
+    if (ok = ok ? between(point) : std::move(ok); !ok) {
       return ok;
     }
   }
-  return run(CudaProgram::Part{done, programs[static_cast<std::size_t>(program)]->commands()});
+  return runTo(prepared.commands());
 }
 
 Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots, bool reduces) {
@@ -278,8 +290,12 @@ Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots
       [&](CudaProgram::Part part) {
         return programs[static_cast<std::size_t>(program)]->launch(part, slots, computing.handle());
       },
-      [&](const executable::ExchangePoint &point) {
-        return point.begins() ? replicas.begin(point.exchange()) : replicas.end(point.exchange());
+      [&]<typename What>(const What &what) {
+        if constexpr (std::is_same_v<What, CudaProgram::Gather>) {
+          return replicas.gatherRows(what.x + slots[what.xSlot], what.y + slots[what.ySlot], what.bytes);
+        } else {
+          return what.begins() ? replicas.begin(what.exchange()) : replicas.end(what.exchange());
+        }
       });
 }
 
@@ -313,7 +329,7 @@ Result<void> CudaExecutor::prepareWeights() {
       auto ok = forEachPart(
           static_cast<int>(i), false,
           [&](CudaProgram::Part part) { return programs[i]->capture(part, slots, computing.handle()); },
-          [](const executable::ExchangePoint &) { return Result<void>(); });
+          [](const auto &) { return Result<void>(); });
       ok = ok ? launchProgram(static_cast<int>(i), slots, false) : std::move(ok);
       if (!ok) {
         return ok;

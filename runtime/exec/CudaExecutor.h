@@ -99,10 +99,10 @@ private:
   Result<void> fillInputs(List &list, std::size_t position, InputSource &source);
   Result<void> launch(const List &list, const PlannedTask &task);
   Result<void> launchProgram(int program, const std::uint64_t *slots, bool reduces);
-  /// Calls `run` with the parts of a program and, between them, `exchange` with the points that count: sums
-  /// of a step are exchanged in the stage's last W only.
-  template <typename Run, typename AtPoint>
-  Result<void> forEachPart(int program, bool reduces, Run run, AtPoint exchange);
+  /// Calls `run` with the parts of a program, and `between` with what lies between them: gathers, and the
+  /// points of exchanges that count. Sums of a step are exchanged in the stage's last W only.
+  template <typename Run, typename Between>
+  Result<void> forEachPart(int program, bool reduces, Run run, Between between);
   Result<void> share(const PlannedTask &task);
   Result<void> post(const List &list, IndexRange range);
   Result<void> gatherAll(const List &list);

@@ -34,6 +34,12 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
       }
       call.operands.push_back({base, static_cast<std::uint32_t>(operand->pool() + 1)});
     }
+    if (instance.kernel->isCollective) {
+      gatherCommands.push_back({static_cast<unsigned>(firstCall.size()) - 1, call.operands[0].base,
+                                call.operands[1].base, call.operands[0].slot, call.operands[1].slot,
+                                bytesOf(*command->operands()->Get(0))});
+      continue;
+    }
     call.operands.resize(instance.kernel->operands.size());
     instance.element = catalogue::elementOf(*instance.kernel, dtypes);
     auto prepared = cuda::prepare(instance, kernels);

@@ -12,7 +12,6 @@ using schedule::TaskKind;
 
 namespace {
 
-constexpr int kTag = 5; // of ranks that the pipeline has no messages for
 constexpr std::uint64_t kMostAtOnce = std::uint64_t{1} << 20; // of a sum without an exchange
 
 } // namespace
@@ -34,6 +33,7 @@ CudaReplicas::~CudaReplicas() {
   std::ranges::for_each(exchanges, destroy);
   std::ranges::for_each(gathers, destroy);
   destroy(ofSums);
+  destroy(ofRows);
   api.release(scratch);
 }
 
@@ -45,10 +45,18 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
     planGathers(arenas);
     planSums(arenas);
   }
+  ofRows.replicas = replicasOf(environment.mesh, rank());
+  ofRows.own = ofRows.replicas.position(rank());
+  ofRows.first = count;
+  ofRows.sends.resize(2 * static_cast<std::size_t>(ofRows.replicas.size - 1));
+  count += ofRows.sends.size();
   untilNorm.resize(count);
   untilUpdate.resize(count);
   awaited.reserve(count + exchanges.size() + 2);
   if (auto ok = messages.open(count, number, streams); !ok) {
+    return ok;
+  }
+  if (auto ok = openTransfers(ofRows); !ok) {
     return ok;
   }
   for (Exchange &exchange : exchanges) {
@@ -99,6 +107,7 @@ void CudaReplicas::planExchange(const executable::Exchange &planned, const Arena
   const bool weights = planned.kind() == ExchangeKind::Gather;
   const int group = file.shardGroup(), communication = communicationArena(plan);
   Exchange exchange;
+  exchange.tag = kExchangeTag;
   exchange.kind = planned.kind();
   exchange.stage = planned.stage();
   exchange.replicas = weights ? shardGroupOf(mesh, rank(), group) : replicasOf(mesh, rank());
@@ -192,7 +201,7 @@ Result<void> CudaReplicas::postTo(Transfers &transfers, bool send, int position,
   const std::size_t number = transfers.first + posted;
   transfers.sends[posted++] = send;
   untilNorm[number] = untilUpdate[number] = nullptr;
-  return messages.post(number, send, transfers.replicas.at(position), kTag, data, bytes, ready);
+  return messages.post(number, send, transfers.replicas.at(position), transfers.tag, data, bytes, ready);
 }
 
 Result<void> CudaReplicas::begin(unsigned number) {
@@ -465,6 +474,24 @@ Result<bool> CudaReplicas::gather(TaskKind task, int stage) {
   ok = ok ? await(*gather, false, true) : std::move(ok);
   ok = ok ? computing.wait(awaited) : std::move(ok);
   return ok ? Result<bool>(true) : ok.takeError();
+}
+
+/// The next command may read y and write x: both have to be there.
+Result<void> CudaReplicas::gatherRows(const std::byte *x, std::byte *y, std::uint64_t bytes) {
+  const auto rowOf = [&](int position) { return y + static_cast<unsigned>(position) * bytes; };
+  auto ok = computing.record(ofRows.made);
+  posted = 0;
+  for (int position = 0; position < ofRows.replicas.size; ++position) {
+    if (position != ofRows.own) {
+      ok = ok ? postTo(ofRows, true, position, const_cast<std::byte *>(x), bytes, &ofRows.made)
+              : std::move(ok);
+      ok = ok ? postTo(ofRows, false, position, rowOf(position), bytes, &ofRows.made) : std::move(ok);
+    }
+  }
+  ok = ok ? api.copy(rowOf(ofRows.own), x, bytes, computing.handle()) : std::move(ok);
+  awaited.clear();
+  ok = ok ? await(ofRows, true, true) : std::move(ok);
+  return ok ? computing.wait(awaited) : std::move(ok);
 }
 
 bool CudaReplicas::addsUpIn(unsigned arena, std::uint64_t offset, std::uint64_t bytes) const {

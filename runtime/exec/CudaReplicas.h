@@ -44,6 +44,8 @@ public:
   Result<void> finishStep() { return computing.wait(ofSums.done); }
   /// What the task gives to other replicas; false: nothing.
   Result<bool> gather(schedule::TaskKind task, int stage);
+  /// all_gather of a program: `bytes` at x of each replica to all, at y one behind the other.
+  Result<void> gatherRows(const std::byte *x, std::byte *y, std::uint64_t bytes);
   /// Whether ALL_GATHER's losses are added up in bytes of this segment, in place.
   bool addsUpIn(unsigned arena, std::uint64_t offset, std::uint64_t bytes) const;
 
@@ -57,6 +59,9 @@ public:
   std::uint64_t bytes() const { return scratchBytes; } ///< of device memory, in whole pages
 
 private:
+  /// Of exchanges, and of what is waited for where it begins. The pipeline has no messages for these ranks.
+  static constexpr int kExchangeTag = 5, kWaitedTag = 6;
+
   struct Piece {
     int position = 0; ///< among the replicas, of the one that has it
     std::byte *whole = nullptr;
@@ -66,6 +71,7 @@ private:
   };
   /// Messages [first, first + sends.size()) between replicas, posted one behind the other.
   struct Transfers {
+    int tag = kWaitedTag;
     RankGroup replicas;
     int own = 0; ///< position
     std::size_t first = 0;
@@ -126,6 +132,7 @@ private:
   std::vector<Gather> gathers;
   std::vector<Sum> sums;
   Transfers ofSums; ///< a chunk's
+  Transfers ofRows; ///< a call's of all_gather
   std::byte *scratch = nullptr;
   std::uint64_t chunkBytes = 0, scratchBytes = 0;
   std::size_t count = 0, posted = 0;         ///< messages: in all, and of the transfers that are being posted

@@ -2,6 +2,7 @@
 // plan and whichever stream runs ahead; a wait that is left out shows.
 #include "kernels/cuda/device/OrderedSumArguments.h"
 #include "kernels/cuda/emulation/EmulatedGpu.h"
+#include "runtime/train/BatchEngine.h"
 #include "runtime/train/Engine.h"
 
 #include <cmath>
@@ -282,12 +283,6 @@ TEST(CudaExecutor, RefusesWhatItDoesNotDo) {
       refusal(compiled("offload", kClassifier, "",
                        R"("zero_optimization": {"stage": 1, "offload_optimizer": {"device": "cpu"}}, )"));
   EXPECT_NE(offload.find("offload does not run on CUDA yet; leave it out"), std::string::npos) << offload;
-  std::string normalised = kClassifier;
-  const std::string relu = R"({"type": "ReLU", "name": "ra"})";
-  normalised.replace(normalised.find(relu), relu.size(),
-                     R"({"type": "SyncBatchNorm", "name": "n", "num_features": 24})");
-  const std::string together = refusal(compiled("together", normalised, "--data-parallel 2"));
-  EXPECT_NE(together.find("use BatchNorm in place of SyncBatchNorm"), std::string::npos) << together;
   TrainOptions options = optionsOf(compiled("options", kClassifier, "--stages 2"), 1);
   options.target = "cuda";
   options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
@@ -386,6 +381,29 @@ TEST(CudaExecutor, ReplicasOfTiedParametersInSixteenBits) {
   }
 }
 
+TEST(CudaExecutor, SyncBatchNormSeesAllReplicas) {
+  std::string model = kClassifier;
+  const std::string relu = R"({"type": "ReLU", "name": "ra"})";
+  model.replace(model.find(relu), relu.size(),
+                R"({"type": "SyncBatchNorm", "name": "n", "num_features": 24})");
+  std::string expected;
+  for (const ReplicaPlan &plan : {ReplicaPlan{"--stages 1", zero(0)}, ReplicaPlan{"--stages 2", zero(1)},
+                                  ReplicaPlan{"--stages 3 --schedule zb-h1", zero(3)}}) {
+    const std::string stage =
+        compiled("together", model, std::string("--data-parallel 2 ") + plan.arguments, plan.settings);
+    const auto onHost = train(optionsOf(stage, 3));
+    EmulatedGpu gpu;
+    const auto onDevice = trainOn(gpu, stage, 3);
+    ASSERT_TRUE(onHost && onDevice) << onDevice.error().text();
+    expected = expected.empty() ? onDevice->stateSha256 : expected;
+    EXPECT_EQ(onDevice->stateSha256, expected) << plan.arguments;
+    EXPECT_TRUE(gpu.races().empty()) << plan.arguments << ": " << gpu.races()[0];
+    for (std::size_t step = 0; step < 3; ++step) {
+      EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], 1e-5 * onHost->losses[step]);
+    }
+  }
+}
+
 /// Three replicas: here the order of sums counts. And groups of shards, whose replicas have weights twice.
 TEST(CudaExecutor, ThreeAndFourReplicas) {
   for (const int replicas : {3, 4}) {
@@ -479,6 +497,41 @@ TEST(CudaExecutor, OneReplicaEvaluatesWhatAllHaveTrained) {
   EXPECT_EQ(*onDevice->accuracy, *onHost->accuracy);
   EXPECT_EQ(onDevice->weightsSha256, onHost->weightsSha256);
   EXPECT_EQ(onDevice->plannedBytes, onDevice->allocatedBytes);
+}
+
+/// Between steps the other replicas take part: they have parts of the weights. The next step goes on as if
+/// nothing had been.
+TEST(CudaExecutor, ReplicasEvaluateBetweenSteps) {
+  const std::string stage = compiled("between", kClassifier, "--stages 2 --data-parallel 2", zero(3));
+  const auto run = [&](EmulatedGpu *gpu, bool evaluates) -> std::pair<std::string, double> {
+    auto file = Executable::load(stage, gpu ? "cuda" : "host");
+    EngineOptions options = optionsOf(stage, 1);
+    if (gpu) {
+      options.target = "cuda";
+      options.openDevice = [gpu](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu->api(); };
+    }
+    auto engine = BatchEngine::open(std::make_shared<const Executable>(std::move(*file)), options);
+    if (!engine) {
+      return {engine.error().text(), 0};
+    }
+    double loss = 0;
+    for (int step = 0; step < 3; ++step) {
+      EXPECT_TRUE((*engine)->trainBatch());
+      if (evaluates) {
+        const auto evaluated = (*engine)->evaluateBatch(12);
+        EXPECT_TRUE(evaluated) << evaluated.error().text();
+        loss = evaluated ? evaluated->loss : 0;
+      }
+    }
+    const auto hashes = (*engine)->hashes();
+    return {hashes ? hashes->state : hashes.error().text(), loss};
+  };
+  EmulatedGpu without, with;
+  const auto expected = run(&without, false), found = run(&with, true), onHost = run(nullptr, true);
+  EXPECT_EQ(found.first, expected.first);
+  EXPECT_EQ(found.first.size(), 64u) << found.first;
+  EXPECT_NEAR(found.second, onHost.second, 1e-5 * onHost.second);
+  EXPECT_TRUE(with.races().empty()) << with.races()[0];
 }
 
 /// (t0 + t1) + t2 rounds otherwise than any other order of these.
