@@ -10,7 +10,7 @@ namespace stagewright::runtime {
 namespace {
 
 constexpr int kGatherTag = 5;
-constexpr std::size_t kStreams = 3; // of a rank
+constexpr std::size_t kStreams = 4; // of a rank
 
 bool receives(schedule::TaskKind kind) {
   return kind == schedule::TaskKind::ReceiveForward || kind == schedule::TaskKind::ReceiveBackward;
@@ -37,6 +37,9 @@ CudaExecutor::create(const Executable &executable, const RankEnvironment &enviro
 }
 
 CudaExecutor::~CudaExecutor() {
+  if (partsGathered.handle.handle) {
+    api.destroy(partsGathered.handle);
+  }
   for (List *list : {&trainList, &evaluateList}) {
     for (const std::vector<OrderedEvent> *events : {&list->done, &list->filled}) {
       for (const OrderedEvent &event : *events) {
@@ -53,14 +56,26 @@ Result<void> CudaExecutor::refuse() const {
   const auto no = [](const std::string &what, const std::string &instead) {
     return userError("--target cuda", what + " does not run on CUDA yet", instead);
   };
-  if (environment.mesh.replicas > 1) {
-    return no("data parallelism", "train with --data-parallel 1, or on the host");
+  if (environment.mesh.servers > 0) {
+    return no("training with parameter servers", "leave them out of the configuration, or train on the host");
   }
   if (environment.mesh.tensor > 1) {
     return no("tensor parallelism", "split the model into stages, or train on the host");
   }
-  if (plan().exchanges() && plan().exchanges()->size() > 0) {
-    return no("offload", "leave it out of the configuration, or train on the host");
+  if (environment.mesh.replicas > 1 && !gradientWire(*file.file().contract()).isExact()) {
+    return no("sending gradients in 16 bits or compressed",
+              "leave communication_data_type and gradient_compression out, or train on the host");
+  }
+  for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
+    if (movesOffloaded(plan().exchanges()->Get(i)->kind())) {
+      return no("offload", "leave it out of the configuration, or train on the host");
+    }
+  }
+  for (const executable::KernelRef *kernel : *file.file().kernels()) {
+    if (catalogue::find(kernel->name()->str(), kernel->version())->isCollective) {
+      return no("a layer that is computed by several ranks together",
+                "use BatchNorm in place of SyncBatchNorm, or train on the host");
+    }
   }
   for (const Hooks &hooks : environment.hooks) {
     if (hooks.beforeKernel || hooks.afterKernel || hooks.replaceBody) {
@@ -85,16 +100,11 @@ Result<void> CudaExecutor::load() {
   if (auto ok = openStreams(); !ok) {
     return ok;
   }
-  if (auto ok = arenas.allocate(plan(), computing.handle()); !ok) {
+  if (auto ok = arenas.allocate(file, environment.mesh, rank()); !ok) {
     return ok;
   }
-  for (const executable::Program *program : *plan().programs()) {
-    programs.push_back(std::make_unique<CudaProgram>(api));
-    if (auto ok = programs.back()->prepare(file, plan(), environment.mesh.updater(rank()), *program,
-                                           arenas.addresses(), kernels);
-        !ok) {
-      return ok;
-    }
+  if (auto ok = preparePrograms(); !ok) {
+    return ok;
   }
   findScalars();
   evaluateList.training = false;
@@ -106,6 +116,12 @@ Result<void> CudaExecutor::load() {
   if (auto ok = planList(evaluateList, schedule::Purpose::Evaluation); !ok) {
     return ok;
   }
+  auto ok = warmUp();
+  ok = ok ? captureGraphs(trainList) : std::move(ok);
+  ok = ok ? captureGraphs(evaluateList) : std::move(ok);
+  if (!ok) {
+    return ok;
+  }
   if (auto ok = pinned.allocate(staged); !ok) {
     return ok;
   }
@@ -115,8 +131,29 @@ Result<void> CudaExecutor::load() {
   const std::size_t count = trainList.tasks.requests + gathered;
   awaited.reserve(count);
   unfinished.reserve(gathered);
-  return messages.open(count, kStreams * static_cast<std::size_t>(rank()) + 2,
-                       kStreams * static_cast<std::size_t>(environment.mesh.size()));
+  const std::size_t first = kStreams * static_cast<std::size_t>(rank()),
+                    all = kStreams * static_cast<std::size_t>(environment.mesh.size());
+  if (auto ok = messages.open(count, first + 2, all); !ok) {
+    return ok;
+  }
+  auto event = computing.makeEvent();
+  if (!event) {
+    return event.takeError();
+  }
+  partsGathered = std::move(*event);
+  return replicas.open(arenas.addresses(), first + 3, all);
+}
+
+Result<void> CudaExecutor::preparePrograms() {
+  for (const executable::Program *program : *plan().programs()) {
+    programs.push_back(std::make_unique<CudaProgram>(api));
+    if (auto ok = programs.back()->prepare(file, plan(), environment.mesh.updater(rank()), *program,
+                                           arenas.addresses(), kernels);
+        !ok) {
+      return ok;
+    }
+  }
+  return {};
 }
 
 Result<void> CudaExecutor::openStreams() {
@@ -183,22 +220,67 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
       }
     }
   }
-  return captureGraphs(list);
+  return {};
+}
+
+/// Runs every program once, on zeros: kernels are loaded, libraries choose their algorithms. Then all is zero
+/// again.
+Result<void> CudaExecutor::warmUp() {
+  auto ok = arenas.clear(computing.handle());
+  for (std::size_t i = 0; ok && i < programs.size(); ++i) {
+    ok = programs[i]->enqueue(trainList.tasks.slotsOf(0), computing.handle());
+  }
+  return ok ? arenas.clear(computing.handle()) : std::move(ok);
 }
 
 Result<void> CudaExecutor::captureGraphs(const List &list) {
   for (const PlannedTask &task : list.tasks.tasks) {
     for (const int program : task.programs) {
-      if (program >= 0) {
-        if (auto ok = programs[static_cast<std::size_t>(program)]->capture(
-                list.tasks.slotsOf(task.task.microBatch), computing.handle());
-            !ok) {
-          return ok;
-        }
+      auto ok = forEachPart(
+          program, list.training && task.lastGradient,
+          [&](CudaProgram::Part part) {
+            return programs[static_cast<std::size_t>(program)]->capture(
+                part, list.tasks.slotsOf(task.task.microBatch), computing.handle());
+          },
+          [](const executable::ExchangePoint &) { return Result<void>(); });
+      if (!ok) {
+        return ok;
       }
     }
   }
   return {};
+}
+
+template <typename Run, typename AtPoint>
+Result<void> CudaExecutor::forEachPart(int program, bool reduces, Run run, AtPoint exchange) {
+  if (program < 0) {
+    return {};
+  }
+  const auto *points = plan().programs()->Get(static_cast<unsigned>(program))->points();
+  unsigned done = 0;
+  for (unsigned i = 0; points && i < points->size(); ++i) {
+    const executable::ExchangePoint &point = *points->Get(i);
+    if (plan().exchanges()->Get(point.exchange())->kind() == executable::ExchangeKind::Reduce && !reduces) {
+      continue;
+    }
+    auto ok = run(CudaProgram::Part{done, point.command()});
+    done = point.command();
+    if (ok = ok ? exchange(point) : std::move(ok); !ok) {
+      return ok;
+    }
+  }
+  return run(CudaProgram::Part{done, programs[static_cast<std::size_t>(program)]->commands()});
+}
+
+Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots, bool reduces) {
+  return forEachPart(
+      program, reduces,
+      [&](CudaProgram::Part part) {
+        return programs[static_cast<std::size_t>(program)]->launch(part, slots, computing.handle());
+      },
+      [&](const executable::ExchangePoint &point) {
+        return point.begins() ? replicas.begin(point.exchange()) : replicas.end(point.exchange());
+      });
 }
 
 std::size_t CudaExecutor::graphs() const {
@@ -228,14 +310,19 @@ Result<void> CudaExecutor::prepareWeights() {
   for (unsigned i = 0; i < programs.size(); ++i) {
     if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
       const std::uint64_t *slots = trainList.tasks.slotsOf(-1);
-      auto ok = programs[i]->capture(slots, computing.handle());
-      ok = ok ? programs[i]->launch(slots, computing.handle()) : std::move(ok);
+      auto ok = forEachPart(
+          static_cast<int>(i), false,
+          [&](CudaProgram::Part part) { return programs[i]->capture(part, slots, computing.handle()); },
+          [](const executable::ExchangePoint &) { return Result<void>(); });
+      ok = ok ? launchProgram(static_cast<int>(i), slots, false) : std::move(ok);
       if (!ok) {
         return ok;
       }
     }
   }
-  return api.synchronize(computing.handle());
+  auto ok = api.synchronize(computing.handle());
+  replicas.follow(computing);
+  return ok;
 }
 
 Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs) {
@@ -267,6 +354,7 @@ Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t st
     environment.status.advance();
   }
   ok = ok ? waitFor(list.tasks, list.tasks.endWaits, false) : std::move(ok);
+  ok = ok ? replicas.finishStep() : std::move(ok);
   ok = ok ? copyScalars(false) : std::move(ok); // and waits for all of it
   ok = ok && outputs ? handOut(*outputs) : std::move(ok);
   if (ok) {
@@ -277,10 +365,16 @@ Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t st
 
 Result<void> CudaExecutor::runTask(List &list, std::size_t position) {
   const PlannedTask &task = list.tasks.tasks[position];
-  if (task.programs[0] < 0 && task.programs[1] < 0) {
-    return task.gathers ? gather(list) : post(list, task.posts);
+  if (task.gathers) {
+    return gatherAll(list);
   }
-  auto ok = launch(task, list.tasks);
+  const bool shares =
+      task.task.kind == schedule::TaskKind::Reduce || task.task.kind == schedule::TaskKind::Gather;
+  if (!shares && task.programs[0] < 0 && task.programs[1] < 0) {
+    return post(list, task.posts);
+  }
+  auto ok = replicas.finishSends(task.task.kind);
+  ok = !ok ? std::move(ok) : shares ? share(task) : launch(list, task);
   ok = ok && task.task.kind == schedule::TaskKind::Forward ? takeOutputs(task.task) : std::move(ok);
   return ok && list.streams.records[position] ? computing.record(list.done[position]) : std::move(ok);
 }
@@ -305,17 +399,25 @@ Result<void> CudaExecutor::fillInputs(List &list, std::size_t position, InputSou
   return ok ? computing.wait(list.filled[position]) : std::move(ok);
 }
 
-Result<void> CudaExecutor::launch(const PlannedTask &task, const TaskPlan &tasks) {
+Result<void> CudaExecutor::launch(const List &list, const PlannedTask &task) {
+  Result<void> ok;
   for (const int program : task.programs) {
-    if (program >= 0) {
-      if (auto ok = programs[static_cast<std::size_t>(program)]->launch(tasks.slotsOf(task.task.microBatch),
-                                                                        computing.handle());
-          !ok) {
-        return ok;
-      }
+    ok = ok ? launchProgram(program, list.tasks.slotsOf(task.task.microBatch),
+                            list.training && task.lastGradient)
+            : std::move(ok);
+  }
+  return ok;
+}
+
+/// REDUCE and GATHER of a stage.
+Result<void> CudaExecutor::share(const PlannedTask &task) {
+  if (task.task.kind == schedule::TaskKind::Reduce) {
+    if (auto ok = replicas.reduce(task.task.stage); !ok) {
+      return ok;
     }
   }
-  return {};
+  auto gatheredAny = replicas.gather(task.task.kind, task.task.stage);
+  return gatheredAny ? Result<void>() : gatheredAny.takeError();
 }
 
 Result<void> CudaExecutor::post(const List &list, IndexRange range) {
@@ -342,13 +444,27 @@ Result<void> CudaExecutor::finishGather() {
   return computing.wait(awaited);
 }
 
+/// Of the replicas, then of the pipeline, then the losses of the replicas.
+Result<void> CudaExecutor::gatherAll(const List &list) {
+  const OrderedEvent *made = eventAt(list, list.streams.gatherAfter);
+  for (int stage = 0; list.training && stage < file.trainSchedule().stages; ++stage) {
+    auto hasParts = replicas.gather(schedule::TaskKind::AllGather, stage);
+    if (!hasParts) {
+      return hasParts.takeError();
+    }
+    made = *hasParts ? &partsGathered : made;
+  }
+  auto ok = made == &partsGathered ? computing.record(partsGathered) : Result<void>();
+  ok = ok ? gather(list, made) : std::move(ok);
+  return ok && list.training ? replicas.reduce(-1) : std::move(ok);
+}
+
 /// Every segment of its rank to all others. All messages are posted before any is waited for; what is sent
 /// need not have arrived before it is written again.
-Result<void> CudaExecutor::gather(const List &list) {
+Result<void> CudaExecutor::gather(const List &list, const OrderedEvent *made) {
   const auto &segments = *list.collective->segments();
   const RankGroup ranks = pipeline();
   const int own = ranks.position(rank());
-  const OrderedEvent *const made = eventAt(list, list.streams.gatherAfter);
   if (auto ok = finishGather(); !ok) { // of a list in which nobody writes it
     return ok;
   }
@@ -362,7 +478,8 @@ Result<void> CudaExecutor::gather(const List &list) {
           continue;
         }
         std::byte *data = arenas.addresses()[list.collective->arena()] + segment->offset();
-        if (waits && sends) {
+        if (waits && sends &&
+            !replicas.addsUpIn(list.collective->arena(), segment->offset(), segment->bytes())) {
           unfinished.push_back(number++);
           continue;
         }
@@ -451,6 +568,7 @@ Result<void> CudaExecutor::copyScalars(bool toDevice) {
   auto ok = api.synchronize(computing.handle());
   filling.follow(computing);
   messages.follow(computing);
+  replicas.follow(computing);
   for (const ScalarRange &range : scalars) {
     std::memcpy(data(range.arena, range.offset), pinned.data() + range.stagedAt, range.bytes);
   }
@@ -459,12 +577,14 @@ Result<void> CudaExecutor::copyScalars(bool toDevice) {
 
 Result<void> CudaExecutor::copyState(bool toDevice) {
   auto ok = api.select();
+  ok = ok && toDevice ? replicas.finishSends() : std::move(ok);
   for (unsigned i = 0; ok && i < plan().arenas()->size(); ++i) {
     const executable::Arena &arena = *plan().arenas()->Get(i);
-    if (hasCopyOnHost(arena.arena_class()) && arena.bytes() > 0) {
+    const std::uint64_t bytes = arena.bytes() * RankMemory::copiesOf(arena, file, environment.mesh);
+    if (hasCopyOnHost(arena.arena_class()) && bytes > 0) {
       std::byte *onHost = data(i, 0), *onDevice = arenas.addresses()[i];
-      ok = toDevice ? api.copy(onDevice, onHost, arena.bytes(), computing.handle())
-                    : api.copy(onHost, onDevice, arena.bytes(), computing.handle());
+      ok = toDevice ? api.copy(onDevice, onHost, bytes, computing.handle())
+                    : api.copy(onHost, onDevice, bytes, computing.handle());
     }
   }
   return ok ? api.synchronize(computing.handle()) : std::move(ok);

@@ -4,6 +4,7 @@
 //   compute   scalars in | PREPARE  F0  F1 ...  W3  NORM  UPDATE | scalars out      one graph for each
 //   program fill         inputs of F0, F1, ...                                               from pinned
 //   memory receive      activations and gradients from other ranks                          DeviceMessages.h
+//          collective   sums of gradients and parts of weights of other replicas            CudaReplicas.h
 //
 // StreamPlan.h says which of them waits for which.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
@@ -11,6 +12,7 @@
 
 #include "runtime/exec/CudaMemory.h"
 #include "runtime/exec/CudaProgram.h"
+#include "runtime/exec/CudaReplicas.h"
 #include "runtime/exec/DeviceMessages.h"
 #include "runtime/exec/Executor.h"
 #include "runtime/exec/StreamPlan.h"
@@ -50,7 +52,7 @@ public:
   Result<void> download() override { return copyState(false); }
 
   std::size_t graphs() const override;
-  std::uint64_t deviceBytes() const override { return arenas.bytes(); }
+  std::uint64_t deviceBytes() const override { return arenas.bytes() + replicas.bytes(); }
 
 private:
   /// A task list and what its streams wait for.
@@ -79,11 +81,14 @@ private:
 
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
       : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api), computing(api),
-        filling(api), messages(api, environment.communicator) {}
+        filling(api), messages(api, environment.communicator),
+        replicas(executable, this->environment, api, kernels, computing) {}
   Result<void> load();
   Result<void> refuse() const;
   Result<void> openStreams();
   Result<void> planList(List &list, schedule::Purpose purpose);
+  Result<void> preparePrograms();
+  Result<void> warmUp();
   Result<void> captureGraphs(const List &list);
   void findScalars();
   std::size_t stage(std::size_t bytes);
@@ -91,9 +96,16 @@ private:
   Result<void> run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs);
   Result<void> runTask(List &list, std::size_t position);
   Result<void> fillInputs(List &list, std::size_t position, InputSource &source);
-  Result<void> launch(const PlannedTask &task, const TaskPlan &tasks);
+  Result<void> launch(const List &list, const PlannedTask &task);
+  Result<void> launchProgram(int program, const std::uint64_t *slots, bool reduces);
+  /// Calls `run` with the parts of a program and, between them, `exchange` with the points that count: sums
+  /// of a step are exchanged in the stage's last W only.
+  template <typename Run, typename AtPoint>
+  Result<void> forEachPart(int program, bool reduces, Run run, AtPoint exchange);
+  Result<void> share(const PlannedTask &task);
   Result<void> post(const List &list, IndexRange range);
-  Result<void> gather(const List &list);
+  Result<void> gatherAll(const List &list);
+  Result<void> gather(const List &list, const OrderedEvent *made);
   Result<void> finishGather();
   Result<void> await(std::size_t message);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range, bool receives);
@@ -117,6 +129,8 @@ private:
   std::vector<std::unique_ptr<CudaProgram>> programs; ///< indexed like RankPlan.programs
   List trainList, evaluateList;
   DeviceMessages messages; ///< requests of the list, then those of its collective
+  CudaReplicas replicas;
+  OrderedEvent partsGathered; ///< of parts of other replicas, in ALL_GATHER
   std::vector<ScalarRange> scalars;
   std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list
   std::size_t outputsTaken = 0;

@@ -14,17 +14,19 @@ CudaMemory::~CudaMemory() {
   }
 }
 
-Result<void> CudaMemory::allocate(const executable::RankPlan &plan, cuda::Stream stream) {
-  for (const executable::Arena *arena : *plan.arenas()) {
+Result<void> CudaMemory::allocate(const Executable &executable, const Mesh &mesh, int rank) {
+  for (const executable::Arena *arena : *executable.rank(mesh.pipelineRank(rank)).arenas()) {
+    cleared.push_back(0);
     bases.push_back(nullptr);
     if (arena->bytes() == 0) {
       continue;
     }
-    const std::uint64_t bytes = wholePages(arena->bytes()); // as the plan counts
+    const std::uint64_t used = arena->bytes() * RankMemory::copiesOf(*arena, executable, mesh);
+    const std::uint64_t bytes = wholePages(used); // as the plan counts
     auto made = api.allocate(bytes);
     if (!made) {
       Error error = made.takeError();
-      error.place = "arena \"" + arena->name()->str() + "\" of " + std::to_string(arena->bytes()) + " bytes";
+      error.place = "arena \"" + arena->name()->str() + "\" of " + std::to_string(used) + " bytes";
       error.advice =
           "compile for more stages or smaller micro-batches, or see `stagewright inspect --memory`";
       return error;
@@ -32,7 +34,14 @@ Result<void> CudaMemory::allocate(const executable::RankPlan &plan, cuda::Stream
     bases.back() = static_cast<std::byte *>(*made);
     total += bytes;
     const bool isWritten = arena->arena_class() == executable::ArenaClass::Workspace; // before it is read
-    if (auto ok = isWritten ? Result<void>() : api.fill(bases.back(), 0, arena->bytes(), stream); !ok) {
+    cleared.back() = isWritten ? 0 : used;
+  }
+  return {};
+}
+
+Result<void> CudaMemory::clear(cuda::Stream stream) {
+  for (std::size_t i = 0; i < bases.size(); ++i) {
+    if (auto ok = cleared[i] > 0 ? api.fill(bases[i], 0, cleared[i], stream) : Result<void>(); !ok) {
       return ok;
     }
   }

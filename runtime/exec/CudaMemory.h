@@ -3,7 +3,7 @@
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAMEMORY_H
 
 #include "kernels/cuda/Api.h"
-#include "runtime/exec/TaskPlan.h"
+#include "runtime/exec/RankMemory.h"
 #include "runtime/executable/Executable.h"
 
 #include <vector>
@@ -20,8 +20,11 @@ public:
   ~CudaMemory();
   CudaMemory(const CudaMemory &) = delete;
 
-  /// Zeros, but for the workspace. Errors: Environment, there is not enough memory on the device.
-  Result<void> allocate(const executable::RankPlan &plan, cuda::Stream stream);
+  /// Shards as often as the rank has them (RankMemory::copiesOf). Errors: Environment, there is not enough
+  /// memory on the device.
+  Result<void> allocate(const Executable &executable, const Mesh &mesh, int rank);
+  /// Zeros, but for the workspace, and waits for them.
+  Result<void> clear(cuda::Stream stream);
 
   const ArenaBases &addresses() const { return bases; }
   std::uint64_t bytes() const { return total; } ///< in whole pages
@@ -29,6 +32,7 @@ public:
 private:
   cuda::Api &api;
   ArenaBases bases;
+  std::vector<std::uint64_t> cleared; ///< bytes of each arena that begin as zeros
   std::uint64_t total = 0;
 };
 

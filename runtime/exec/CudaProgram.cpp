@@ -15,6 +15,7 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
                                   cuda::KernelCache &kernels) {
   std::set<std::uint32_t> used;
   for (const executable::Command *command : *program.commands()) {
+    firstCall.push_back(static_cast<unsigned>(calls.size()));
     if (command->replica() >= 0 && command->replica() != updater) {
       continue;
     }
@@ -45,21 +46,25 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
                          : nullptr;
     calls.push_back(std::move(call));
   }
+  firstCall.push_back(static_cast<unsigned>(calls.size()));
   slots.assign(used.begin(), used.end());
-  key.resize(slots.size());
+  key.resize(2 + slots.size());
   return {};
 }
 
-const CudaProgram::Key &CudaProgram::keyOf(const std::uint64_t *slotOffsets) {
+const CudaProgram::Key &CudaProgram::keyOf(Part range, const std::uint64_t *slotOffsets) {
+  key[0] = range.begin;
+  key[1] = range.end;
   for (std::size_t i = 0; i < slots.size(); ++i) {
-    key[i] = slotOffsets[slots[i]];
+    key[2 + i] = slotOffsets[slots[i]];
   }
   return key;
 }
 
-Result<void> CudaProgram::enqueue(const std::uint64_t *slotOffsets, cuda::Stream stream) const {
+Result<void> CudaProgram::enqueue(Part range, const std::uint64_t *slotOffsets, cuda::Stream stream) const {
   std::vector<void *> addresses;
-  for (const Call &call : calls) {
+  for (unsigned i = range.begin; i < range.end; ++i) {
+    const Call &call = calls[i];
     addresses.clear();
     for (const Operand &operand : call.operands) {
       addresses.push_back(operand.base ? operand.base + slotOffsets[operand.slot] : nullptr);
@@ -71,14 +76,15 @@ Result<void> CudaProgram::enqueue(const std::uint64_t *slotOffsets, cuda::Stream
   return {};
 }
 
-Result<void> CudaProgram::capture(const std::uint64_t *slotOffsets, cuda::Stream stream) {
-  if (calls.empty() || captured.count(keyOf(slotOffsets))) {
+Result<void> CudaProgram::capture(Part part, const std::uint64_t *slotOffsets, cuda::Stream stream) {
+  const Part range = callsOf(part);
+  if (range.begin == range.end || captured.count(keyOf(range, slotOffsets))) {
     return {};
   }
   if (auto ok = api.beginCapture(stream); !ok) {
     return ok;
   }
-  auto given = enqueue(slotOffsets, stream);
+  auto given = enqueue(range, slotOffsets, stream);
   auto graph = api.endCapture(stream); // also behind an error: the stream is to be of use again
   if (!given || !graph) {
     return given ? graph.takeError() : given.takeError();
@@ -87,11 +93,12 @@ Result<void> CudaProgram::capture(const std::uint64_t *slotOffsets, cuda::Stream
   return {};
 }
 
-Result<void> CudaProgram::launch(const std::uint64_t *slotOffsets, cuda::Stream stream) {
-  if (calls.empty()) {
+Result<void> CudaProgram::launch(Part part, const std::uint64_t *slotOffsets, cuda::Stream stream) {
+  const Part range = callsOf(part);
+  if (range.begin == range.end) {
     return {};
   }
-  const auto found = captured.find(keyOf(slotOffsets));
+  const auto found = captured.find(keyOf(range, slotOffsets));
   if (found == captured.end()) {
     return bugError("a program on a GPU", "there is no graph for these slots");
   }

@@ -1,5 +1,5 @@
-// A program of the .stage file on a GPU: its kernels, prepared, and a graph of all its launches for every
-// tuple of slots that it runs on.
+// A program of the .stage file on a GPU: its kernels, prepared, and for every part of it, which exchanges
+// between replicas cut, and every tuple of slots that it runs on a graph of all launches.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAPROGRAM_H
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAPROGRAM_H
 
@@ -24,10 +24,20 @@ public:
                        const executable::Program &program, const ArenaBases &arenas,
                        cuda::KernelCache &kernels);
 
+  /// Gives the calls to the stream as they are: what libraries set up when they are first used cannot be
+  /// captured.
+  Result<void> enqueue(const std::uint64_t *slotOffsets, cuda::Stream stream) const {
+    return enqueue(Part{0, static_cast<unsigned>(calls.size())}, slotOffsets, stream);
+  }
+  /// Commands [begin, end) of the file's.
+  struct Part {
+    unsigned begin = 0, end = 0;
+  };
+  unsigned commands() const { return static_cast<unsigned>(firstCall.size()) - 1; }
   /// Captures the graph for the slots of a micro-batch (TaskPlan::slotsOf) where there is none for them yet.
-  Result<void> capture(const std::uint64_t *slotOffsets, cuda::Stream stream);
+  Result<void> capture(Part part, const std::uint64_t *slotOffsets, cuda::Stream stream);
   /// Gives it to the stream. Error: Bug, these slots have not been captured.
-  Result<void> launch(const std::uint64_t *slotOffsets, cuda::Stream stream);
+  Result<void> launch(Part part, const std::uint64_t *slotOffsets, cuda::Stream stream);
 
   std::size_t graphs() const { return captured.size(); }
 
@@ -43,13 +53,15 @@ private:
     void *workspace = nullptr;
   };
   using Key = std::vector<std::uint64_t>;
-  const Key &keyOf(const std::uint64_t *slotOffsets);
-  Result<void> enqueue(const std::uint64_t *slotOffsets, cuda::Stream stream) const;
+  const Key &keyOf(Part calls, const std::uint64_t *slotOffsets);
+  Part callsOf(Part part) const { return {firstCall[part.begin], firstCall[part.end]}; }
+  Result<void> enqueue(Part range, const std::uint64_t *slotOffsets, cuda::Stream stream) const;
 
   cuda::Api &api;
   std::vector<Call> calls;
+  std::vector<unsigned> firstCall;  ///< [commands + 1] of a command, or of the next one that has one
   std::vector<std::uint32_t> slots; ///< that the calls' operands lie in, ascending
-  Key key;                          ///< of the last look-up: offsets of those slots
+  Key key;                          ///< of the last look-up: calls, offsets of those slots
   std::map<Key, cuda::Graph> captured;
 };
 

@@ -52,6 +52,12 @@ public:
   Result<const OrderedEvent *> arrival(std::size_t number);
   /// What is received from now on waits for these events.
   Result<void> receiveBehind(std::span<const OrderedEvent *const> events);
+  /// Calls body(stream) while no other thread gives the stream anything: work between messages.
+  template <typename Body>
+  Result<void> onStream(Body body) {
+    const std::lock_guard lock(mutex);
+    return body(stream);
+  }
   /// The host has waited for `other`.
   void follow(const OrderedStream &other);
 

@@ -9,6 +9,11 @@ bool computes(const PlannedTask &task) {
   return task.programs[0] >= 0 || task.programs[1] >= 0;
 }
 
+/// What replicas give each other in a task has arrived for the compute stream behind it.
+bool changes(const PlannedTask &task) {
+  return computes(task) || task.task.kind == TaskKind::Reduce || task.task.kind == TaskKind::Gather;
+}
+
 /// F, I, W as 0, 1, 2: where in a micro-batch's life a task stands, from and to (B is I and W).
 struct Moments {
   int from = 0, to = 0;
@@ -103,7 +108,7 @@ private:
     return (training ? entry.train_slots() : entry.evaluate_slots())->Get(static_cast<unsigned>(microBatch));
   }
   int lastCompute(int before) const {
-    while (--before >= 0 && !computes(tasks.tasks[static_cast<std::size_t>(before)])) {
+    while (--before >= 0 && !changes(tasks.tasks[static_cast<std::size_t>(before)])) {
     }
     return before;
   }

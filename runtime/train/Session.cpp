@@ -68,6 +68,7 @@ std::size_t Session::channelCapacity() const {
     most = std::max({most, std::size_t{plan.transfers()->size()} * executable.trainSchedule().microBatches,
                      std::size_t{plan.train_collective()->segments()->size()},
                      ReplicaExchange::messagesOf(plan, executable.shardGroup()),
+                     isCuda() && plan.gathers() ? std::size_t{plan.gathers()->size()} : 0,
                      std::size_t{plan.evaluate_collective()->segments()->size()}});
   }
   return most;

@@ -1,5 +1,6 @@
 // Ranks on an emulated GPU: what they compute is the host's within rounding, and the same bits whatever the
 // plan and whichever stream runs ahead; a wait that is left out shows.
+#include "kernels/cuda/device/OrderedSumArguments.h"
 #include "kernels/cuda/emulation/EmulatedGpu.h"
 #include "runtime/train/Engine.h"
 
@@ -27,14 +28,56 @@ constexpr const char *kClassifier = R"({
              {"type": "Linear", "name": "d", "in_features": 9, "out_features": 5}],
   "loss": {"type": "CrossEntropyLoss"}, "metrics": ["accuracy"]})";
 
+/// A tied head, dropout, attention with rotary positions and grouped heads.
+constexpr const char *kLanguage = R"({
+  "name": "language",
+  "inputs": [{"name": "tokens", "role": "feature", "dtype": "i32", "shape": [9]},
+             {"name": "next", "role": "label", "dtype": "i32", "shape": [9]}],
+  "layers": [
+    {"type": "Embedding", "name": "wte", "num_embeddings": 21, "embedding_dim": 16, "init_std": 0.5, "tied": "tokens"},
+    {"type": "LearnedPositions", "name": "wpe", "num_positions": 9, "embedding_dim": 16, "init_std": 0.1},
+    {"type": "Sequential", "name": "h", "repeat": 2, "layers": [
+      {"type": "LayerNorm", "name": "ln_1", "normalized_shape": 16},
+      {"type": "Linear", "name": "qkv", "in_features": 16, "out_features": 48},
+      {"type": "ScaledDotProductAttention", "name": "attention", "num_heads": 2, "is_causal": true},
+      {"type": "Linear", "name": "out", "in_features": 16, "out_features": 16},
+      {"type": "Dropout", "name": "drop", "p": 0.1},
+      {"type": "Add", "name": "residual", "inputs": ["input", "drop"]},
+      {"type": "LayerNorm", "name": "ln_2", "normalized_shape": 16},
+      {"type": "Linear", "name": "up", "in_features": 16, "out_features": 40},
+      {"type": "GELU", "name": "gelu", "approximate": "tanh"},
+      {"type": "Linear", "name": "down", "in_features": 40, "out_features": 16},
+      {"type": "Add", "name": "output", "inputs": ["residual", "down"]}
+    ]},
+    {"type": "LayerNorm", "name": "ln_f", "normalized_shape": 16},
+    {"type": "Linear", "name": "head", "in_features": 16, "out_features": 21, "bias": false, "tied": "tokens"}],
+  "loss": {"type": "CrossEntropyLoss"}, "metrics": ["accuracy"]})";
+
+/// Running statistics, pooling, a skip connection.
+constexpr const char *kImages = R"({
+  "name": "images",
+  "inputs": [{"name": "image", "role": "feature", "dtype": "f32", "shape": [3, 10, 10]},
+             {"name": "label", "role": "label", "dtype": "i32", "shape": []}],
+  "layers": [
+    {"type": "Conv2d", "name": "conv1", "in_channels": 3, "out_channels": 6, "kernel_size": 3, "padding": 1},
+    {"type": "BatchNorm2d", "name": "bn1", "num_features": 6},
+    {"type": "ReLU", "name": "relu1"},
+    {"type": "Conv2d", "name": "conv2", "in_channels": 6, "out_channels": 6, "kernel_size": 3, "padding": 1, "bias": false},
+    {"type": "Add", "name": "sum", "inputs": ["relu1", "conv2"]},
+    {"type": "MaxPool2d", "name": "pool", "kernel_size": 2},
+    {"type": "Flatten", "name": "flatten"},
+    {"type": "Linear", "name": "fc", "in_features": 150, "out_features": 4}],
+  "loss": {"type": "CrossEntropyLoss"}, "metrics": ["accuracy"]})";
+
 /// Compiles for the host and for CUDA; the file's path.
 std::string compiled(const std::string &name, const std::string &model, const std::string &arguments,
-                     const std::string &precision = "") {
+                     const std::string &settings = "", int batch = 12) {
   const std::string base = testing::TempDir() + "cuda_" + name;
   std::ofstream(base + ".json") << model;
   std::ofstream(base + "_config.json")
-      << R"({"train_batch_size": 12, "train_micro_batch_size_per_gpu": 3, "gradient_clipping": 0.01, )"
-      << precision << R"("optimizer": {"type": "Adam", "params": {"lr": 0.01}}, "seed": 7})";
+      << R"({"train_batch_size": )" << batch
+      << R"(, "train_micro_batch_size_per_gpu": 3, "gradient_clipping": 0.01, )" << settings
+      << R"("optimizer": {"type": "Adam", "params": {"lr": 0.01}}, "seed": 7})";
   const std::string command = std::string(STAGEWRIGHT_PROGRAM) + " compile " + base + ".json -c " + base +
                               "_config.json --target host,cuda:sm_90 " + arguments + " -o " + base + ".stage";
   EXPECT_EQ(std::system((command + " > /dev/null").c_str()), 0) << command;
@@ -95,6 +138,34 @@ TEST(CudaExecutor, SaysWhatItHasOfItsGpus) {
   EXPECT_FALSE(train(optionsOf(stage, 2))->device);
 }
 
+TEST(CudaExecutor, TransformersAndConvolutionsStayBesideTheHostUnderEveryPlan) {
+  struct Case {
+    const char *name, *model, *precision;
+    double relative;
+  };
+  for (const Case &one :
+       {Case{"language", kLanguage, "", 1e-5},
+        Case{"language", kLanguage, R"("bf16": {"enabled": true}, )", 0.02},
+        Case{"images", kImages, "", 1e-5}, Case{"images", kImages, R"("fp16": {"enabled": true}, )", 0.02}}) {
+    std::string expected;
+    for (const char *arguments : {"--stages 1", "--stages 3 --schedule zb-h1"}) {
+      const std::string stage = compiled(one.name, one.model, arguments, one.precision);
+      const auto onHost = train(optionsOf(stage, 3));
+      ASSERT_TRUE(onHost) << onHost.error().text();
+      EmulatedGpu gpu;
+      const auto onDevice = trainOn(gpu, stage, 3);
+      ASSERT_TRUE(onDevice) << one.name << " " << onDevice.error().text();
+      for (std::size_t step = 0; step < 3; ++step) {
+        EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], one.relative * onHost->losses[step])
+            << one.name << " " << one.precision;
+      }
+      EXPECT_TRUE(gpu.races().empty()) << one.name << ": " << gpu.races()[0];
+      expected = expected.empty() ? onDevice->stateSha256 : expected;
+      EXPECT_EQ(onDevice->stateSha256, expected) << one.name << " " << one.precision;
+    }
+  }
+}
+
 TEST(CudaExecutor, BitsDoNotDependOnThePlan) {
   std::string expected;
   int plans = 0;
@@ -114,7 +185,7 @@ TEST(CudaExecutor, BitsDoNotDependOnWhichStreamRunsAhead) {
   EmulatedGpu asGiven;
   const std::string expected = hashOn(asGiven, stage);
   const std::size_t streams = asGiven.waitsOfStreams().size();
-  EXPECT_EQ(streams, 3u * 3u); // compute, fill and receive of each rank
+  EXPECT_EQ(streams, 3u * 4u); // compute, fill, receive and collective of each rank
   for (const auto kind : {EmulatedGpu::Policy::Prefer, EmulatedGpu::Policy::Avoid}) {
     for (unsigned stream = 0; stream < streams; ++stream) {
       EmulatedGpu gpu;
@@ -155,7 +226,7 @@ TEST(CudaExecutor, AMissingWaitChangesResults) {
   EmulatedGpu whole;
   const std::string expected = hashOn(whole, stage);
   // Of rank 1, whose first task waits for activations and then for its inputs.
-  constexpr unsigned kComputing = 3;
+  constexpr unsigned kComputing = 4;
   EmulatedGpu gpu;
   gpu.policy = {EmulatedGpu::Policy::Prefer, kComputing};
   EXPECT_EQ(hashOn(gpu, stage), expected);
@@ -224,13 +295,251 @@ TEST(CudaExecutor, RefusesWhatItDoesNotDo) {
     const auto trained = trainOn(gpu, stage);
     return trained ? std::string("trained") : trained.error().text();
   };
-  EXPECT_NE(refusal(compiled("replicas", kClassifier, "--data-parallel 2")).find("data parallelism"),
-            std::string::npos);
+  const std::string offload =
+      refusal(compiled("offload", kClassifier, "",
+                       R"("zero_optimization": {"stage": 1, "offload_optimizer": {"device": "cpu"}}, )"));
+  EXPECT_NE(offload.find("offload does not run on CUDA yet; leave it out"), std::string::npos) << offload;
+  std::string normalised = kClassifier;
+  const std::string relu = R"({"type": "ReLU", "name": "ra"})";
+  normalised.replace(normalised.find(relu), relu.size(),
+                     R"({"type": "SyncBatchNorm", "name": "n", "num_features": 24})");
+  const std::string together = refusal(compiled("together", normalised, "--data-parallel 2"));
+  EXPECT_NE(together.find("use BatchNorm in place of SyncBatchNorm"), std::string::npos) << together;
   TrainOptions options = optionsOf(compiled("options", kClassifier, "--stages 2"), 1);
   options.target = "cuda";
   options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
   options.trace = testing::TempDir() + "t.jsonl";
   EXPECT_NE(train(options).error().text().find("--trace"), std::string::npos);
+}
+
+/// Settings of ZeRO `stage`, beside "precision" and the like.
+std::string zero(int stage, const std::string &more = "", const std::string &stagewright = "") {
+  return R"("zero_optimization": {"stage": )" + std::to_string(stage) + more + R"(}, "stagewright": {)" +
+         stagewright + "}, ";
+}
+
+struct ReplicaPlan {
+  const char *arguments;
+  std::string settings;
+};
+
+/// All of one result contract. Two replicas; of micro-batches, `reduction` has the setting of the contract.
+std::vector<ReplicaPlan> replicaPlans(const std::string &reduction) {
+  const std::string and_ = reduction.empty() ? "" : ", " + reduction;
+  return {{"--stages 1", zero(0, "", reduction)},
+          {"--stages 2", zero(0, "", reduction)},
+          {"--stages 2 --schedule zb-h1", zero(0, "", reduction)},
+          {"--stages 1", zero(0, R"(, "overlap_comm": false)", reduction)},
+          {"--stages 1", zero(1, "", reduction)},
+          {"--stages 4 --schedule gpipe", zero(1, "", reduction)},
+          {"--stages 2", zero(1, R"(, "overlap_comm": false)", reduction)},
+          {"--stages 2", zero(2, "", reduction)},
+          {"--stages 1 --schedule zb-h1", zero(2, "", reduction)},
+          {"--stages 1", zero(3, "", reduction)},
+          {"--stages 2", zero(3, "", R"("gather_weights": "visit")" + and_)},
+          {"--stages 2 --schedule zb-h1", zero(3, "", R"("gather_weights": "block")" + and_)},
+          {"--stages 4", zero(3, "", R"("gather_weights": "step")" + and_)}};
+}
+
+TEST(CudaExecutor, ReplicasHaveTheSameBitsHoweverTheyDivide) {
+  for (const std::string reduction : {"", R"("gradient_reduction": "micro_batch")"}) {
+    std::string expected;
+    int plans = 0;
+    for (const ReplicaPlan &plan : replicaPlans(reduction)) {
+      const std::string where = std::string(plan.arguments) + " " + plan.settings;
+      const std::string stage = compiled("replicas" + std::to_string(plans++), kClassifier,
+                                         std::string("--data-parallel 2 ") + plan.arguments, plan.settings);
+      EmulatedGpu gpu;
+      const auto onDevice = trainOn(gpu, stage, 3);
+      ASSERT_TRUE(onDevice) << where << onDevice.error().text();
+      expected = expected.empty() ? onDevice->stateSha256 : expected;
+      EXPECT_EQ(onDevice->stateSha256, expected) << where;
+      EXPECT_TRUE(gpu.races().empty()) << where << ": " << gpu.races()[0];
+      const auto onHost = train(optionsOf(stage, 3));
+      ASSERT_TRUE(onHost) << onHost.error().text();
+      for (std::size_t step = 0; step < 3; ++step) {
+        EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], 1e-5 * onHost->losses[step]) << where;
+      }
+    }
+  }
+}
+
+/// Sums of tied parameters travel by pieces, and weights in shards; steps of fp16 are skipped on all
+/// replicas.
+TEST(CudaExecutor, ReplicasOfTiedParametersInSixteenBits) {
+  constexpr const char *kTied = R"({
+    "name": "tied",
+    "inputs": [{"name": "x", "role": "feature", "dtype": "f32", "shape": [16]},
+               {"name": "label", "role": "label", "dtype": "i32", "shape": []}],
+    "layers": [{"type": "Linear", "name": "a", "in_features": 16, "out_features": 16, "tied": "t"},
+               {"type": "ReLU", "name": "ra"},
+               {"type": "Linear", "name": "b", "in_features": 16, "out_features": 16},
+               {"type": "ReLU", "name": "rb"},
+               {"type": "Linear", "name": "c", "in_features": 16, "out_features": 16, "tied": "t"},
+               {"type": "ReLU", "name": "rc"},
+               {"type": "Linear", "name": "d", "in_features": 16, "out_features": 5}],
+    "loss": {"type": "CrossEntropyLoss"}})";
+  for (const std::string precision : {"", R"("fp16": {"enabled": true}, )"}) {
+    for (const std::string reduction : {"", R"("gradient_reduction": "micro_batch")"}) {
+      std::string expected;
+      for (const ReplicaPlan &plan : {ReplicaPlan{"--stages 1", zero(0, "", reduction)},
+                                      ReplicaPlan{"--stages 2", zero(0, "", reduction)},
+                                      ReplicaPlan{"--stages 4 --schedule gpipe", zero(1, "", reduction)},
+                                      ReplicaPlan{"--stages 2 --schedule zb-h1", zero(2, "", reduction)},
+                                      ReplicaPlan{"--stages 2", zero(3, "", reduction)}}) {
+        const std::string where = plan.arguments + plan.settings + precision;
+        EmulatedGpu gpu;
+        const std::string found =
+            hashOn(gpu,
+                   compiled("tied", kTied, std::string("--data-parallel 2 ") + plan.arguments,
+                            plan.settings + precision),
+                   3);
+        expected = expected.empty() ? found : expected;
+        EXPECT_EQ(found.size(), 64u) << where << found;
+        EXPECT_EQ(found, expected) << where;
+        EXPECT_TRUE(gpu.races().empty()) << where << ": " << gpu.races()[0];
+      }
+    }
+  }
+}
+
+/// Three replicas: here the order of sums counts. And groups of shards, whose replicas have weights twice.
+TEST(CudaExecutor, ThreeAndFourReplicas) {
+  for (const int replicas : {3, 4}) {
+    std::string expected;
+    for (const std::string &settings :
+         {zero(0), zero(1), zero(3),
+          zero(3, R"(, "zero_hpz_partition_size": )" + std::to_string(replicas == 4 ? 2 : 3))}) {
+      EmulatedGpu gpu;
+      const std::string found =
+          hashOn(gpu, compiled("many", kClassifier, "--stages 2 --data-parallel " + std::to_string(replicas),
+                               settings, 6 * replicas));
+      expected = expected.empty() ? found : expected;
+      EXPECT_EQ(found.size(), 64u) << found;
+      EXPECT_EQ(found, expected) << settings;
+      EXPECT_TRUE(gpu.races().empty()) << settings << ": " << gpu.races()[0];
+    }
+  }
+}
+
+TEST(CudaExecutor, BitsOfReplicasDoNotDependOnWhichStreamRunsAhead) {
+  for (const std::string &settings :
+       {zero(0), zero(2, "", R"("gradient_reduction": "micro_batch")"), zero(3)}) {
+    const std::string stage = compiled("ahead", kClassifier, "--stages 2 --data-parallel 2", settings);
+    EmulatedGpu asGiven;
+    const std::string expected = hashOn(asGiven, stage);
+    EXPECT_EQ(expected.size(), 64u) << expected;
+    const std::size_t streams = asGiven.waitsOfStreams().size();
+    for (const auto kind : {EmulatedGpu::Policy::Prefer, EmulatedGpu::Policy::Avoid}) {
+      for (unsigned stream = 0; stream < streams; ++stream) {
+        EmulatedGpu gpu;
+        gpu.policy = {kind, stream};
+        EXPECT_EQ(hashOn(gpu, stage), expected) << settings << stream;
+      }
+    }
+  }
+}
+
+TEST(CudaExecutor, EveryWaitOfReplicasIsNeeded) {
+  const std::string stage = compiled("replica_waits", kClassifier, "--stages 2 --data-parallel 2", zero(1));
+  EmulatedGpu whole;
+  ASSERT_EQ(hashOn(whole, stage).size(), 64u);
+  ASSERT_TRUE(whole.races().empty()) << whole.races()[0];
+  const std::vector<std::uint64_t> waits = whole.waitsOfStreams();
+  int looked = 0;
+  for (unsigned stream = 0; stream < waits.size(); ++stream) {
+    for (std::uint64_t number = 0; number < waits[stream]; ++number) {
+      EmulatedGpu gpu;
+      gpu.computes = false;
+      gpu.omittedWait = EmulatedGpu::Wait{stream, number};
+      (void)hashOn(gpu, stage);
+      if (gpu.waitsOfStreams()[stream] <= number) {
+        continue; // which copy a stream is given first, and so what is implied, is up to the ranks' threads
+      }
+      EXPECT_FALSE(gpu.races().empty())
+          << "wait " << number << " of stream " << stream << " of " << waits[stream];
+      ++looked;
+    }
+  }
+  EXPECT_GE(looked, 60);
+}
+
+TEST(CudaExecutor, AStepOfReplicasAllocatesNothingCapturesNothingAndWaitsOnce) {
+  for (const int stage : {0, 1, 3}) {
+    const std::string file = compiled("steady_replicas", kClassifier, "--data-parallel 2", zero(stage));
+    EmulatedGpu shorter, longer;
+    ASSERT_EQ(hashOn(shorter, file, 2).size(), 64u);
+    ASSERT_EQ(hashOn(longer, file, 12).size(), 64u);
+    const EmulatedGpu::Counts few = shorter.counts(), many = longer.counts();
+    EXPECT_EQ(many.allocations, few.allocations);
+    EXPECT_EQ(many.graphs, few.graphs);
+    EXPECT_EQ(many.synchronizations - few.synchronizations, 10 * 2);
+    EXPECT_EQ(few.releases, few.allocations);
+  }
+}
+
+TEST(CudaExecutor, OneReplicaEvaluatesWhatAllHaveTrained) {
+  const std::string stage = compiled("shards", kClassifier, "--stages 2 --data-parallel 2", zero(3));
+  EvaluateOptions options;
+  options.stage = stage;
+  options.data = "synthetic";
+  options.threads = 1;
+  options.watchdogSeconds = 0;
+  const auto onHost = evaluate(options);
+  ASSERT_TRUE(onHost) << onHost.error().text();
+  EmulatedGpu gpu;
+  options.target = "cuda";
+  options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  const auto onDevice = evaluate(options);
+  ASSERT_TRUE(onDevice) << onDevice.error().text();
+  EXPECT_NEAR(*onDevice->loss, *onHost->loss, 1e-5);
+  EXPECT_EQ(*onDevice->accuracy, *onHost->accuracy);
+  EXPECT_EQ(onDevice->weightsSha256, onHost->weightsSha256);
+  EXPECT_EQ(onDevice->plannedBytes, onDevice->allocatedBytes);
+}
+
+/// (t0 + t1) + t2 rounds otherwise than any other order of these.
+TEST(CudaExecutor, SumsAreInTheOrderOfReplicas) {
+  EmulatedGpu gpu;
+  const auto api = gpu.api();
+  const auto stream = api->createStream();
+  const auto function = api->function("ordered_sum_f32");
+  ASSERT_TRUE(stream && function);
+  constexpr int kElements = 1000, kStride = 1008, kTerms = 3;
+  std::vector<float> terms[kTerms];
+  for (int i = 0; i < kElements; ++i) {
+    for (int k = 0; k < kTerms; ++k) {
+      terms[k].push_back(
+          std::ldexp(1.0f + static_cast<float>((i * 7 + k * 13) % 97) / 128, (i + k * 11) % 30) *
+          ((i + k) % 2 ? 1.0f : -1.0f));
+    }
+  }
+  for (int position = 0; position < kTerms; ++position) {
+    for (const bool accumulates : {false, true}) {
+      std::vector<float> others((kTerms - 1) * kStride), shard(kElements, 0.5f);
+      std::vector<float> own = terms[position];
+      for (int k = 0, place = 0; k < kTerms; ++k) {
+        if (k != position) {
+          std::ranges::copy(terms[k], others.begin() + kStride * place++);
+        }
+      }
+      const OrderedSumArguments arguments{own.data(), others.data(), accumulates ? shard.data() : own.data(),
+                                          kElements,  kStride,       kTerms,
+                                          position,   accumulates,   1};
+      ASSERT_TRUE(api->launch({.function = *function,
+                               .grid = {2, 1, 1},
+                               .threads = 64,
+                               .arguments = &arguments,
+                               .argumentBytes = sizeof arguments},
+                              *stream));
+      ASSERT_TRUE(api->synchronize(*stream));
+      for (std::size_t i = 0; i < kElements; ++i) {
+        const float sum = (terms[0][i] + terms[1][i]) + terms[2][i];
+        EXPECT_EQ(accumulates ? shard[i] : own[i], accumulates ? 0.5f + sum : sum) << position << " " << i;
+      }
+    }
+  }
+  api->destroy(*stream);
 }
 
 } // namespace

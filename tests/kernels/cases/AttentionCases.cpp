@@ -64,7 +64,7 @@ std::vector<KernelCase> forwardCases(std::string_view name, bool hasDropout) {
       return one.instance.shapes[0][3] > 64 && one.instance.shapes[0][1] >= 100;
     });
   for (KernelCase &one : out) {
-    one.absolute = 1e-5; // scores of up to 20
+    one.absolute = hasDropout ? 1.5e-5 : 1e-5; // scores of up to 20; what dropout keeps is larger
     one.relative = 1e-6;
   }
   return out;
