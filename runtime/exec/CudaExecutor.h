@@ -51,8 +51,7 @@ public:
   Result<void> upload() override { return copyState(true); }
   Result<void> download() override { return copyState(false); }
 
-  /// Captured graphs.
-  std::size_t graphs() const;
+  std::size_t graphs() const override;
   std::uint64_t deviceBytes() const override { return arenas.bytes() + replicas.bytes(); }
 
 private:

@@ -79,6 +79,8 @@ public:
 
   /// Of arenas that are not in the host's memory.
   virtual std::uint64_t deviceBytes() const { return 0; }
+  /// Captured graphs of a GPU.
+  virtual std::size_t graphs() const { return 0; }
 
   int rank() const { return environment.communicator.rank(); }
   /// -1: a parameter server, which has neither buffers nor what belongs to micro-batches.

@@ -171,6 +171,7 @@ Result<TrainSummary> train(const TrainOptions &options) {
   summary.plannedBytes = session.plannedBytes();
   summary.allocatedBytes = ending->totals.allocated;
   summary.offloadedBytes = ending->totals.offloaded;
+  summary.device = session.deviceUse();
   if (options.allocationCount) {
     summary.allocationsAfterWarmup = ending->totals.allocations;
   }

@@ -88,6 +88,14 @@ struct TrainOptions : EngineOptions {
   std::function<void(const StepReport &)> onStep;
 };
 
+/// What a run has of its GPUs.
+struct DeviceUse {
+  /// By how much loading has lowered the free memory that GPUs report: arenas, and what the driver and
+  /// libraries take besides. What others do on them in that time counts as well.
+  std::uint64_t bytes = 0;
+  std::uint64_t graphs = 0; ///< captured, of all ranks
+};
+
 struct TrainSummary {
   int rank =
       0; ///< of this process; rank 0 (always, with threads) has all that follows, others only what is theirs
@@ -108,6 +116,7 @@ struct TrainSummary {
   std::uint64_t plannedBytes = 0;   ///< of all arenas of all ranks in the device's memory, in whole pages
   std::uint64_t offloadedBytes = 0; ///< of the arenas in host memory, on all ranks
   std::uint64_t allocatedBytes = 0; ///< of the arenas that exist, on all ranks
+  std::optional<DeviceUse> device;  ///< of target "cuda"
   std::optional<std::uint64_t>
       allocationsAfterWarmup; ///< operator new between the ends of step 2 and the last; all ranks
 };

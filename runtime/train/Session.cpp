@@ -223,6 +223,10 @@ Result<std::unique_ptr<Executor>> Session::makeExecutor(int rank, const std::vec
     auto made = HostExecutor::create(executable, environment);
     return made ? Result<std::unique_ptr<Executor>>(std::move(*made)) : made.takeError();
   }
+  return makeCudaExecutor(rank, environment);
+}
+
+Result<std::unique_ptr<Executor>> Session::makeCudaExecutor(int rank, const RankEnvironment &environment) {
   tables.resize(static_cast<std::size_t>(mesh.size()));
   if (!options.openDevice) {
     return bugError("--target cuda", "nobody has said how a GPU is opened");
@@ -232,8 +236,20 @@ Result<std::unique_ptr<Executor>> Session::makeExecutor(int rank, const std::vec
     return opened.takeError();
   }
   tables[rank] = std::move(*opened);
+  const auto before = tables[rank]->properties();
+  if (!before) {
+    return before.error();
+  }
   auto made = CudaExecutor::create(executable, environment, *tables[rank]);
-  return made ? Result<std::unique_ptr<Executor>>(std::move(*made)) : made.takeError();
+  if (!made) {
+    return made.takeError();
+  }
+  const auto after = tables[rank]->properties();
+  if (!after) {
+    return after.error();
+  }
+  takenOnDevices += before->freeBytes - std::min(before->freeBytes, after->freeBytes);
+  return std::unique_ptr<Executor>(std::move(*made));
 }
 
 Result<void> Session::makeExecutors() {
@@ -296,6 +312,17 @@ std::uint64_t Session::allocatedBytes() const {
     bytes += executor ? executor->deviceBytes() : 0;
   }
   return bytes;
+}
+
+std::optional<DeviceUse> Session::deviceUse() const {
+  if (!isCuda()) {
+    return {};
+  }
+  DeviceUse use{takenOnDevices, 0};
+  for (const auto &executor : executors) {
+    use.graphs += executor ? executor->graphs() : 0;
+  }
+  return use;
 }
 
 namespace {

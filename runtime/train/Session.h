@@ -111,6 +111,8 @@ public:
   std::uint64_t plannedBytes() const;
   /// Of the arenas of the local ranks.
   std::uint64_t allocatedBytes() const;
+  /// None: on the host.
+  std::optional<DeviceUse> deviceUse() const;
 
   const EngineOptions options;
 
@@ -137,6 +139,7 @@ private:
   Result<void> loadData(Split split);
   Result<void> makeExecutors();
   Result<std::unique_ptr<Executor>> makeExecutor(int rank, const std::vector<Hooks> &hooks);
+  Result<std::unique_ptr<Executor>> makeCudaExecutor(int rank, const RankEnvironment &environment);
   bool isCuda() const { return options.target != "host"; }
   Result<void> refuseOnCuda() const;
   std::size_t channelCapacity() const;
@@ -153,6 +156,7 @@ private:
   std::unique_ptr<ThreadGroup> group;    ///< threads
   std::unique_ptr<JobBoard> board;
   std::unique_ptr<TilePool> pool;
+  std::uint64_t takenOnDevices = 0; ///< bytes that the executors of GPUs took when they were made
   std::optional<TaskSleep> sleep;
   std::optional<NanFinder> nanFinder;
   std::vector<RankStatus> statuses;                 ///< [ranks]

@@ -122,6 +122,23 @@ TEST(CudaExecutor, ComputesWhatTheHostComputes) {
   EXPECT_EQ(onDevice->plannedBytes, onDevice->allocatedBytes);
 }
 
+TEST(CudaExecutor, SaysWhatItHasOfItsGpus) {
+  const std::string stage = compiled("use", kClassifier, "--stages 2");
+  EmulatedGpu gpu;
+  TrainOptions options = optionsOf(stage, 2);
+  options.target = "cuda";
+  options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  std::size_t allocated = 0;
+  options.onStep = [&](const StepReport &) { allocated = gpu.allocatedBytes(); };
+  const auto trained = train(options);
+  ASSERT_TRUE(trained && trained->device) << trained.error().text();
+  EXPECT_EQ(trained->device->bytes, allocated);
+  EXPECT_GE(trained->device->bytes, trained->plannedBytes);
+  EXPECT_EQ(trained->device->graphs, std::uint64_t(gpu.counts().graphs));
+  EXPECT_GT(trained->device->graphs, 0u);
+  EXPECT_FALSE(train(optionsOf(stage, 2))->device);
+}
+
 TEST(CudaExecutor, TransformersAndConvolutionsStayBesideTheHostUnderEveryPlan) {
   struct Case {
     const char *name, *model, *precision;

@@ -28,17 +28,6 @@ protected:
   const std::vector<KernelCase> cases = kernels::casesOf(GetParam()->name, GetParam()->version);
 };
 
-/// Those that a GPU has; collectives are the executor's.
-std::vector<const catalogue::Kernel *> cudaKernels() {
-  std::vector<const catalogue::Kernel *> kernels;
-  for (const catalogue::Kernel &kernel : catalogue::kernels()) {
-    if (!kernel.isCollective && catalogue::existsOn(kernel, "cuda:sm_90")) {
-      kernels.push_back(&kernel);
-    }
-  }
-  return kernels;
-}
-
 INSTANTIATE_TEST_SUITE_P(Every, CudaKernelTest, testing::ValuesIn(cudaKernels()), [](const auto &info) {
   return std::string(info.param->name) + (info.param->version > 1 ? "_2" : "");
 });

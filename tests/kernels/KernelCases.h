@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 
 namespace stagewright::kernels {
@@ -27,6 +28,9 @@ public:
   void set(std::int64_t i, double value);
   std::vector<double> values() const;
   bool guardsIntact() const;
+  /// With the guards: data() lies kGuard bytes behind the begin.
+  std::span<std::byte> withGuards() { return {lines.front().bytes, lines.size() * sizeof(Line)}; }
+  static constexpr std::size_t kGuard = 64;
   /// Equal bit by bit, but any NaN equals any other.
   bool sameBits(const Buffer &other) const;
 

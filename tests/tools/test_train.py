@@ -28,6 +28,8 @@ KEYS = {
     "allocations_after_warmup": int,
     "skipped_steps": int,
     "loss_scale": type(None),
+    "device_bytes_used": type(None),
+    "captured_graphs": type(None),
 }
 
 

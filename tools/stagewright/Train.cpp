@@ -31,12 +31,18 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
                                  {"offloaded_bytes", summary.offloadedBytes},
                                  {"allocations_after_warmup", nullptr},
                                  {"skipped_steps", summary.skippedSteps},
-                                 {"loss_scale", nullptr}};
+                                 {"loss_scale", nullptr},
+                                 {"device_bytes_used", nullptr},
+                                 {"captured_graphs", nullptr}};
   for (const auto &[name, losses] : summary.lossTerms) {
     json["loss_terms"][name] = losses;
   }
   if (summary.lossScale) {
     json["loss_scale"] = *summary.lossScale;
+  }
+  if (summary.device) {
+    json["device_bytes_used"] = summary.device->bytes;
+    json["captured_graphs"] = summary.device->graphs;
   }
   if (summary.allocationsAfterWarmup) {
     json["allocations_after_warmup"] = *summary.allocationsAfterWarmup;

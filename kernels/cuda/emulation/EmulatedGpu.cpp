@@ -15,7 +15,8 @@ public:
   explicit EmulatedApi(EmulatedGpu &gpu) : gpu(gpu) {}
 
   Result<DeviceProperties> properties() override {
-    return DeviceProperties{"emulated GPU", 9, 0, std::size_t{8} << 30, std::size_t{8} << 30, 1};
+    constexpr std::size_t kBytes = std::size_t{8} << 30;
+    return DeviceProperties{"emulated GPU", 9, 0, kBytes, kBytes - gpu.allocatedBytes(), 1};
   }
   Result<void> select() override { return {}; }
 
