@@ -5,7 +5,7 @@
 //   program fill         inputs of F0, F1, ...                                               from pinned
 //   memory receive      activations and gradients from other ranks                          DeviceMessages.h
 //          collective   sums of gradients and parts of weights of other replicas            CudaReplicas.h
-//          offload      chunks of states and weights that lie on the host                   CudaOffload.h
+//          offload      what lies on the host: its updates there, chunks of it here         CudaOffload.h
 //
 // StreamPlan.h says which of them waits for which.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
@@ -88,8 +88,8 @@ private:
   Result<void> fillInputs(List &list, std::size_t position, InputSource &source);
   Result<void> launch(const List &list, const PlannedTask &task);
   Result<void> launchProgram(int program, const std::uint64_t *slots, bool reduces);
-  /// Calls `run` with the parts of a program, and `between` with what lies between them: gathers, and the
-  /// points of exchanges that count. Sums of a step are exchanged in the stage's last W only.
+  /// Calls `run` with the parts of a program, and `between` with what lies between them: commands apart, and
+  /// the points of exchanges that count. Sums of a step are exchanged in the stage's last W only.
   template <typename Run, typename Between>
   Result<void> forEachPart(int program, bool reduces, Run run, Between between);
   Result<void> share(const PlannedTask &task);

@@ -1,5 +1,7 @@
 #include "runtime/exec/CudaProgram.h"
 
+#include "runtime/exec/HostUpdates.h"
+
 #include <set>
 
 namespace stagewright::runtime {
@@ -19,6 +21,10 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
     if (command->replica() >= 0 && command->replica() != updater) {
       continue;
     }
+    if (runsOnHost(executable, *command, plan)) {
+      commandsApart.push_back({.command = static_cast<unsigned>(firstCall.size()) - 1});
+      continue;
+    }
     const executable::KernelRef &reference = *executable.file().kernels()->Get(command->kernel());
     kernels::KernelInstance instance{
         catalogue::find(reference.name()->str(), reference.version()), {}, attributesOf(*command)};
@@ -35,9 +41,9 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
       call.operands.push_back({base, static_cast<std::uint32_t>(operand->pool() + 1)});
     }
     if (instance.kernel->isCollective) {
-      gatherCommands.push_back({static_cast<unsigned>(firstCall.size()) - 1, call.operands[0].base,
-                                call.operands[1].base, call.operands[0].slot, call.operands[1].slot,
-                                bytesOf(*command->operands()->Get(0))});
+      commandsApart.push_back({static_cast<unsigned>(firstCall.size()) - 1, call.operands[0].base,
+                               call.operands[1].base, call.operands[0].slot, call.operands[1].slot,
+                               bytesOf(*command->operands()->Get(0))});
       continue;
     }
     call.operands.resize(instance.kernel->operands.size());

@@ -1,6 +1,6 @@
 // Ranks on an emulated GPU: what they compute is the host's within rounding, and the same bits whatever the
 // plan and whichever stream runs ahead; a wait that is left out shows.
-#include "CudaRuns.h"
+#include "CudaTraining.h"
 #include "kernels/cuda/device/OrderedSumArguments.h"
 #include "runtime/train/BatchEngine.h"
 

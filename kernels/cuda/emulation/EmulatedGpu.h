@@ -54,9 +54,9 @@ public:
   std::unique_ptr<Api> api();
 
   struct Counts {
-    std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, products = 0,
-                 graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0, dnnQuestions = 0,
-                 dnnRuns = 0;
+    std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, hostCalls = 0,
+                 products = 0, graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0,
+                 dnnQuestions = 0, dnnRuns = 0;
   };
   Counts counts() const;
   /// Waits of each stream so far, by its number.
