@@ -38,8 +38,9 @@ private:
 
 class CudaExecutor final : public Executor {
 public:
-  /// The rank is the communicator's, which is of a ThreadGroup that moves DeviceMessages. `api` outlives the
-  /// executor. Errors: Environment (memory), User (what CUDA does not do yet: it says what to do instead).
+  /// The rank is the communicator's, which without NCCL is of a ThreadGroup that moves DeviceCopy. `api`
+  /// outlives the executor. Errors: Environment (memory), User (what CUDA does not do yet: it says what to do
+  /// instead).
   static Result<std::unique_ptr<CudaExecutor>> create(const Executable &executable,
                                                       const RankEnvironment &environment, cuda::Api &api);
   ~CudaExecutor() override;
@@ -55,6 +56,8 @@ public:
   std::uint64_t deviceBytes() const override { return arenas.bytes() + replicas.bytes(); }
 
 private:
+  static constexpr std::size_t kStreams = 4; ///< of a rank, without those of channels
+
   /// A task list and what its streams wait for.
   struct List {
     TaskPlan tasks;
@@ -81,12 +84,15 @@ private:
 
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
       : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api), computing(api),
-        filling(api), messages(api, environment.communicator),
+        filling(api), messages(makeDeviceMessages(api, environment.communicator, environment.usesNccl,
+                                                  kStreams, environment.interrupt)),
         replicas(executable, this->environment, api, kernels, computing) {}
   Result<void> load();
   Result<void> refuse() const;
   Result<void> openStreams();
+  Result<void> connect();
   Result<void> planList(List &list, schedule::Purpose purpose);
+  Result<void> openEvents(List &list);
   Result<void> preparePrograms();
   Result<void> warmUp();
   Result<void> captureGraphs(const List &list);
@@ -124,11 +130,13 @@ private:
   HostDevice mirror; ///< of the host's copies
   CudaMemory arenas;
   PinnedMemory pinned;
-  std::size_t staged = 0; ///< bytes of it
+  std::size_t staged = 0;                        ///< bytes of it
+  std::vector<DeviceMessages::Channel> channels; ///< of both lists
+  bool isConnected = false;
   OrderedStream computing, filling;
   std::vector<std::unique_ptr<CudaProgram>> programs; ///< indexed like RankPlan.programs
   List trainList, evaluateList;
-  DeviceMessages messages; ///< requests of the list, then those of its collective
+  std::unique_ptr<DeviceMessages> messages; ///< requests of the list, then those of its collective
   CudaReplicas replicas;
   OrderedEvent partsGathered; ///< of parts of other replicas, in ALL_GATHER
   std::vector<ScalarRange> scalars;
