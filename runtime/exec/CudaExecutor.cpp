@@ -18,15 +18,6 @@ bool receives(schedule::TaskKind kind) {
 
 } // namespace
 
-Result<void> PinnedMemory::allocate(std::size_t bytes) {
-  auto made = api.allocatePinned(bytes);
-  if (!made) {
-    return made.takeError();
-  }
-  start = static_cast<std::byte *>(*made);
-  return {};
-}
-
 Result<std::unique_ptr<CudaExecutor>>
 CudaExecutor::create(const Executable &executable, const RankEnvironment &environment, cuda::Api &api) {
   std::unique_ptr<CudaExecutor> executor(new CudaExecutor(executable, environment, api));
@@ -66,9 +57,9 @@ Result<void> CudaExecutor::refuse() const {
     return no("sending gradients in 16 bits or compressed",
               "leave communication_data_type and gradient_compression out, or train on the host");
   }
-  for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
-    if (movesOffloaded(plan().exchanges()->Get(i)->kind())) {
-      return no("offload", "leave it out of the configuration, or train on the host");
+  for (const executable::Arena *arena : *plan().arenas()) {
+    if (arena->tier() == executable::MemoryTier::File) {
+      return no("offload to files", "offload to device \"cpu\", or train on the host");
     }
   }
   for (const executable::KernelRef *kernel : *file.file().kernels()) {
@@ -89,17 +80,17 @@ Result<void> CudaExecutor::load() {
   if (auto ok = refuse(); !ok) {
     return ok;
   }
-  auto copies = RankMemory::allocate(file, environment.mesh, rank(), mirror, mirror, hasCopyOnHost);
-  if (!copies) {
-    return copies.takeError();
-  }
-  memory = std::move(*copies);
   if (auto ok = api.select(); !ok) {
     return ok;
   }
   if (auto ok = arenas.allocate(file, environment.mesh, rank()); !ok) {
     return ok;
   }
+  auto copies = RankMemory::mirror(file, environment.mesh, rank(), mirror, arenas.pinned(), hasCopyOnHost);
+  if (!copies) {
+    return copies.takeError();
+  }
+  memory = std::move(*copies);
   if (auto ok = preparePrograms(); !ok) {
     return ok;
   }
@@ -150,7 +141,8 @@ Result<void> CudaExecutor::openStreams() {
     return event.takeError();
   }
   partsGathered = std::move(*event);
-  return replicas.open(arenas.addresses(), first + 3, all);
+  auto opened = replicas.open(arenas.addresses(), first + 3, all);
+  return opened ? offload.open(arenas.addresses(), first + 4, all) : std::move(opened);
 }
 
 Result<void> CudaExecutor::preparePrograms() {
@@ -309,7 +301,7 @@ Result<void> CudaExecutor::forEachPart(int program, bool reduces, Run run, Betwe
 }
 
 Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots, bool reduces) {
-  return forEachPart(
+  auto ok = forEachPart(
       program, reduces,
       [&](CudaProgram::Part part) {
         return programs[static_cast<std::size_t>(program)]->launch(part, slots, computing.handle());
@@ -317,10 +309,13 @@ Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots
       [&]<typename What>(const What &what) {
         if constexpr (std::is_same_v<What, CudaProgram::Gather>) {
           return replicas.gatherRows(what.x + slots[what.xSlot], what.y + slots[what.ySlot], what.bytes);
+        } else if (movesOffloaded(plan().exchanges()->Get(what.exchange())->kind())) {
+          return what.begins() ? offload.begin(what.exchange()) : offload.end(what.exchange());
         } else {
           return what.begins() ? replicas.begin(what.exchange()) : replicas.end(what.exchange());
         }
       });
+  return ok ? offload.finish() : std::move(ok);
 }
 
 std::size_t CudaExecutor::graphs() const {
@@ -364,6 +359,7 @@ Result<void> CudaExecutor::prepareWeights() {
   }
   auto ok = messages->finish(computing);
   replicas.follow(computing);
+  offload.follow(computing);
   return ok;
 }
 
@@ -617,6 +613,7 @@ Result<void> CudaExecutor::copyScalars(bool toDevice) {
   filling.follow(computing);
   messages->follow(computing);
   replicas.follow(computing);
+  offload.follow(computing);
   for (const ScalarRange &range : scalars) {
     std::memcpy(data(range.arena, range.offset), pinned.data() + range.stagedAt, range.bytes);
   }
@@ -629,8 +626,8 @@ Result<void> CudaExecutor::copyState(bool toDevice) {
   for (unsigned i = 0; ok && i < plan().arenas()->size(); ++i) {
     const executable::Arena &arena = *plan().arenas()->Get(i);
     const std::uint64_t bytes = arena.bytes() * RankMemory::copiesOf(arena, file, environment.mesh);
-    if (hasCopyOnHost(arena.arena_class()) && bytes > 0) {
-      std::byte *onHost = data(i, 0), *onDevice = arenas.addresses()[i];
+    std::byte *onHost = data(i, 0), *onDevice = arenas.addresses()[i];
+    if (hasCopyOnHost(arena.arena_class()) && bytes > 0 && onHost != onDevice) {
       ok = toDevice ? api.copy(onDevice, onHost, bytes, computing.handle())
                     : api.copy(onHost, onDevice, bytes, computing.handle());
     }

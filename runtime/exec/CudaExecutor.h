@@ -5,36 +5,25 @@
 //   program fill         inputs of F0, F1, ...                                               from pinned
 //   memory receive      activations and gradients from other ranks                          DeviceMessages.h
 //          collective   sums of gradients and parts of weights of other replicas            CudaReplicas.h
+//          offload      chunks of states and weights that lie on the host                   CudaOffload.h
 //
 // StreamPlan.h says which of them waits for which.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
 
 #include "runtime/exec/CudaMemory.h"
+#include "runtime/exec/CudaOffload.h"
 #include "runtime/exec/CudaProgram.h"
 #include "runtime/exec/CudaReplicas.h"
 #include "runtime/exec/DeviceMessages.h"
 #include "runtime/exec/Executor.h"
+#include "runtime/exec/PinnedMemory.h"
 #include "runtime/exec/StreamPlan.h"
 
 #include <memory>
 #include <vector>
 
 namespace stagewright::runtime {
-
-/// Memory of the host that a GPU copies from and to.
-class PinnedMemory {
-public:
-  explicit PinnedMemory(cuda::Api &api) : api(api) {}
-  ~PinnedMemory() { api.releasePinned(start); }
-  PinnedMemory(const PinnedMemory &) = delete;
-  Result<void> allocate(std::size_t bytes);
-  std::byte *data() const { return start; }
-
-private:
-  cuda::Api &api;
-  std::byte *start = nullptr;
-};
 
 class CudaExecutor final : public Executor {
 public:
@@ -56,7 +45,7 @@ public:
   std::uint64_t deviceBytes() const override { return arenas.bytes() + replicas.bytes(); }
 
 private:
-  static constexpr std::size_t kStreams = 4; ///< of a rank, without those of channels
+  static constexpr std::size_t kStreams = 4 + CudaOffload::kStreams; ///< of a rank, without those of channels
 
   /// A task list and what its streams wait for.
   struct List {
@@ -86,7 +75,8 @@ private:
       : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api), computing(api),
         filling(api), messages(makeDeviceMessages(api, environment.communicator, environment.usesNccl,
                                                   kStreams, environment.interrupt)),
-        replicas(executable, this->environment, api, kernels, computing) {}
+        replicas(executable, this->environment, api, kernels, computing),
+        offload(executable, this->environment, api, computing) {}
   Result<void> load();
   Result<void> refuse() const;
   Result<void> openStreams();
@@ -138,6 +128,7 @@ private:
   List trainList, evaluateList;
   std::unique_ptr<DeviceMessages> messages; ///< requests of the list, then those of its collective
   CudaReplicas replicas;
+  CudaOffload offload;
   OrderedEvent partsGathered; ///< of parts of other replicas, in ALL_GATHER
   std::vector<ScalarRange> scalars;
   std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list

@@ -63,7 +63,7 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
     return ok;
   }
   for (Exchange &exchange : exchanges) {
-    if (auto ok = openTransfers(exchange); !ok) {
+    if (auto ok = movesOffloaded(exchange.kind) ? Result<void>() : openTransfers(exchange); !ok) {
       return ok;
     }
   }
@@ -132,6 +132,10 @@ void CudaReplicas::planExchange(const executable::Exchange &planned, const Arena
   Exchange exchange;
   exchange.tag = kExchangeTag;
   exchange.kind = planned.kind();
+  if (movesOffloaded(exchange.kind)) { // CudaOffload's
+    exchanges.push_back(std::move(exchange));
+    return;
+  }
   exchange.stage = planned.stage();
   exchange.replicas = weights ? shardGroupOf(mesh, rank(), group) : replicasOf(mesh, rank());
   exchange.own = exchange.replicas.position(rank());

@@ -40,8 +40,19 @@ public:
     }
     std::free(data);
   }
-  Result<void *> allocatePinned(std::size_t bytes) override { return allocate(bytes); }
-  void releasePinned(void *data) override { release(data); }
+  Result<void *> allocatePinned(std::size_t bytes) override {
+    auto made = allocate(bytes);
+    const std::lock_guard lock(gpu.mutex);
+    gpu.pinned.insert(*made);
+    return made;
+  }
+  void releasePinned(void *data) override {
+    {
+      const std::lock_guard lock(gpu.mutex);
+      gpu.pinned.erase(data);
+    }
+    release(data);
+  }
 
   Result<Stream> createStream() override {
     const std::lock_guard lock(gpu.mutex);
@@ -310,7 +321,7 @@ std::size_t EmulatedGpu::allocatedBytes() const {
   const std::lock_guard lock(mutex);
   std::size_t bytes = 0;
   for (const auto &[data, size] : sizes) {
-    bytes += size;
+    bytes += pinned.count(data) ? 0 : size;
   }
   return bytes;
 }

@@ -66,6 +66,7 @@ public:
   Counts counts() const;
   /// Waits of each stream so far, by its number.
   std::vector<std::uint64_t> waitsOfStreams() const;
+  /// On the device.
   std::size_t allocatedBytes() const;
   /// Work that no event puts in an order, as text.
   std::vector<std::string> races() const;
@@ -116,6 +117,7 @@ private:
   std::set<StreamState *> living;
   std::set<std::uint64_t> openRecords; ///< that have not run
   std::map<const void *, std::size_t> sizes;
+  std::set<const void *> pinned; ///< of them, on the host
   std::uint64_t calls = 0;
   std::uint64_t moves = 0; ///< pieces of work given and done
   RaceFinder finder;
