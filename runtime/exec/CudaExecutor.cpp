@@ -1,6 +1,7 @@
 #include "runtime/exec/CudaExecutor.h"
 
 #include "runtime/exec/MeshGroups.h"
+#include "runtime/exec/NcclMessages.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,7 +11,6 @@ namespace stagewright::runtime {
 namespace {
 
 constexpr int kGatherTag = 5;
-constexpr std::size_t kStreams = 4 + CudaOffload::kStreams; // of a rank
 
 bool receives(schedule::TaskKind kind) {
   return kind == schedule::TaskKind::ReceiveForward || kind == schedule::TaskKind::ReceiveBackward;
@@ -83,9 +83,6 @@ Result<void> CudaExecutor::load() {
   if (auto ok = api.select(); !ok) {
     return ok;
   }
-  if (auto ok = openStreams(); !ok) {
-    return ok;
-  }
   if (auto ok = arenas.allocate(file, environment.mesh, rank(), offload.updatesOnHost()); !ok) {
     return ok;
   }
@@ -107,13 +104,27 @@ Result<void> CudaExecutor::load() {
   if (auto ok = planList(evaluateList, schedule::Purpose::Evaluation); !ok) {
     return ok;
   }
-  auto ok = warmUp();
+  auto ok = openStreams();
+  ok = ok ? openEvents(trainList) : std::move(ok);
+  ok = ok ? openEvents(evaluateList) : std::move(ok);
+  ok = ok ? warmUp() : std::move(ok);
   ok = ok ? captureGraphs(trainList) : std::move(ok);
   ok = ok ? captureGraphs(evaluateList) : std::move(ok);
   if (!ok) {
     return ok;
   }
-  if (auto ok = pinned.allocate(staged); !ok) {
+  return pinned.allocate(staged);
+}
+
+/// By NCCL a rank's streams are its own, those of channels behind them; threads look at each other's, too.
+Result<void> CudaExecutor::openStreams() {
+  const bool isAlone = environment.usesNccl;
+  const std::size_t first = isAlone ? 0 : kStreams * static_cast<std::size_t>(rank());
+  const std::size_t all =
+      isAlone ? kStreams + channels.size() : kStreams * static_cast<std::size_t>(environment.mesh.size());
+  auto ok = computing.open(first, all);
+  ok = ok ? filling.open(first + 1, all) : std::move(ok);
+  if (!ok) {
     return ok;
   }
   const std::size_t gathered =
@@ -122,10 +133,8 @@ Result<void> CudaExecutor::load() {
   const std::size_t count = trainList.tasks.requests + gathered;
   awaited.reserve(count);
   unfinished.reserve(gathered);
-  const std::size_t first = kStreams * static_cast<std::size_t>(rank()),
-                    all = kStreams * static_cast<std::size_t>(environment.mesh.size());
-  if (auto ok = messages.open(count, first + 2, all); !ok) {
-    return ok;
+  if (auto opened = messages->open(count, first + 2, all); !opened) {
+    return opened;
   }
   auto event = computing.makeEvent();
   if (!event) {
@@ -148,11 +157,16 @@ Result<void> CudaExecutor::preparePrograms() {
   return {};
 }
 
-Result<void> CudaExecutor::openStreams() {
-  const std::size_t first = kStreams * static_cast<std::size_t>(rank()),
-                    all = kStreams * static_cast<std::size_t>(environment.mesh.size());
-  auto ok = computing.open(first, all);
-  return ok ? filling.open(first + 1, all) : std::move(ok);
+/// Before the first work of all ranks.
+Result<void> CudaExecutor::connect() {
+  if (isConnected) {
+    return {};
+  }
+  isConnected = true;
+  auto ok = environment.usesNccl ? checkOwnGpus(api, environment.communicator) : Result<void>();
+  const RankGroup all[] = {pipeline()};
+  ok = ok ? messages->connect(channels, std::span(all, pipeline().size > 1 ? 1 : 0)) : std::move(ok);
+  return ok ? replicas.connect() : std::move(ok);
 }
 
 /// Bytes of pinned memory, at a multiple of what copies like.
@@ -185,11 +199,29 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
                          purpose, arenas.addresses(), false);
   for (Post &post : list.tasks.posts) {
     post.peer = pipeline().at(post.peer);
+    const DeviceMessages::Channel channel{post.send, post.peer, post.tag};
+    if (std::ranges::find(channels, channel) == channels.end()) {
+      channels.push_back(channel);
+    }
   }
   list.streams = planStreams(file, environment.mesh.pipelineRank(rank()), list.tasks, list.training);
   for (const Fill &fill : list.tasks.fills) {
     list.stagedAt.push_back(stage(fill.bytes));
   }
+  for (const PlannedTask &task : list.tasks.tasks) {
+    for (unsigned k = 0; !list.training && task.task.kind == schedule::TaskKind::Forward &&
+                         plan().outputs() && k < plan().outputs()->size();
+         ++k) {
+      const executable::OutputBinding &output = *plan().outputs()->Get(k);
+      if (output.stage() == task.task.stage) {
+        outputsOfPass.push_back({&output, task.task.microBatch, stage(bytesOf(*output.value()))});
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> CudaExecutor::openEvents(List &list) {
   for (std::size_t i = 0; i < list.tasks.tasks.size(); ++i) {
     const PlannedTask &task = list.tasks.tasks[i];
     for (auto [events, isUsed] : {std::pair{&list.done, bool{list.streams.records[i]}},
@@ -201,14 +233,6 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
           return event.takeError();
         }
         events->back() = std::move(*event);
-      }
-    }
-    for (unsigned k = 0; !list.training && task.task.kind == schedule::TaskKind::Forward &&
-                         plan().outputs() && k < plan().outputs()->size();
-         ++k) {
-      const executable::OutputBinding &output = *plan().outputs()->Get(k);
-      if (output.stage() == task.task.stage) {
-        outputsOfPass.push_back({&output, task.task.microBatch, stage(bytesOf(*output.value()))});
       }
     }
   }
@@ -319,8 +343,10 @@ Result<void> CudaExecutor::evaluate(InputSource &source, std::uint64_t pass, Out
 }
 
 Result<void> CudaExecutor::prepareWeights() {
-  if (auto ok = api.select(); !ok) {
-    return ok;
+  auto ready = api.select();
+  ready = ready ? connect() : std::move(ready);
+  if (!ready) {
+    return ready;
   }
   for (unsigned i = 0; i < programs.size(); ++i) {
     if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
@@ -335,7 +361,7 @@ Result<void> CudaExecutor::prepareWeights() {
       }
     }
   }
-  auto ok = api.synchronize(computing.handle());
+  auto ok = messages->finish(computing);
   replicas.follow(computing);
   offload.follow(computing);
   return ok;
@@ -344,6 +370,7 @@ Result<void> CudaExecutor::prepareWeights() {
 Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs) {
   outputsTaken = outputs ? 0 : outputsOfPass.size();
   auto ok = api.select();
+  ok = ok ? connect() : std::move(ok);
   ok = ok ? copyScalars(true) : std::move(ok);
   for (std::size_t position = 0; ok && position < list.tasks.tasks.size(); ++position) {
     if (environment.interrupt && environment.interrupt->raised()) {
@@ -439,8 +466,8 @@ Result<void> CudaExecutor::share(const PlannedTask &task) {
 Result<void> CudaExecutor::post(const List &list, IndexRange range) {
   for (std::uint32_t i = range.begin; i < range.end; ++i) {
     const Post &transfer = list.tasks.posts[i];
-    if (auto ok = messages.post(transfer.request, transfer.send, transfer.peer, transfer.tag, transfer.data,
-                                transfer.bytes, eventAt(list, list.streams.postAfter[i]));
+    if (auto ok = messages->post(transfer.request, transfer.send, transfer.peer, transfer.tag, transfer.data,
+                                 transfer.bytes, eventAt(list, list.streams.postAfter[i]));
         !ok) {
       return ok;
     }
@@ -484,37 +511,42 @@ Result<void> CudaExecutor::gather(const List &list, const OrderedEvent *made) {
   if (auto ok = finishGather(); !ok) { // of a list in which nobody writes it
     return ok;
   }
-  awaited.clear();
-  for (const bool waits : {false, true}) {
+  const auto forEach = [&](auto body) {
+    Result<void> ok;
     std::size_t number = list.tasks.requests;
     for (const executable::Segment *segment : segments) {
-      for (int other = 0; other < ranks.size; ++other) {
-        const bool sends = segment->rank() == own;
-        if (other == own || (!sends && other != segment->rank())) {
-          continue;
+      const bool sends = segment->rank() == own;
+      for (int other = 0; ok && other < ranks.size; ++other) {
+        if (other != own && (sends || other == segment->rank())) {
+          ok = body(*segment, sends, ranks.at(other), number++);
         }
-        std::byte *data = arenas.addresses()[list.collective->arena()] + segment->offset();
-        if (waits && sends &&
-            !replicas.addsUpIn(list.collective->arena(), segment->offset(), segment->bytes())) {
-          unfinished.push_back(number++);
-          continue;
-        }
-        auto ok = waits ? await(number)
-                        : messages.post(number, sends, ranks.at(other), kGatherTag, data, segment->bytes(),
-                                        sends ? made : nullptr);
-        if (!ok) {
-          return ok;
-        }
-        ++number;
       }
     }
-  }
-  return computing.wait(awaited);
+    return ok;
+  };
+  const unsigned arena = list.collective->arena();
+  auto ok = messages->beginGroup(ranks);
+  ok = ok ? forEach([&](const executable::Segment &segment, bool sends, int peer, std::size_t number) {
+    return messages->post(number, sends, peer, kGatherTag, arenas.addresses()[arena] + segment.offset(),
+                          segment.bytes(), sends ? made : nullptr);
+  })
+          : std::move(ok);
+  ok = ok ? messages->endGroup() : std::move(ok);
+  awaited.clear();
+  ok = ok ? forEach([&](const executable::Segment &segment, bool sends, int, std::size_t number) {
+    if (!sends || replicas.addsUpIn(arena, segment.offset(), segment.bytes())) {
+      return await(number);
+    }
+    unfinished.push_back(number);
+    return Result<void>();
+  })
+          : std::move(ok);
+  return ok ? computing.wait(awaited) : std::move(ok);
 }
 
 /// Adds it to what the next wait is for.
 Result<void> CudaExecutor::await(std::size_t message) {
-  auto arrived = messages.arrival(message);
+  auto arrived = messages->arrival(message);
   if (!arrived) {
     return arrived.takeError();
   }
@@ -530,7 +562,7 @@ Result<void> CudaExecutor::waitFor(const TaskPlan &tasks, IndexRange range, bool
       return ok;
     }
   }
-  return receives ? messages.receiveBehind(awaited) : computing.wait(awaited);
+  return receives ? messages->receiveBehind(awaited) : computing.wait(awaited);
 }
 
 /// The value lies in the workspace: it is copied before the next task.
@@ -581,9 +613,9 @@ Result<void> CudaExecutor::copyScalars(bool toDevice) {
   if (toDevice) {
     return {};
   }
-  auto ok = api.synchronize(computing.handle());
+  auto ok = messages->finish(computing);
   filling.follow(computing);
-  messages.follow(computing);
+  messages->follow(computing);
   replicas.follow(computing);
   offload.follow(computing);
   for (const ScalarRange &range : scalars) {

@@ -27,8 +27,9 @@ namespace stagewright::runtime {
 
 class CudaExecutor final : public Executor {
 public:
-  /// The rank is the communicator's, which is of a ThreadGroup that moves DeviceMessages. `api` outlives the
-  /// executor. Errors: Environment (memory), User (what CUDA does not do yet: it says what to do instead).
+  /// The rank is the communicator's, which without NCCL is of a ThreadGroup that moves DeviceCopy. `api`
+  /// outlives the executor. Errors: Environment (memory), User (what CUDA does not do yet: it says what to do
+  /// instead).
   static Result<std::unique_ptr<CudaExecutor>> create(const Executable &executable,
                                                       const RankEnvironment &environment, cuda::Api &api);
   ~CudaExecutor() override;
@@ -44,6 +45,8 @@ public:
   std::uint64_t deviceBytes() const override { return arenas.bytes() + replicas.bytes(); }
 
 private:
+  static constexpr std::size_t kStreams = 4 + CudaOffload::kStreams; ///< of a rank, without those of channels
+
   /// A task list and what its streams wait for.
   struct List {
     TaskPlan tasks;
@@ -70,13 +73,16 @@ private:
 
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
       : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api), computing(api),
-        filling(api), messages(api, environment.communicator),
-        replicas(executable, this->environment, api, kernels, computing),
-        offload(executable, this->environment, api, computing) {}
+        filling(api), offload(executable, this->environment, api, computing),
+        messages(makeDeviceMessages(api, environment.communicator, environment.usesNccl, kStreams,
+                                    environment.interrupt)),
+        replicas(executable, this->environment, api, kernels, computing) {}
   Result<void> load();
   Result<void> refuse() const;
   Result<void> openStreams();
+  Result<void> connect();
   Result<void> planList(List &list, schedule::Purpose purpose);
+  Result<void> openEvents(List &list);
   Result<void> preparePrograms();
   Result<void> warmUp();
   Result<void> captureGraphs(const List &list);
@@ -114,13 +120,15 @@ private:
   HostDevice mirror; ///< of the host's copies
   CudaMemory arenas;
   PinnedMemory pinned;
-  std::size_t staged = 0; ///< bytes of it
+  std::size_t staged = 0;                        ///< bytes of it
+  std::vector<DeviceMessages::Channel> channels; ///< of both lists
+  bool isConnected = false;
   OrderedStream computing, filling;
   std::vector<std::unique_ptr<CudaProgram>> programs; ///< indexed like RankPlan.programs
   List trainList, evaluateList;
-  DeviceMessages messages; ///< requests of the list, then those of its collective
+  CudaOffload offload; ///< outlives the talk, whose end lets streams go on that it waits for
+  std::unique_ptr<DeviceMessages> messages; ///< requests of the list, then those of its collective
   CudaReplicas replicas;
-  CudaOffload offload;
   OrderedEvent partsGathered; ///< of parts of other replicas, in ALL_GATHER
   std::vector<ScalarRange> scalars;
   std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list

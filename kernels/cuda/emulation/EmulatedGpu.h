@@ -9,9 +9,11 @@
 #define STAGEWRIGHT_KERNELS_CUDA_EMULATION_EMULATEDGPU_H
 
 #include "kernels/cuda/Api.h"
+#include "kernels/cuda/emulation/EmulatedNccl.h"
 #include "kernels/cuda/emulation/Emulator.h"
 #include "kernels/cuda/emulation/RaceFinder.h"
 
+#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <map>
@@ -50,13 +52,16 @@ public:
   std::function<bool(const Convolution &)> hasConvolution;
   std::function<bool(const Attention &)> hasAttention;
 
-  /// A table for one rank.
-  std::unique_ptr<Api> api();
+  /// Of NCCL's communicators: the error that failureOf() finds from now on. May be set while ranks run.
+  std::optional<Error> connectionFailure;
+
+  /// A table for one rank, which by its `bus` has a GPU of its own; or that of another rank.
+  std::unique_ptr<Api> api(std::string bus = "");
 
   struct Counts {
     std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, hostCalls = 0,
                  products = 0, graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0,
-                 dnnQuestions = 0, dnnRuns = 0;
+                 dnnQuestions = 0, dnnRuns = 0, exchanges = 0, connections = 0, aborts = 0;
   };
   Counts counts() const;
   /// Waits of each stream so far, by its number.
@@ -70,9 +75,10 @@ private:
   friend class EmulatedApi;
   using Work = std::function<Result<void>()>;
   struct Item {
-    Work work;                ///< none: a record or a wait
-    std::uint64_t number = 0; ///< in the order of calls
-    std::uint64_t after = 0;  ///< of a wait: the record that must have run; 0: none
+    Work work;                                        ///< none: a record or a wait
+    std::uint64_t number = 0;                         ///< in the order of calls
+    std::uint64_t after = 0;                          ///< of a wait: the record that must have run; 0: none
+    std::shared_ptr<EmulatedNccl::Exchange> exchange; ///< else none
   };
   /// What a launch, a copy or a product does, and where.
   struct Step {
@@ -94,19 +100,26 @@ private:
 
   /// `host`: what the calling thread has waited for.
   Result<void> give(Stream stream, Step step, const Clock &host);
-  /// Runs what streams have been given until this one has done all.
-  Result<void> drain(const StreamState &awaited);
+  /// Runs what streams have been given until this one has done all; with messages in it others may have to
+  /// give something first.
+  Result<void> drain(const StreamState &awaited, std::unique_lock<std::mutex> &lock);
+  /// The same as far as it goes now; whether it has done all.
+  Result<bool> drain(const StreamState &awaited);
   StreamState *next();
   bool mayRun(const StreamState &stream) const;
   StreamState *choose(StreamState *a, StreamState *b) const;
 
   mutable std::mutex mutex;
+  std::condition_variable changed; ///< streams have been given something, ranks connect
+  EmulatedNccl nccl;
+  unsigned tables = 0;
   std::vector<std::unique_ptr<StreamState>> states; ///< also of destroyed ones, so that numbers stay
   std::set<StreamState *> living;
   std::set<std::uint64_t> openRecords; ///< that have not run
   std::map<const void *, std::size_t> sizes;
   std::set<const void *> pinned; ///< of them, on the host
   std::uint64_t calls = 0;
+  std::uint64_t moves = 0; ///< pieces of work given and done
   RaceFinder finder;
   Counts count;
 };
