@@ -301,6 +301,11 @@ std::unique_ptr<Api> EmulatedGpu::api(std::string bus) {
   return std::make_unique<EmulatedApi>(*this, bus.empty() ? std::to_string(tables) : std::move(bus));
 }
 
+void EmulatedGpu::failConnections(const Error &error) {
+  const std::lock_guard lock(mutex);
+  connectionFailure = error;
+}
+
 EmulatedGpu::Counts EmulatedGpu::counts() const {
   const std::lock_guard lock(mutex);
   return count;

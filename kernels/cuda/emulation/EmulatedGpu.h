@@ -52,8 +52,8 @@ public:
   std::function<bool(const Convolution &)> hasConvolution;
   std::function<bool(const Attention &)> hasAttention;
 
-  /// Of NCCL's communicators: the error that failureOf() finds from now on. May be set while ranks run.
-  std::optional<Error> connectionFailure;
+  /// Of NCCL's communicators: the error that failureOf() finds from now on. While ranks run.
+  void failConnections(const Error &error);
 
   /// A table for one rank, which by its `bus` has a GPU of its own; or that of another rank.
   std::unique_ptr<Api> api(std::string bus = "");
@@ -113,6 +113,7 @@ private:
   std::condition_variable changed; ///< streams have been given something, ranks connect
   EmulatedNccl nccl;
   unsigned tables = 0;
+  std::optional<Error> connectionFailure;
   std::vector<std::unique_ptr<StreamState>> states; ///< also of destroyed ones, so that numbers stay
   std::set<StreamState *> living;
   std::set<std::uint64_t> openRecords; ///< that have not run
