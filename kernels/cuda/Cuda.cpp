@@ -55,7 +55,9 @@ private:
 
 KernelCache::~KernelCache() {
   for (const auto &[product, plan] : products) {
-    table.destroy(plan);
+    if (plan.handle) {
+      table.destroy(plan);
+    }
   }
   const auto destroyAll = [&](const auto &plans) {
     for (const auto &[description, plan] : plans) {
@@ -135,7 +137,7 @@ Result<void> Enqueue::multiply(const Product &product, const void *a, const void
   if (!plan) {
     return plan.takeError();
   }
-  return cache.api().multiply(*plan, a, b, d, bias, workspace, stream);
+  return cache.api().multiply(*plan, {.a = a, .b = b, .d = d, .bias = bias}, workspace, stream);
 }
 
 Result<void> Enqueue::run(const DnnPlan &plan, std::initializer_list<void *> operands, void *scratch) const {

@@ -23,7 +23,8 @@ public:
 
   Api &api() const { return table; }
   Result<Function> function(const std::string &name);
-  /// One for each product: algorithms are chosen once, so that equal calls have equal bits.
+  /// One for each product: algorithms are chosen once, so that equal calls have equal bits. Null: there is
+  /// none for the product's epilogue, now and ever.
   Result<Plan> plan(const Product &product);
   std::size_t plans() const { return products.size(); }
   /// cuDNN's, or its refusal, which is kept as well: what ran by a kernel of ours once does so always.

@@ -12,6 +12,7 @@
 #include "kernels/cuda/emulation/Emulator.h"
 #include "kernels/cuda/emulation/RaceFinder.h"
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <map>
@@ -46,6 +47,8 @@ public:
   };
   std::optional<Wait> omittedWait;
 
+  /// Which epilogues cuBLASLt has algorithms for; as given, those whose matrices have rows of whole packs.
+  std::function<bool(const Product &)> hasEpilogue = [](const Product &p) { return p.n % 8 == 0; };
   /// What cuDNN has plans for; as given: for nothing.
   std::function<bool(const Convolution &)> hasConvolution;
   std::function<bool(const Attention &)> hasAttention;
@@ -56,7 +59,8 @@ public:
   struct Counts {
     std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, products = 0,
                  graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0, dnnQuestions = 0,
-                 dnnRuns = 0;
+                 dnnRuns = 0, tf32Products = 0;
+    std::array<std::int64_t, 5> epilogues = {}; ///< products by cuda::Epilogue
   };
   Counts counts() const;
   /// Waits of each stream so far, by its number.
