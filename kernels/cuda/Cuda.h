@@ -9,6 +9,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -65,6 +66,13 @@ public:
 /// Errors: a wrong shape or attribute (User), a kernel without an implementation here (User). `cache`
 /// outlives the kernel.
 Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache);
+
+/// The same of calls of one kernel that differ in shapes and tensorOperands() alone, as few launches. The
+/// operands of enqueue() are those of one call behind those of the other, each as many as the kernel has.
+Result<std::unique_ptr<PreparedKernel>> prepare(std::span<const kernels::KernelInstance> instances,
+                                                KernelCache &cache);
+/// Bits of these operands; 0: the kernel's calls are launched one by one.
+std::uint32_t tensorOperands(const catalogue::Kernel &kernel);
 
 } // namespace stagewright::cuda
 

@@ -104,12 +104,56 @@ std::optional<Pair> pairOf(const std::vector<CudaCommand> &commands, std::size_t
   return pair;
 }
 
-Result<CudaCall> single(CudaCommand &command, cuda::KernelCache &kernels) {
-  auto prepared = cuda::prepare(command.instance, kernels);
+bool hasSameAttributes(const kernels::KernelInstance &a, const kernels::KernelInstance &b) {
+  return std::equal(a.attributes.begin(), a.attributes.end(), b.attributes.begin(), b.attributes.end(),
+                    [](const catalogue::Attribute &one, const catalogue::Attribute &other) {
+                      return one.name == other.name && one.value == other.value;
+                    });
+}
+
+/// Whether two commands differ in their tensors alone.
+bool isAlike(const CudaCommand &a, const CudaCommand &b, std::uint32_t tensors) {
+  if (a.instance.kernel != b.instance.kernel || a.instance.element != b.instance.element ||
+      !hasSameAttributes(a.instance, b.instance)) {
+    return false;
+  }
+  for (std::size_t i = 0; i < a.operands.size(); ++i) {
+    const CudaOperand &one = a.operands[i], &other = b.operands[i];
+    const bool isOwn = (tensors >> i & 1) != 0;
+    if (isOwn ? !one.base != !other.base : one.base != other.base || one.slot != other.slot) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Commands from `at` on that are one call.
+std::size_t countAlike(const std::vector<CudaCommand> &commands, std::size_t at,
+                       const std::vector<unsigned> &cuts) {
+  const std::uint32_t tensors = cuda::tensorOperands(*commands[at].instance.kernel);
+  const auto cut = std::upper_bound(cuts.begin(), cuts.end(), commands[at].number);
+  std::size_t count = 1;
+  while (tensors != 0 && at + count < commands.size() &&
+         (cut == cuts.end() || commands[at + count].number < *cut) &&
+         isAlike(commands[at], commands[at + count], tensors)) {
+    ++count;
+  }
+  return count;
+}
+
+/// Commands that differ in their tensors alone, or one.
+Result<CudaCall> callOf(std::span<CudaCommand> commands, cuda::KernelCache &kernels) {
+  std::vector<kernels::KernelInstance> instances;
+  std::vector<CudaOperand> operands;
+  for (const CudaCommand &command : commands) {
+    instances.push_back(command.instance);
+    operands.insert(operands.end(), command.operands.begin(), command.operands.end());
+  }
+  auto prepared = cuda::prepare(instances, kernels);
   if (!prepared) {
     return prepared.takeError();
   }
-  return CudaCall{command.number, std::move(*prepared), std::move(command.operands), command.workspace};
+  return CudaCall{commands[0].number, std::move(*prepared), std::move(operands), commands[0].workspace};
 }
 
 /// False: cuBLASLt does not have it.
@@ -140,7 +184,7 @@ Result<bool> append(Pair pair, const CudaCommand &first, const CudaCommand &seco
                       static_cast<catalogue::DType>(pair.product.result)},
                      {inScratch, pair.result},
                      nullptr};
-  auto call = single(finish, kernels);
+  auto call = callOf({&finish, 1}, kernels);
   if (!call) {
     return call.takeError();
   }
@@ -169,8 +213,8 @@ Result<void> CudaScratch::allocate(std::size_t bytes) {
   return {};
 }
 
-Result<std::vector<CudaCall>> cudaCalls(std::vector<CudaCommand> commands, bool fusesGelu,
-                                        CudaScratch &scratch, cuda::KernelCache &kernels) {
+Result<std::vector<CudaCall>> cudaCalls(std::vector<CudaCommand> commands, const std::vector<unsigned> &cuts,
+                                        bool fusesGelu, CudaScratch &scratch, cuda::KernelCache &kernels) {
   std::vector<std::optional<Pair>> pairs(commands.size());
   std::size_t bytes = 0;
   for (std::size_t i = 0; i + 1 < commands.size(); ++i) {
@@ -194,11 +238,13 @@ Result<std::vector<CudaCall>> cudaCalls(std::vector<CudaCommand> commands, bool 
         continue;
       }
     }
-    auto call = single(commands[i], kernels);
+    const std::size_t count = countAlike(commands, i, cuts);
+    auto call = callOf({commands.data() + i, count}, kernels);
     if (!call) {
       return call.takeError();
     }
     calls.push_back(std::move(*call));
+    i += count - 1;
   }
   return calls;
 }

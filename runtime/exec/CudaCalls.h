@@ -1,5 +1,5 @@
-// The commands of a program as calls of kernels on a GPU: pairs of commands that cuBLASLt computes at once
-// are one call.
+// The commands of a program as calls of kernels on a GPU. Pairs of commands that cuBLASLt computes at once
+// are one call; so are updates of many parameters that one launch does.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDACALLS_H
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDACALLS_H
 
@@ -50,12 +50,13 @@ private:
   std::size_t size = 0;
 };
 
-/// Ascending by command. Which commands become one call follows from their block alone: from kernels, shapes
-/// and what reads their results, never from other blocks, from where memory lies or from what is exchanged
-/// between two commands. `fusesGelu`: the file's result contract has the bits of GELU by products. Errors:
-/// User, a kernel that CUDA does not have.
-Result<std::vector<CudaCall>> cudaCalls(std::vector<CudaCommand> commands, bool fusesGelu,
-                                        CudaScratch &scratch, cuda::KernelCache &kernels);
+/// Ascending by command. `cuts`: in front of these commands, ascending, calls may be kept apart. Which
+/// commands become one call follows from their block alone: from kernels, shapes and what reads their
+/// results, never from other blocks, from where memory lies or from what is exchanged between two commands.
+/// `fusesGelu`: the file's result contract has the bits of GELU by products. Errors: User, a kernel that CUDA
+/// does not have.
+Result<std::vector<CudaCall>> cudaCalls(std::vector<CudaCommand> commands, const std::vector<unsigned> &cuts,
+                                        bool fusesGelu, CudaScratch &scratch, cuda::KernelCache &kernels);
 
 } // namespace stagewright::runtime
 

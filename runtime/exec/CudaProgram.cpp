@@ -1,5 +1,6 @@
 #include "runtime/exec/CudaProgram.h"
 
+#include <algorithm>
 #include <set>
 
 namespace stagewright::runtime {
@@ -51,8 +52,16 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
                          : nullptr;
     commands.push_back(std::move(made));
   }
+  std::vector<unsigned> cuts;
+  for (unsigned i = 0; program.points() && i < program.points()->size(); ++i) {
+    cuts.push_back(program.points()->Get(i)->command());
+  }
+  for (const Gather &gather : gatherCommands) {
+    cuts.push_back(gather.command);
+  }
+  std::sort(cuts.begin(), cuts.end());
   auto made =
-      cudaCalls(std::move(commands), executable.file().contract()->gelu_epilogues(), scratch, kernels);
+      cudaCalls(std::move(commands), cuts, executable.file().contract()->gelu_epilogues(), scratch, kernels);
   if (!made) {
     return made.takeError();
   }

@@ -329,6 +329,16 @@ TEST(CudaExecutor, EpiloguesDoNotDependOnThePlan) {
   }
 }
 
+TEST(CudaExecutor, OneLaunchUpdatesAllParametersOfAStage) {
+  EmulatedGpu gpu;
+  ASSERT_EQ(hashOn(gpu, compiled("updates", kMlps, "--stages 1")).size(), 64u);
+  // Sixteen parameters: one launch as NORM and UPDATE warm up, and one in their graph.
+  const std::int64_t one = gpu.launchesOf("adam_kernel"),
+                     partials = gpu.launchesOf("gradient_norm_partials_kernel");
+  EXPECT_EQ(one, 2);
+  EXPECT_EQ(partials, 2);
+}
+
 /// What is computed again has no product in front of it: such a file has GELUs of their own throughout, and
 /// so the same bits whatever is computed again.
 TEST(CudaExecutor, WhatIsComputedAgainIsNotComputedByProducts) {

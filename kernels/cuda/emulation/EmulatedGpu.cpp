@@ -80,6 +80,7 @@ public:
   Result<void> launch(const Launch &launch, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.launches;
+    ++gpu.launched[static_cast<const Kernel *>(launch.function.handle)->name];
     const auto *bytes = static_cast<const std::byte *>(launch.arguments);
     return gpu.give(
         stream,
@@ -240,6 +241,12 @@ private:
 
 std::unique_ptr<Api> EmulatedGpu::api() {
   return std::make_unique<EmulatedApi>(*this);
+}
+
+std::int64_t EmulatedGpu::launchesOf(const std::string &kernel) const {
+  const std::lock_guard lock(mutex);
+  const auto found = launched.find(kernel);
+  return found == launched.end() ? 0 : found->second;
 }
 
 EmulatedGpu::Counts EmulatedGpu::counts() const {

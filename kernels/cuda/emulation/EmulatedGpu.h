@@ -63,6 +63,7 @@ public:
     std::array<std::int64_t, 5> epilogues = {}; ///< products by cuda::Epilogue
   };
   Counts counts() const;
+  std::int64_t launchesOf(const std::string &kernel) const;
   /// Waits of each stream so far, by its number.
   std::vector<std::uint64_t> waitsOfStreams() const;
   std::size_t allocatedBytes() const;
@@ -111,6 +112,7 @@ private:
   std::uint64_t calls = 0;
   RaceFinder finder;
   Counts count;
+  std::map<std::string, std::int64_t> launched; ///< by the kernel's name
 };
 
 } // namespace stagewright::cuda::emulation
