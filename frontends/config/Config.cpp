@@ -345,6 +345,7 @@ static void readTraining(const json::Document &document, Settings &settings, Con
   config.gradientClipping = settings.number("/gradient_clipping");
   config.seed = settings.value("/seed").natural;
   config.shuffle = settings.flag("/stagewright/shuffle");
+  config.tf32 = settings.flag("/stagewright/tf32");
   config.syncsBatchNorm = settings.flag("/stagewright/sync_batch_norm");
   const json::Value *print = document.root.find("steps_per_print");
   if (print && print->kind == json::Value::Kind::Null) { // DeepSpeed's way to switch the lines off

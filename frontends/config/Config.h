@@ -111,6 +111,7 @@ struct Config {
   std::string wire = "fp32";      ///< /communication_data_type, or "fp16", "bf16"
   int servers = 0;                ///< /stagewright/parameter_server/servers, of each stage; 0: none
   int staleness = 0;              ///< /stagewright/parameter_server/staleness
+  bool tf32 = false;              ///< /stagewright/tf32
   bool syncsBatchNorm = false;    ///< /stagewright/sync_batch_norm
   std::string compression;        ///< /stagewright/gradient_compression/type: "top_k", "one_bit"; empty: off
   double compressionRatio = 0;    ///< of top_k: the part of the gradients that is sent

@@ -74,6 +74,8 @@ static constexpr ConfigKey kTable[] = {
              "GELU, SiLU, SwiGLU), \"interval:2\" or \"types:LayerNorm,GELU\" (layers of the list); with "
              "semicolons "
              "between, one for each stage"),
+    honoured("/stagewright/tf32", kFlag, "false",
+             "on CUDA fp32 products round their factors to 10 bits of mantissa; part of the result contract"),
     honoured("/stagewright/sync_batch_norm", kFlag, "false",
              "every BatchNorm of the model is a SyncBatchNorm, with the statistics of all replicas"),
     honoured("/stagewright/target", kText, "\"host\"",

@@ -123,7 +123,8 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     of the sums of a step. `states_offload` and `weights_offload` are of the shards that ZeRO makes: of optimizer
     states from stage 1 on, of weights with stage 3. `shard_group`: so many neighbouring replicas divide the weights of stage 3,
     which each such group has all of; 0: all replicas do. `servers`: so many parameter servers of each stage have the optimizer's states
-    and update, in place of the replicas; `staleness`: the updates that a step need not wait for. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
+    and update, in place of the replicas; `staleness`: the updates that a step need not wait for. `tf32`: fp32 products on CUDA
+    round their factors. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -136,6 +137,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        DefaultValuedStrAttr<StrAttr, "block">:$gather,
                        DefaultValuedAttr<Int64Attr, "0">:$shard_group, DefaultValuedAttr<Int64Attr, "0">:$servers,
                        DefaultValuedAttr<Int64Attr, "0">:$staleness,
+                       DefaultValuedAttr<BoolAttr, "false">:$tf32,
                        DefaultValuedStrAttr<StrAttr, "step">:$reduction,
                        DefaultValuedStrAttr<StrAttr, "fp32">:$wire,
                        DefaultValuedAttr<Int64Attr, "1">:$tensor_parallel,

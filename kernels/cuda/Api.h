@@ -64,17 +64,34 @@ struct Launch {
   std::size_t argumentBytes = 0;
 };
 
+/// What a product computes of v = op(A) op(B) + bias in fp32, before it rounds.
+enum class Epilogue {
+  None,     ///< D = v
+  Gelu,     ///< D = gelu(v), the form with tanh
+  GeluAux,  ///< likewise, and aux = v
+  GeluGrad, ///< D = v gelu'(aux)
+  RowSums   ///< D as ever, and aux[i] = the sum of row i of op(A), in f32
+};
+
 /// D[m,n] = op(A) op(B), or D += op(A) op(B), one for each of `batch`, all row-major and dense; sums in fp32.
 struct Product {
-  Element element = Element::F32; ///< of A and B
-  Element result = Element::F32;  ///< of D
-  bool transposesA = false;       ///< A is [k,m], else [m,k]
-  bool transposesB = false;       ///< B is [n,k], else [k,n]
-  bool accumulates = false;       ///< D +=
-  bool hasBias = false;           ///< of the result's type, [n], added to every row
-  bool allowsTf32 = false;        ///< of f32: products of values rounded to 10 bits of mantissa
+  Element element = Element::F32;     ///< of A and B
+  Element result = Element::F32;      ///< of D
+  bool transposesA = false;           ///< A is [k,m], else [m,k]
+  bool transposesB = false;           ///< B is [n,k], else [k,n]
+  bool accumulates = false;           ///< D +=
+  bool hasBias = false;               ///< of the result's type, [n], added to every row
+  bool allowsTf32 = false;            ///< of f32: products of values rounded to 10 bits of mantissa
+  Epilogue epilogue = Epilogue::None; ///< others of one product (batch 1)
   std::int64_t m = 0, n = 0, k = 0, batch = 1;
   auto operator<=>(const Product &) const = default;
+};
+
+struct ProductOperands {
+  const void *a = nullptr, *b = nullptr;
+  void *d = nullptr;
+  const void *bias = nullptr;
+  void *aux = nullptr; ///< of the epilogue: of the result's type [m,n], or sums [m]
 };
 
 /// A function of the host as work of a stream. It calls nothing of the table and waits for no other work;
@@ -182,10 +199,11 @@ public:
   /// A kernel of the plug-in by its name. Error: Bug, there is none.
   virtual Result<Function> function(const std::string &name) = 0;
 
-  /// cuBLASLt: the first algorithm of its heuristics that needs at most so much workspace.
+  /// cuBLASLt: the first algorithm of its heuristics that needs at most so much workspace. Null: it has none
+  /// for this epilogue, which is an answer and no error.
   virtual Result<Plan> plan(const Product &product, std::size_t workspaceBytes) = 0;
-  virtual Result<void> multiply(Plan plan, const void *a, const void *b, void *d, const void *bias,
-                                void *workspace, Stream stream) = 0;
+  virtual Result<void> multiply(Plan plan, const ProductOperands &operands, void *workspace,
+                                Stream stream) = 0;
   virtual void destroy(Plan plan) = 0;
 
   /// cuDNN: the first plan of its heuristics that has the same bits in every run and needs at most so much

@@ -18,44 +18,59 @@ const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
   return nullptr;
 }
 
+/// One call, or many that are enqueued together.
 class CudaPreparedKernel final : public PreparedKernel {
 public:
-  CudaPreparedKernel(const kernels::KernelInstance &instance, const Call &call, const CudaKernel &kernel,
-                     KernelCache &cache)
-      : call(call), kernel(kernel), cache(cache) {
-    for (std::size_t i = 0; i < instance.shapes.size(); ++i) {
-      const catalogue::OperandRule &rule = instance.kernel->operands[i];
-      const catalogue::DType dtype = rule.element ? instance.element : rule.dtype;
-      accesses.push_back({nullptr,
-                          static_cast<std::size_t>(call.elements(static_cast<int>(i))) * byteSize(dtype),
-                          rule.access != catalogue::Access::Read});
+  CudaPreparedKernel(std::span<const kernels::KernelInstance> instances, std::vector<Call> made,
+                     const CudaKernel &kernel, KernelCache &cache)
+      : calls(std::move(made)), kernel(kernel), cache(cache), stride(instances[0].kernel->operands.size()) {
+    for (std::size_t number = 0; number < instances.size(); ++number) {
+      const kernels::KernelInstance &instance = instances[number];
+      for (std::size_t i = 0; i < instance.shapes.size(); ++i) {
+        const catalogue::OperandRule &rule = instance.kernel->operands[i];
+        const catalogue::DType dtype = rule.element ? instance.element : rule.dtype;
+        const auto elements = static_cast<std::size_t>(calls[number].elements(static_cast<int>(i)));
+        accesses.push_back({nullptr, elements * byteSize(dtype), rule.access != catalogue::Access::Read});
+        positions.push_back(number * stride + i);
+      }
     }
-    const auto rule = instance.kernel->workspaceBytes;
-    accesses.push_back({nullptr, rule ? rule(instance.shapes, "cuda:sm_90") : 0, true});
+    const auto rule = instances[0].kernel->workspaceBytes;
+    accesses.push_back({nullptr, rule ? rule(instances[0].shapes, "cuda:sm_90") : 0, true});
   }
 
   Result<void> enqueue(void *const *operands, void *workspace, Stream stream) const override {
     std::vector<Access> own = accesses;
-    for (std::size_t i = 0; i + 1 < own.size(); ++i) {
-      own[i].data = operands[i];
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+      own[i].data = operands[positions[i]];
     }
     own.back().data = workspace;
     cache.api().declare(own, stream);
-    return kernel.enqueue(Enqueue(call, operands, workspace, cache, stream));
+    if (!kernel.enqueueAll) {
+      return kernel.enqueue(Enqueue(calls[0], operands, workspace, cache, stream));
+    }
+    std::vector<Enqueue> all;
+    for (std::size_t number = 0; number < calls.size(); ++number) {
+      all.emplace_back(calls[number], operands + number * stride, workspace, cache, stream);
+    }
+    return kernel.enqueueAll(all);
   }
 
 private:
-  const Call call;
+  const std::vector<Call> calls;
   const CudaKernel &kernel;
   KernelCache &cache;
-  std::vector<Access> accesses; ///< of the operands that are there, then of the workspace
+  const std::size_t stride;           ///< operands of a call
+  std::vector<Access> accesses;       ///< of the operands that are there, then of the workspace
+  std::vector<std::size_t> positions; ///< of the former, among all calls' operands
 };
 
 } // namespace
 
 KernelCache::~KernelCache() {
   for (const auto &[product, plan] : products) {
-    table.destroy(plan);
+    if (plan.handle) {
+      table.destroy(plan);
+    }
   }
   const auto destroyAll = [&](const auto &plans) {
     for (const auto &[description, plan] : plans) {
@@ -135,33 +150,48 @@ Result<void> Enqueue::multiply(const Product &product, const void *a, const void
   if (!plan) {
     return plan.takeError();
   }
-  return cache.api().multiply(*plan, a, b, d, bias, workspace, stream);
+  return cache.api().multiply(*plan, {.a = a, .b = b, .d = d, .bias = bias}, workspace, stream);
 }
 
 Result<void> Enqueue::run(const DnnPlan &plan, std::initializer_list<void *> operands, void *scratch) const {
   return cache.api().run(plan, {operands.begin(), operands.size()}, scratch, stream);
 }
 
-Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache) {
-  auto call = kernels::makeCall(instance);
-  if (!call) {
-    return call.takeError();
+Result<std::unique_ptr<PreparedKernel>> prepare(std::span<const kernels::KernelInstance> instances,
+                                                KernelCache &cache) {
+  const catalogue::Kernel &entry = *instances[0].kernel;
+  std::vector<Call> calls;
+  for (const kernels::KernelInstance &instance : instances) {
+    auto call = kernels::makeCall(instance);
+    if (!call) {
+      return call.takeError();
+    }
+    calls.push_back(*call);
   }
-  const CudaKernel *kernel = findKernel(*instance.kernel);
+  const CudaKernel *kernel = findKernel(entry);
   if (!kernel) {
-    return userError("kernel " + std::string(instance.kernel->name),
-                     "version " + std::to_string(instance.kernel->version) + " does not run on CUDA",
+    return userError("kernel " + std::string(entry.name),
+                     "version " + std::to_string(entry.version) + " does not run on CUDA",
                      "compile for another target");
   }
   if (kernel->plan) {
-    auto runner = kernel->plan(*call, cache);
+    auto runner = kernel->plan(calls[0], cache);
     if (!runner) {
       return runner.takeError();
     }
-    cache.countUse(instance.kernel->name, *runner == Runner::Dnn);
+    cache.countUse(entry.name, *runner == Runner::Dnn);
   }
   return std::unique_ptr<PreparedKernel>(
-      std::make_unique<CudaPreparedKernel>(instance, *call, *kernel, cache));
+      std::make_unique<CudaPreparedKernel>(instances, std::move(calls), *kernel, cache));
+}
+
+Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache) {
+  return prepare(std::span(&instance, 1), cache);
+}
+
+std::uint32_t tensorOperands(const catalogue::Kernel &kernel) {
+  const CudaKernel *found = findKernel(kernel);
+  return found ? found->tensors : 0;
 }
 
 } // namespace stagewright::cuda

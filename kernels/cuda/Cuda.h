@@ -9,6 +9,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,7 +24,8 @@ public:
 
   Api &api() const { return table; }
   Result<Function> function(const std::string &name);
-  /// One for each product: algorithms are chosen once, so that equal calls have equal bits.
+  /// One for each product: algorithms are chosen once, so that equal calls have equal bits. Null: there is
+  /// none for the product's epilogue, now and ever.
   Result<Plan> plan(const Product &product);
   std::size_t plans() const { return products.size(); }
   /// cuDNN's, or its refusal, which is kept as well: what ran by a kernel of ours once does so always.
@@ -64,6 +66,13 @@ public:
 /// Errors: a wrong shape or attribute (User), a kernel without an implementation here (User). `cache`
 /// outlives the kernel.
 Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache);
+
+/// The same of calls of one kernel that differ in shapes and tensorOperands() alone, as few launches. The
+/// operands of enqueue() are those of one call behind those of the other, each as many as the kernel has.
+Result<std::unique_ptr<PreparedKernel>> prepare(std::span<const kernels::KernelInstance> instances,
+                                                KernelCache &cache);
+/// Bits of these operands; 0: the kernel's calls are launched one by one.
+std::uint32_t tensorOperands(const catalogue::Kernel &kernel);
 
 } // namespace stagewright::cuda
 

@@ -81,10 +81,14 @@ enum class Runner { Own, Dnn };
 struct CudaKernel {
   const char *name;
   int version;
-  Result<void> (*enqueue)(const Enqueue &call); ///< of all element types
+  Result<void> (*enqueue)(const Enqueue &call); ///< of all element types; null: see enqueueAll
   /// Asks a library for the plans that the call will need: making them is no work for a stream that is being
   /// captured. Null: none is needed.
   Result<Runner> (*plan)(const Call &call, KernelCache &cache) = nullptr;
+  /// In place of `enqueue`: one call or many, with equal attributes and equal memory but for the operands
+  /// whose bits are set in `tensors`.
+  Result<void> (*enqueueAll)(std::span<const Enqueue> calls) = nullptr;
+  std::uint32_t tensors = 0;
 };
 
 using Family = std::span<const CudaKernel>;

@@ -17,10 +17,39 @@ Grid updateGrid(std::int64_t elements) {
 }
 constexpr Grid kOneBlock = {{1, 1, 1}, 1024, 0};
 
-Result<void> gradientNormPartials(const Enqueue &call) {
-  const std::int64_t elements = call.call.elements(0);
-  return call.launch("gradient_norm_partials", granuleGrid(elements),
-                     NormArguments{call.operand<const float>(0), call.operand<double>(1), elements});
+/// One launch for each kMostTensors calls, which have their tensors at the operands `memory`.
+template <typename Rule>
+Result<void> launchAll(std::span<const Enqueue> calls, const char *name, const Rule &rule,
+                       Grid (*gridOf)(std::int64_t elements), std::initializer_list<int> memory) {
+  static_assert(sizeof(Tensors<Rule>) <= 4096);
+  Tensors<Rule> arguments{rule, {}};
+  TensorTable &table = arguments.table;
+  std::int64_t blocks = 0;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    const std::int64_t elements = calls[i].call.elements(0);
+    const Grid grid = gridOf(elements);
+    table.elements[table.count] = elements;
+    int number = 0;
+    for (const int operand : memory) {
+      table.memory[number++][table.count] = calls[i].operand(operand);
+    }
+    blocks += grid.blocks[0];
+    table.firstBlock[++table.count] = static_cast<std::int32_t>(blocks);
+    if (table.count < kMostTensors && i + 1 < calls.size()) {
+      continue;
+    }
+    if (auto ok = calls[i].launch(name, {{static_cast<unsigned>(blocks), 1, 1}, grid.threads, 0}, arguments);
+        !ok) {
+      return ok;
+    }
+    table = {};
+    blocks = 0;
+  }
+  return {};
+}
+
+Result<void> gradientNormPartials(std::span<const Enqueue> calls) {
+  return launchAll(calls, "gradient_norm_partials", NoRule(), granuleGrid, {0, 1});
 }
 
 Result<void> clipCoefficient(const Enqueue &call) {
@@ -43,17 +72,21 @@ const double *firstBeta(const Enqueue &call, int operand) {
   return call.has(operand) ? call.operand<const double>(operand) : nullptr;
 }
 
-Result<void> sgd(const Enqueue &call) {
+Result<void> sgd(std::span<const Enqueue> calls) {
+  const Enqueue &call = calls[0];
   enum Attributes { kMomentum, kDampening, kNesterov, kWeightDecay };
   const double *const reals = call.call.reals;
-  return call.launch("sgd", updateGrid(call.call.elements(0)),
-                     SgdArguments{.update = updateOf(call),
-                                  .step = call.operand<const std::int32_t>(4),
-                                  .buffer = reals[kMomentum] != 0.0 ? call.operand<float>(5) : nullptr,
-                                  .momentum = static_cast<float>(reals[kMomentum]),
-                                  .undamped = static_cast<float>(1.0 - reals[kDampening]),
-                                  .weightDecay = static_cast<float>(reals[kWeightDecay]),
-                                  .nesterov = call.call.integers[kNesterov] != 0});
+  const SgdArguments rule{.update = updateOf(call),
+                          .step = call.operand<const std::int32_t>(4),
+                          .buffer = nullptr,
+                          .momentum = static_cast<float>(reals[kMomentum]),
+                          .undamped = static_cast<float>(1.0 - reals[kDampening]),
+                          .weightDecay = static_cast<float>(reals[kWeightDecay]),
+                          .nesterov = call.call.integers[kNesterov] != 0};
+  if (reals[kMomentum] == 0.0) {
+    return launchAll(calls, "sgd", rule, updateGrid, {0, 1});
+  }
+  return launchAll(calls, "sgd", rule, updateGrid, {0, 1, 5});
 }
 
 /// Attributes of adam and lamb.
@@ -74,13 +107,14 @@ AdamArguments adamArguments(const Enqueue &call) {
           .decay = 0};
 }
 
-Result<void> adam(const Enqueue &call) {
+Result<void> adam(std::span<const Enqueue> calls) {
+  const Enqueue &call = calls[0];
   AdamArguments arguments = adamArguments(call);
   if (call.call.integers[kDecoupled] != 0) {
     arguments.decay = call.call.reals[kWeightDecay];
     arguments.weightDecay = 0;
   }
-  return call.launch("adam", updateGrid(call.call.elements(0)), arguments);
+  return launchAll(calls, "adam", arguments, updateGrid, {0, 1, 5, 6});
 }
 
 Result<void> lamb(const Enqueue &call) {
@@ -98,38 +132,51 @@ Result<void> lamb(const Enqueue &call) {
   return call.launch("lamb_step", updateGrid(elements), arguments);
 }
 
-Result<void> lion(const Enqueue &call) {
+Result<void> lion(std::span<const Enqueue> calls) {
+  const Enqueue &call = calls[0];
   enum Attributes { kBeta1, kBeta2, kWeightDecay };
   const double *const reals = call.call.reals;
-  return call.launch("lion", updateGrid(call.call.elements(0)),
-                     LionArguments{.update = updateOf(call),
-                                   .average = call.operand<float>(4),
-                                   .firstBeta = firstBeta(call, 5),
-                                   .beta1 = reals[kBeta1],
-                                   .weightDecay = reals[kWeightDecay],
-                                   .newAverage = static_cast<float>(1.0 - reals[kBeta2])});
+  return launchAll(calls, "lion",
+                   LionArguments{.update = updateOf(call),
+                                 .average = call.operand<float>(4),
+                                 .firstBeta = firstBeta(call, 5),
+                                 .beta1 = reals[kBeta1],
+                                 .weightDecay = reals[kWeightDecay],
+                                 .newAverage = static_cast<float>(1.0 - reals[kBeta2])},
+                   updateGrid, {0, 1, 4});
 }
 
-Result<void> adagrad(const Enqueue &call) {
+Result<void> adagrad(std::span<const Enqueue> calls) {
+  const Enqueue &call = calls[0];
   enum Attributes { kLrDecay, kEpsilon, kWeightDecay };
   const double *const reals = call.call.reals;
-  return call.launch("adagrad", updateGrid(call.call.elements(0)),
-                     AdagradArguments{.update = updateOf(call),
-                                      .step = call.operand<const std::int32_t>(4),
-                                      .sum = call.operand<float>(5),
-                                      .rateDecay = reals[kLrDecay],
-                                      .epsilon = static_cast<float>(reals[kEpsilon]),
-                                      .weightDecay = static_cast<float>(reals[kWeightDecay])});
+  return launchAll(calls, "adagrad",
+                   AdagradArguments{.update = updateOf(call),
+                                    .step = call.operand<const std::int32_t>(4),
+                                    .sum = call.operand<float>(5),
+                                    .rateDecay = reals[kLrDecay],
+                                    .epsilon = static_cast<float>(reals[kEpsilon]),
+                                    .weightDecay = static_cast<float>(reals[kWeightDecay])},
+                   updateGrid, {0, 1, 5});
+}
+
+/// Bits of these operands: in them calls may differ that are one launch.
+constexpr std::uint32_t tensors(std::initializer_list<int> operands) {
+  std::uint32_t bits = 0;
+  for (const int operand : operands) {
+    bits |= 1u << operand;
+  }
+  return bits;
 }
 
 const CudaKernel kKernels[] = {
-    {"gradient_norm_partials", 1, gradientNormPartials},
+    {"gradient_norm_partials", 1, nullptr, nullptr, gradientNormPartials, tensors({0, 1})},
     {"clip_coefficient", 1, clipCoefficient},
-    {"sgd", 1, sgd},
-    {"adam", 1, adam},
-    {"lion", 1, lion},
-    {"adagrad", 1, adagrad},
-    {"lamb", 1, lamb},
+    {"sgd", 1, nullptr, nullptr, sgd, tensors({0, 1, 5})},
+    {"adam", 1, nullptr, nullptr, adam, tensors({0, 1, 5, 6})},
+    {"lion", 1, nullptr, nullptr, lion, tensors({0, 1, 4})},
+    {"adagrad", 1, nullptr, nullptr, adagrad, tensors({0, 1, 5})},
+    {"lamb", 1, lamb}, // norms of each tensor, in workspace
 };
 
 } // namespace

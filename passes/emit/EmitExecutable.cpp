@@ -260,6 +260,10 @@ private:
     contract->data_parallel = static_cast<int>(settings.getDataParallel());
     contract->staleness = static_cast<int>(settings.getStaleness());
     contract->tensor_parallel = static_cast<int>(settings.getTensorParallel());
+    contract->tf32 = settings.getTf32();
+    root.required_features |= contract->tf32 ? file::kFeatureTf32 : 0;
+    // A GELU that is computed again has no product to be computed by.
+    contract->gelu_epilogues = llvm::any_of(targets, catalogue::isCuda) && !recomputes();
     contract->gradient_reduction = settings.getReduction().str();
     if (settings.getDataParallel() > 1 && settings.getWire() != "fp32") {
       contract->gradient_wire = settings.getWire() == "fp16" ? file::DType::F16 : file::DType::BF16;
@@ -272,6 +276,11 @@ private:
       root.required_features |= file::kFeatureCompression;
     }
     root.contract = std::move(contract);
+  }
+
+  bool recomputes() {
+    return settings.getRecompute() && llvm::any_of(settings.getRecompute()->getAsValueRange<StringAttr>(),
+                                                   [](StringRef policy) { return policy != "none"; });
   }
 
   int blockNamed(StringRef name) {

@@ -62,6 +62,9 @@ Result<void> CudaExecutor::refuse() const {
       return no("offload to files", "offload to device \"cpu\", or train on the host");
     }
   }
+  if (environment.usesNccl && environment.mesh.replicas > 1 && file.file().recipe()->weights_offload()) {
+    return no("offload_param with ranks as processes", "leave one of them out: NCCL sends from devices");
+  }
   for (const executable::KernelRef *kernel : *file.file().kernels()) {
     const catalogue::Kernel &entry = *catalogue::find(kernel->name()->str(), kernel->version());
     if (entry.isCollective && entry.name != "all_gather") { // none without tensor ranks

@@ -42,7 +42,13 @@ public:
   Result<void> download() override { return copyState(false); }
 
   std::size_t graphs() const override;
-  std::uint64_t deviceBytes() const override { return arenas.bytes() + replicas.bytes(); }
+  std::uint64_t deviceBytes() const override {
+    std::uint64_t bytes = arenas.bytes() + replicas.bytes();
+    for (const auto &program : programs) {
+      bytes += program->scratchBytes();
+    }
+    return bytes;
+  }
 
 private:
   static constexpr std::size_t kStreams = 4 + CudaOffload::kStreams; ///< of a rank, without those of channels

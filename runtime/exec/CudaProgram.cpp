@@ -2,6 +2,7 @@
 
 #include "runtime/exec/HostUpdates.h"
 
+#include <algorithm>
 #include <set>
 
 namespace stagewright::runtime {
@@ -16,49 +17,67 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
                                   const executable::Program &program, const ArenaBases &arenas,
                                   cuda::KernelCache &kernels) {
   std::set<std::uint32_t> used;
-  for (const executable::Command *command : *program.commands()) {
-    firstCall.push_back(static_cast<unsigned>(calls.size()));
-    if (command->replica() >= 0 && command->replica() != updater) {
+  std::vector<CudaCommand> commands;
+  for (unsigned number = 0; number < program.commands()->size(); ++number) {
+    const executable::Command &command = *program.commands()->Get(number);
+    if (command.replica() >= 0 && command.replica() != updater) {
       continue;
     }
-    if (runsOnHost(executable, *command, plan)) {
-      commandsApart.push_back({.command = static_cast<unsigned>(firstCall.size()) - 1});
+    if (runsOnHost(executable, command, plan)) {
+      commandsApart.push_back({.command = number});
       continue;
     }
-    const executable::KernelRef &reference = *executable.file().kernels()->Get(command->kernel());
-    kernels::KernelInstance instance{
-        catalogue::find(reference.name()->str(), reference.version()), {}, attributesOf(*command)};
+    const executable::KernelRef &reference = *executable.file().kernels()->Get(command.kernel());
+    CudaCommand made{
+        number,
+        command.block(),
+        {catalogue::find(reference.name()->str(), reference.version()), {}, attributesOf(command)},
+        {},
+        nullptr};
     std::vector<catalogue::DType> dtypes;
-    Call call;
-    for (const executable::Operand *operand : *command->operands()) {
-      instance.shapes.emplace_back(operand->shape()->begin(), operand->shape()->end());
+    for (const executable::Operand *operand : *command.operands()) {
+      made.instance.shapes.emplace_back(operand->shape()->begin(), operand->shape()->end());
       dtypes.push_back(static_cast<catalogue::DType>(operand->dtype()));
       std::byte *base = arenas[operand->arena()] + operand->offset();
       if (operand->pool() >= 0) {
         base += plan.pools()->Get(static_cast<unsigned>(operand->pool()))->offset();
         used.insert(static_cast<std::uint32_t>(operand->pool() + 1));
       }
-      call.operands.push_back({base, static_cast<std::uint32_t>(operand->pool() + 1)});
+      made.operands.push_back({base, static_cast<std::uint32_t>(operand->pool() + 1), bytesOf(*operand)});
     }
-    if (instance.kernel->isCollective) {
-      commandsApart.push_back({static_cast<unsigned>(firstCall.size()) - 1, call.operands[0].base,
-                               call.operands[1].base, call.operands[0].slot, call.operands[1].slot,
-                               bytesOf(*command->operands()->Get(0))});
+    const catalogue::Kernel &kernel = *made.instance.kernel;
+    if (kernel.isCollective) {
+      const CudaOperand &x = made.operands[0], &y = made.operands[1];
+      commandsApart.push_back({number, x.base, y.base, x.slot, y.slot, x.bytes});
       continue;
     }
-    call.operands.resize(instance.kernel->operands.size());
-    instance.element = catalogue::elementOf(*instance.kernel, dtypes);
-    auto prepared = cuda::prepare(instance, kernels);
-    if (!prepared) {
-      return prepared.takeError();
-    }
-    call.kernel = std::move(*prepared);
-    call.workspace = command->workspace()
-                         ? arenas[static_cast<unsigned>(workspaceArena(plan))] + command->workspace_offset()
+    made.operands.resize(kernel.operands.size());
+    made.instance.element = catalogue::elementOf(kernel, dtypes);
+    made.workspace = command.workspace()
+                         ? arenas[static_cast<unsigned>(workspaceArena(plan))] + command.workspace_offset()
                          : nullptr;
-    calls.push_back(std::move(call));
+    commands.push_back(std::move(made));
   }
-  firstCall.push_back(static_cast<unsigned>(calls.size()));
+  std::vector<unsigned> cuts;
+  for (unsigned i = 0; program.points() && i < program.points()->size(); ++i) {
+    cuts.push_back(program.points()->Get(i)->command());
+  }
+  for (const Apart &apart : commandsApart) {
+    cuts.push_back(apart.command);
+  }
+  std::sort(cuts.begin(), cuts.end());
+  auto made =
+      cudaCalls(std::move(commands), cuts, executable.file().contract()->gelu_epilogues(), scratch, kernels);
+  if (!made) {
+    return made.takeError();
+  }
+  calls = std::move(*made);
+  for (unsigned number = 0, call = 0; number <= program.commands()->size(); ++number) {
+    while (call < calls.size() && calls[call].command < number) {
+      ++call;
+    }
+    firstCall.push_back(call);
+  }
   slots.assign(used.begin(), used.end());
   key.resize(2 + slots.size());
   return {};
@@ -76,9 +95,9 @@ const CudaProgram::Key &CudaProgram::keyOf(Part range, const std::uint64_t *slot
 Result<void> CudaProgram::enqueue(Part range, const std::uint64_t *slotOffsets, cuda::Stream stream) const {
   std::vector<void *> addresses;
   for (unsigned i = range.begin; i < range.end; ++i) {
-    const Call &call = calls[i];
+    const CudaCall &call = calls[i];
     addresses.clear();
-    for (const Operand &operand : call.operands) {
+    for (const CudaOperand &operand : call.operands) {
       addresses.push_back(operand.base ? operand.base + slotOffsets[operand.slot] : nullptr);
     }
     if (auto ok = call.kernel->enqueue(addresses.data(), call.workspace, stream); !ok) {

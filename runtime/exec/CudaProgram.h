@@ -3,7 +3,7 @@
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAPROGRAM_H
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAPROGRAM_H
 
-#include "kernels/cuda/Cuda.h"
+#include "runtime/exec/CudaCalls.h"
 #include "runtime/exec/TaskPlan.h"
 
 #include <map>
@@ -14,12 +14,12 @@ namespace stagewright::runtime {
 
 class CudaProgram {
 public:
-  explicit CudaProgram(cuda::Api &api) : api(api) {}
+  explicit CudaProgram(cuda::Api &api) : api(api), scratch(api) {}
   ~CudaProgram();
   CudaProgram(const CudaProgram &) = delete;
 
-  /// The commands that the rank with part `updater` of what is divided runs. Errors: User, a kernel that CUDA
-  /// does not have.
+  /// Once. The commands that the rank with part `updater` of what is divided runs. Errors: User, a kernel
+  /// that CUDA does not have.
   Result<void> prepare(const Executable &executable, const executable::RankPlan &plan, int updater,
                        const executable::Program &program, const ArenaBases &arenas,
                        cuda::KernelCache &kernels);
@@ -49,25 +49,17 @@ public:
   Result<void> launch(Part part, const std::uint64_t *slotOffsets, cuda::Stream stream);
 
   std::size_t graphs() const { return captured.size(); }
+  std::size_t scratchBytes() const { return scratch.bytes(); } ///< on the device, beside the plan's
 
 private:
-  /// Address: base + slotOffsets[slot]; slot 0 is fixed memory.
-  struct Operand {
-    std::byte *base = nullptr; ///< null: absent
-    std::uint32_t slot = 0;
-  };
-  struct Call {
-    std::unique_ptr<cuda::PreparedKernel> kernel;
-    std::vector<Operand> operands;
-    void *workspace = nullptr;
-  };
   using Key = std::vector<std::uint64_t>;
   const Key &keyOf(Part calls, const std::uint64_t *slotOffsets);
   Part callsOf(Part part) const { return {firstCall[part.begin], firstCall[part.end]}; }
   Result<void> enqueue(Part range, const std::uint64_t *slotOffsets, cuda::Stream stream) const;
 
   cuda::Api &api;
-  std::vector<Call> calls;
+  CudaScratch scratch;
+  std::vector<CudaCall> calls;
   std::vector<Apart> commandsApart;
   std::vector<unsigned> firstCall;  ///< [commands + 1] of a command, or of the next one that has one
   std::vector<std::uint32_t> slots; ///< that the calls' operands lie in, ascending

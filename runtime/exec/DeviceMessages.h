@@ -44,8 +44,8 @@ public:
   /// the ranks cannot talk to each other; those of the communicator.
   virtual Result<void> connect(std::span<const Channel> channels, std::span<const RankGroup> groups) = 0;
 
-  /// `ready` stands until the message has been waited for: of a send, the bytes have been made; of a receive,
-  /// the place is free; null: at once.
+  /// `peer` is another rank. `ready` stands until the message has been waited for: of a send, the bytes have
+  /// been made; of a receive, the place is free; null: at once.
   virtual Result<void> post(std::size_t number, bool send, int peer, int tag, void *data, std::size_t bytes,
                             const OrderedEvent *ready) = 0;
   /// What is posted in between is between the ranks of a group, which all post their parts; it moves at once.
@@ -56,7 +56,8 @@ public:
   /// What is received from now on waits for these events.
   virtual Result<void> receiveBehind(std::span<const OrderedEvent *const> events) = 0;
 
-  /// Calls body(stream) while no other thread gives the stream of groups anything: work between them.
+  /// Calls body(stream) while no other thread gives the stream of groups anything: work behind the messages
+  /// of groups whose arrival() has been asked for.
   template <typename Body>
   Result<void> onStream(Body body) {
     const std::lock_guard lock(mutex);

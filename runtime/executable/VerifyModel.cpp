@@ -199,6 +199,9 @@ static Result<void> verifyRecipe(const Proof &proof) {
       reduction != "step" && reduction != "micro_batch") {
     return proof.fail("contract.gradient_reduction", "\"" + reduction + "\" is neither step nor micro_batch");
   }
+  if (contract.tf32() != bool(proof.file.required_features() & executable::kFeatureTf32)) {
+    return proof.fail("contract.tf32", "the required features tell otherwise");
+  }
   return verifyCompression(proof);
 }
 

@@ -26,10 +26,12 @@ inline constexpr std::uint64_t kFeatureTensor = 4096;       ///< recipe.tensor_p
 inline constexpr std::uint64_t kFeatureCompression = 8192;  ///< contract.gradient_compression
 inline constexpr std::uint64_t kFeatureShardGroups = 16384; ///< recipe.shard_group
 inline constexpr std::uint64_t kFeatureServers = 32768;     ///< recipe.servers
+inline constexpr std::uint64_t kFeatureTf32 = 65536;        ///< contract.tf32
 inline constexpr std::uint64_t kKnownFeatures =
-    kFeatureServers | kFeatureShardGroups | kFeatureCompression | kFeatureTensor | kFeatureWire |
-    kFeatureOffload | kFeatureScheduler | kFeaturePrecision | kFeatureBuffers | kFeatureFolder |
-    kFeatureTies | kFeatureNoLoss | kFeatureZeroRow | kFeatureLossTerms | kFeatureReplicas | kFeatureShards;
+    kFeatureTf32 | kFeatureServers | kFeatureShardGroups | kFeatureCompression | kFeatureTensor |
+    kFeatureWire | kFeatureOffload | kFeatureScheduler | kFeaturePrecision | kFeatureBuffers |
+    kFeatureFolder | kFeatureTies | kFeatureNoLoss | kFeatureZeroRow | kFeatureLossTerms | kFeatureReplicas |
+    kFeatureShards;
 
 } // namespace stagewright::executable
 

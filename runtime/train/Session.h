@@ -111,7 +111,7 @@ public:
   std::uint64_t plannedBytes() const;
   /// Of the arenas of the local ranks.
   std::uint64_t allocatedBytes() const;
-  /// None: on the host.
+  /// Of the local ranks; none: on the host.
   std::optional<DeviceUse> deviceUse() const;
 
   const EngineOptions options;

@@ -1,6 +1,6 @@
 // Ranks on an emulated GPU: what they compute is the host's within rounding, and the same bits whatever the
 // plan and whichever stream runs ahead; a wait that is left out shows.
-#include "CudaTraining.h"
+#include "CudaRuns.h"
 #include "kernels/cuda/device/OrderedSumArguments.h"
 #include "runtime/train/BatchEngine.h"
 
@@ -62,7 +62,8 @@ TEST(CudaExecutor, ComputesWhatTheHostComputes) {
   for (std::size_t step = 0; step < 5; ++step) {
     EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], 1e-5 * onHost->losses[step]);
   }
-  EXPECT_EQ(onDevice->plannedBytes, onDevice->allocatedBytes);
+  // Beside the plan, sums of the longest bias of each stage.
+  EXPECT_EQ(onDevice->allocatedBytes, onDevice->plannedBytes + (24 + 17) * sizeof(float));
 }
 
 TEST(CudaExecutor, SaysWhatItHasOfItsGpus) {
@@ -193,6 +194,111 @@ TEST(CudaExecutor, AStepAllocatesNothingCapturesNothingAndWaitsOnce) {
   EXPECT_EQ(many.synchronizations - few.synchronizations, 10 * 2);
   EXPECT_GT(many.graphLaunches, few.graphLaunches);
   EXPECT_EQ(few.releases, few.allocations);
+}
+
+/// Two MLPs of GPT-2's form, and a GELU alone behind a Linear: layers of the list, which may be cut apart.
+constexpr const char *kMlps = R"({
+  "name": "mlps",
+  "inputs": [{"name": "x", "role": "feature", "dtype": "f32", "shape": [16]},
+             {"name": "label", "role": "label", "dtype": "i32", "shape": []}],
+  "layers": [
+    {"type": "Sequential", "name": "h", "repeat": 2, "layers": [
+      {"type": "LayerNorm", "name": "ln", "normalized_shape": 16},
+      {"type": "Linear", "name": "up", "in_features": 16, "out_features": 40},
+      {"type": "GELU", "name": "gelu", "approximate": "tanh"},
+      {"type": "Linear", "name": "down", "in_features": 40, "out_features": 16},
+      {"type": "Add", "name": "output", "inputs": ["input", "down"]}
+    ]},
+    {"type": "Linear", "name": "a", "in_features": 16, "out_features": 24},
+    {"type": "GELU", "name": "ga", "approximate": "tanh"},
+    {"type": "Linear", "name": "b", "in_features": 24, "out_features": 8}],
+  "loss": {"type": "CrossEntropyLoss"}, "metrics": ["accuracy"]})";
+
+/// Products of one kind that were given to streams, in one warm-up and all graphs.
+std::int64_t epilogues(const EmulatedGpu &gpu, cuda::Epilogue epilogue) {
+  return gpu.counts().epilogues[static_cast<std::size_t>(epilogue)];
+}
+
+TEST(CudaExecutor, ProductsComputeWhatStandsBehindThemInTheirLayer) {
+  const std::string stage = compiled("epilogues", kMlps, "--stages 1");
+  EmulatedGpu gpu, without;
+  without.hasEpilogue = [](const cuda::Product &) { return false; };
+  const auto fused = trainOn(gpu, stage, 3), apart = trainOn(without, stage, 3);
+  ASSERT_TRUE(fused && apart) << fused.error().text();
+  for (std::size_t step = 0; step < 3; ++step) {
+    EXPECT_NEAR(fused->losses[step], apart->losses[step], 1e-5 * apart->losses[step]);
+  }
+  EXPECT_NE(fused->stateSha256, apart->stateSha256);
+  EXPECT_TRUE(gpu.races().empty()) << gpu.races()[0];
+  // Of each linear a weight gradient; of the layers h, and not of a and ga, which are two blocks, GELUs.
+  const std::int64_t runs = epilogues(gpu, cuda::Epilogue::RowSums) / 6;
+  EXPECT_GT(runs, 0);
+  EXPECT_EQ(epilogues(gpu, cuda::Epilogue::RowSums), 6 * runs);
+  EXPECT_EQ(epilogues(gpu, cuda::Epilogue::GeluGrad), 2 * runs);
+  const std::int64_t forward = epilogues(gpu, cuda::Epilogue::GeluAux) / 2,
+                     evaluate = epilogues(gpu, cuda::Epilogue::Gelu) / 2; // which keeps no z
+  EXPECT_GT(forward, 0);
+  EXPECT_GT(evaluate, 0);
+  EXPECT_EQ(epilogues(gpu, cuda::Epilogue::None), (6 - 2) * (forward + evaluate + runs));
+  EXPECT_EQ(epilogues(without, cuda::Epilogue::RowSums) + epilogues(without, cuda::Epilogue::GeluGrad), 0);
+}
+
+TEST(CudaExecutor, EpiloguesDoNotDependOnThePlan) {
+  for (const char *precision : {"", R"("bf16": {"enabled": true}, )"}) {
+    std::string expected;
+    int plans = 0;
+    for (const char *arguments : {"--stages 1", "--stages 2", "--stages 4 --schedule zb-h1"}) {
+      EmulatedGpu gpu;
+      const std::string found =
+          hashOn(gpu, compiled("epilogue_plan" + std::to_string(plans++), kMlps, arguments, precision));
+      expected = expected.empty() ? found : expected;
+      EXPECT_EQ(found, expected) << arguments;
+      EXPECT_EQ(found.size(), 64u) << found;
+      EXPECT_GT(epilogues(gpu, cuda::Epilogue::GeluAux), 0) << arguments;
+    }
+    expected.clear();
+    for (const char *sharding :
+         {R"("zero_optimization": {"stage": 0}, )", R"("zero_optimization": {"stage": 2}, )",
+          R"("zero_optimization": {"stage": 3}, )"}) {
+      EmulatedGpu gpu;
+      const std::string found =
+          hashOn(gpu, compiled("epilogue_zero" + std::to_string(plans++), kMlps,
+                               "--stages 2 --data-parallel 2", precision + std::string(sharding)));
+      expected = expected.empty() ? found : expected;
+      EXPECT_EQ(found, expected) << sharding;
+      EXPECT_EQ(found.size(), 64u) << found;
+      EXPECT_TRUE(gpu.races().empty()) << sharding << gpu.races()[0];
+    }
+  }
+}
+
+TEST(CudaExecutor, OneLaunchUpdatesAllParametersOfAStage) {
+  EmulatedGpu gpu;
+  ASSERT_EQ(hashOn(gpu, compiled("updates", kMlps, "--stages 1")).size(), 64u);
+  // Sixteen parameters: one launch as NORM and UPDATE warm up, and one in their graph.
+  const std::int64_t one = gpu.launchesOf("adam_kernel"),
+                     partials = gpu.launchesOf("gradient_norm_partials_kernel");
+  EXPECT_EQ(one, 2);
+  EXPECT_EQ(partials, 2);
+}
+
+/// What is computed again has no product in front of it: such a file has GELUs of their own throughout, and
+/// so the same bits whatever is computed again.
+TEST(CudaExecutor, WhatIsComputedAgainIsNotComputedByProducts) {
+  std::string expected;
+  for (const char *policy : {"selective", "interval:1"}) {
+    EmulatedGpu gpu;
+    const std::string found =
+        hashOn(gpu, compiled(std::string("again_") + policy[0], kMlps, "--stages 2",
+                             R"("bf16": {"enabled": true}, "stagewright": {"recompute": ")" +
+                                 std::string(policy) + R"("}, )"));
+    EXPECT_EQ(epilogues(gpu, cuda::Epilogue::GeluAux) + epilogues(gpu, cuda::Epilogue::Gelu) +
+                  epilogues(gpu, cuda::Epilogue::GeluGrad),
+              0);
+    expected = expected.empty() ? found : expected;
+    EXPECT_EQ(found, expected) << policy;
+    EXPECT_EQ(found.size(), 64u) << found;
+  }
 }
 
 TEST(CudaExecutor, EvaluatesAsTheHost) {

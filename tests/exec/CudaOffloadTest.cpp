@@ -1,6 +1,6 @@
 // States and weights in pinned memory of the host, on an emulated GPU: the bits are those of a run that keeps
 // them on the device, whichever stream runs ahead, and a wait that is left out shows.
-#include "CudaTraining.h"
+#include "CudaRuns.h"
 #include "kernels/cuda/Cuda.h"
 #include "kernels/host/Host.h"
 #include "runtime/train/BatchEngine.h"
@@ -41,6 +41,13 @@ std::vector<OffloadPlan> offloadPlans() {
           {"--stages 2", zero(3, toHost() + kWeightsToHost, R"("gather_weights": "visit")")}};
 }
 
+/// Beside the plan there are sums of the longest bias of each stage, less than a page; of what is offloaded
+/// nothing.
+void expectThePlannedBytes(std::uint64_t planned, std::uint64_t allocated) {
+  EXPECT_GE(allocated, planned);
+  EXPECT_LT(allocated, planned + 4096);
+}
+
 /// The hash of weights and states, and losses, of what stays on the device; then of all plans.
 void expectTheBitsOfTheDevice(const std::string &name, const char *model, int replicas,
                               const std::string &precision, const std::string &rule,
@@ -64,7 +71,7 @@ void expectTheBitsOfTheDevice(const std::string &name, const char *model, int re
       EXPECT_LT(found->lossScale, float(1 << 24)) << where;
     }
     if (replicas == 1) { // several have a chunk of sums beside the plan
-      EXPECT_EQ(found->plannedBytes, found->allocatedBytes) << where;
+      expectThePlannedBytes(found->plannedBytes, found->allocatedBytes);
     }
     EXPECT_TRUE(gpu.races().empty()) << where << ": " << gpu.races()[0];
     // Where the host has all states of a chunk, and the rule's sums have no order of their own.
@@ -363,7 +370,7 @@ TEST(CudaOffload, DeviceHasThePlannedBytes) {
     EmulatedGpu gpu;
     const auto trained = trainOn(gpu, compiled(name, kClassifier, "--stages 2", settings), 1);
     EXPECT_TRUE(trained && trained->device) << trained.error().text();
-    EXPECT_EQ(trained->plannedBytes, trained->allocatedBytes);
+    expectThePlannedBytes(trained->plannedBytes, trained->allocatedBytes);
     return std::pair(trained->plannedBytes, trained->device->bytes);
   };
   const auto [plannedHere, usedHere] = bytesOf("offload_bytes0", zero(3));
@@ -390,7 +397,7 @@ TEST(CudaOffload, OneReplicaEvaluatesShardsOfTheHost) {
   EXPECT_NEAR(*onDevice->loss, *onHost->loss, 1e-5);
   EXPECT_EQ(*onDevice->accuracy, *onHost->accuracy);
   EXPECT_EQ(onDevice->weightsSha256, onHost->weightsSha256);
-  EXPECT_EQ(onDevice->plannedBytes, onDevice->allocatedBytes);
+  expectThePlannedBytes(onDevice->plannedBytes, onDevice->allocatedBytes);
 }
 
 /// What evaluates and copies weights between steps leaves the next one as it was.

@@ -105,6 +105,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/stagewright/shuffle", "true default"},
       {"/stagewright/sync_batch_norm", "false default"},
       {"/stagewright/target", "\"host\" default"},
+      {"/stagewright/tf32", "false default"},
       {"/steps_per_print", "10 default"},
       {"/tensor_parallel/autotp_size", "1 default"},
       {"/train_batch_size", "64 file"},

@@ -384,5 +384,81 @@ TEST(CudaKernels, AttentionAtItsEdges) {
   }
 }
 
+/// Cases with equal attributes and operands as those of the first, whose scalars they get; empty: all have
+/// been taken.
+std::vector<KernelCase> takeAlike(std::vector<KernelCase> &cases, std::uint32_t tensors) {
+  std::vector<KernelCase> alike, others;
+  for (KernelCase &one : cases) {
+    const KernelCase &first = alike.empty() ? one : alike[0];
+    bool isAlike = one.operands.size() == first.operands.size() &&
+                   one.instance.attributes.size() == first.instance.attributes.size();
+    for (std::size_t i = 0; isAlike && i < one.instance.attributes.size(); ++i) {
+      isAlike = one.instance.attributes[i].name == first.instance.attributes[i].name &&
+                one.instance.attributes[i].value == first.instance.attributes[i].value;
+    }
+    for (std::size_t i = 0; isAlike && i < one.operands.size(); ++i) {
+      if ((tensors >> i & 1) == 0) {
+        one.operands[i] = first.operands[i];
+      }
+    }
+    (isAlike ? alike : others).push_back(std::move(one));
+  }
+  cases = std::move(others);
+  return alike;
+}
+
+/// All of them again and again, more than a launch takes.
+void expectBitsOfOwnLaunches(const std::vector<KernelCase> &alike, std::uint32_t tensors, Order order) {
+  constexpr std::size_t kCalls = 200, kLaunches = 3;
+  EmulatedGpu gpu;
+  gpu.order = order;
+  const auto api = gpu.api();
+  KernelCache cache(*api);
+  std::vector<kernels::KernelInstance> instances;
+  std::vector<std::vector<Buffer>> memory;
+  std::vector<void *> operands;
+  for (std::size_t call = 0; call < kCalls; ++call) {
+    const KernelCase &one = alike[call % alike.size()];
+    instances.push_back(one.instance);
+    memory.push_back(one.operands);
+    for (std::size_t i = 0; i < one.instance.kernel->operands.size(); ++i) {
+      const bool isOwn = (tensors >> i & 1) != 0;
+      operands.push_back(i < one.operands.size() ? memory[isOwn ? call : 0][i].data() : nullptr);
+    }
+  }
+  const auto prepared = prepare(instances, cache);
+  ASSERT_TRUE(prepared) << prepared.error().text();
+  const Stream stream = *api->createStream();
+  ASSERT_TRUE((*prepared)->enqueue(operands.data(), nullptr, stream));
+  ASSERT_TRUE(api->synchronize(stream));
+  EXPECT_EQ(gpu.counts().launches, std::int64_t(kLaunches));
+  for (std::size_t number = 0; number < alike.size(); ++number) {
+    const std::vector<Buffer> expected = runCase(alike[number], Order::Ascending);
+    for (std::size_t call = number; call < kCalls; call += alike.size()) {
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        ASSERT_TRUE(memory[call][i].sameBits(expected[i]) && memory[call][i].guardsIntact())
+            << alike[number].text() << " call " << call << " operand " << i;
+      }
+    }
+  }
+  api->destroy(stream);
+}
+
+TEST(CudaKernels, ManyTensorsInOneLaunchHaveTheBitsOfTheirOwn) {
+  for (const char *kernel : {"adam", "sgd", "lion", "adagrad", "gradient_norm_partials"}) {
+    std::vector<KernelCase> cases = kernels::casesOf(kernel);
+    const std::uint32_t tensors = tensorOperands(*cases[0].instance.kernel);
+    EXPECT_NE(tensors, 0u) << kernel;
+    while (!cases.empty()) {
+      const std::vector<KernelCase> alike = takeAlike(cases, tensors);
+      for (const Order order : {Order::Ascending, Order::Descending}) {
+        ASSERT_NO_FATAL_FAILURE(expectBitsOfOwnLaunches(alike, tensors, order));
+      }
+    }
+  }
+  EXPECT_EQ(tensorOperands(*catalogue::find("lamb", 1)), 0u);
+  EXPECT_EQ(tensorOperands(*catalogue::find("clip_coefficient", 1)), 0u);
+}
+
 } // namespace
 } // namespace stagewright::cuda

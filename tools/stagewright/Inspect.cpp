@@ -184,7 +184,8 @@ std::string summaryText(const runtime::Executable &plan) {
                     (contract.staleness() == 0
                          ? ""
                          : ", weights behind by " + std::to_string(contract.staleness()) + " updates") +
-                    sentPartText(contract)});
+                    sentPartText(contract) + (contract.tf32() ? ", TF32 products" : "") +
+                    (contract.gelu_epilogues() ? ", GELU by products on CUDA" : "")});
   return file.model()->str() + " (compiled by " + file.compiler()->str() + ")\n" + table.text();
 }
 

@@ -1,14 +1,40 @@
 // Family optimizer. The formulas are those of kernels/host/Optimizer.cpp. What a step's scalars give is
-// computed once in a block; elements are visited four at a time.
+// computed once in a block; elements are visited four at a time. A launch of an update rule that works
+// element by element is of many tensors: blocks [firstBlock[t], firstBlock[t + 1]) have tensor t.
 #include "kernels/cuda/device/OptimizerArguments.h"
 #include "kernels/cuda/device/Packs.cuh"
 
 namespace {
 
-/// Calls body(i, Width) for the elements of granule blockIdx.x; all threads of the block share the work.
+/// A block's tensor, and the block's number among those that the tensor has.
+struct TensorShare {
+  int tensor;
+  int64_t block, blocks;
+};
+
+__device__ inline TensorShare shareOf(const TensorTable &table) {
+  const int block = int(blockIdx.x);
+  int low = 0, high = table.count; // tensor `low` begins at this block or before it, `high` behind it
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    if (table.firstBlock[middle] <= block)
+      low = middle;
+    else
+      high = middle;
+  }
+  const int first = table.firstBlock[low];
+  return {low, block - first, table.firstBlock[low + 1] - first};
+}
+
+template <typename V>
+__device__ V *memoryOf(const TensorTable &table, const TensorShare &share, int number) {
+  return static_cast<V *>(table.memory[number][share.tensor]);
+}
+
+/// Calls body(i, Width) for the elements of a granule; all threads of the block share the work.
 template <typename Body>
-__device__ void eachPieceOfGranule(int64_t elements, Body body) {
-  const int64_t begin = blockIdx.x * kNormGranule;
+__device__ void eachPieceOfGranule(int64_t elements, int64_t granule, Body body) {
+  const int64_t begin = granule * kNormGranule;
   const int64_t end = begin + kNormGranule < elements ? begin + kNormGranule : elements;
   int64_t i = begin + threadIdx.x * 4;
   for (; i + 4 <= end; i += blockDim.x * 4)
@@ -23,18 +49,20 @@ __device__ inline double square(float x) {
 
 /// A block for each granule. Thread t adds elements 4 t to 4 t + 3, then those of the next round; then the
 /// tree.
-__device__ void gradient_norm_partials(const NormArguments &a) {
+__device__ void gradient_norm_partials(const Tensors<NoRule> &a) {
+  const TensorShare share = shareOf(a.table);
+  const float *const grad = memoryOf<const float>(a.table, share, 0);
   double sum = 0;
-  eachPieceOfGranule(a.elements, [&](int64_t i, auto width) {
+  eachPieceOfGranule(a.table.elements[share.tensor], share.block, [&](int64_t i, auto width) {
     float g[decltype(width)::kSize];
-    readPiece(a.grad + i, g);
+    readPiece(grad + i, g);
 #pragma unroll
     for (const float value : g)
       sum += square(value);
   });
   sum = blockSum(sum);
   if (threadIdx.x == 0)
-    a.partials[blockIdx.x] = sum;
+    memoryOf<double>(a.table, share, 1)[share.block] = sum;
 }
 
 /// By one block: thread t adds values t, t + blockDim, ...; then the tree.
@@ -79,20 +107,44 @@ __device__ void readGrad(const UpdateArguments &a, int64_t i, float coefficient,
     g[k] = g[k] * coefficient;
 }
 
-/// Calls body(i, Width) for all elements, or makes the gradient zero where the step is skipped.
+/// What the block's tensor is updated with, but for its states.
+template <typename Rule>
+__device__ Rule ruleOf(const Tensors<Rule> &many, const TensorShare &share) {
+  Rule rule = many.rule;
+  rule.update.param = memoryOf<float>(many.table, share, 0);
+  rule.update.grad = memoryOf<float>(many.table, share, 1);
+  rule.update.elements = many.table.elements[share.tensor];
+  return rule;
+}
+
+/// Calls body(i, Width) for the elements of the tensor, which its blocks share.
 template <typename Body>
-__device__ void updateElements(const UpdateArguments &a, Body body) {
+__device__ void eachPieceOfTensor(const TensorShare &share, int64_t elements, Body body) {
+  const int64_t thread = share.block * blockDim.x + threadIdx.x, threads = share.blocks * blockDim.x;
+  for (int64_t i = thread * 4; i + 4 <= elements; i += threads * 4)
+    body(i, Width<4>());
+  for (int64_t i = elements / 4 * 4 + thread; i < elements; i += threads)
+    body(i, Width<1>());
+}
+
+/// The same, or makes the gradient zero where the step is skipped.
+template <typename Body>
+__device__ void updateElements(const TensorShare &share, const UpdateArguments &a, Body body) {
   if (skipsStep(a))
-    eachPiece<4>(a.elements, [&](int64_t i, auto width) { clearGrad<decltype(width)::kSize>(a, i); });
+    eachPieceOfTensor(share, a.elements,
+                      [&](int64_t i, auto width) { clearGrad<decltype(width)::kSize>(a, i); });
   else
-    eachPiece<4>(a.elements, body);
+    eachPieceOfTensor(share, a.elements, body);
 }
 
 /// torch.optim.SGD: in its first step the momentum buffer is the gradient.
-__device__ void sgd(const SgdArguments &a) {
+__device__ void sgd(const Tensors<SgdArguments> &many) {
+  const TensorShare share = shareOf(many.table);
+  SgdArguments a = ruleOf(many, share);
+  a.buffer = memoryOf<float>(many.table, share, 2);
   const float rate = float(*a.update.rate), coefficient = *a.update.coefficient;
   const bool isFirst = *a.step <= 1;
-  updateElements(a.update, [&](int64_t i, auto width) {
+  updateElements(share, a.update, [&](int64_t i, auto width) {
     constexpr int kSize = decltype(width)::kSize;
     float p[kSize], g[kSize], velocity[kSize];
     readPiece(a.update.param + i, p);
@@ -134,12 +186,16 @@ __device__ inline void follow(const AdamArguments &a, float newAverage, float g,
 }
 
 /// torch.optim.Adam, and AdamW where the decay is decoupled.
-__device__ void adam(const AdamArguments &a) {
+__device__ void adam(const Tensors<AdamArguments> &many) {
+  const TensorShare share = shareOf(many.table);
+  AdamArguments a = ruleOf(many, share);
+  a.average = memoryOf<float>(many.table, share, 2);
+  a.square = memoryOf<float>(many.table, share, 3);
   __shared__ AdamStep step;
   if (threadIdx.x == 0)
     step = adamStep(a);
   barrier();
-  updateElements(a.update, [&](int64_t i, auto width) {
+  updateElements(share, a.update, [&](int64_t i, auto width) {
     constexpr int kSize = decltype(width)::kSize;
     float p[kSize], g[kSize], m[kSize], v[kSize];
     readPiece(a.update.param + i, p);
@@ -163,11 +219,14 @@ __device__ void adam(const AdamArguments &a) {
 }
 
 /// Lion (Chen et al. 2023): the sign of a mixture of the average and the gradient; then the average follows.
-__device__ void lion(const LionArguments &a) {
+__device__ void lion(const Tensors<LionArguments> &many) {
+  const TensorShare share = shareOf(many.table);
+  LionArguments a = ruleOf(many, share);
+  a.average = memoryOf<float>(many.table, share, 2);
   const double wideRate = *a.update.rate, beta1 = a.firstBeta ? *a.firstBeta : a.beta1;
   const float rate = float(wideRate), coefficient = *a.update.coefficient;
   const float newMixture = float(1.0 - beta1), keep = float(1.0 - wideRate * a.weightDecay);
-  updateElements(a.update, [&](int64_t i, auto width) {
+  updateElements(share, a.update, [&](int64_t i, auto width) {
     constexpr int kSize = decltype(width)::kSize;
     float p[kSize], g[kSize], m[kSize];
     readPiece(a.update.param + i, p);
@@ -188,13 +247,16 @@ __device__ void lion(const LionArguments &a) {
 }
 
 /// torch.optim.Adagrad.
-__device__ void adagrad(const AdagradArguments &a) {
+__device__ void adagrad(const Tensors<AdagradArguments> &many) {
+  const TensorShare share = shareOf(many.table);
+  AdagradArguments a = ruleOf(many, share);
+  a.sum = memoryOf<float>(many.table, share, 2);
   __shared__ float rate;
   if (threadIdx.x == 0)
     rate = float(*a.update.rate / (1.0 + (double(*a.step) - 1.0) * a.rateDecay));
   barrier();
   const float coefficient = *a.update.coefficient;
-  updateElements(a.update, [&](int64_t i, auto width) {
+  updateElements(share, a.update, [&](int64_t i, auto width) {
     constexpr int kSize = decltype(width)::kSize;
     float p[kSize], g[kSize], sum[kSize];
     readPiece(a.update.param + i, p);
@@ -227,7 +289,7 @@ __device__ void lamb_averages(const LambArguments &a) {
   const float newAverage = float(1.0 - (adam.firstBeta ? *adam.firstBeta : adam.beta1));
   double ofParam = 0, ofDirection = 0;
   const bool skips = skipsStep(adam.update);
-  eachPieceOfGranule(adam.update.elements, [&](int64_t i, auto width) {
+  eachPieceOfGranule(adam.update.elements, blockIdx.x, [&](int64_t i, auto width) {
     constexpr int kSize = decltype(width)::kSize;
     if (!skips) {
       float p[kSize], g[kSize], m[kSize], v[kSize];
@@ -295,12 +357,12 @@ __device__ void lamb_step(const LambArguments &a) {
 
 } // namespace
 
-STAGEWRIGHT_KERNEL(gradient_norm_partials, NormArguments)
+STAGEWRIGHT_KERNEL(gradient_norm_partials, Tensors<NoRule>)
 STAGEWRIGHT_KERNEL(clip_coefficient, ClipArguments)
-STAGEWRIGHT_KERNEL(sgd, SgdArguments)
-STAGEWRIGHT_KERNEL(adam, AdamArguments)
-STAGEWRIGHT_KERNEL(lion, LionArguments)
-STAGEWRIGHT_KERNEL(adagrad, AdagradArguments)
+STAGEWRIGHT_KERNEL(sgd, Tensors<SgdArguments>)
+STAGEWRIGHT_KERNEL(adam, Tensors<AdamArguments>)
+STAGEWRIGHT_KERNEL(lion, Tensors<LionArguments>)
+STAGEWRIGHT_KERNEL(adagrad, Tensors<AdagradArguments>)
 STAGEWRIGHT_KERNEL(lamb_averages, LambArguments)
 STAGEWRIGHT_KERNEL(lamb_ratio, LambArguments)
 STAGEWRIGHT_KERNEL(lamb_step, LambArguments)

@@ -7,11 +7,23 @@
 /// Elements whose squares are one partial sum (catalogue::kGranule).
 constexpr int64_t kNormGranule = 16384;
 
-struct NormArguments {
-  const float *grad;
-  double *partials;
-  int64_t elements;
+/// Tensors of one launch, so many at most that a launch's 4 KiB of arguments hold them.
+constexpr int kMostTensors = 84;
+struct TensorTable {
+  int32_t count;
+  int32_t firstBlock[kMostTensors + 1]; ///< of each, then the number of all blocks
+  int64_t elements[kMostTensors];
+  void *memory[4][kMostTensors]; ///< param, grad, states; of the norm grad, partials
 };
+/// `rule`: what the tensors have in common; its addresses of tensors are not set.
+template <typename Rule>
+struct Tensors {
+  Rule rule;
+  TensorTable table;
+};
+
+/// Of the gradient norm.
+struct NoRule {};
 
 struct ClipArguments {
   const double *partials;

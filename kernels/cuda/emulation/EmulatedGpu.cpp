@@ -93,6 +93,7 @@ public:
   Result<void> launch(const Launch &launch, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
     ++gpu.count.launches;
+    ++gpu.launched[static_cast<const Kernel *>(launch.function.handle)->name];
     const auto *bytes = static_cast<const std::byte *>(launch.arguments);
     return gpu.give(
         stream,
@@ -195,17 +196,22 @@ public:
 
   Result<Plan> plan(const Product &product, std::size_t) override {
     const std::lock_guard lock(gpu.mutex);
+    if (product.epilogue != Epilogue::None && !gpu.hasEpilogue(product)) {
+      return Plan{};
+    }
     ++gpu.count.plans;
     return Plan{new Product(product)};
   }
-  Result<void> multiply(Plan plan, const void *a, const void *b, void *d, const void *bias, void *,
-                        Stream stream) override {
+  Result<void> multiply(Plan plan, const ProductOperands &operands, void *, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
+    const Product &asked = *static_cast<const Product *>(plan.handle);
     ++gpu.count.products;
+    ++gpu.count.epilogues[static_cast<std::size_t>(asked.epilogue)];
+    gpu.count.tf32Products += asked.allowsTf32 ? 1 : 0;
     return gpu.give(stream,
-                    {[=, this, product = *static_cast<const Product *>(plan.handle)]() -> Result<void> {
+                    {[=, this, product = asked]() -> Result<void> {
                        if (gpu.computes) {
-                         computeProduct(product, a, b, d, bias);
+                         computeProduct(product, operands);
                        }
                        return {};
                      },
@@ -313,6 +319,17 @@ std::unique_ptr<Api> EmulatedGpu::api(std::string bus) {
   const std::lock_guard lock(mutex);
   ++tables;
   return std::make_unique<EmulatedApi>(*this, bus.empty() ? std::to_string(tables) : std::move(bus));
+}
+
+void EmulatedGpu::failConnections(const Error &error) {
+  const std::lock_guard lock(mutex);
+  connectionFailure = error;
+}
+
+std::int64_t EmulatedGpu::launchesOf(const std::string &kernel) const {
+  const std::lock_guard lock(mutex);
+  const auto found = launched.find(kernel);
+  return found == launched.end() ? 0 : found->second;
 }
 
 EmulatedGpu::Counts EmulatedGpu::counts() const {

@@ -13,6 +13,7 @@
 #include "kernels/cuda/emulation/Emulator.h"
 #include "kernels/cuda/emulation/RaceFinder.h"
 
+#include <array>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -48,12 +49,14 @@ public:
   };
   std::optional<Wait> omittedWait;
 
+  /// Which epilogues cuBLASLt has algorithms for; as given, those whose matrices have rows of whole packs.
+  std::function<bool(const Product &)> hasEpilogue = [](const Product &p) { return p.n % 8 == 0; };
   /// What cuDNN has plans for; as given: for nothing.
   std::function<bool(const Convolution &)> hasConvolution;
   std::function<bool(const Attention &)> hasAttention;
 
-  /// Of NCCL's communicators: the error that failureOf() finds from now on. May be set while ranks run.
-  std::optional<Error> connectionFailure;
+  /// Of NCCL's communicators: the error that failureOf() finds from now on. While ranks run.
+  void failConnections(const Error &error);
 
   /// A table for one rank, which by its `bus` has a GPU of its own; or that of another rank.
   std::unique_ptr<Api> api(std::string bus = "");
@@ -61,9 +64,11 @@ public:
   struct Counts {
     std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, hostCalls = 0,
                  products = 0, graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0,
-                 dnnQuestions = 0, dnnRuns = 0, exchanges = 0, connections = 0, aborts = 0;
+                 dnnQuestions = 0, dnnRuns = 0, tf32Products = 0, exchanges = 0, connections = 0, aborts = 0;
+    std::array<std::int64_t, 5> epilogues = {}; ///< products by cuda::Epilogue
   };
   Counts counts() const;
+  std::int64_t launchesOf(const std::string &kernel) const;
   /// Waits of each stream so far, by its number.
   std::vector<std::uint64_t> waitsOfStreams() const;
   /// On the device.
@@ -113,6 +118,7 @@ private:
   std::condition_variable changed; ///< streams have been given something, ranks connect
   EmulatedNccl nccl;
   unsigned tables = 0;
+  std::optional<Error> connectionFailure;
   std::vector<std::unique_ptr<StreamState>> states; ///< also of destroyed ones, so that numbers stay
   std::set<StreamState *> living;
   std::set<std::uint64_t> openRecords; ///< that have not run
@@ -122,6 +128,7 @@ private:
   std::uint64_t moves = 0; ///< pieces of work given and done
   RaceFinder finder;
   Counts count;
+  std::map<std::string, std::int64_t> launched; ///< by the kernel's name
 };
 
 } // namespace stagewright::cuda::emulation

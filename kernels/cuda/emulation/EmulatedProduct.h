@@ -7,7 +7,7 @@
 namespace stagewright::cuda::emulation {
 
 /// Each element one chain of additions in fp32, in the order of k.
-void computeProduct(const Product &product, const void *a, const void *b, void *d, const void *bias);
+void computeProduct(const Product &product, const ProductOperands &operands);
 
 } // namespace stagewright::cuda::emulation
 

@@ -25,12 +25,32 @@ cudaDataType typeOf(Element element) {
   return element == Element::F16 ? CUDA_R_16F : element == Element::BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
+cublasLtEpilogue_t epilogueOf(const Product &p) {
+  switch (p.epilogue) {
+  case Epilogue::None:
+    return p.hasBias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+  case Epilogue::Gelu:
+    return p.hasBias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+  case Epilogue::GeluAux:
+    return p.hasBias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+  case Epilogue::GeluGrad:
+    return CUBLASLT_EPILOGUE_DGELU;
+  case Epilogue::RowSums:
+    return CUBLASLT_EPILOGUE_BGRADB; // of its second factor, our A
+  }
+  return CUBLASLT_EPILOGUE_DEFAULT;
+}
+bool hasMatrixBeside(const Product &p) {
+  return p.epilogue == Epilogue::GeluAux || p.epilogue == Epilogue::GeluGrad;
+}
+
 /// cuBLASLt's matrices are column-major, so that it computes D^T = op(B)^T op(A)^T: its first factor is B.
 ///
 ///   ours, row-major                    its, column-major
 ///   A [m,k]    transposed: [k,m]       [k,m]    transposed: [m,k]
 ///   B [k,n]    transposed: [n,k]       [n,k]    transposed: [k,n]
 ///   D [m,n]                            [n,m], bias along its rows
+///   aux [m,n]                          [n,m]
 struct ProductPlan {
   Product product;
   cublasLtMatmulDesc_t operation = nullptr;
@@ -59,23 +79,22 @@ public:
     auto made = std::make_unique<ProductPlan>();
     made->product = product;
     auto ok = describe(*made);
-    ok = ok ? choose(*made, workspaceBytes) : std::move(ok);
-    if (!ok) {
+    auto found = ok ? choose(*made, workspaceBytes) : ok.takeError();
+    if (!found || !*found) {
       release(*made);
-      return ok.takeError();
+      return found ? Result<void *>(nullptr) : found.takeError();
     }
     return static_cast<void *>(made.release());
   }
 
-  Result<void> run(void *plan, const void *a, const void *b, void *d, const void *bias, void *workspace,
+  Result<void> run(void *plan, const ProductOperands &operands, void *workspace,
                    cudaStream_t stream) override {
     ProductPlan &made = *static_cast<ProductPlan *>(plan);
-    if (made.product.hasBias) {
-      if (auto ok = set(made.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias); !ok) {
-        return ok;
-      }
+    if (auto ok = point(made, operands.bias, operands.aux); !ok) {
+      return ok;
     }
     const float one = 1, beta = made.product.accumulates ? 1 : 0;
+    const auto &[a, b, d, bias, aux] = operands;
     return check(lt.cublasLtMatmul(handle, made.operation, &one, b, made.b, a, made.a, &beta, d, made.d, d,
                                    made.d, &made.algorithm, workspace, made.workspaceBytes, stream),
                  "cublasLtMatmul");
@@ -112,15 +131,36 @@ private:
     const auto second = p.transposesA ? CUBLAS_OP_T : CUBLAS_OP_N;
     ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_TRANSA, first) : std::move(ok);
     ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_TRANSB, second) : std::move(ok);
-    if (p.hasBias) {
-      ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS) : std::move(ok);
+    ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogueOf(p)) : std::move(ok);
+    if (p.hasBias || p.epilogue == Epilogue::RowSums) {
       ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, typeOf(p.result)) : std::move(ok);
+    }
+    if (hasMatrixBeside(p)) {
+      ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.n) : std::move(ok);
+    }
+    if (p.epilogue != Epilogue::None) { // the heuristics look at alignments: those of all our memory
+      const auto somewhere = reinterpret_cast<const void *>(std::uintptr_t{4096});
+      ok = ok ? point(made, somewhere, somewhere) : std::move(ok);
     }
     ok = ok ? layOut(made.b, p.element, p.transposesB ? p.k : p.n, p.transposesB ? p.n : p.k, p.batch)
             : std::move(ok);
     ok = ok ? layOut(made.a, p.element, p.transposesA ? p.m : p.k, p.transposesA ? p.k : p.m, p.batch)
             : std::move(ok);
     return ok ? layOut(made.d, p.result, p.n, p.m, p.batch) : std::move(ok);
+  }
+
+  /// What the epilogue reads and writes.
+  Result<void> point(ProductPlan &made, const void *bias, const void *aux) {
+    const Product &p = made.product;
+    Result<void> ok;
+    if (p.hasBias || p.epilogue == Epilogue::RowSums) {
+      ok = set(made.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+               p.epilogue == Epilogue::RowSums ? aux : bias);
+    }
+    if (ok && hasMatrixBeside(p)) {
+      ok = set(made.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
+    }
+    return ok;
   }
 
   /// Column-major and dense, one behind the other.
@@ -145,7 +185,8 @@ private:
   }
 
   /// The first of the heuristics' algorithms: the same for the same product on the same GPU and library.
-  Result<void> choose(ProductPlan &made, std::size_t workspaceBytes) {
+  /// False: there is none for this epilogue.
+  Result<bool> choose(ProductPlan &made, std::size_t workspaceBytes) {
     cublasLtMatmulPreference_t preference = nullptr;
     auto ok = check(lt.cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
@@ -161,15 +202,23 @@ private:
     }
     cublasLtMatmulHeuristicResult_t found = {};
     int count = 0;
+    const bool isPlain = made.product.epilogue == Epilogue::None;
     if (ok) {
-      ok = check(lt.cublasLtMatmulAlgoGetHeuristic(handle, made.operation, made.b, made.a, made.d, made.d,
-                                                   preference, 1, &found, &count),
-                 "cublasLtMatmulAlgoGetHeuristic");
+      const cublasStatus_t status = lt.cublasLtMatmulAlgoGetHeuristic(
+          handle, made.operation, made.b, made.a, made.d, made.d, preference, 1, &found, &count);
+      const bool isAnswer = status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
+      ok = !isPlain && isAnswer ? std::move(ok) : check(status, "cublasLtMatmulAlgoGetHeuristic");
     }
     if (preference) {
       lt.cublasLtMatmulPreferenceDestroy(preference);
     }
-    if (ok && count == 0) {
+    if (!ok) {
+      return ok.takeError();
+    }
+    if (count == 0 && !isPlain) {
+      return false;
+    }
+    if (count == 0) {
       return environmentError("cuBLASLt",
                               "has no algorithm for a product of " + std::to_string(made.product.m) + " x " +
                                   std::to_string(made.product.k) + " and " + std::to_string(made.product.k) +
@@ -178,7 +227,7 @@ private:
     }
     made.algorithm = found.algo;
     made.workspaceBytes = found.workspaceSize;
-    return ok;
+    return true;
   }
 
   void release(ProductPlan &made) {

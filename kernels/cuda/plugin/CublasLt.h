@@ -16,9 +16,10 @@ public:
   static Result<std::unique_ptr<CublasLt>> open();
   virtual ~CublasLt() = default;
 
+  /// Null: there is no algorithm for the product's epilogue.
   virtual Result<void *> plan(const Product &product, std::size_t workspaceBytes) = 0;
-  virtual Result<void> run(void *plan, const void *a, const void *b, void *d, const void *bias,
-                           void *workspace, cudaStream_t stream) = 0;
+  virtual Result<void> run(void *plan, const ProductOperands &operands, void *workspace,
+                           cudaStream_t stream) = 0;
   virtual void destroy(void *plan) = 0;
 };
 

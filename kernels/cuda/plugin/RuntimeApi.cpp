@@ -215,9 +215,8 @@ public:
     auto made = products->plan(product, workspaceBytes);
     return made ? Result<Plan>(Plan{*made}) : made.takeError();
   }
-  Result<void> multiply(Plan plan, const void *a, const void *b, void *d, const void *bias, void *workspace,
-                        Stream stream) override {
-    return products->run(plan.handle, a, b, d, bias, workspace, native(stream));
+  Result<void> multiply(Plan plan, const ProductOperands &operands, void *workspace, Stream stream) override {
+    return products->run(plan.handle, operands, workspace, native(stream));
   }
   void destroy(Plan plan) override { products->destroy(plan.handle); }
 

@@ -1,6 +1,6 @@
 // Training runs on an emulated GPU, with files that the compiler makes.
-#ifndef STAGEWRIGHT_TESTS_EXEC_CUDATRAINING_H
-#define STAGEWRIGHT_TESTS_EXEC_CUDATRAINING_H
+#ifndef STAGEWRIGHT_TESTS_EXEC_CUDARUNS_H
+#define STAGEWRIGHT_TESTS_EXEC_CUDARUNS_H
 
 #include "kernels/cuda/emulation/EmulatedGpu.h"
 #include "runtime/train/Engine.h"
