@@ -88,7 +88,7 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
 Result<void> CudaReplicas::connect() {
   std::vector<RankGroup> groups;
   const auto add = [&](const Transfers &transfers) {
-    if (!isAlone(transfers)) {
+    if (transfers.replicas.size > 1) { // of what CudaOffload moves there are none
       groups.push_back(transfers.replicas);
     }
   };
