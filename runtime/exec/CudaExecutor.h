@@ -86,8 +86,8 @@ private:
   };
 
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
-      : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api), computing(api),
-        filling(api), messages(api, environment.communicator),
+      : Executor(executable, environment), api(api), kernels(api, executable.file().contract()->tf32()),
+        arenas(api), pinned(api), computing(api), filling(api), messages(api, environment.communicator),
         replicas(executable, this->environment, api, kernels, computing) {}
   Result<void> load();
   Result<void> refuse() const;
