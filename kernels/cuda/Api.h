@@ -39,8 +39,15 @@ struct Plan {
   void *handle = nullptr;
 };
 
+/// NCCL: a rank's end of a communicator of some ranks, and what makes them find each other.
+struct Connection {
+  void *handle = nullptr;
+};
+using ConnectionId = std::array<std::byte, 128>;
+
 struct DeviceProperties {
   std::string name;
+  std::string bus;          ///< the same for two ranks of a machine: they share the GPU
   int major = 0, minor = 0; ///< compute capability
   std::size_t bytes = 0;    ///< of memory
   std::size_t freeBytes = 0;
@@ -128,6 +135,14 @@ struct DnnPlan {
   std::string refusal;
 };
 
+/// One of the messages that are exchanged at a time.
+struct Exchanged {
+  bool sends = false;
+  int peer = 0; ///< number in the communicator
+  void *data = nullptr;
+  std::size_t bytes = 0;
+};
+
 /// One rank's view of one GPU. A table is used by one thread at a time but for allocation; errors of kind
 /// Environment name the call. Work that a stream has been given runs in order; streams are independent of
 /// each other but for events.
@@ -163,6 +178,8 @@ public:
 
   // What waits on the host: at the ends of steps only.
   virtual Result<void> synchronize(Stream stream) = 0;
+  /// Whether the stream has done all that it was given; does not wait.
+  virtual Result<bool> isDone(Stream stream) = 0;
 
   // Graphs: what a stream is given between begin and end is not run but kept.
   virtual Result<void> beginCapture(Stream stream) = 0;
@@ -191,6 +208,21 @@ public:
   virtual Result<void> run(const DnnPlan &plan, std::span<void *const> operands, void *workspace,
                            Stream stream) = 0;
   virtual void destroy(const DnnPlan &plan) = 0;
+
+  // NCCL. Errors: Environment, it is not installed, or what it says.
+  virtual Result<ConnectionId> connectionId() = 0;
+  /// Number `rank` of `ranks`, which all call it with the same id, each on a GPU of its own; waits for them.
+  virtual Result<Connection> connect(const ConnectionId &id, int rank, int ranks) = 0;
+  /// All of them, together: what a rank sends to another one meets what that receives from it, in the order
+  /// of calls and of the list. The first one between two ranks waits on the host for the other side.
+  virtual Result<void> exchange(Connection connection, std::span<const Exchanged> messages,
+                                Stream stream) = 0;
+  /// What has gone wrong since: on this rank, or on the way to others.
+  virtual Result<void> failureOf(Connection connection) = 0;
+  /// When all that it was given has been done.
+  virtual void disconnect(Connection connection) = 0;
+  /// Ends what is under way, here and, as far as NCCL can, on the others.
+  virtual void abort(Connection connection) = 0;
 };
 
 } // namespace stagewright::cuda

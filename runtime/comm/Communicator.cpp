@@ -228,6 +228,10 @@ Error Communicator::failure() {
   return error;
 }
 
+std::optional<Error> Communicator::aborted() {
+  return failed.load(std::memory_order_acquire) ? std::optional<Error>(failure()) : std::nullopt;
+}
+
 Waiting Communicator::waitingOn() const {
   std::uint64_t id = waitingFor.load(std::memory_order_acquire);
   std::int64_t since = 0;

@@ -123,6 +123,9 @@ public:
   /// "stagewright: rank R: <error>" and ends the job with the exit code of `error`; it does not return there.
   virtual void abort(const Error &error) = 0;
 
+  /// The error that abort() has given this rank; none: it has not been called.
+  std::optional<Error> aborted();
+
   /// What this rank waits for at the moment; takes no lock.
   Waiting waitingOn() const;
 

@@ -1,6 +1,7 @@
 #include "runtime/exec/CudaExecutor.h"
 
 #include "runtime/exec/MeshGroups.h"
+#include "runtime/exec/NcclMessages.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,22 +11,12 @@ namespace stagewright::runtime {
 namespace {
 
 constexpr int kGatherTag = 5;
-constexpr std::size_t kStreams = 4; // of a rank
 
 bool receives(schedule::TaskKind kind) {
   return kind == schedule::TaskKind::ReceiveForward || kind == schedule::TaskKind::ReceiveBackward;
 }
 
 } // namespace
-
-Result<void> PinnedMemory::allocate(std::size_t bytes) {
-  auto made = api.allocatePinned(bytes);
-  if (!made) {
-    return made.takeError();
-  }
-  start = static_cast<std::byte *>(*made);
-  return {};
-}
 
 Result<std::unique_ptr<CudaExecutor>>
 CudaExecutor::create(const Executable &executable, const RankEnvironment &environment, cuda::Api &api) {
@@ -66,10 +57,13 @@ Result<void> CudaExecutor::refuse() const {
     return no("sending gradients in 16 bits or compressed",
               "leave communication_data_type and gradient_compression out, or train on the host");
   }
-  for (unsigned i = 0; plan().exchanges() && i < plan().exchanges()->size(); ++i) {
-    if (movesOffloaded(plan().exchanges()->Get(i)->kind())) {
-      return no("offload", "leave it out of the configuration, or train on the host");
+  for (const executable::Arena *arena : *plan().arenas()) {
+    if (arena->tier() == executable::MemoryTier::File) {
+      return no("offload to files", "offload to device \"cpu\", or train on the host");
     }
+  }
+  if (environment.usesNccl && environment.mesh.replicas > 1 && file.file().recipe()->weights_offload()) {
+    return no("offload_param with ranks as processes", "leave one of them out: NCCL sends from devices");
   }
   for (const executable::KernelRef *kernel : *file.file().kernels()) {
     const catalogue::Kernel &entry = *catalogue::find(kernel->name()->str(), kernel->version());
@@ -89,20 +83,17 @@ Result<void> CudaExecutor::load() {
   if (auto ok = refuse(); !ok) {
     return ok;
   }
-  auto copies = RankMemory::allocate(file, environment.mesh, rank(), mirror, mirror, hasCopyOnHost);
-  if (!copies) {
-    return copies.takeError();
-  }
-  memory = std::move(*copies);
   if (auto ok = api.select(); !ok) {
-    return ok;
-  }
-  if (auto ok = openStreams(); !ok) {
     return ok;
   }
   if (auto ok = arenas.allocate(file, environment.mesh, rank()); !ok) {
     return ok;
   }
+  auto copies = RankMemory::mirror(file, environment.mesh, rank(), mirror, arenas.pinned(), hasCopyOnHost);
+  if (!copies) {
+    return copies.takeError();
+  }
+  memory = std::move(*copies);
   if (auto ok = preparePrograms(); !ok) {
     return ok;
   }
@@ -116,13 +107,27 @@ Result<void> CudaExecutor::load() {
   if (auto ok = planList(evaluateList, schedule::Purpose::Evaluation); !ok) {
     return ok;
   }
-  auto ok = warmUp();
+  auto ok = openStreams();
+  ok = ok ? openEvents(trainList) : std::move(ok);
+  ok = ok ? openEvents(evaluateList) : std::move(ok);
+  ok = ok ? warmUp() : std::move(ok);
   ok = ok ? captureGraphs(trainList) : std::move(ok);
   ok = ok ? captureGraphs(evaluateList) : std::move(ok);
   if (!ok) {
     return ok;
   }
-  if (auto ok = pinned.allocate(staged); !ok) {
+  return pinned.allocate(staged);
+}
+
+/// By NCCL a rank's streams are its own, those of channels behind them; threads look at each other's, too.
+Result<void> CudaExecutor::openStreams() {
+  const bool isAlone = environment.usesNccl;
+  const std::size_t first = isAlone ? 0 : kStreams * static_cast<std::size_t>(rank());
+  const std::size_t all =
+      isAlone ? kStreams + channels.size() : kStreams * static_cast<std::size_t>(environment.mesh.size());
+  auto ok = computing.open(first, all);
+  ok = ok ? filling.open(first + 1, all) : std::move(ok);
+  if (!ok) {
     return ok;
   }
   const std::size_t gathered =
@@ -131,17 +136,16 @@ Result<void> CudaExecutor::load() {
   const std::size_t count = trainList.tasks.requests + gathered;
   awaited.reserve(count);
   unfinished.reserve(gathered);
-  const std::size_t first = kStreams * static_cast<std::size_t>(rank()),
-                    all = kStreams * static_cast<std::size_t>(environment.mesh.size());
-  if (auto ok = messages.open(count, first + 2, all); !ok) {
-    return ok;
+  if (auto opened = messages->open(count, first + 2, all); !opened) {
+    return opened;
   }
   auto event = computing.makeEvent();
   if (!event) {
     return event.takeError();
   }
   partsGathered = std::move(*event);
-  return replicas.open(arenas.addresses(), first + 3, all);
+  auto opened = replicas.open(arenas.addresses(), first + 3, all);
+  return opened ? offload.open(arenas.addresses(), first + 4, all) : std::move(opened);
 }
 
 Result<void> CudaExecutor::preparePrograms() {
@@ -156,11 +160,16 @@ Result<void> CudaExecutor::preparePrograms() {
   return {};
 }
 
-Result<void> CudaExecutor::openStreams() {
-  const std::size_t first = kStreams * static_cast<std::size_t>(rank()),
-                    all = kStreams * static_cast<std::size_t>(environment.mesh.size());
-  auto ok = computing.open(first, all);
-  return ok ? filling.open(first + 1, all) : std::move(ok);
+/// Before the first work of all ranks.
+Result<void> CudaExecutor::connect() {
+  if (isConnected) {
+    return {};
+  }
+  isConnected = true;
+  auto ok = environment.usesNccl ? checkOwnGpus(api, environment.communicator) : Result<void>();
+  const RankGroup all[] = {pipeline()};
+  ok = ok ? messages->connect(channels, std::span(all, pipeline().size > 1 ? 1 : 0)) : std::move(ok);
+  return ok ? replicas.connect() : std::move(ok);
 }
 
 /// Bytes of pinned memory, at a multiple of what copies like.
@@ -193,11 +202,29 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
                          purpose, arenas.addresses(), false);
   for (Post &post : list.tasks.posts) {
     post.peer = pipeline().at(post.peer);
+    const DeviceMessages::Channel channel{post.send, post.peer, post.tag};
+    if (std::ranges::find(channels, channel) == channels.end()) {
+      channels.push_back(channel);
+    }
   }
   list.streams = planStreams(file, environment.mesh.pipelineRank(rank()), list.tasks, list.training);
   for (const Fill &fill : list.tasks.fills) {
     list.stagedAt.push_back(stage(fill.bytes));
   }
+  for (const PlannedTask &task : list.tasks.tasks) {
+    for (unsigned k = 0; !list.training && task.task.kind == schedule::TaskKind::Forward &&
+                         plan().outputs() && k < plan().outputs()->size();
+         ++k) {
+      const executable::OutputBinding &output = *plan().outputs()->Get(k);
+      if (output.stage() == task.task.stage) {
+        outputsOfPass.push_back({&output, task.task.microBatch, stage(bytesOf(*output.value()))});
+      }
+    }
+  }
+  return {};
+}
+
+Result<void> CudaExecutor::openEvents(List &list) {
   for (std::size_t i = 0; i < list.tasks.tasks.size(); ++i) {
     const PlannedTask &task = list.tasks.tasks[i];
     for (auto [events, isUsed] : {std::pair{&list.done, bool{list.streams.records[i]}},
@@ -209,14 +236,6 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
           return event.takeError();
         }
         events->back() = std::move(*event);
-      }
-    }
-    for (unsigned k = 0; !list.training && task.task.kind == schedule::TaskKind::Forward &&
-                         plan().outputs() && k < plan().outputs()->size();
-         ++k) {
-      const executable::OutputBinding &output = *plan().outputs()->Get(k);
-      if (output.stage() == task.task.stage) {
-        outputsOfPass.push_back({&output, task.task.microBatch, stage(bytesOf(*output.value()))});
       }
     }
   }
@@ -285,7 +304,7 @@ Result<void> CudaExecutor::forEachPart(int program, bool reduces, Run run, Betwe
 }
 
 Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots, bool reduces) {
-  return forEachPart(
+  auto ok = forEachPart(
       program, reduces,
       [&](CudaProgram::Part part) {
         return programs[static_cast<std::size_t>(program)]->launch(part, slots, computing.handle());
@@ -293,10 +312,13 @@ Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots
       [&]<typename What>(const What &what) {
         if constexpr (std::is_same_v<What, CudaProgram::Gather>) {
           return replicas.gatherRows(what.x + slots[what.xSlot], what.y + slots[what.ySlot], what.bytes);
+        } else if (movesOffloaded(plan().exchanges()->Get(what.exchange())->kind())) {
+          return what.begins() ? offload.begin(what.exchange()) : offload.end(what.exchange());
         } else {
           return what.begins() ? replicas.begin(what.exchange()) : replicas.end(what.exchange());
         }
       });
+  return ok ? offload.finish() : std::move(ok);
 }
 
 std::size_t CudaExecutor::graphs() const {
@@ -320,8 +342,10 @@ Result<void> CudaExecutor::evaluate(InputSource &source, std::uint64_t pass, Out
 }
 
 Result<void> CudaExecutor::prepareWeights() {
-  if (auto ok = api.select(); !ok) {
-    return ok;
+  auto ready = api.select();
+  ready = ready ? connect() : std::move(ready);
+  if (!ready) {
+    return ready;
   }
   for (unsigned i = 0; i < programs.size(); ++i) {
     if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
@@ -336,14 +360,16 @@ Result<void> CudaExecutor::prepareWeights() {
       }
     }
   }
-  auto ok = api.synchronize(computing.handle());
+  auto ok = messages->finish(computing);
   replicas.follow(computing);
+  offload.follow(computing);
   return ok;
 }
 
 Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs) {
   outputsTaken = outputs ? 0 : outputsOfPass.size();
   auto ok = api.select();
+  ok = ok ? connect() : std::move(ok);
   ok = ok ? copyScalars(true) : std::move(ok);
   for (std::size_t position = 0; ok && position < list.tasks.tasks.size(); ++position) {
     if (environment.interrupt && environment.interrupt->raised()) {
@@ -439,8 +465,8 @@ Result<void> CudaExecutor::share(const PlannedTask &task) {
 Result<void> CudaExecutor::post(const List &list, IndexRange range) {
   for (std::uint32_t i = range.begin; i < range.end; ++i) {
     const Post &transfer = list.tasks.posts[i];
-    if (auto ok = messages.post(transfer.request, transfer.send, transfer.peer, transfer.tag, transfer.data,
-                                transfer.bytes, eventAt(list, list.streams.postAfter[i]));
+    if (auto ok = messages->post(transfer.request, transfer.send, transfer.peer, transfer.tag, transfer.data,
+                                 transfer.bytes, eventAt(list, list.streams.postAfter[i]));
         !ok) {
       return ok;
     }
@@ -484,37 +510,42 @@ Result<void> CudaExecutor::gather(const List &list, const OrderedEvent *made) {
   if (auto ok = finishGather(); !ok) { // of a list in which nobody writes it
     return ok;
   }
-  awaited.clear();
-  for (const bool waits : {false, true}) {
+  const auto forEach = [&](auto body) {
+    Result<void> ok;
     std::size_t number = list.tasks.requests;
     for (const executable::Segment *segment : segments) {
-      for (int other = 0; other < ranks.size; ++other) {
-        const bool sends = segment->rank() == own;
-        if (other == own || (!sends && other != segment->rank())) {
-          continue;
+      const bool sends = segment->rank() == own;
+      for (int other = 0; ok && other < ranks.size; ++other) {
+        if (other != own && (sends || other == segment->rank())) {
+          ok = body(*segment, sends, ranks.at(other), number++);
         }
-        std::byte *data = arenas.addresses()[list.collective->arena()] + segment->offset();
-        if (waits && sends &&
-            !replicas.addsUpIn(list.collective->arena(), segment->offset(), segment->bytes())) {
-          unfinished.push_back(number++);
-          continue;
-        }
-        auto ok = waits ? await(number)
-                        : messages.post(number, sends, ranks.at(other), kGatherTag, data, segment->bytes(),
-                                        sends ? made : nullptr);
-        if (!ok) {
-          return ok;
-        }
-        ++number;
       }
     }
-  }
-  return computing.wait(awaited);
+    return ok;
+  };
+  const unsigned arena = list.collective->arena();
+  auto ok = messages->beginGroup(ranks);
+  ok = ok ? forEach([&](const executable::Segment &segment, bool sends, int peer, std::size_t number) {
+    return messages->post(number, sends, peer, kGatherTag, arenas.addresses()[arena] + segment.offset(),
+                          segment.bytes(), sends ? made : nullptr);
+  })
+          : std::move(ok);
+  ok = ok ? messages->endGroup() : std::move(ok);
+  awaited.clear();
+  ok = ok ? forEach([&](const executable::Segment &segment, bool sends, int, std::size_t number) {
+    if (!sends || replicas.addsUpIn(arena, segment.offset(), segment.bytes())) {
+      return await(number);
+    }
+    unfinished.push_back(number);
+    return Result<void>();
+  })
+          : std::move(ok);
+  return ok ? computing.wait(awaited) : std::move(ok);
 }
 
 /// Adds it to what the next wait is for.
 Result<void> CudaExecutor::await(std::size_t message) {
-  auto arrived = messages.arrival(message);
+  auto arrived = messages->arrival(message);
   if (!arrived) {
     return arrived.takeError();
   }
@@ -530,7 +561,7 @@ Result<void> CudaExecutor::waitFor(const TaskPlan &tasks, IndexRange range, bool
       return ok;
     }
   }
-  return receives ? messages.receiveBehind(awaited) : computing.wait(awaited);
+  return receives ? messages->receiveBehind(awaited) : computing.wait(awaited);
 }
 
 /// The value lies in the workspace: it is copied before the next task.
@@ -581,10 +612,11 @@ Result<void> CudaExecutor::copyScalars(bool toDevice) {
   if (toDevice) {
     return {};
   }
-  auto ok = api.synchronize(computing.handle());
+  auto ok = messages->finish(computing);
   filling.follow(computing);
-  messages.follow(computing);
+  messages->follow(computing);
   replicas.follow(computing);
+  offload.follow(computing);
   for (const ScalarRange &range : scalars) {
     std::memcpy(data(range.arena, range.offset), pinned.data() + range.stagedAt, range.bytes);
   }
@@ -597,8 +629,8 @@ Result<void> CudaExecutor::copyState(bool toDevice) {
   for (unsigned i = 0; ok && i < plan().arenas()->size(); ++i) {
     const executable::Arena &arena = *plan().arenas()->Get(i);
     const std::uint64_t bytes = arena.bytes() * RankMemory::copiesOf(arena, file, environment.mesh);
-    if (hasCopyOnHost(arena.arena_class()) && bytes > 0) {
-      std::byte *onHost = data(i, 0), *onDevice = arenas.addresses()[i];
+    std::byte *onHost = data(i, 0), *onDevice = arenas.addresses()[i];
+    if (hasCopyOnHost(arena.arena_class()) && bytes > 0 && onHost != onDevice) {
       ok = toDevice ? api.copy(onDevice, onHost, bytes, computing.handle())
                     : api.copy(onHost, onDevice, bytes, computing.handle());
     }

@@ -5,16 +5,19 @@
 //   program fill         inputs of F0, F1, ...                                               from pinned
 //   memory receive      activations and gradients from other ranks                          DeviceMessages.h
 //          collective   sums of gradients and parts of weights of other replicas            CudaReplicas.h
+//          offload      chunks of states and weights that lie on the host                   CudaOffload.h
 //
 // StreamPlan.h says which of them waits for which.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
 
 #include "runtime/exec/CudaMemory.h"
+#include "runtime/exec/CudaOffload.h"
 #include "runtime/exec/CudaProgram.h"
 #include "runtime/exec/CudaReplicas.h"
 #include "runtime/exec/DeviceMessages.h"
 #include "runtime/exec/Executor.h"
+#include "runtime/exec/PinnedMemory.h"
 #include "runtime/exec/StreamPlan.h"
 
 #include <memory>
@@ -22,24 +25,11 @@
 
 namespace stagewright::runtime {
 
-/// Memory of the host that a GPU copies from and to.
-class PinnedMemory {
-public:
-  explicit PinnedMemory(cuda::Api &api) : api(api) {}
-  ~PinnedMemory() { api.releasePinned(start); }
-  PinnedMemory(const PinnedMemory &) = delete;
-  Result<void> allocate(std::size_t bytes);
-  std::byte *data() const { return start; }
-
-private:
-  cuda::Api &api;
-  std::byte *start = nullptr;
-};
-
 class CudaExecutor final : public Executor {
 public:
-  /// The rank is the communicator's, which is of a ThreadGroup that moves DeviceMessages. `api` outlives the
-  /// executor. Errors: Environment (memory), User (what CUDA does not do yet: it says what to do instead).
+  /// The rank is the communicator's, which without NCCL is of a ThreadGroup that moves DeviceCopy. `api`
+  /// outlives the executor. Errors: Environment (memory), User (what CUDA does not do yet: it says what to do
+  /// instead).
   static Result<std::unique_ptr<CudaExecutor>> create(const Executable &executable,
                                                       const RankEnvironment &environment, cuda::Api &api);
   ~CudaExecutor() override;
@@ -52,15 +42,11 @@ public:
   Result<void> download() override { return copyState(false); }
 
   std::size_t graphs() const override;
-  std::uint64_t deviceBytes() const override {
-    std::uint64_t bytes = arenas.bytes() + replicas.bytes();
-    for (const auto &program : programs) {
-      bytes += program->scratchBytes();
-    }
-    return bytes;
-  }
+  std::uint64_t deviceBytes() const override { return arenas.bytes() + replicas.bytes(); }
 
 private:
+  static constexpr std::size_t kStreams = 4 + CudaOffload::kStreams; ///< of a rank, without those of channels
+
   /// A task list and what its streams wait for.
   struct List {
     TaskPlan tasks;
@@ -87,12 +73,17 @@ private:
 
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
       : Executor(executable, environment), api(api), kernels(api, executable.file().contract()->tf32()),
-        arenas(api), pinned(api), computing(api), filling(api), messages(api, environment.communicator),
-        replicas(executable, this->environment, api, kernels, computing) {}
+        arenas(api), pinned(api), computing(api), filling(api),
+        messages(makeDeviceMessages(api, environment.communicator, environment.usesNccl, kStreams,
+                                    environment.interrupt)),
+        replicas(executable, this->environment, api, kernels, computing),
+        offload(executable, this->environment, api, computing) {}
   Result<void> load();
   Result<void> refuse() const;
   Result<void> openStreams();
+  Result<void> connect();
   Result<void> planList(List &list, schedule::Purpose purpose);
+  Result<void> openEvents(List &list);
   Result<void> preparePrograms();
   Result<void> warmUp();
   Result<void> captureGraphs(const List &list);
@@ -130,12 +121,15 @@ private:
   HostDevice mirror; ///< of the host's copies
   CudaMemory arenas;
   PinnedMemory pinned;
-  std::size_t staged = 0; ///< bytes of it
+  std::size_t staged = 0;                        ///< bytes of it
+  std::vector<DeviceMessages::Channel> channels; ///< of both lists
+  bool isConnected = false;
   OrderedStream computing, filling;
   std::vector<std::unique_ptr<CudaProgram>> programs; ///< indexed like RankPlan.programs
   List trainList, evaluateList;
-  DeviceMessages messages; ///< requests of the list, then those of its collective
+  std::unique_ptr<DeviceMessages> messages; ///< requests of the list, then those of its collective
   CudaReplicas replicas;
+  CudaOffload offload;
   OrderedEvent partsGathered; ///< of parts of other replicas, in ALL_GATHER
   std::vector<ScalarRange> scalars;
   std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list

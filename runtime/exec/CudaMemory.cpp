@@ -1,5 +1,7 @@
 #include "runtime/exec/CudaMemory.h"
 
+#include <cstring>
+
 namespace stagewright::runtime {
 
 bool hasCopyOnHost(executable::ArenaClass kind) {
@@ -9,27 +11,51 @@ bool hasCopyOnHost(executable::ArenaClass kind) {
 }
 
 CudaMemory::~CudaMemory() {
-  for (std::byte *base : bases) {
-    api.release(base);
+  for (std::size_t i = 0; i < bases.size(); ++i) {
+    if (bases[i] != onHost[i]) {
+      api.release(bases[i]);
+    }
   }
+}
+
+/// Zeros.
+Result<std::byte *> CudaMemory::allocatePinned(std::uint64_t bytes) {
+  pins.emplace_back(api);
+  if (auto ok = pins.back().allocate(bytes); !ok) {
+    return ok.takeError();
+  }
+  std::memset(pins.back().data(), 0, bytes);
+  return pins.back().data();
 }
 
 Result<void> CudaMemory::allocate(const Executable &executable, const Mesh &mesh, int rank) {
   for (const executable::Arena *arena : *executable.rank(mesh.pipelineRank(rank)).arenas()) {
     cleared.push_back(0);
     bases.push_back(nullptr);
+    onHost.push_back(nullptr);
     if (arena->bytes() == 0) {
       continue;
     }
     const std::uint64_t used = arena->bytes() * RankMemory::copiesOf(*arena, executable, mesh);
     const std::uint64_t bytes = wholePages(used); // as the plan counts
+    const auto failed = [&](Error error, const std::string &advice) {
+      error.place = "arena \"" + arena->name()->str() + "\" of " + std::to_string(used) + " bytes";
+      error.advice = advice;
+      return error;
+    };
+    if (arena->tier() == executable::MemoryTier::Host) {
+      auto pinned = allocatePinned(bytes);
+      if (!pinned) {
+        return failed(pinned.takeError(), "free memory of the host, or offload less (\"ratio\")");
+      }
+      bases.back() = onHost.back() = *pinned;
+      continue;
+    }
     auto made = api.allocate(bytes);
     if (!made) {
-      Error error = made.takeError();
-      error.place = "arena \"" + arena->name()->str() + "\" of " + std::to_string(used) + " bytes";
-      error.advice =
-          "compile for more stages or smaller micro-batches, or see `stagewright inspect --memory`";
-      return error;
+      return failed(
+          made.takeError(),
+          "compile for more stages or smaller micro-batches, or see `stagewright inspect --memory`");
     }
     bases.back() = static_cast<std::byte *>(*made);
     total += bytes;

@@ -1,8 +1,9 @@
-// The arenas of one rank on a GPU.
+// The arenas of one rank on a GPU: what is offloaded lies in pinned memory of the host.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAMEMORY_H
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAMEMORY_H
 
 #include "kernels/cuda/Api.h"
+#include "runtime/exec/PinnedMemory.h"
 #include "runtime/exec/RankMemory.h"
 #include "runtime/executable/Executable.h"
 
@@ -26,12 +27,18 @@ public:
   /// Zeros, but for the workspace, and waits for them.
   Result<void> clear(cuda::Stream stream);
 
+  /// Where the rank's work finds them.
   const ArenaBases &addresses() const { return bases; }
-  std::uint64_t bytes() const { return total; } ///< in whole pages
+  /// Pinned memory of the host that has an arena, or its copy; null: there is none.
+  const ArenaBases &pinned() const { return onHost; }
+  std::uint64_t bytes() const { return total; } ///< on the device, in whole pages
 
 private:
+  Result<std::byte *> allocatePinned(std::uint64_t bytes);
+
   cuda::Api &api;
-  ArenaBases bases;
+  ArenaBases bases, onHost;
+  std::vector<PinnedMemory> pins;
   std::vector<std::uint64_t> cleared; ///< bytes of each arena that begin as zeros
   std::uint64_t total = 0;
 };

@@ -48,7 +48,6 @@ public:
   Result<void> launch(Part part, const std::uint64_t *slotOffsets, cuda::Stream stream);
 
   std::size_t graphs() const { return captured.size(); }
-  std::size_t scratchBytes() const { return scratch.bytes(); } ///< on the device, beside the plan's
 
 private:
   using Key = std::vector<std::uint64_t>;

@@ -4,6 +4,7 @@
 #include "runtime/exec/MeshGroups.h"
 
 #include <algorithm>
+#include <tuple>
 
 namespace stagewright::runtime {
 
@@ -20,7 +21,9 @@ CudaReplicas::CudaReplicas(const Executable &executable, const RankEnvironment &
                            cuda::KernelCache &kernels, OrderedStream &computing)
     : file(executable), environment(environment),
       plan(executable.rank(environment.mesh.pipelineRank(environment.communicator.rank()))), api(api),
-      kernels(kernels), computing(computing), messages(api, environment.communicator) {}
+      kernels(kernels), computing(computing),
+      messages(makeDeviceMessages(api, environment.communicator, environment.usesNccl, 0,
+                                  environment.interrupt)) {}
 
 CudaReplicas::~CudaReplicas() {
   const auto destroy = [&](const Transfers &transfers) {
@@ -53,14 +56,14 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
   untilNorm.resize(count);
   untilUpdate.resize(count);
   awaited.reserve(count + exchanges.size() + 2);
-  if (auto ok = messages.open(count, number, streams); !ok) {
+  if (auto ok = messages->open(count, number, streams); !ok) {
     return ok;
   }
   if (auto ok = openTransfers(ofRows); !ok) {
     return ok;
   }
   for (Exchange &exchange : exchanges) {
-    if (auto ok = openTransfers(exchange); !ok) {
+    if (auto ok = movesOffloaded(exchange.kind) ? Result<void>() : openTransfers(exchange); !ok) {
       return ok;
     }
   }
@@ -79,6 +82,26 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
   }
   scratch = static_cast<std::byte *>(*made);
   return openTransfers(ofSums);
+}
+
+/// Larger groups first: that is one order for the ranks of all of them.
+Result<void> CudaReplicas::connect() {
+  std::vector<RankGroup> groups;
+  const auto add = [&](const Transfers &transfers) {
+    if (!isAlone(transfers)) {
+      groups.push_back(transfers.replicas);
+    }
+  };
+  std::ranges::for_each(exchanges, add);
+  std::ranges::for_each(gathers, add);
+  if (!sums.empty()) {
+    add(ofSums);
+  }
+  add(ofRows);
+  const auto keyOf = [](const RankGroup &group) { return std::tuple(-group.size, group.step, group.first); };
+  std::ranges::sort(groups, {}, keyOf);
+  groups.erase(std::ranges::unique(groups, {}, keyOf).begin(), groups.end());
+  return messages->connect({}, groups);
 }
 
 Result<void> CudaReplicas::openTransfers(Transfers &transfers) {
@@ -109,6 +132,10 @@ void CudaReplicas::planExchange(const executable::Exchange &planned, const Arena
   Exchange exchange;
   exchange.tag = kExchangeTag;
   exchange.kind = planned.kind();
+  if (movesOffloaded(exchange.kind)) { // CudaOffload's
+    exchanges.push_back(std::move(exchange));
+    return;
+  }
   exchange.stage = planned.stage();
   exchange.replicas = weights ? shardGroupOf(mesh, rank(), group) : replicasOf(mesh, rank());
   exchange.own = exchange.replicas.position(rank());
@@ -201,17 +228,20 @@ Result<void> CudaReplicas::postTo(Transfers &transfers, bool send, int position,
   const std::size_t number = transfers.first + posted;
   transfers.sends[posted++] = send;
   untilNorm[number] = untilUpdate[number] = nullptr;
-  return messages.post(number, send, transfers.replicas.at(position), transfers.tag, data, bytes, ready);
+  return messages->post(number, send, transfers.replicas.at(position), transfers.tag, data, bytes, ready);
 }
 
 Result<void> CudaReplicas::begin(unsigned number) {
   Exchange &exchange = exchanges[number];
   exchange.isUnderWay = true;
   posted = 0;
-  if (auto ok = computing.record(exchange.made); !ok) {
-    return ok;
-  }
-  return exchange.kind == ExchangeKind::Gather ? postWeights(exchange) : postContributions(exchange);
+  auto ok = computing.record(exchange.made);
+  ok = ok ? messages->beginGroup(exchange.replicas) : std::move(ok);
+  ok = !ok                                     ? std::move(ok)
+       : exchange.kind == ExchangeKind::Gather ? postWeights(exchange)
+                                               : postContributions(exchange);
+  ok = ok ? messages->endGroup() : std::move(ok);
+  return ok && exchange.kind == ExchangeKind::Gather ? copyOwnWeights(exchange) : std::move(ok);
 }
 
 /// Contributions arrive on the stream that has read those before them: their place is free.
@@ -252,10 +282,14 @@ Result<void> CudaReplicas::postWeights(Exchange &exchange) {
       }
     }
   }
+  return {};
+}
+
+Result<void> CudaReplicas::copyOwnWeights(Exchange &exchange) {
   if (std::ranges::none_of(exchange.pieces, [](const Piece &piece) { return piece.own; })) {
     return {};
   }
-  return messages.onStream([&](OrderedStream &stream) {
+  return messages->onStream([&](OrderedStream &stream) {
     auto ok = stream.wait(exchange.made);
     for (const Piece &piece : exchange.pieces) {
       ok = ok && piece.own ? api.copy(piece.whole, piece.own, piece.bytes, stream.handle()) : std::move(ok);
@@ -269,7 +303,7 @@ Result<void> CudaReplicas::await(const Transfers &transfers, bool sends, bool re
     if (transfers.sends[i] ? !sends : !receives) {
       continue;
     }
-    auto arrived = messages.arrival(transfers.first + i);
+    auto arrived = messages->arrival(transfers.first + i);
     if (!arrived) {
       return arrived.takeError();
     }
@@ -354,7 +388,7 @@ Result<void> CudaReplicas::addUp(Exchange &exchange) {
     return ok;
   }
   awaited.push_back(&exchange.made);
-  return messages.onStream([&](OrderedStream &stream) {
+  return messages->onStream([&](OrderedStream &stream) {
     auto ok = stream.wait(awaited);
     for (const Piece &piece : exchange.pieces) {
       if (ok && piece.position == exchange.own) {
@@ -373,6 +407,9 @@ Result<void> CudaReplicas::addUp(const Sum &sum) {
     const std::uint64_t bytes = std::min(chunkBytes, sum.bytes - at);
     std::byte *place = scratch;
     posted = 0;
+    if (auto ok = messages->beginGroup(ofSums.replicas); !ok) {
+      return ok;
+    }
     for (int position = 0; position < ofSums.replicas.size; ++position) {
       if (position == ofSums.own) {
         continue;
@@ -390,7 +427,8 @@ Result<void> CudaReplicas::addUp(const Sum &sum) {
     }
     ofSums.sends.resize(posted);
     awaited.clear();
-    auto ok = await(ofSums, false, true);
+    auto ok = messages->endGroup();
+    ok = ok ? await(ofSums, false, true) : std::move(ok);
     awaited.clear();
     ok = ok ? await(ofSums, true, false) : std::move(ok);
     ofSums.sends.resize(2 * static_cast<std::size_t>(ofSums.replicas.size - 1));
@@ -398,7 +436,7 @@ Result<void> CudaReplicas::addUp(const Sum &sum) {
       return ok;
     }
     awaited.push_back(&ofSums.made);
-    ok = messages.onStream([&](OrderedStream &stream) {
+    ok = messages->onStream([&](OrderedStream &stream) {
       auto waits = stream.wait(awaited);
       if (!waits) {
         return waits;
@@ -430,7 +468,7 @@ Result<void> CudaReplicas::reduce(int stage) {
   }
   awaited.clear();
   if (ok && adds) {
-    ok = messages.onStream([&](OrderedStream &stream) { return stream.record(ofSums.done); });
+    ok = messages->onStream([&](OrderedStream &stream) { return stream.record(ofSums.done); });
   }
   if (adds && stage >= 0) {
     awaited.push_back(&ofSums.done);
@@ -454,6 +492,7 @@ Result<bool> CudaReplicas::gather(TaskKind task, int stage) {
   // ones.
   const OrderedEvent *const free = task == TaskKind::Gather ? &ofSums.made : nullptr;
   posted = 0;
+  ok = ok ? messages->beginGroup(gather->replicas) : std::move(ok);
   for (const Piece &piece : gather->pieces) {
     for (int position = 0; ok && position < gather->replicas.size; ++position) {
       if (position != gather->own && (piece.position == gather->own || piece.position == position)) {
@@ -462,6 +501,7 @@ Result<bool> CudaReplicas::gather(TaskKind task, int stage) {
       }
     }
   }
+  ok = ok ? messages->endGroup() : std::move(ok);
   awaited.clear();
   ok = ok ? await(*gather, true, false) : std::move(ok);
   if (ok && task != TaskKind::Gather) { // NORM adds to sums of tied parameters, and writes partial sums
@@ -481,6 +521,7 @@ Result<void> CudaReplicas::gatherRows(const std::byte *x, std::byte *y, std::uin
   const auto rowOf = [&](int position) { return y + static_cast<unsigned>(position) * bytes; };
   auto ok = computing.record(ofRows.made);
   posted = 0;
+  ok = ok ? messages->beginGroup(ofRows.replicas) : std::move(ok);
   for (int position = 0; position < ofRows.replicas.size; ++position) {
     if (position != ofRows.own) {
       ok = ok ? postTo(ofRows, true, position, const_cast<std::byte *>(x), bytes, &ofRows.made)
@@ -488,6 +529,7 @@ Result<void> CudaReplicas::gatherRows(const std::byte *x, std::byte *y, std::uin
       ok = ok ? postTo(ofRows, false, position, rowOf(position), bytes, &ofRows.made) : std::move(ok);
     }
   }
+  ok = ok ? messages->endGroup() : std::move(ok);
   ok = ok ? api.copy(rowOf(ofRows.own), x, bytes, computing.handle()) : std::move(ok);
   awaited.clear();
   ok = ok ? await(ofRows, true, true) : std::move(ok);

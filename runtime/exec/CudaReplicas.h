@@ -16,6 +16,7 @@
 #include "runtime/exec/DeviceMessages.h"
 #include "runtime/exec/Executor.h"
 
+#include <memory>
 #include <vector>
 
 namespace stagewright::runtime {
@@ -31,6 +32,9 @@ public:
   /// `arenas`: of the rank, on the device. Its stream is `number` of all `streams`. Errors: Environment,
   /// there is not enough memory on the device.
   Result<void> open(const ArenaBases &arenas, std::size_t number, std::size_t streams);
+
+  /// Finds the other replicas: the first call of all ranks. Errors: those of DeviceMessages::connect().
+  Result<void> connect();
 
   // On the thread of the rank; all replicas call them in the same order. What is begun stands behind all that
   // `computing` has been given, and what `computing` is given behind an end stands behind the exchange; sums
@@ -54,7 +58,7 @@ public:
   /// Of all tasks: before the host writes there.
   Result<void> finishSends();
   /// The host has waited for `other`.
-  void follow(const OrderedStream &other) { messages.follow(other); }
+  void follow(const OrderedStream &other) { messages->follow(other); }
 
   std::uint64_t bytes() const { return scratchBytes; } ///< of device memory, in whole pages
 
@@ -110,6 +114,7 @@ private:
                       const OrderedEvent *ready);
   Result<void> postContributions(Exchange &exchange);
   Result<void> postWeights(Exchange &exchange);
+  Result<void> copyOwnWeights(Exchange &exchange);
   /// Adds the arrivals of sends, of receives to `awaited`.
   Result<void> await(const Transfers &transfers, bool sends, bool receives);
   void keepSends(const Transfers &transfers, std::vector<const OrderedEvent *> &kept);
@@ -127,7 +132,7 @@ private:
   cuda::Api &api;
   cuda::KernelCache &kernels;
   OrderedStream &computing;
-  DeviceMessages messages;
+  std::unique_ptr<DeviceMessages> messages;
   std::vector<Exchange> exchanges; ///< as in the file
   std::vector<Gather> gathers;
   std::vector<Sum> sums;

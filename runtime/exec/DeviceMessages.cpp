@@ -1,35 +1,9 @@
 #include "runtime/exec/DeviceMessages.h"
 
+#include "runtime/exec/DeviceCopies.h"
+#include "runtime/exec/NcclMessages.h"
+
 namespace stagewright::runtime {
-
-/// On the receiver's stream. Called by the thread of either rank.
-Result<void> DeviceMessages::copy(const DeviceMessage &to, const DeviceMessage &from) {
-  if (to.bytes != from.bytes) {
-    return bugError("a message between devices", std::to_string(from.bytes) + " bytes are sent, " +
-                                                     std::to_string(to.bytes) + " expected");
-  }
-  const std::lock_guard lock(mutex);
-  const OrderedEvent *events[2];
-  std::size_t count = 0;
-  for (const OrderedEvent *ready : {to.ready, from.ready}) {
-    if (ready) {
-      events[count++] = ready;
-    }
-  }
-  auto ok = stream.wait(std::span(events, count));
-  ok = ok ? api.copy(to.data, from.data, to.bytes, stream.handle()) : std::move(ok);
-  return ok ? stream.record(*to.arrived) : std::move(ok);
-}
-
-void moveDeviceMessage(void *to, const void *from, std::size_t) {
-  auto &received = *static_cast<DeviceMessage *>(to);
-  // The sender waits for this message, and its thread looks at it no earlier.
-  auto &sent = *static_cast<DeviceMessage *>(const_cast<void *>(from));
-  if (auto ok = received.owner->copy(received, sent); !ok) {
-    received.error = sent.error = ok.takeError();
-  }
-  sent.arrived = received.arrived;
-}
 
 DeviceMessages::~DeviceMessages() {
   for (const OrderedEvent &event : events) {
@@ -41,8 +15,7 @@ Result<void> DeviceMessages::open(std::size_t count, std::size_t number, std::si
   if (auto ok = stream.open(number, streams); !ok) {
     return ok;
   }
-  messages.resize(count);
-  requests.resize(count);
+  reserve(count);
   while (events.size() < count) {
     auto event = stream.makeEvent();
     if (!event) {
@@ -53,33 +26,12 @@ Result<void> DeviceMessages::open(std::size_t count, std::size_t number, std::si
   return {};
 }
 
-Result<void> DeviceMessages::post(std::size_t number, bool send, int peer, int tag, void *data,
-                                  std::size_t bytes, const OrderedEvent *ready) {
-  DeviceMessage &message = messages[number];
-  message = {data, bytes, ready, send ? nullptr : &events[number], this, std::nullopt};
-  auto request = send ? communicator.postSend(peer, tag, &message, sizeof message)
-                      : communicator.postReceive(peer, tag, &message, sizeof message);
-  if (!request) {
-    return request.takeError();
+std::unique_ptr<DeviceMessages> makeDeviceMessages(cuda::Api &api, Communicator &communicator, bool usesNccl,
+                                                   std::size_t firstLane, const InterruptFlag *interrupt) {
+  if (usesNccl) {
+    return std::make_unique<NcclMessages>(api, communicator, firstLane, interrupt);
   }
-  requests[number] = *request;
-  return {};
-}
-
-Result<const OrderedEvent *> DeviceMessages::arrival(std::size_t number) {
-  if (auto ok = communicator.wait(requests[number]); !ok) {
-    return ok.takeError();
-  }
-  const DeviceMessage &message = messages[number];
-  if (message.error) {
-    return *message.error;
-  }
-  return message.arrived;
-}
-
-Result<void> DeviceMessages::receiveBehind(std::span<const OrderedEvent *const> awaited) {
-  const std::lock_guard lock(mutex);
-  return stream.wait(awaited);
+  return std::make_unique<DeviceCopies>(api, communicator);
 }
 
 void DeviceMessages::follow(const OrderedStream &other) {

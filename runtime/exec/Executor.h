@@ -49,7 +49,8 @@ struct RankEnvironment {
   const InterruptFlag *interrupt = nullptr; ///< may be null
   kernels::Isa isa = kernels::Isa::Portable;
   std::vector<Hooks> hooks;
-  bool poison = false; ///< values become NaN when they end: a plan that uses one too late gives other bits
+  bool usesNccl = false; ///< on GPUs: between ranks that are processes, or threads with a GPU each
+  bool poison = false;   ///< values become NaN when they end: a plan that uses one too late gives other bits
 };
 
 class Executor {

@@ -29,17 +29,15 @@ static std::vector<FileStore::Extent> extentsOf(const executable::RankPlan &plan
 }
 
 Result<RankMemory> RankMemory::allocate(const Executable &executable, const Mesh &mesh, int rank,
-                                        HostDevice &device, HostDevice &host,
-                                        bool (*holds)(executable::ArenaClass)) {
+                                        HostDevice &device, HostDevice &host) {
   const executable::RankPlan &plan = executable.rank(mesh.pipelineRank(rank));
   const executable::Recipe &recipe = *executable.file().recipe();
   RankMemory memory;
   memory.group = executable.shardGroup();
   for (unsigned i = 0; i < plan.arenas()->size(); ++i) {
     const executable::Arena &arena = *plan.arenas()->Get(i);
-    const std::uint64_t bytes = hasArena(plan, i, mesh.role(rank)) && (!holds || holds(arena.arena_class()))
-                                    ? arena.bytes() * copiesOf(arena, executable, mesh)
-                                    : 0;
+    const std::uint64_t bytes =
+        hasArena(plan, i, mesh.role(rank)) ? arena.bytes() * copiesOf(arena, executable, mesh) : 0;
     memory.strides.push_back(strideOf(arena, executable, mesh));
     memory.files.emplace_back();
     if (arena.tier() == executable::MemoryTier::File) {
@@ -63,6 +61,28 @@ Result<RankMemory> RankMemory::allocate(const Executable &executable, const Mesh
       return allocated.takeError();
     }
     memory.bases.push_back(allocated->data());
+    memory.arenas.push_back(std::move(*allocated));
+  }
+  return memory;
+}
+
+Result<RankMemory> RankMemory::mirror(const Executable &executable, const Mesh &mesh, int rank,
+                                      HostDevice &host, const ArenaBases &pinned,
+                                      bool (*holds)(executable::ArenaClass)) {
+  const auto &arenas = *executable.rank(mesh.pipelineRank(rank)).arenas();
+  RankMemory memory;
+  memory.group = executable.shardGroup();
+  memory.files.resize(arenas.size());
+  for (unsigned i = 0; i < arenas.size(); ++i) {
+    const executable::Arena &arena = *arenas.Get(i);
+    const bool isCopied = !pinned[i] && holds(arena.arena_class());
+    auto allocated =
+        host.allocate(arena.name()->str(), isCopied ? arena.bytes() * copiesOf(arena, executable, mesh) : 0);
+    if (!allocated) {
+      return allocated.takeError();
+    }
+    memory.strides.push_back(strideOf(arena, executable, mesh));
+    memory.bases.push_back(pinned[i] ? pinned[i] : allocated->data());
     memory.arenas.push_back(std::move(*allocated));
   }
   return memory;

@@ -21,11 +21,13 @@ struct Place {
 
 class RankMemory {
 public:
-  /// Zeros, on the device and in `host`, the memory for what is offloaded. With `holds` only arenas of those
-  /// classes have any. Errors: Environment.
+  /// Zeros, on the device and in `host`, the memory for what is offloaded. Errors: Environment.
   static Result<RankMemory> allocate(const Executable &executable, const Mesh &mesh, int rank,
-                                     HostDevice &device, HostDevice &host,
-                                     bool (*holds)(executable::ArenaClass) = nullptr);
+                                     HostDevice &device, HostDevice &host);
+  /// The host's side of a rank that computes elsewhere: `pinned` where there is such memory, which outlives
+  /// it, else zeros of `host`, for arenas of classes that it `holds`. Errors: Environment.
+  static Result<RankMemory> mirror(const Executable &executable, const Mesh &mesh, int rank, HostDevice &host,
+                                   const ArenaBases &pinned, bool (*holds)(executable::ArenaClass));
 
   /// How often the rank has the bytes of an arena: a replica that is alone has the shards of all of a group
   /// (ZeRO 3).

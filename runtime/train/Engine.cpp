@@ -60,22 +60,22 @@ Result<void> checkCounts(const TrainOptions &options) {
 /// Memory and allocation figures of all processes.
 struct Totals {
   std::uint64_t allocated = 0, offloaded = 0, allocations = 0;
+  std::optional<DeviceUse> device;
 };
 Result<Totals> totals(Session &session, std::uint64_t allocations) {
-  auto allocated = session.sumOverProcesses(static_cast<double>(session.allocatedBytes()));
-  if (!allocated) {
-    return allocated.takeError();
+  Totals all{session.allocatedBytes(), session.host.mappedBytes(), allocations, session.deviceUse()};
+  std::vector<std::uint64_t *> figures = {&all.allocated, &all.offloaded, &all.allocations};
+  if (all.device) {
+    figures.insert(figures.end(), {&all.device->bytes, &all.device->graphs});
   }
-  auto offloaded = session.sumOverProcesses(static_cast<double>(session.host.mappedBytes()));
-  if (!offloaded) {
-    return offloaded.takeError();
+  for (std::uint64_t *figure : figures) {
+    auto sum = session.sumOverProcesses(static_cast<double>(*figure));
+    if (!sum) {
+      return sum.takeError();
+    }
+    *figure = static_cast<std::uint64_t>(*sum);
   }
-  auto counted = session.sumOverProcesses(static_cast<double>(allocations));
-  if (!counted) {
-    return counted.takeError();
-  }
-  return Totals{static_cast<std::uint64_t>(*allocated), static_cast<std::uint64_t>(*offloaded),
-                static_cast<std::uint64_t>(*counted)};
+  return all;
 }
 
 constexpr std::uint64_t kNothingTrained[] = {0};
@@ -171,7 +171,7 @@ Result<TrainSummary> train(const TrainOptions &options) {
   summary.plannedBytes = session.plannedBytes();
   summary.allocatedBytes = ending->totals.allocated;
   summary.offloadedBytes = ending->totals.offloaded;
-  summary.device = session.deviceUse();
+  summary.device = ending->totals.device;
   if (options.allocationCount) {
     summary.allocationsAfterWarmup = ending->totals.allocations;
   }

@@ -31,9 +31,11 @@ struct EngineOptions {
   std::string stage; ///< path of the .stage file
   std::string data;  ///< folder of IDX files, or "synthetic" (see Dataset.h)
   RankMode ranks = RankMode::Threads;
-  /// Which of the file's targets: "host", or "cuda" with a function table for each rank's GPU.
+  /// Which of the file's targets: "host", or "cuda" with a function table for each rank's GPU. `rank`: among
+  /// the ranks of this machine.
   std::string target = "host";
   std::function<Result<std::unique_ptr<cuda::Api>>(int rank)> openDevice;
+  bool usesNccl = false; ///< on GPUs, also between threads, each of which then needs a GPU of its own
   int threads =
       0; ///< that compute in this process; 0: the usable cores, shared by the processes of this machine
   std::optional<kernels::Isa> isa; ///< none: the best of this machine

@@ -2,6 +2,7 @@
 
 #include "runtime/device/RankPinning.h"
 #include "runtime/exec/CudaExecutor.h"
+#include "runtime/exec/DeviceCopies.h"
 #include "runtime/exec/HostExecutor.h"
 
 #include <algorithm>
@@ -82,7 +83,8 @@ Result<void> Session::connect() {
     return ok;
   }
   if (options.ranks == RankMode::Threads) {
-    group = std::make_unique<ThreadGroup>(ranks, channelCapacity(), isCuda() ? moveDeviceMessage : moveBytes);
+    group = std::make_unique<ThreadGroup>(ranks, channelCapacity(),
+                                          isCuda() && !usesNccl() ? moveDeviceCopy : moveBytes);
     return takeBoard(JobBoard::local(ranks));
   }
   auto started = MpiSession::start();
@@ -191,10 +193,6 @@ Result<void> Session::refuseOnCuda() const {
   const auto no = [](const std::string &option, const std::string &what, const std::string &advice) {
     return userError(option, what + " with --target cuda yet", advice);
   };
-  if (options.ranks == RankMode::Processes) {
-    return no("--ranks processes", "ranks are threads of one process",
-              "leave the option out: each thread has a GPU, or shares one");
-  }
   if (!options.trace.empty()) {
     return no("--trace", "no trace is written", "trace a run on the host");
   }
@@ -218,6 +216,7 @@ Result<std::unique_ptr<Executor>> Session::makeExecutor(int rank, const std::vec
                                     .interrupt = options.interrupt,
                                     .isa = options.isa.value_or(kernels::bestIsa()),
                                     .hooks = hooks,
+                                    .usesNccl = usesNccl(),
                                     .poison = options.poison};
   if (!isCuda()) {
     auto made = HostExecutor::create(executable, environment);
@@ -231,7 +230,7 @@ Result<std::unique_ptr<Executor>> Session::makeCudaExecutor(int rank, const Rank
   if (!options.openDevice) {
     return bugError("--target cuda", "nobody has said how a GPU is opened");
   }
-  auto opened = options.openDevice(rank);
+  auto opened = options.openDevice(mpi ? mpi->localRank() : rank);
   if (!opened) {
     return opened.takeError();
   }

@@ -111,7 +111,7 @@ public:
   std::uint64_t plannedBytes() const;
   /// Of the arenas of the local ranks.
   std::uint64_t allocatedBytes() const;
-  /// None: on the host.
+  /// Of the local ranks; none: on the host.
   std::optional<DeviceUse> deviceUse() const;
 
   const EngineOptions options;
@@ -141,6 +141,8 @@ private:
   Result<std::unique_ptr<Executor>> makeExecutor(int rank, const std::vector<Hooks> &hooks);
   Result<std::unique_ptr<Executor>> makeCudaExecutor(int rank, const RankEnvironment &environment);
   bool isCuda() const { return options.target != "host"; }
+  /// Copies between threads else.
+  bool usesNccl() const { return options.ranks == RankMode::Processes || options.usesNccl; }
   Result<void> refuseOnCuda() const;
   std::size_t channelCapacity() const;
   Communicator &communicator(int rank) { return process ? *process : group->communicator(rank); }

@@ -4,6 +4,7 @@
 #include "kernels/cuda/emulation/EmulatedProduct.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -12,11 +13,11 @@ namespace stagewright::cuda::emulation {
 /// One rank's table. The lock is held in every call: ranks are threads.
 class EmulatedApi final : public Api {
 public:
-  explicit EmulatedApi(EmulatedGpu &gpu) : gpu(gpu) {}
+  EmulatedApi(EmulatedGpu &gpu, std::string bus) : gpu(gpu), bus(std::move(bus)) {}
 
   Result<DeviceProperties> properties() override {
     constexpr std::size_t kBytes = std::size_t{8} << 30;
-    return DeviceProperties{"emulated GPU", 9, 0, kBytes, kBytes - gpu.allocatedBytes(), 1};
+    return DeviceProperties{"emulated GPU", bus, 9, 0, kBytes, kBytes - gpu.allocatedBytes(), 1};
   }
   Result<void> select() override { return {}; }
 
@@ -39,8 +40,19 @@ public:
     }
     std::free(data);
   }
-  Result<void *> allocatePinned(std::size_t bytes) override { return allocate(bytes); }
-  void releasePinned(void *data) override { release(data); }
+  Result<void *> allocatePinned(std::size_t bytes) override {
+    auto made = allocate(bytes);
+    const std::lock_guard lock(gpu.mutex);
+    gpu.pinned.insert(*made);
+    return made;
+  }
+  void releasePinned(void *data) override {
+    {
+      const std::lock_guard lock(gpu.mutex);
+      gpu.pinned.erase(data);
+    }
+    release(data);
+  }
 
   Result<Stream> createStream() override {
     const std::lock_guard lock(gpu.mutex);
@@ -107,7 +119,7 @@ public:
     recorded.record = ++gpu.calls;
     recorded.clock = state(stream)->clock;
     gpu.openRecords.insert(recorded.record);
-    state(stream)->items.push_back({nullptr, recorded.record, 0});
+    state(stream)->items.push_back({nullptr, recorded.record, 0, nullptr});
     return {};
   }
   Result<void> wait(Stream stream, Event event) override {
@@ -118,16 +130,24 @@ public:
     const auto &omitted = gpu.omittedWait;
     if (!omitted || omitted->stream != waiting.number || omitted->number != number) {
       const auto &awaited = *static_cast<EmulatedGpu::EventState *>(event.handle);
-      waiting.items.push_back({nullptr, ++gpu.calls, awaited.record});
+      waiting.items.push_back({nullptr, ++gpu.calls, awaited.record, nullptr});
       join(waiting.clock, awaited.clock);
     }
     return {};
   }
   Result<void> synchronize(Stream stream) override {
-    const std::lock_guard lock(gpu.mutex);
+    std::unique_lock lock(gpu.mutex);
     ++gpu.count.synchronizations;
     join(host, state(stream)->clock);
-    return gpu.drain(*state(stream));
+    return gpu.drain(*state(stream), lock);
+  }
+  Result<bool> isDone(Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    auto done = gpu.drain(*state(stream));
+    if (done && *done) {
+      join(host, state(stream)->clock);
+    }
+    return done;
   }
 
   Result<void> beginCapture(Stream stream) override {
@@ -213,6 +233,47 @@ public:
   }
   void destroy(const DnnPlan &plan) override { delete static_cast<EmulatedDnnPlan *>(plan.handle); }
 
+  Result<ConnectionId> connectionId() override {
+    const std::lock_guard lock(gpu.mutex);
+    return gpu.nccl.id();
+  }
+  Result<Connection> connect(const ConnectionId &id, int rank, int ranks) override {
+    std::unique_lock lock(gpu.mutex);
+    ++gpu.count.connections;
+    auto made = gpu.nccl.connect(id, rank, ranks, lock, gpu.changed);
+    return made ? Result<Connection>(Connection{*made}) : made.takeError();
+  }
+  Result<void> exchange(Connection connection, std::span<const Exchanged> messages, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.exchanges;
+    std::vector<Access> accesses;
+    for (const Exchanged &message : messages) {
+      accesses.push_back({message.data, message.bytes, !message.sends});
+    }
+    auto ok = gpu.give(stream, {nullptr, std::move(accesses)}, host);
+    state(stream)->items.back().exchange = std::make_shared<EmulatedNccl::Exchange>(
+        EmulatedNccl::Exchange{static_cast<EmulatedNccl::Communicator *>(connection.handle),
+                               {messages.begin(), messages.end()},
+                               messages.size()});
+    return ok;
+  }
+  Result<void> failureOf(Connection) override {
+    const std::lock_guard lock(gpu.mutex);
+    return gpu.connectionFailure ? Result<void>(*gpu.connectionFailure) : Result<void>();
+  }
+  void disconnect(Connection connection) override {
+    const std::lock_guard lock(gpu.mutex);
+    --gpu.count.connections;
+    gpu.nccl.leave(static_cast<EmulatedNccl::Communicator *>(connection.handle));
+  }
+  void abort(Connection connection) override {
+    {
+      const std::lock_guard lock(gpu.mutex);
+      ++gpu.count.aborts;
+    }
+    disconnect(connection);
+  }
+
 private:
   struct EmulatedDnnPlan {
     std::function<void(std::span<void *const>)> compute;
@@ -236,11 +297,19 @@ private:
     return static_cast<EmulatedGpu::StreamState *>(stream.handle);
   }
   EmulatedGpu &gpu;
+  const std::string bus;
   Clock host; ///< what the rank has waited for
 };
 
-std::unique_ptr<Api> EmulatedGpu::api() {
-  return std::make_unique<EmulatedApi>(*this);
+std::unique_ptr<Api> EmulatedGpu::api(std::string bus) {
+  const std::lock_guard lock(mutex);
+  ++tables;
+  return std::make_unique<EmulatedApi>(*this, bus.empty() ? std::to_string(tables) : std::move(bus));
+}
+
+void EmulatedGpu::failConnections(const Error &error) {
+  const std::lock_guard lock(mutex);
+  connectionFailure = error;
 }
 
 std::int64_t EmulatedGpu::launchesOf(const std::string &kernel) const {
@@ -269,7 +338,7 @@ std::size_t EmulatedGpu::allocatedBytes() const {
   const std::lock_guard lock(mutex);
   std::size_t bytes = 0;
   for (const auto &[data, size] : sizes) {
-    bytes += size;
+    bytes += pinned.count(data) ? 0 : size;
   }
   return bytes;
 }
@@ -284,13 +353,19 @@ Result<void> EmulatedGpu::give(Stream stream, Step step, const Clock &host) {
   state->clock.resize(std::max<std::size_t>(state->clock.size(), state->number + 1));
   ++state->clock[state->number];
   finder.add(state->number, state->clock, step.accesses);
-  state->items.push_back({std::move(step.work), ++calls, 0});
+  state->items.push_back({std::move(step.work), ++calls, 0, nullptr});
+  ++moves;
+  changed.notify_all();
   return {};
 }
 
 bool EmulatedGpu::mayRun(const StreamState &stream) const {
-  return !stream.items.empty() &&
-         (stream.items.front().after == 0 || !openRecords.count(stream.items.front().after));
+  if (stream.items.empty()) {
+    return false;
+  }
+  const Item &item = stream.items.front();
+  return (item.after == 0 || !openRecords.count(item.after)) &&
+         !(item.exchange && item.exchange->isUnderWay && item.exchange->open > 0);
 }
 
 EmulatedGpu::StreamState *EmulatedGpu::choose(StreamState *a, StreamState *b) const {
@@ -311,22 +386,51 @@ EmulatedGpu::StreamState *EmulatedGpu::next() {
   return chosen;
 }
 
-Result<void> EmulatedGpu::drain(const StreamState &awaited) {
+Result<bool> EmulatedGpu::drain(const StreamState &awaited) {
   while (!awaited.items.empty()) {
     StreamState *stream = next();
     if (!stream) {
-      return bugError("emulated GPU", "a stream waits for itself");
+      return false;
+    }
+    if (EmulatedNccl::Exchange *exchange = stream->items.front().exchange.get()) {
+      auto done = nccl.advance(*exchange);
+      if (!done) {
+        return done;
+      }
+      if (!*done) {
+        continue; // the other sides are not under way yet
+      }
     }
     const Item item = std::move(stream->items.front());
     stream->items.pop_front();
+    ++moves;
+    changed.notify_all();
     openRecords.erase(item.number);
     if (item.work) {
       if (auto ok = item.work(); !ok) {
-        return ok;
+        return ok.takeError();
       }
     }
   }
-  return {};
+  return true;
+}
+
+Result<void> EmulatedGpu::drain(const StreamState &awaited, std::unique_lock<std::mutex> &lock) {
+  constexpr std::chrono::seconds kPatience{60};
+  for (;;) {
+    auto done = drain(awaited);
+    if (!done || *done) {
+      return done ? Result<void>() : done.takeError();
+    }
+    const std::uint64_t before = moves;
+    const bool isInMessages = std::ranges::any_of(living, [](const StreamState *stream) {
+      return !stream->items.empty() && stream->items.front().exchange;
+    });
+    if (!isInMessages || !changed.wait_for(lock, kPatience, [&] { return moves != before; })) {
+      return bugError("emulated GPU",
+                      isInMessages ? "a message has no other side" : "a stream waits for itself");
+    }
+  }
 }
 
 } // namespace stagewright::cuda::emulation

@@ -3,9 +3,12 @@
 #include "kernels/cuda/plugin/Cudnn.h"
 #include "kernels/cuda/plugin/DeviceCode.h"
 #include "kernels/cuda/plugin/Door.h"
+#include "kernels/cuda/plugin/Nccl.h"
 
 #include <cuda_runtime_api.h>
 
+#include <array>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -91,6 +94,13 @@ public:
       return ok.takeError();
     }
     out.name = found.name;
+    std::array<char, 32> bus = {};
+    if (auto asked = check(cudaDeviceGetPCIBusId(bus.data(), static_cast<int>(bus.size()), device),
+                           "cudaDeviceGetPCIBusId");
+        !asked) {
+      return asked.takeError();
+    }
+    out.bus = bus.data();
     out.major = found.major;
     out.minor = found.minor;
     out.multiprocessors = found.multiProcessorCount;
@@ -157,6 +167,15 @@ public:
   Result<void> synchronize(Stream stream) override {
     return check(cudaStreamSynchronize(native(stream)), "cudaStreamSynchronize");
   }
+  Result<bool> isDone(Stream stream) override {
+    const cudaError_t status = cudaStreamQuery(native(stream));
+    if (status == cudaErrorNotReady) {
+      (void)cudaGetLastError(); // no error
+      return false;
+    }
+    auto ok = check(status, "cudaStreamQuery");
+    return ok ? Result<bool>(true) : ok.takeError();
+  }
 
   Result<void> beginCapture(Stream stream) override {
     return check(cudaStreamBeginCapture(native(stream), cudaStreamCaptureModeThreadLocal),
@@ -210,7 +229,32 @@ public:
   }
   void destroy(const DnnPlan &plan) override { dnn->destroy(plan); }
 
+  Result<ConnectionId> connectionId() override {
+    auto ok = openMessages();
+    return ok ? messages->id() : ok.takeError();
+  }
+  Result<Connection> connect(const ConnectionId &id, int rank, int ranks) override {
+    auto ok = openMessages();
+    return ok ? messages->connect(id, rank, ranks) : ok.takeError();
+  }
+  Result<void> exchange(Connection connection, std::span<const Exchanged> exchanged, Stream stream) override {
+    return messages->exchange(connection, exchanged, native(stream));
+  }
+  Result<void> failureOf(Connection connection) override { return messages->failureOf(connection); }
+  void disconnect(Connection connection) override { messages->disconnect(connection); }
+  void abort(Connection connection) override { messages->abort(connection); }
+
 private:
+  Result<void> openMessages() {
+    if (!messages) {
+      auto opened = Nccl::open();
+      if (!opened) {
+        return opened.takeError();
+      }
+      messages = std::move(*opened);
+    }
+    return {};
+  }
   /// Whether cuDNN is there: asked once.
   bool opensDnn() {
     if (!dnn && noDnn.empty()) {
@@ -231,8 +275,27 @@ private:
   const int device;
   std::unique_ptr<CublasLt> products;
   std::unique_ptr<Cudnn> dnn;
+  std::unique_ptr<Nccl> messages;
   std::string noDnn; ///< why not
 };
+
+/// Streams wait for other ranks, which must not hold up the rank's other streams: each gets a queue of its
+/// own.
+void askForQueues() {
+  constexpr int kOverwrites = 0;
+  (void)setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", kOverwrites);
+}
+
+/// Ranks of one process copy from each other's GPUs without the host's memory between, where they can.
+void openPeers(int device, int count) {
+  for (int peer = 0; peer < count; ++peer) {
+    int canAccess = 0;
+    if (peer != device && cudaDeviceCanAccessPeer(&canAccess, device, peer) == cudaSuccess && canAccess) {
+      (void)cudaDeviceEnablePeerAccess(peer, 0); // also when it is open already
+    }
+  }
+  (void)cudaGetLastError();
+}
 
 /// How many GPUs there are; none is an error that says what to do.
 Result<int> countDevices() {
@@ -264,6 +327,7 @@ stagewright_cuda_open(int tableVersion, int rank, Result<std::unique_ptr<cuda::A
                                "build and install both together");
     return;
   }
+  cuda::askForQueues();
   auto count = cuda::countDevices();
   if (!count) {
     *result = count.takeError();
@@ -274,5 +338,6 @@ stagewright_cuda_open(int tableVersion, int rank, Result<std::unique_ptr<cuda::A
     *result = ok.takeError();
     return;
   }
+  cuda::openPeers(rank % *count, *count);
   *result = std::unique_ptr<cuda::Api>(std::move(api));
 }
