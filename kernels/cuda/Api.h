@@ -94,6 +94,13 @@ struct ProductOperands {
   void *aux = nullptr; ///< of the epilogue: of the result's type [m,n], or sums [m]
 };
 
+/// A function of the host as work of a stream. It calls nothing of the table and waits for no other work;
+/// what `context` points at lives until the function has run.
+struct HostCall {
+  void (*run)(void *context) = nullptr;
+  void *context = nullptr;
+};
+
 /// Memory that work reads, or writes (and perhaps reads).
 struct Access {
   const void *data = nullptr;
@@ -169,9 +176,11 @@ public:
   virtual Result<void> copy(void *to, const void *from, std::size_t bytes, Stream stream) = 0;
   virtual Result<void> fill(void *to, std::uint8_t byte, std::size_t bytes, Stream stream) = 0;
   virtual Result<void> launch(const Launch &launch, Stream stream) = 0;
+  /// On a thread of the table's.
+  virtual Result<void> call(const HostCall &call, Stream stream) = 0;
   virtual Result<void> record(Event event, Stream stream) = 0;
-  /// What memory the launches and products touch that the stream is given next. For tables that look at
-  /// orders.
+  /// What memory the launches, calls and products touch that the stream is given next. For tables that look
+  /// at orders.
   virtual void declare(std::span<const Access>, Stream) {}
   /// What the stream is given from now on waits for what the event's last record() stands behind.
   virtual Result<void> wait(Stream stream, Event event) = 0;

@@ -105,14 +105,41 @@ Result<std::unique_ptr<PreparedKernel>> prepare(const KernelInstance &instance, 
   return std::unique_ptr<PreparedKernel>(std::make_unique<HostPreparedKernel>(*call, run));
 }
 
-void setFlushToZero() {
 #if defined(__x86_64__)
-  _mm_setcsr(_mm_getcsr() | 0x8040); // FTZ and DAZ
+static constexpr std::uint64_t kFlush = 0x8040; // FTZ and DAZ
+static std::uint64_t floatControl() {
+  return _mm_getcsr();
+}
+static void setFloatControl(std::uint64_t control) {
+  _mm_setcsr(static_cast<unsigned>(control));
+}
 #elif defined(__aarch64__)
+static constexpr std::uint64_t kFlush = std::uint64_t(1) << 24; // FZ
+static std::uint64_t floatControl() {
   std::uint64_t control = 0;
   asm volatile("mrs %0, fpcr" : "=r"(control));
-  asm volatile("msr fpcr, %0" ::"r"(control | (std::uint64_t(1) << 24))); // FZ
+  return control;
+}
+static void setFloatControl(std::uint64_t control) {
+  asm volatile("msr fpcr, %0" ::"r"(control));
+}
+#else
+static constexpr std::uint64_t kFlush = 0;
+static std::uint64_t floatControl() {
+  return 0;
+}
+static void setFloatControl(std::uint64_t) {}
 #endif
+
+void setFlushToZero() {
+  setFloatControl(floatControl() | kFlush);
+}
+
+KeepSubnormals::KeepSubnormals() : before(floatControl()) {
+  setFloatControl(before & ~kFlush);
+}
+KeepSubnormals::~KeepSubnormals() {
+  setFloatControl(before);
 }
 
 } // namespace stagewright::kernels

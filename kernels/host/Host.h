@@ -8,6 +8,7 @@
 #include "error/Error.h"
 #include "kernels/host/TileRunner.h"
 
+#include <cstdint>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,17 @@ Result<std::unique_ptr<PreparedKernel>> prepare(const KernelInstance &instance, 
 /// Subnormal numbers become zero, as inputs and as results, in the calling thread: every thread that runs
 /// kernels calls it.
 void setFlushToZero();
+
+/// While it lives, subnormal numbers are kept in the thread that made it: the arithmetic of GPUs.
+class KeepSubnormals {
+public:
+  KeepSubnormals();
+  ~KeepSubnormals();
+  KeepSubnormals(const KeepSubnormals &) = delete;
+
+private:
+  const std::uint64_t before; ///< the thread's settings
+};
 
 } // namespace stagewright::kernels
 

@@ -86,7 +86,7 @@ Result<void> CudaExecutor::load() {
   if (auto ok = api.select(); !ok) {
     return ok;
   }
-  if (auto ok = arenas.allocate(file, environment.mesh, rank()); !ok) {
+  if (auto ok = arenas.allocate(file, environment.mesh, rank(), offload.updatesOnHost()); !ok) {
     return ok;
   }
   auto copies = RankMemory::mirror(file, environment.mesh, rank(), mirror, arenas.pinned(), hasCopyOnHost);
@@ -145,7 +145,7 @@ Result<void> CudaExecutor::openStreams() {
   }
   partsGathered = std::move(*event);
   auto opened = replicas.open(arenas.addresses(), first + 3, all);
-  return opened ? offload.open(arenas.addresses(), first + 4, all) : std::move(opened);
+  return opened ? offload.open(arenas.addresses(), arenas.pinned(), first + 4, all) : std::move(opened);
 }
 
 Result<void> CudaExecutor::preparePrograms() {
@@ -278,10 +278,10 @@ Result<void> CudaExecutor::forEachPart(int program, bool reduces, Run run, Betwe
   const CudaProgram &prepared = *programs[static_cast<std::size_t>(program)];
   const auto *points = plan().programs()->Get(static_cast<unsigned>(program))->points();
   unsigned done = 0;
-  auto next = prepared.gathers().begin();
+  auto next = prepared.apart().begin();
   const auto runTo = [&](unsigned command) {
     Result<void> ok;
-    for (; ok && next != prepared.gathers().end() && next->command < command; ++next) {
+    for (; ok && next != prepared.apart().end() && next->command < command; ++next) {
       ok = run(CudaProgram::Part{done, next->command});
       ok = ok ? between(*next) : std::move(ok);
       done = next->command + 1;
@@ -292,7 +292,9 @@ Result<void> CudaExecutor::forEachPart(int program, bool reduces, Run run, Betwe
   };
   for (unsigned i = 0; points && i < points->size(); ++i) {
     const executable::ExchangePoint &point = *points->Get(i);
-    if (plan().exchanges()->Get(point.exchange())->kind() == executable::ExchangeKind::Reduce && !reduces) {
+    const executable::ExchangeKind kind = plan().exchanges()->Get(point.exchange())->kind();
+    if ((kind == executable::ExchangeKind::Reduce && !reduces) ||
+        (movesOffloaded(kind) && !offload.moves(point.exchange()))) {
       continue;
     }
     auto ok = runTo(point.command());
@@ -310,8 +312,10 @@ Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots
         return programs[static_cast<std::size_t>(program)]->launch(part, slots, computing.handle());
       },
       [&]<typename What>(const What &what) {
-        if constexpr (std::is_same_v<What, CudaProgram::Gather>) {
-          return replicas.gatherRows(what.x + slots[what.xSlot], what.y + slots[what.ySlot], what.bytes);
+        if constexpr (std::is_same_v<What, CudaProgram::Apart>) {
+          return !what.x ? offload.update(static_cast<unsigned>(program), what.command)
+                         : replicas.gatherRows(what.x + slots[what.xSlot], what.y + slots[what.ySlot],
+                                               what.bytes);
         } else if (movesOffloaded(plan().exchanges()->Get(what.exchange())->kind())) {
           return what.begins() ? offload.begin(what.exchange()) : offload.end(what.exchange());
         } else {

@@ -5,7 +5,7 @@
 //   program fill         inputs of F0, F1, ...                                               from pinned
 //   memory receive      activations and gradients from other ranks                          DeviceMessages.h
 //          collective   sums of gradients and parts of weights of other replicas            CudaReplicas.h
-//          offload      chunks of states and weights that lie on the host                   CudaOffload.h
+//          offload      what lies on the host: its updates there, chunks of it here         CudaOffload.h
 //
 // StreamPlan.h says which of them waits for which.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
@@ -74,10 +74,10 @@ private:
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
       : Executor(executable, environment), api(api), kernels(api, executable.file().contract()->tf32()),
         arenas(api), pinned(api), computing(api), filling(api),
+        offload(executable, this->environment, api, computing),
         messages(makeDeviceMessages(api, environment.communicator, environment.usesNccl, kStreams,
                                     environment.interrupt)),
-        replicas(executable, this->environment, api, kernels, computing),
-        offload(executable, this->environment, api, computing) {}
+        replicas(executable, this->environment, api, kernels, computing) {}
   Result<void> load();
   Result<void> refuse() const;
   Result<void> openStreams();
@@ -95,8 +95,8 @@ private:
   Result<void> fillInputs(List &list, std::size_t position, InputSource &source);
   Result<void> launch(const List &list, const PlannedTask &task);
   Result<void> launchProgram(int program, const std::uint64_t *slots, bool reduces);
-  /// Calls `run` with the parts of a program, and `between` with what lies between them: gathers, and the
-  /// points of exchanges that count. Sums of a step are exchanged in the stage's last W only.
+  /// Calls `run` with the parts of a program, and `between` with what lies between them: commands apart, and
+  /// the points of exchanges that count. Sums of a step are exchanged in the stage's last W only.
   template <typename Run, typename Between>
   Result<void> forEachPart(int program, bool reduces, Run run, Between between);
   Result<void> share(const PlannedTask &task);
@@ -127,9 +127,9 @@ private:
   OrderedStream computing, filling;
   std::vector<std::unique_ptr<CudaProgram>> programs; ///< indexed like RankPlan.programs
   List trainList, evaluateList;
+  CudaOffload offload; ///< outlives the talk, whose end lets streams go on that it waits for
   std::unique_ptr<DeviceMessages> messages; ///< requests of the list, then those of its collective
   CudaReplicas replicas;
-  CudaOffload offload;
   OrderedEvent partsGathered; ///< of parts of other replicas, in ALL_GATHER
   std::vector<ScalarRange> scalars;
   std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list

@@ -28,7 +28,8 @@ Result<std::byte *> CudaMemory::allocatePinned(std::uint64_t bytes) {
   return pins.back().data();
 }
 
-Result<void> CudaMemory::allocate(const Executable &executable, const Mesh &mesh, int rank) {
+Result<void> CudaMemory::allocate(const Executable &executable, const Mesh &mesh, int rank,
+                                  bool pinsWeights) {
   for (const executable::Arena *arena : *executable.rank(mesh.pipelineRank(rank)).arenas()) {
     cleared.push_back(0);
     bases.push_back(nullptr);
@@ -43,12 +44,16 @@ Result<void> CudaMemory::allocate(const Executable &executable, const Mesh &mesh
       error.advice = advice;
       return error;
     };
-    if (arena->tier() == executable::MemoryTier::Host) {
+    const bool isOffloaded = arena->tier() == executable::MemoryTier::Host;
+    if (isOffloaded || (pinsWeights && arena->arena_class() == executable::ArenaClass::Parameters)) {
       auto pinned = allocatePinned(bytes);
       if (!pinned) {
         return failed(pinned.takeError(), "free memory of the host, or offload less (\"ratio\")");
       }
-      bases.back() = onHost.back() = *pinned;
+      onHost.back() = *pinned;
+    }
+    if (isOffloaded) {
+      bases.back() = onHost.back();
       continue;
     }
     auto made = api.allocate(bytes);

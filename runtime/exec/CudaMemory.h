@@ -21,9 +21,9 @@ public:
   ~CudaMemory();
   CudaMemory(const CudaMemory &) = delete;
 
-  /// Shards as often as the rank has them (RankMemory::copiesOf). Errors: Environment, there is not enough
-  /// memory on the device.
-  Result<void> allocate(const Executable &executable, const Mesh &mesh, int rank);
+  /// Shards as often as the rank has them (RankMemory::copiesOf). With `pinsWeights` the host's copies of
+  /// weights are pinned. Errors: Environment, there is not enough memory.
+  Result<void> allocate(const Executable &executable, const Mesh &mesh, int rank, bool pinsWeights);
   /// Zeros, but for the workspace, and waits for them.
   Result<void> clear(cuda::Stream stream);
 

@@ -1,6 +1,8 @@
 #include "runtime/exec/CudaOffload.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 
 namespace stagewright::runtime {
 
@@ -8,9 +10,56 @@ using executable::ExchangeKind;
 
 CudaOffload::CudaOffload(const Executable &executable, const RankEnvironment &environment, cuda::Api &api,
                          OrderedStream &computing)
-    : environment(environment),
+    : file(executable), environment(environment),
       plan(executable.rank(environment.mesh.pipelineRank(environment.communicator.rank()))), api(api),
-      computing(computing), up(api), down(api) {}
+      computing(computing), up(api), down(api), isMoved(plan.exchanges() ? plan.exchanges()->size() : 0) {
+  for (const executable::Program *program : *plan.programs()) {
+    findMoved(*program);
+    for (const executable::Command *command : *program->commands()) {
+      if (!updates && runsOnHost(executable, *command, plan)) {
+        updates.emplace(executable, environment, api, computing, down, up);
+      }
+    }
+  }
+}
+
+/// Of the rank's replica: loads of windows that a command of the device uses, and the stores behind it.
+void CudaOffload::findMoved(const executable::Program &program) {
+  std::map<std::uint64_t, unsigned> loads; // by window, the last one
+  unsigned next = 0;
+  const unsigned points = program.points() ? program.points()->size() : 0;
+  const auto pass = [&](const executable::ExchangePoint &point) {
+    const executable::Exchange &exchange = *plan.exchanges()->Get(point.exchange());
+    for (const executable::ExchangePiece *piece : *exchange.pieces()) {
+      if (!point.begins() || piece->replica() != environment.mesh.replica(rank())) {
+        continue;
+      }
+      if (exchange.kind() == ExchangeKind::Load) {
+        loads[piece->offset()] = point.exchange();
+      } else if (const auto load = loads.find(piece->offset());
+                 exchange.kind() == ExchangeKind::Store && load != loads.end()) {
+        isMoved[point.exchange()] = isMoved[load->second];
+      }
+    }
+  };
+  for (unsigned i = 0; i < program.commands()->size(); ++i) {
+    for (; next < points && program.points()->Get(next)->command() <= i; ++next) {
+      pass(*program.points()->Get(next));
+    }
+    const executable::Command &command = *program.commands()->Get(i);
+    const bool isOthers = command.replica() >= 0 && command.replica() != environment.mesh.updater(rank());
+    for (const executable::Operand *operand : *command.operands()) {
+      if (!isOthers && !runsOnHost(file, command, plan) &&
+          plan.arenas()->Get(operand->arena())->arena_class() == executable::ArenaClass::Windows &&
+          loads.contains(operand->offset())) {
+        isMoved[loads[operand->offset()]] = true;
+      }
+    }
+  }
+  for (; next < points; ++next) {
+    pass(*program.points()->Get(next));
+  }
+}
 
 CudaOffload::~CudaOffload() {
   for (const Exchange &exchange : exchanges) {
@@ -22,30 +71,33 @@ CudaOffload::~CudaOffload() {
   }
 }
 
-Result<void> CudaOffload::open(const ArenaBases &arenas, std::size_t number, std::size_t streams) {
-  for (unsigned i = 0; plan.exchanges() && i < plan.exchanges()->size(); ++i) {
+Result<void> CudaOffload::open(const ArenaBases &arenas, const ArenaBases &copies, std::size_t number,
+                               std::size_t streams) {
+  if (!updates && std::ranges::none_of(isMoved, std::identity())) {
+    return {};
+  }
+  auto ok = up.open(number, streams);
+  ok = ok ? down.open(number + 1, streams) : std::move(ok);
+  ok = ok && updates ? updates->open(arenas, copies, number + 2, streams) : std::move(ok);
+  return ok ? openExchanges(arenas) : std::move(ok);
+}
+
+Result<void> CudaOffload::openExchanges(const ArenaBases &arenas) {
+  for (unsigned i = 0; i < isMoved.size(); ++i) {
     const executable::Exchange &planned = *plan.exchanges()->Get(i);
-    exchanges.push_back({.loads = planned.kind() == ExchangeKind::Load});
+    Exchange &exchange = exchanges.emplace_back();
+    exchange.loads = planned.kind() == ExchangeKind::Load;
+    if (!isMoved[i]) {
+      continue;
+    }
     for (const executable::ExchangePiece *piece : *planned.pieces()) {
-      if (movesOffloaded(planned.kind()) && piece->replica() == environment.mesh.replica(rank())) {
-        exchanges.back().pieces.push_back(
+      if (piece->replica() == environment.mesh.replica(rank())) {
+        exchange.pieces.push_back(
             {arenas[piece->arena()] + piece->offset(),
              arenas[static_cast<unsigned>(piece->shard_arena())] + piece->shard_offset(), piece->bytes()});
       }
     }
-  }
-  if (std::ranges::all_of(exchanges, [](const Exchange &exchange) { return exchange.pieces.empty(); })) {
-    return {};
-  }
-  auto ok = up.open(number, streams);
-  if (ok = ok ? down.open(number + 1, streams) : std::move(ok); !ok) {
-    return ok;
-  }
-  for (Exchange &exchange : exchanges) {
     for (OrderedEvent *event : {&exchange.made, &exchange.done}) {
-      if (exchange.pieces.empty()) {
-        continue;
-      }
       auto made = computing.makeEvent();
       if (!made) {
         return made.takeError();
@@ -69,9 +121,6 @@ Result<void> CudaOffload::copy(const Exchange &exchange, const OrderedStream &st
 /// A window is free when it has been stored, and only stores write homes: a load waits for nothing else.
 Result<void> CudaOffload::begin(unsigned number) {
   Exchange &exchange = exchanges[number];
-  if (exchange.pieces.empty()) {
-    return {};
-  }
   if (exchange.loads) {
     const OrderedEvent *const stored = std::exchange(endedStore, nullptr);
     auto ok = stored ? up.wait(*stored) : Result<void>();
@@ -87,9 +136,6 @@ Result<void> CudaOffload::begin(unsigned number) {
 
 Result<void> CudaOffload::end(unsigned number) {
   const Exchange &exchange = exchanges[number];
-  if (exchange.pieces.empty()) {
-    return {};
-  }
   if (exchange.loads) {
     return computing.wait(exchange.done);
   }
@@ -99,13 +145,17 @@ Result<void> CudaOffload::end(unsigned number) {
 
 Result<void> CudaOffload::finish() {
   const OrderedEvent *const last = std::exchange(lastStore, nullptr);
-  return last ? computing.wait(*last) : Result<void>();
+  auto ok = last ? computing.wait(*last) : Result<void>();
+  return ok && updates ? updates->finish() : std::move(ok);
 }
 
 void CudaOffload::follow(const OrderedStream &other) {
   if (up.handle().handle) {
     up.follow(other);
     down.follow(other);
+  }
+  if (updates) {
+    updates->follow(other);
   }
 }
 

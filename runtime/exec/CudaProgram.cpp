@@ -1,5 +1,7 @@
 #include "runtime/exec/CudaProgram.h"
 
+#include "runtime/exec/HostUpdates.h"
+
 #include <algorithm>
 #include <set>
 
@@ -19,6 +21,10 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
   for (unsigned number = 0; number < program.commands()->size(); ++number) {
     const executable::Command &command = *program.commands()->Get(number);
     if (command.replica() >= 0 && command.replica() != updater) {
+      continue;
+    }
+    if (runsOnHost(executable, command, plan)) {
+      commandsApart.push_back({.command = number});
       continue;
     }
     const executable::KernelRef &reference = *executable.file().kernels()->Get(command.kernel());
@@ -42,7 +48,7 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
     const catalogue::Kernel &kernel = *made.instance.kernel;
     if (kernel.isCollective) {
       const CudaOperand &x = made.operands[0], &y = made.operands[1];
-      gatherCommands.push_back({number, x.base, y.base, x.slot, y.slot, x.bytes});
+      commandsApart.push_back({number, x.base, y.base, x.slot, y.slot, x.bytes});
       continue;
     }
     made.operands.resize(kernel.operands.size());
@@ -56,8 +62,8 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
   for (unsigned i = 0; program.points() && i < program.points()->size(); ++i) {
     cuts.push_back(program.points()->Get(i)->command());
   }
-  for (const Gather &gather : gatherCommands) {
-    cuts.push_back(gather.command);
+  for (const Apart &apart : commandsApart) {
+    cuts.push_back(apart.command);
   }
   std::sort(cuts.begin(), cuts.end());
   auto made =

@@ -33,14 +33,15 @@ public:
   struct Part {
     unsigned begin = 0, end = 0;
   };
-  /// An all_gather, which is no part of graphs: the ranks of a group run it together.
-  struct Gather {
+  /// A command that is no part of graphs: an all_gather, which the ranks of a group run together, or an
+  /// update on the host.
+  struct Apart {
     unsigned command = 0;
-    std::byte *x = nullptr, *y = nullptr; ///< in the first slot
+    std::byte *x = nullptr, *y = nullptr; ///< in the first slot; null: an update
     std::uint32_t xSlot = 0, ySlot = 0;   ///< TaskPlan::slotsOf
     std::uint64_t bytes = 0;              ///< of x
   };
-  const std::vector<Gather> &gathers() const { return gatherCommands; } ///< ascending
+  const std::vector<Apart> &apart() const { return commandsApart; } ///< ascending
   unsigned commands() const { return static_cast<unsigned>(firstCall.size()) - 1; }
   /// Captures the graph for the slots of a micro-batch (TaskPlan::slotsOf) where there is none for them yet.
   Result<void> capture(Part part, const std::uint64_t *slotOffsets, cuda::Stream stream);
@@ -58,7 +59,7 @@ private:
   cuda::Api &api;
   CudaScratch scratch;
   std::vector<CudaCall> calls;
-  std::vector<Gather> gatherCommands;
+  std::vector<Apart> commandsApart;
   std::vector<unsigned> firstCall;  ///< [commands + 1] of a command, or of the next one that has one
   std::vector<std::uint32_t> slots; ///< that the calls' operands lie in, ascending
   Key key;                          ///< of the last look-up: calls, offsets of those slots

@@ -29,12 +29,13 @@ inline constexpr const char *kClassifier = R"({
 /// Compiles for the host and for CUDA; the file's path.
 inline std::string compiled(const std::string &name, const std::string &model, const std::string &arguments,
                             const std::string &settings = "", int batch = 12,
-                            const std::string &optimizer = R"({"type": "Adam", "params": {"lr": 0.01}})") {
+                            const std::string &optimizer = R"({"type": "Adam", "params": {"lr": 0.01}})",
+                            const std::string &clipping = "0.01") {
   const std::string base = testing::TempDir() + "cuda_" + name;
   std::ofstream(base + ".json") << model;
   std::ofstream(base + "_config.json")
       << R"({"train_batch_size": )" << batch
-      << R"(, "train_micro_batch_size_per_gpu": 3, "gradient_clipping": 0.01, )" << settings
+      << R"(, "train_micro_batch_size_per_gpu": 3, "gradient_clipping": )" << clipping << ", " << settings
       << R"("optimizer": )" << optimizer << R"(, "seed": 7})";
   const std::string command = std::string(STAGEWRIGHT_PROGRAM) + " compile " + base + ".json -c " + base +
                               "_config.json --target host,cuda:sm_90 " + arguments + " -o " + base + ".stage";

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/emulation/EmulatedDnn.h"
 #include "kernels/cuda/emulation/EmulatedProduct.h"
+#include "kernels/host/Host.h"
 
 #include <algorithm>
 #include <chrono>
@@ -108,6 +109,19 @@ public:
          },
          state(stream)->declared},
         host);
+  }
+  Result<void> call(const HostCall &call, Stream stream) override {
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.hostCalls;
+    return gpu.give(stream,
+                    {[this, call]() -> Result<void> {
+                       if (gpu.computes) {
+                         call.run(call.context);
+                       }
+                       return {};
+                     },
+                     state(stream)->declared},
+                    host);
   }
   void declare(std::span<const Access> accesses, Stream stream) override {
     const std::lock_guard lock(gpu.mutex);
@@ -387,6 +401,7 @@ EmulatedGpu::StreamState *EmulatedGpu::next() {
 }
 
 Result<bool> EmulatedGpu::drain(const StreamState &awaited) {
+  const kernels::KeepSubnormals asOnGpus;
   while (!awaited.items.empty()) {
     StreamState *stream = next();
     if (!stream) {

@@ -62,9 +62,9 @@ public:
   std::unique_ptr<Api> api(std::string bus = "");
 
   struct Counts {
-    std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, products = 0,
-                 graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0, dnnQuestions = 0,
-                 dnnRuns = 0, tf32Products = 0, exchanges = 0, connections = 0, aborts = 0;
+    std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, hostCalls = 0,
+                 products = 0, graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0,
+                 dnnQuestions = 0, dnnRuns = 0, tf32Products = 0, exchanges = 0, connections = 0, aborts = 0;
     std::array<std::int64_t, 5> epilogues = {}; ///< products by cuda::Epilogue
   };
   Counts counts() const;

@@ -158,6 +158,9 @@ public:
     return check(cudaLaunchKernelExC(&configuration, launch.function.handle, arguments),
                  "cudaLaunchKernelExC");
   }
+  Result<void> call(const HostCall &call, Stream stream) override {
+    return check(cudaLaunchHostFunc(native(stream), call.run, call.context), "cudaLaunchHostFunc");
+  }
   Result<void> record(Event event, Stream stream) override {
     return check(cudaEventRecord(native(event), native(stream)), "cudaEventRecord");
   }
