@@ -94,7 +94,9 @@ Result<Function> KernelCache::function(const std::string &name) {
   return found;
 }
 
-Result<Plan> KernelCache::plan(const Product &product) {
+Result<Plan> KernelCache::plan(const Product &plain) {
+  Product product = plain;
+  product.allowsTf32 = plain.allowsTf32 || (allowsTf32 && plain.element == Element::F32);
   if (const auto known = products.find(product); known != products.end()) {
     return known->second;
   }
@@ -122,7 +124,9 @@ Result<const DnnPlan *> KernelCache::ask(std::map<Description, DnnPlan> &known,
 }
 
 Result<const DnnPlan *> KernelCache::plan(const Convolution &convolution, std::size_t workspaceBytes) {
-  return ask(convolutions, convolution, workspaceBytes);
+  Convolution asked = convolution;
+  asked.allowsTf32 = convolution.allowsTf32 || (allowsTf32 && convolution.element == Element::F32);
+  return ask(convolutions, asked, workspaceBytes);
 }
 
 void KernelCache::countUse(std::string_view kernel, bool isByDnn) {

@@ -18,7 +18,9 @@ namespace stagewright::cuda {
 /// What the library of one device remembers: kernels by name, and the libraries' plans. One thread uses it.
 class KernelCache {
 public:
-  explicit KernelCache(Api &api) : table(api) {}
+  /// `allowsTf32`: libraries may round the factors of fp32 products to 10 bits of mantissa; kernels of ours
+  /// never do.
+  explicit KernelCache(Api &api, bool allowsTf32 = false) : table(api), allowsTf32(allowsTf32) {}
   ~KernelCache();
   KernelCache(const KernelCache &) = delete;
 
@@ -47,6 +49,7 @@ private:
                               std::size_t workspaceBytes);
 
   Api &table;
+  const bool allowsTf32;
   std::map<std::string, Function> functions;
   std::map<Product, Plan> products;
   std::map<Convolution, DnnPlan> convolutions;

@@ -50,9 +50,6 @@ Result<void> CudaExecutor::refuse() const {
   if (environment.mesh.servers > 0) {
     return no("training with parameter servers", "leave them out of the configuration, or train on the host");
   }
-  if (environment.mesh.tensor > 1) {
-    return no("tensor parallelism", "split the model into stages, or train on the host");
-  }
   if (environment.mesh.replicas > 1 && !gradientWire(*file.file().contract()).isExact()) {
     return no("sending gradients in 16 bits or compressed",
               "leave communication_data_type and gradient_compression out, or train on the host");
@@ -64,12 +61,6 @@ Result<void> CudaExecutor::refuse() const {
   }
   if (environment.usesNccl && environment.mesh.replicas > 1 && file.file().recipe()->weights_offload()) {
     return no("offload_param with ranks as processes", "leave one of them out: NCCL sends from devices");
-  }
-  for (const executable::KernelRef *kernel : *file.file().kernels()) {
-    const catalogue::Kernel &entry = *catalogue::find(kernel->name()->str(), kernel->version());
-    if (entry.isCollective && entry.name != "all_gather") { // none without tensor ranks
-      return no("kernel " + std::string(entry.name), "train on the host");
-    }
   }
   for (const Hooks &hooks : environment.hooks) {
     if (hooks.beforeKernel || hooks.afterKernel || hooks.replaceBody) {
@@ -145,7 +136,8 @@ Result<void> CudaExecutor::openStreams() {
   }
   partsGathered = std::move(*event);
   auto opened = replicas.open(arenas.addresses(), first + 3, all);
-  return opened ? offload.open(arenas.addresses(), arenas.pinned(), first + 4, all) : std::move(opened);
+  opened = opened ? offload.open(arenas.addresses(), arenas.pinned(), first + 4, all) : std::move(opened);
+  return opened ? groups.open(arenas.addresses(), first + 4 + CudaOffload::kStreams, all) : std::move(opened);
 }
 
 Result<void> CudaExecutor::preparePrograms() {
@@ -155,6 +147,11 @@ Result<void> CudaExecutor::preparePrograms() {
                                            arenas.addresses(), kernels);
         !ok) {
       return ok;
+    }
+    for (const CudaProgram::Apart &apart : programs.back()->apart()) {
+      if (apart.x) {
+        groups.expect(apart.call);
+      }
     }
   }
   return {};
@@ -169,7 +166,8 @@ Result<void> CudaExecutor::connect() {
   auto ok = environment.usesNccl ? checkOwnGpus(api, environment.communicator) : Result<void>();
   const RankGroup all[] = {pipeline()};
   ok = ok ? messages->connect(channels, std::span(all, pipeline().size > 1 ? 1 : 0)) : std::move(ok);
-  return ok ? replicas.connect() : std::move(ok);
+  ok = ok ? replicas.connect() : std::move(ok);
+  return ok ? groups.connect() : std::move(ok);
 }
 
 /// Bytes of pinned memory, at a multiple of what copies like.
@@ -314,8 +312,7 @@ Result<void> CudaExecutor::launchProgram(int program, const std::uint64_t *slots
       [&]<typename What>(const What &what) {
         if constexpr (std::is_same_v<What, CudaProgram::Apart>) {
           return !what.x ? offload.update(static_cast<unsigned>(program), what.command)
-                         : replicas.gatherRows(what.x + slots[what.xSlot], what.y + slots[what.ySlot],
-                                               what.bytes);
+                         : groups.run(what.call, what.x + slots[what.xSlot], what.y + slots[what.ySlot]);
         } else if (movesOffloaded(plan().exchanges()->Get(what.exchange())->kind())) {
           return what.begins() ? offload.begin(what.exchange()) : offload.end(what.exchange());
         } else {
@@ -367,6 +364,7 @@ Result<void> CudaExecutor::prepareWeights() {
   auto ok = messages->finish(computing);
   replicas.follow(computing);
   offload.follow(computing);
+  groups.follow(computing);
   return ok;
 }
 
@@ -458,7 +456,8 @@ Result<void> CudaExecutor::launch(const List &list, const PlannedTask &task) {
 /// REDUCE and GATHER of a stage.
 Result<void> CudaExecutor::share(const PlannedTask &task) {
   if (task.task.kind == schedule::TaskKind::Reduce) {
-    if (auto ok = replicas.reduce(task.task.stage); !ok) {
+    auto ok = replicas.reduce(task.task.stage);
+    if (ok = ok ? groups.reduce(task.task.stage) : std::move(ok); !ok) {
       return ok;
     }
   }
@@ -502,7 +501,24 @@ Result<void> CudaExecutor::gatherAll(const List &list) {
   }
   auto ok = made == &partsGathered ? computing.record(partsGathered) : Result<void>();
   ok = ok ? gather(list, made) : std::move(ok);
-  return ok && list.training ? replicas.reduce(-1) : std::move(ok);
+  ok = ok && list.training ? replicas.reduce(-1) : std::move(ok);
+  if (!ok || !list.training || environment.mesh.tensor == 1) {
+    return ok;
+  }
+  ok = replicas.finishSends(schedule::TaskKind::Norm); // parts of the sums are on their way to other replicas
+  return ok ? groups.reduce(-1) : std::move(ok);
+}
+
+/// Whether losses or norms are added up in bytes of this segment behind the gather, in place.
+bool CudaExecutor::addsUpIn(unsigned arena, const executable::Segment &segment) const {
+  for (unsigned i = 0; plan().reductions() && i < plan().reductions()->size(); ++i) {
+    const executable::Reduction &sum = *plan().reductions()->Get(i);
+    if (sum.stage() < 0 && sum.arena() == arena && sum.offset() < segment.offset() + segment.bytes() &&
+        segment.offset() < sum.offset() + sum.bytes()) {
+      return true;
+    }
+  }
+  return false;
 }
 
 /// Every segment of its rank to all others. All messages are posted before any is waited for; what is sent
@@ -537,7 +553,7 @@ Result<void> CudaExecutor::gather(const List &list, const OrderedEvent *made) {
   ok = ok ? messages->endGroup() : std::move(ok);
   awaited.clear();
   ok = ok ? forEach([&](const executable::Segment &segment, bool sends, int, std::size_t number) {
-    if (!sends || replicas.addsUpIn(arena, segment.offset(), segment.bytes())) {
+    if (!sends || addsUpIn(arena, segment)) {
       return await(number);
     }
     unfinished.push_back(number);
@@ -621,6 +637,7 @@ Result<void> CudaExecutor::copyScalars(bool toDevice) {
   messages->follow(computing);
   replicas.follow(computing);
   offload.follow(computing);
+  groups.follow(computing);
   for (const ScalarRange &range : scalars) {
     std::memcpy(data(range.arena, range.offset), pinned.data() + range.stagedAt, range.bytes);
   }

@@ -11,6 +11,7 @@
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
 
+#include "runtime/exec/CudaGroupKernels.h"
 #include "runtime/exec/CudaMemory.h"
 #include "runtime/exec/CudaOffload.h"
 #include "runtime/exec/CudaProgram.h"
@@ -43,7 +44,7 @@ public:
 
   std::size_t graphs() const override;
   std::uint64_t deviceBytes() const override {
-    std::uint64_t bytes = arenas.bytes() + replicas.bytes();
+    std::uint64_t bytes = arenas.bytes() + replicas.bytes() + groups.bytes();
     for (const auto &program : programs) {
       bytes += program->scratchBytes();
     }
@@ -51,7 +52,7 @@ public:
   }
 
 private:
-  static constexpr std::size_t kStreams = 4 + CudaOffload::kStreams; ///< of a rank, without those of channels
+  static constexpr std::size_t kStreams = 5 + CudaOffload::kStreams; ///< of a rank, without those of channels
 
   /// A task list and what its streams wait for.
   struct List {
@@ -78,11 +79,13 @@ private:
   };
 
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
-      : Executor(executable, environment), api(api), kernels(api), arenas(api), pinned(api), computing(api),
-        filling(api), offload(executable, this->environment, api, computing),
+      : Executor(executable, environment), api(api), kernels(api, executable.file().contract()->tf32()),
+        arenas(api), pinned(api), computing(api), filling(api),
+        offload(executable, this->environment, api, computing),
         messages(makeDeviceMessages(api, environment.communicator, environment.usesNccl, kStreams,
                                     environment.interrupt)),
-        replicas(executable, this->environment, api, kernels, computing) {}
+        replicas(executable, this->environment, api, kernels, computing),
+        groups(executable, this->environment, api, kernels, computing) {}
   Result<void> load();
   Result<void> refuse() const;
   Result<void> openStreams();
@@ -108,6 +111,7 @@ private:
   Result<void> post(const List &list, IndexRange range);
   Result<void> gatherAll(const List &list);
   Result<void> gather(const List &list, const OrderedEvent *made);
+  bool addsUpIn(unsigned arena, const executable::Segment &segment) const;
   Result<void> finishGather();
   Result<void> await(std::size_t message);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range, bool receives);
@@ -135,6 +139,7 @@ private:
   CudaOffload offload; ///< outlives the talk, whose end lets streams go on that it waits for
   std::unique_ptr<DeviceMessages> messages; ///< requests of the list, then those of its collective
   CudaReplicas replicas;
+  CudaGroupKernels groups;
   OrderedEvent partsGathered; ///< of parts of other replicas, in ALL_GATHER
   std::vector<ScalarRange> scalars;
   std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list

@@ -48,7 +48,10 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
     const catalogue::Kernel &kernel = *made.instance.kernel;
     if (kernel.isCollective) {
       const CudaOperand &x = made.operands[0], &y = made.operands[1];
-      commandsApart.push_back({number, x.base, y.base, x.slot, y.slot, x.bytes});
+      const GroupCall call{kernel.name == "all_gather",
+                           catalogue::stringAttribute(kernel, made.instance.attributes, "axis") == "data",
+                           dtypes[0], x.bytes / catalogue::byteSize(dtypes[0])};
+      commandsApart.push_back({number, x.base, y.base, x.slot, y.slot, call});
       continue;
     }
     made.operands.resize(kernel.operands.size());

@@ -4,6 +4,7 @@
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAPROGRAM_H
 
 #include "runtime/exec/CudaCalls.h"
+#include "runtime/exec/GroupKernels.h"
 #include "runtime/exec/TaskPlan.h"
 
 #include <map>
@@ -33,13 +34,13 @@ public:
   struct Part {
     unsigned begin = 0, end = 0;
   };
-  /// A command that is no part of graphs: an all_gather, which the ranks of a group run together, or an
-  /// update on the host.
+  /// A command that is no part of graphs: one that the ranks of a group run together, or an update on the
+  /// host.
   struct Apart {
     unsigned command = 0;
     std::byte *x = nullptr, *y = nullptr; ///< in the first slot; null: an update
     std::uint32_t xSlot = 0, ySlot = 0;   ///< TaskPlan::slotsOf
-    std::uint64_t bytes = 0;              ///< of x
+    GroupCall call;
   };
   const std::vector<Apart> &apart() const { return commandsApart; } ///< ascending
   unsigned commands() const { return static_cast<unsigned>(firstCall.size()) - 1; }

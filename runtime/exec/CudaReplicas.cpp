@@ -1,6 +1,6 @@
 #include "runtime/exec/CudaReplicas.h"
 
-#include "kernels/cuda/device/OrderedSumArguments.h"
+#include "runtime/exec/CudaOrderedSum.h"
 #include "runtime/exec/MeshGroups.h"
 
 #include <algorithm>
@@ -36,7 +36,6 @@ CudaReplicas::~CudaReplicas() {
   std::ranges::for_each(exchanges, destroy);
   std::ranges::for_each(gathers, destroy);
   destroy(ofSums);
-  destroy(ofRows);
   api.release(scratch);
 }
 
@@ -48,18 +47,10 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
     planGathers(arenas);
     planSums(arenas);
   }
-  ofRows.replicas = replicasOf(environment.mesh, rank());
-  ofRows.own = ofRows.replicas.position(rank());
-  ofRows.first = count;
-  ofRows.sends.resize(2 * static_cast<std::size_t>(ofRows.replicas.size - 1));
-  count += ofRows.sends.size();
   untilNorm.resize(count);
   untilUpdate.resize(count);
   awaited.reserve(count + exchanges.size() + 2);
   if (auto ok = messages->open(count, number, streams); !ok) {
-    return ok;
-  }
-  if (auto ok = openTransfers(ofRows); !ok) {
     return ok;
   }
   for (Exchange &exchange : exchanges) {
@@ -88,7 +79,7 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
 Result<void> CudaReplicas::connect() {
   std::vector<RankGroup> groups;
   const auto add = [&](const Transfers &transfers) {
-    if (!isAlone(transfers)) {
+    if (transfers.replicas.size > 1) { // of what CudaOffload moves there are none
       groups.push_back(transfers.replicas);
     }
   };
@@ -97,7 +88,6 @@ Result<void> CudaReplicas::connect() {
   if (!sums.empty()) {
     add(ofSums);
   }
-  add(ofRows);
   const auto keyOf = [](const RankGroup &group) { return std::tuple(-group.size, group.step, group.first); };
   std::ranges::sort(groups, {}, keyOf);
   groups.erase(std::ranges::unique(groups, {}, keyOf).begin(), groups.end());
@@ -207,8 +197,6 @@ void CudaReplicas::planSums(const ArenaBases &arenas) {
     sums.push_back({.stage = entry.stage(),
                     .position = entry.replica(),
                     .data = arenas[entry.arena()] + entry.offset(),
-                    .arena = entry.arena(),
-                    .offset = entry.offset(),
                     .bytes = entry.bytes(),
                     .isDouble = entry.dtype() == executable::DType::F64,
                     .isMean = entry.mean()});
@@ -347,34 +335,18 @@ Result<void> CudaReplicas::end(unsigned number) {
 Result<void> CudaReplicas::launchSum(const OrderedStream &stream, const Transfers &group, std::byte *own,
                                      const std::byte *others, std::byte *sum, std::uint64_t bytes,
                                      bool isDouble, bool isMean) {
-  constexpr unsigned kThreads = 256, kMostBlocks = 1 << 14;
-  auto function = kernels.function(isDouble ? "ordered_sum_f64" : "ordered_sum_f32");
-  if (!function) {
-    return function.takeError();
-  }
   const std::uint64_t width = isDouble ? sizeof(double) : sizeof(float);
-  const std::uint64_t stride = catalogue::aligned(bytes);
-  const OrderedSumArguments arguments{.own = own,
-                                      .others = others,
-                                      .y = sum ? sum : own,
-                                      .elements = static_cast<std::int64_t>(bytes / width),
-                                      .stride = static_cast<std::int64_t>(stride / width),
-                                      .terms = group.replicas.size,
-                                      .position = group.own,
-                                      .accumulates = sum ? 1 : 0,
-                                      .divisor = isMean ? group.replicas.size : 1};
-  const std::uint64_t blocks = (bytes / width + kThreads - 1) / kThreads;
-  const cuda::Access accesses[] = {
-      {own, bytes, sum == nullptr},
-      {others, stride * static_cast<unsigned>(group.replicas.size - 2) + bytes, false},
-      {sum ? sum : own, bytes, true}};
-  api.declare(accesses, stream.handle());
-  return api.launch({.function = *function,
-                     .grid = {static_cast<unsigned>(std::clamp<std::uint64_t>(blocks, 1, kMostBlocks)), 1, 1},
-                     .threads = kThreads,
-                     .arguments = &arguments,
-                     .argumentBytes = sizeof arguments},
-                    stream.handle());
+  return launchOrderedSum(api, kernels, stream.handle(),
+                          isDouble ? catalogue::DType::F64 : catalogue::DType::F32,
+                          {.own = own,
+                           .others = others,
+                           .y = sum ? sum : own,
+                           .elements = static_cast<std::int64_t>(bytes / width),
+                           .stride = static_cast<std::int64_t>(catalogue::aligned(bytes) / width),
+                           .terms = group.replicas.size,
+                           .position = group.own,
+                           .accumulates = sum ? 1 : 0,
+                           .divisor = isMean ? group.replicas.size : 1});
 }
 
 /// Behind the rank's own part, and what the others have taken.
@@ -514,33 +486,6 @@ Result<bool> CudaReplicas::gather(TaskKind task, int stage) {
   ok = ok ? await(*gather, false, true) : std::move(ok);
   ok = ok ? computing.wait(awaited) : std::move(ok);
   return ok ? Result<bool>(true) : ok.takeError();
-}
-
-/// The next command may read y and write x: both have to be there.
-Result<void> CudaReplicas::gatherRows(const std::byte *x, std::byte *y, std::uint64_t bytes) {
-  const auto rowOf = [&](int position) { return y + static_cast<unsigned>(position) * bytes; };
-  auto ok = computing.record(ofRows.made);
-  posted = 0;
-  ok = ok ? messages->beginGroup(ofRows.replicas) : std::move(ok);
-  for (int position = 0; position < ofRows.replicas.size; ++position) {
-    if (position != ofRows.own) {
-      ok = ok ? postTo(ofRows, true, position, const_cast<std::byte *>(x), bytes, &ofRows.made)
-              : std::move(ok);
-      ok = ok ? postTo(ofRows, false, position, rowOf(position), bytes, &ofRows.made) : std::move(ok);
-    }
-  }
-  ok = ok ? messages->endGroup() : std::move(ok);
-  ok = ok ? api.copy(rowOf(ofRows.own), x, bytes, computing.handle()) : std::move(ok);
-  awaited.clear();
-  ok = ok ? await(ofRows, true, true) : std::move(ok);
-  return ok ? computing.wait(awaited) : std::move(ok);
-}
-
-bool CudaReplicas::addsUpIn(unsigned arena, std::uint64_t offset, std::uint64_t bytes) const {
-  return std::ranges::any_of(sums, [&](const Sum &sum) {
-    return sum.stage < 0 && sum.arena == arena && sum.offset < offset + bytes &&
-           offset < sum.offset + sum.bytes;
-  });
 }
 
 Result<void> CudaReplicas::finishSends(TaskKind task) {

@@ -48,10 +48,6 @@ public:
   Result<void> finishStep() { return computing.wait(ofSums.done); }
   /// What the task gives to other replicas; false: nothing.
   Result<bool> gather(schedule::TaskKind task, int stage);
-  /// all_gather of a program: `bytes` at x of each replica to all, at y one behind the other.
-  Result<void> gatherRows(const std::byte *x, std::byte *y, std::uint64_t bytes);
-  /// Whether ALL_GATHER's losses are added up in bytes of this segment, in place.
-  bool addsUpIn(unsigned arena, std::uint64_t offset, std::uint64_t bytes) const;
 
   /// In front of a NORM or an UPDATE: the others have taken what it writes again.
   Result<void> finishSends(schedule::TaskKind task);
@@ -99,8 +95,7 @@ private:
     int stage = 0;
     int position = -1; ///< of the replica that gets it, the others zeros; -1: all get it
     std::byte *data = nullptr;
-    unsigned arena = 0;
-    std::uint64_t offset = 0, bytes = 0;
+    std::uint64_t bytes = 0;
     bool isDouble = false, isMean = false;
   };
 
@@ -137,7 +132,6 @@ private:
   std::vector<Gather> gathers;
   std::vector<Sum> sums;
   Transfers ofSums; ///< a chunk's
-  Transfers ofRows; ///< a call's of all_gather
   std::byte *scratch = nullptr;
   std::uint64_t chunkBytes = 0, scratchBytes = 0;
   std::size_t count = 0, posted = 0;         ///< messages: in all, and of the transfers that are being posted

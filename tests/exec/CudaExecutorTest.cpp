@@ -62,7 +62,7 @@ TEST(CudaExecutor, ComputesWhatTheHostComputes) {
   for (std::size_t step = 0; step < 5; ++step) {
     EXPECT_NEAR(onDevice->losses[step], onHost->losses[step], 1e-5 * onHost->losses[step]);
   }
-  // Beside the plan, sums of the longest bias of each stage.
+  // Beside the plan: what products add up for a bias, of the longest one of each stage.
   EXPECT_EQ(onDevice->allocatedBytes, onDevice->plannedBytes + (24 + 17) * sizeof(float));
 }
 
@@ -280,6 +280,31 @@ TEST(CudaExecutor, OneLaunchUpdatesAllParametersOfAStage) {
                      partials = gpu.launchesOf("gradient_norm_partials_kernel");
   EXPECT_EQ(one, 2);
   EXPECT_EQ(partials, 2);
+}
+
+TEST(CudaExecutor, Tf32IsAChoiceOfTheFile) {
+  const std::string setting = R"("stagewright": {"tf32": true}, )";
+  const std::string plain = compiled("fp32", kMlps, "--stages 2"),
+                    chosen = compiled("tf32", kMlps, "--stages 2", setting),
+                    other = compiled("tf32_one", kMlps, "--stages 1", setting),
+                    sixteen = compiled("tf32_bf16", kMlps, "--stages 2",
+                                       setting + R"("bf16": {"enabled": true}, )");
+  const auto onHost = train(optionsOf(plain, 3)), ofChoice = train(optionsOf(chosen, 3));
+  ASSERT_TRUE(onHost && ofChoice);
+  EXPECT_EQ(onHost->stateSha256, ofChoice->stateSha256); // which has none
+  EmulatedGpu inFull, rounded, inOneStage, inBf16;
+  const auto exact = trainOn(inFull, plain, 3), found = trainOn(rounded, chosen, 3);
+  ASSERT_TRUE(exact && found) << found.error().text();
+  EXPECT_EQ(inFull.counts().tf32Products, 0);
+  EXPECT_GT(rounded.counts().products, 0);
+  EXPECT_EQ(rounded.counts().tf32Products, rounded.counts().products);
+  EXPECT_NE(found->stateSha256, exact->stateSha256);
+  for (std::size_t step = 0; step < 3; ++step) {
+    EXPECT_NEAR(found->losses[step], onHost->losses[step], 2e-3 * onHost->losses[step]);
+  }
+  EXPECT_EQ(hashOn(inOneStage, other, 3), found->stateSha256);
+  ASSERT_EQ(hashOn(inBf16, sixteen, 3).size(), 64u);
+  EXPECT_EQ(inBf16.counts().tf32Products, 0); // of whose products none is of fp32
 }
 
 /// What is computed again has no product in front of it: such a file has GELUs of their own throughout, and
@@ -548,7 +573,8 @@ TEST(CudaExecutor, OneReplicaEvaluatesWhatAllHaveTrained) {
   EXPECT_NEAR(*onDevice->loss, *onHost->loss, 1e-5);
   EXPECT_EQ(*onDevice->accuracy, *onHost->accuracy);
   EXPECT_EQ(onDevice->weightsSha256, onHost->weightsSha256);
-  EXPECT_EQ(onDevice->plannedBytes, onDevice->allocatedBytes);
+  // Beside the plan, sums of the longest bias of each stage.
+  EXPECT_EQ(onDevice->allocatedBytes, onDevice->plannedBytes + (24 + 17) * sizeof(float));
 }
 
 /// Between steps the other replicas take part: they have parts of the weights. The next step goes on as if

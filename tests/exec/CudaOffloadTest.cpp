@@ -431,5 +431,22 @@ TEST(CudaOffload, HashesAndEvaluationBetweenSteps) {
   EXPECT_EQ(run(zero(3, toHost() + kWeightsToHost), true), expected);
 }
 
+/// States alone: weights would have to be sent from memory of the host.
+TEST(CudaOffload, RanksWhoseMessagesGoByNccl) {
+  const std::string stage =
+      compiled("offload_nccl", kClassifier, "--stages 2 --data-parallel 2", zero(2, toHost()));
+  EmulatedGpu copies, gpu;
+  const std::string expected = hashOn(copies, stage);
+  TrainOptions options = optionsOf(stage, 2);
+  options.target = "cuda";
+  options.usesNccl = true;
+  options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  const auto trained = train(options);
+  ASSERT_TRUE(trained) << trained.error().text();
+  EXPECT_EQ(trained->stateSha256, expected);
+  EXPECT_GT(gpu.counts().hostCalls, 0);
+  EXPECT_TRUE(gpu.races().empty()) << gpu.races()[0];
+}
+
 } // namespace
 } // namespace stagewright::runtime

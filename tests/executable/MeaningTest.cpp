@@ -198,6 +198,7 @@ const std::vector<Mistake> &mistakes() {
       // Memory
       {"Target", [](ExecutableT &f) { f.variants[0]->target = "cuda:sm_90"; }, "contract.device_family", "cuda"},
       {"TargetName", [](ExecutableT &f) { f.variants[0]->target = "cuda"; }, "variants[0].target", "cuda"},
+      {"Tf32", [](ExecutableT &f) { f.contract->tf32 = true; }, "contract.tf32", "required features"},
       {"DeviceFamily", [](ExecutableT &f) { f.contract->device_family = "cpu"; }, "contract.device_family", "cpu"},
       {"RankPlans", [](ExecutableT &f) { f.variants[0]->ranks.pop_back(); }, "variants.ranks", "plans"},
       {"RankOrder", [](ExecutableT &f) { rank(f, 0).rank = 1; }, "ranks[0].rank", "order"},

@@ -196,5 +196,24 @@ TEST(CudaDnn, EveryFieldOfADescriptionMakesItAnother) {
   expectOneQuestionEach(otherAttentions());
 }
 
+TEST(CudaDnn, Tf32IsAskedForWhereItIsAllowedAndOfFp32Alone) {
+  for (const bool isAllowed : {false, true}) {
+    for (const auto element : {catalogue::DType::F32, catalogue::DType::BF16}) {
+      EmulatedGpu gpu;
+      int asked = 0;
+      gpu.hasConvolution = [&](const Convolution &convolution) {
+        ++asked;
+        EXPECT_EQ(convolution.allowsTf32, isAllowed && element == catalogue::DType::F32);
+        return false;
+      };
+      const auto api = gpu.api();
+      KernelCache cache(*api, isAllowed);
+      KernelCase one = kernels::withElement(kernels::casesOf("conv2d", 2).at(0), element);
+      ASSERT_TRUE(prepare(one.instance, cache));
+      EXPECT_GT(asked, 0);
+    }
+  }
+}
+
 } // namespace
 } // namespace stagewright::cuda

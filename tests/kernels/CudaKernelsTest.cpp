@@ -116,7 +116,6 @@ TEST(CudaKernels, BlocksGoOnInStridesOfTheGrid) {
                                  "rotary_table",
                                  "masked_mean",
                                  "masked_mean_grad",
-                                 "adam",
                                  "layer_norm",
                                  "rms_norm_grad",
                                  "layer_norm_weight_grad",

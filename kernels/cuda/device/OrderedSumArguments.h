@@ -1,4 +1,4 @@
-// Sums of what the replicas of a rank contribute.
+// Sums of what ranks contribute.
 #ifndef STAGEWRIGHT_KERNELS_CUDA_DEVICE_ORDEREDSUMARGUMENTS_H
 #define STAGEWRIGHT_KERNELS_CUDA_DEVICE_ORDEREDSUMARGUMENTS_H
 

@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/emulation/Elements.h"
 
+#include <bit>
 #include <cmath>
 
 namespace stagewright::cuda::emulation {
@@ -14,6 +15,14 @@ double gelu(double x) {
 double geluGrad(double x) {
   const double t = std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
   return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+}
+
+/// To 10 bits of mantissa, ties to even.
+void roundToTf32(std::vector<float> &values) {
+  for (float &value : values) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    value = std::bit_cast<float>((bits + 0xFFF + (bits >> 13 & 1)) & ~0x1FFFu);
+  }
 }
 
 void sumRows(const Product &p, const std::vector<float> &left, void *sums) {
@@ -30,14 +39,17 @@ void sumRows(const Product &p, const std::vector<float> &left, void *sums) {
 
 void computeProduct(const Product &p, const ProductOperands &operands) {
   const auto &[a, b, d, bias, aux] = operands;
-  const auto left = floats(p.element, a, p.batch * p.m * p.k),
-             right = floats(p.element, b, p.batch * p.k * p.n);
+  auto left = floats(p.element, a, p.batch * p.m * p.k), right = floats(p.element, b, p.batch * p.k * p.n);
   const auto before = p.accumulates ? floats(p.result, d, p.batch * p.m * p.n) : std::vector<float>();
   const auto added = p.hasBias ? floats(p.result, bias, p.n) : std::vector<float>();
   const auto beside =
       p.epilogue == Epilogue::GeluGrad ? floats(p.result, aux, p.m * p.n) : std::vector<float>();
   if (p.epilogue == Epilogue::RowSums) {
     sumRows(p, left, aux);
+  }
+  if (p.allowsTf32) {
+    roundToTf32(left);
+    roundToTf32(right);
   }
   for (std::int64_t batch = 0; batch < p.batch; ++batch) {
     const float *const of = left.data() + batch * p.m * p.k, *const with = right.data() + batch * p.k * p.n;

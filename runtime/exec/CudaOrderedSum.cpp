@@ -1,0 +1,44 @@
+#include "runtime/exec/CudaOrderedSum.h"
+
+#include <algorithm>
+
+namespace stagewright::runtime {
+
+static const char *kernelOf(catalogue::DType dtype) {
+  switch (dtype) {
+  case catalogue::DType::F64:
+    return "ordered_sum_f64";
+  case catalogue::DType::F16:
+    return "ordered_sum_f16";
+  case catalogue::DType::BF16:
+    return "ordered_sum_bf16";
+  default:
+    return "ordered_sum_f32";
+  }
+}
+
+Result<void> launchOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::Stream stream,
+                              catalogue::DType dtype, const OrderedSumArguments &arguments) {
+  constexpr std::uint64_t kThreads = 256, kMostBlocks = 1 << 14;
+  auto function = kernels.function(kernelOf(dtype));
+  if (!function) {
+    return function.takeError();
+  }
+  const auto elements = static_cast<std::uint64_t>(arguments.elements);
+  const std::uint64_t width = catalogue::byteSize(dtype), bytes = elements * width;
+  const std::uint64_t others =
+      static_cast<std::uint64_t>(arguments.stride) * width * static_cast<std::uint64_t>(arguments.terms - 2) +
+      bytes;
+  const cuda::Access accesses[] = {
+      {arguments.own, bytes, false}, {arguments.others, others, false}, {arguments.y, bytes, true}};
+  api.declare(accesses, stream);
+  const std::uint64_t blocks = (elements + kThreads - 1) / kThreads;
+  return api.launch({.function = *function,
+                     .grid = {static_cast<unsigned>(std::clamp<std::uint64_t>(blocks, 1, kMostBlocks)), 1, 1},
+                     .threads = kThreads,
+                     .arguments = &arguments,
+                     .argumentBytes = sizeof arguments},
+                    stream);
+}
+
+} // namespace stagewright::runtime

@@ -1,0 +1,18 @@
+// Sums of what ranks contribute, on a GPU: the bits of runtime/comm/OrderedSum.h.
+#ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAORDEREDSUM_H
+#define STAGEWRIGHT_RUNTIME_EXEC_CUDAORDEREDSUM_H
+
+#include "catalogue/Catalogue.h"
+#include "kernels/cuda/Cuda.h"
+#include "kernels/cuda/device/OrderedSumArguments.h"
+
+namespace stagewright::runtime {
+
+/// Gives the stream a sum of elements of this type: F64, or F32, F16 and BF16, which are added up in fp32 and
+/// rounded once.
+Result<void> launchOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::Stream stream,
+                              catalogue::DType dtype, const OrderedSumArguments &arguments);
+
+} // namespace stagewright::runtime
+
+#endif
