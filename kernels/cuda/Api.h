@@ -150,7 +150,8 @@ struct Exchanged {
   std::size_t bytes = 0;
 };
 
-/// One rank's view of one GPU. A table is used by one thread at a time but for allocation; errors of kind
+/// One rank's view of one GPU. A table is used by one thread at a time but for allocation,
+/// and for copy(), record() and wait(), which threads of other ranks call as well; errors of kind
 /// Environment name the call. Work that a stream has been given runs in order; streams are independent of
 /// each other but for events.
 class Api {
@@ -221,7 +222,8 @@ public:
   // NCCL. Errors: Environment, it is not installed, or what it says.
   virtual Result<ConnectionId> connectionId() = 0;
   /// Number `rank` of `ranks`, which all call it with the same id, each on a GPU of its own; waits for them.
-  virtual Result<Connection> connect(const ConnectionId &id, int rank, int ranks) = 0;
+  /// What is under way holds at most so many blocks of the device.
+  virtual Result<Connection> connect(const ConnectionId &id, int rank, int ranks, int mostBlocks) = 0;
   /// All of them, together: what a rank sends to another one meets what that receives from it, in the order
   /// of calls and of the list. The first one between two ranks waits on the host for the other side.
   virtual Result<void> exchange(Connection connection, std::span<const Exchanged> messages,

@@ -36,9 +36,13 @@ bool isSame(const CudaOperand &a, const CudaOperand &b) {
 
 /// Whether a command from `begin` on, or another program, reads the value. Memory that is written again was
 /// free.
-bool isReadFrom(const std::vector<CudaCommand> &commands, std::size_t begin, const CudaOperand &value) {
+bool isReadFrom(const std::vector<CudaCommand> &commands, std::size_t begin,
+                const std::vector<CudaOperand> &readApart, const CudaOperand &value) {
   if (value.slot != 0) {
     return true; // it outlives the program
+  }
+  if (std::ranges::any_of(readApart, [&](const CudaOperand &read) { return overlap(read, value); })) {
+    return true;
   }
   for (std::size_t i = begin; i < commands.size(); ++i) {
     bool isWritten = false;
@@ -58,7 +62,8 @@ bool isReadFrom(const std::vector<CudaCommand> &commands, std::size_t begin, con
   return false;
 }
 
-std::optional<Pair> pairOf(const std::vector<CudaCommand> &commands, std::size_t at, bool fusesGelu) {
+std::optional<Pair> pairOf(const std::vector<CudaCommand> &commands, std::size_t at,
+                           const std::vector<CudaOperand> &readApart, bool fusesGelu) {
   const CudaCommand &first = commands[at], &second = commands[at + 1];
   if (first.block < 0 || first.block != second.block || first.number + 1 != second.number) {
     return {};
@@ -87,7 +92,7 @@ std::optional<Pair> pairOf(const std::vector<CudaCommand> &commands, std::size_t
     aux.bytes = pair.result.bytes;
     return pair;
   }
-  const bool isKept = !isSame(between, d) && isReadFrom(commands, at + 2, between);
+  const bool isKept = !isSame(between, d) && isReadFrom(commands, at + 2, readApart, between);
   if (!fusesGelu || (isKept && pair.product.epilogue == Epilogue::GeluGrad)) {
     return {};
   }
@@ -214,11 +219,12 @@ Result<void> CudaScratch::allocate(std::size_t bytes) {
 }
 
 Result<std::vector<CudaCall>> cudaCalls(std::vector<CudaCommand> commands, const std::vector<unsigned> &cuts,
-                                        bool fusesGelu, CudaScratch &scratch, cuda::KernelCache &kernels) {
+                                        const std::vector<CudaOperand> &readApart, bool fusesGelu,
+                                        CudaScratch &scratch, cuda::KernelCache &kernels) {
   std::vector<std::optional<Pair>> pairs(commands.size());
   std::size_t bytes = 0;
   for (std::size_t i = 0; i + 1 < commands.size(); ++i) {
-    pairs[i] = pairOf(commands, i, fusesGelu);
+    pairs[i] = pairOf(commands, i, readApart, fusesGelu);
     if (pairs[i] && pairs[i]->finish) {
       bytes = std::max(bytes, pairs[i]->operands[static_cast<std::size_t>(pairs[i]->fromScratch)].bytes);
     }

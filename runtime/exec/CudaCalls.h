@@ -53,10 +53,11 @@ private:
 /// Ascending by command. `cuts`: in front of these commands, ascending, calls may be kept apart. Which
 /// commands become one call follows from their block alone: from kernels, shapes and what reads their
 /// results, never from other blocks, from where memory lies or from what is exchanged between two commands.
-/// `fusesGelu`: the file's result contract has the bits of GELU by products. Errors: User, a kernel that CUDA
-/// does not have.
+/// `readApart`: what commands between calls read. `fusesGelu`: the file's result contract has the bits of
+/// GELU by products. Errors: User, a kernel that CUDA does not have.
 Result<std::vector<CudaCall>> cudaCalls(std::vector<CudaCommand> commands, const std::vector<unsigned> &cuts,
-                                        bool fusesGelu, CudaScratch &scratch, cuda::KernelCache &kernels);
+                                        const std::vector<CudaOperand> &readApart, bool fusesGelu,
+                                        CudaScratch &scratch, cuda::KernelCache &kernels);
 
 } // namespace stagewright::runtime
 

@@ -1,5 +1,6 @@
 #include "runtime/exec/CudaExecutor.h"
 
+#include "runtime/device/CudaPlugin.h"
 #include "runtime/exec/MeshGroups.h"
 #include "runtime/exec/NcclMessages.h"
 
@@ -26,6 +27,9 @@ CudaExecutor::create(const Executable &executable, const RankEnvironment &enviro
 }
 
 CudaExecutor::~CudaExecutor() {
+  if (isTalking) { // an exception
+    endTalk();
+  }
   if (partsGathered.handle.handle) {
     api.destroy(partsGathered.handle);
   }
@@ -115,12 +119,12 @@ Result<void> CudaExecutor::openStreams() {
   if (!ok) {
     return ok;
   }
-  const std::size_t gathered =
-      std::max(trainList.collective->segments()->size(), evaluateList.collective->segments()->size()) *
-      static_cast<std::size_t>(environment.mesh.pipeline);
-  const std::size_t count = trainList.tasks.requests + gathered;
+  const auto ends = static_cast<std::size_t>(environment.mesh.pipeline); // of each segment's messages
+  trainList.firstGathered = std::max(trainList.tasks.requests, evaluateList.tasks.requests);
+  evaluateList.firstGathered = trainList.firstGathered + trainList.collective->segments()->size() * ends;
+  const std::size_t count = evaluateList.firstGathered + evaluateList.collective->segments()->size() * ends;
   awaited.reserve(count);
-  unfinished.reserve(gathered);
+  unfinished.reserve(count - trainList.firstGathered);
   if (auto opened = messages->open(count, first + 2, all); !opened) {
     return opened;
   }
@@ -157,7 +161,8 @@ Result<void> CudaExecutor::connect() {
     return {};
   }
   isConnected = true;
-  auto ok = environment.usesNccl ? checkOwnGpus(api, environment.communicator) : Result<void>();
+  auto ok = environment.usesNccl ? checkQueues(kStreams + channels.size()) : Result<void>();
+  ok = ok && environment.usesNccl ? checkOwnGpus(api, environment.communicator) : std::move(ok);
   const RankGroup all[] = {pipeline()};
   ok = ok ? messages->connect(channels, std::span(all, pipeline().size > 1 ? 1 : 0)) : std::move(ok);
   ok = ok ? replicas.connect() : std::move(ok);
@@ -302,20 +307,51 @@ RankGroup CudaExecutor::pipeline() const {
   return pipelineOf(environment.mesh, rank());
 }
 
+/// Whatever fails in between ends the talk: others may wait for what does not come, and this rank for them.
+template <typename Body>
+Result<void> CudaExecutor::talk(Body body) {
+  isTalking = true;
+  auto ok = api.select();
+  ok = ok ? connect() : std::move(ok);
+  ok = ok ? body() : std::move(ok);
+  if (!ok) {
+    endTalk();
+  }
+  isTalking = false;
+  return ok;
+}
+
+void CudaExecutor::endTalk() {
+  for (DeviceMessages *const each : {messages.get(), &replicas.talk(), &groups.talk()}) {
+    each->abort();
+  }
+}
+
+/// The host waits for the stream of programs.
+Result<void> CudaExecutor::finish() {
+  DeviceMessages *const others[] = {&replicas.talk(), &groups.talk()};
+  auto ok = messages->finish(computing, others);
+  filling.follow(computing);
+  messages->follow(computing);
+  replicas.follow(computing);
+  offload.follow(computing);
+  groups.follow(computing);
+  return ok;
+}
+
 Result<void> CudaExecutor::train(InputSource &source, std::uint64_t step) {
-  return run(trainList, source, step, nullptr);
+  return talk([&] { return run(trainList, source, step, nullptr); });
 }
 
 Result<void> CudaExecutor::evaluate(InputSource &source, std::uint64_t pass, OutputSink *outputs) {
-  return run(evaluateList, source, pass, outputs);
+  return talk([&] { return run(evaluateList, source, pass, outputs); });
 }
 
 Result<void> CudaExecutor::prepareWeights() {
-  auto ready = api.select();
-  ready = ready ? connect() : std::move(ready);
-  if (!ready) {
-    return ready;
-  }
+  return talk([&] { return runPrepare(); });
+}
+
+Result<void> CudaExecutor::runPrepare() {
   for (unsigned i = 0; i < programs.size(); ++i) {
     if (plan().programs()->Get(i)->kind() == executable::ProgramKind::Prepare) {
       const std::uint64_t *slots = trainList.tasks.slotsOf(-1);
@@ -329,18 +365,12 @@ Result<void> CudaExecutor::prepareWeights() {
       }
     }
   }
-  auto ok = messages->finish(computing);
-  replicas.follow(computing);
-  offload.follow(computing);
-  groups.follow(computing);
-  return ok;
+  return finish();
 }
 
 Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs) {
   staging.beginPass(outputs != nullptr);
-  auto ok = api.select();
-  ok = ok ? connect() : std::move(ok);
-  ok = ok ? staging.send(memory.addresses(), arenas.addresses(), computing.handle()) : std::move(ok);
+  auto ok = staging.send(memory.addresses(), arenas.addresses(), computing.handle());
   for (std::size_t position = 0; ok && position < list.tasks.tasks.size(); ++position) {
     if (environment.interrupt && environment.interrupt->raised()) {
       return Error{ErrorKind::Interrupted, "", "interrupted", ""};
@@ -502,7 +532,7 @@ Result<void> CudaExecutor::gather(const List &list, const OrderedEvent *made) {
   }
   const auto forEach = [&](auto body) {
     Result<void> ok;
-    std::size_t number = list.tasks.requests;
+    std::size_t number = list.firstGathered;
     for (const executable::Segment *segment : segments) {
       const bool sends = segment->rank() == own;
       for (int other = 0; ok && other < ranks.size; ++other) {
@@ -557,12 +587,7 @@ Result<void> CudaExecutor::waitFor(const TaskPlan &tasks, IndexRange range, bool
 /// What the host reads is there when it returns.
 Result<void> CudaExecutor::finishList() {
   auto ok = staging.fetch(arenas.addresses(), computing.handle());
-  ok = ok ? messages->finish(computing) : std::move(ok);
-  filling.follow(computing);
-  messages->follow(computing);
-  replicas.follow(computing);
-  offload.follow(computing);
-  groups.follow(computing);
+  ok = ok ? finish() : std::move(ok);
   if (ok) {
     staging.take(memory.addresses());
   }

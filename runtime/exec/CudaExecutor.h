@@ -1,11 +1,12 @@
 // A rank on a GPU. The thread of the rank walks the task list and gives its work to streams, without waiting
 // for any of it before the end of the list:
 //
-//   compute   scalars in | PREPARE  F0  F1 ...  W3  NORM  UPDATE | scalars out      one graph for each
-//   program fill         inputs of F0, F1, ...                                               from pinned
-//   memory receive      activations and gradients from other ranks                          DeviceMessages.h
-//          collective   sums of gradients and parts of weights of other replicas            CudaReplicas.h
-//          offload      what lies on the host: its updates there, chunks of it here         CudaOffload.h
+//   compute     scalars in | PREPARE F0 F1 ... W3 NORM UPDATE | scalars out    a graph for each program
+//   fill        inputs of F0, F1, ... from pinned memory                       CudaStaging.h
+//   receive     activations and gradients from other ranks                     DeviceMessages.h
+//   collective  sums of gradients, parts of weights of other replicas          CudaReplicas.h
+//   group       sums that tensor ranks make together                           CudaGroupKernels.h
+//   offload     what lies on the host: its updates there, chunks of it here    CudaOffload.h
 //
 // StreamPlan.h says which of them waits for which.
 #ifndef STAGEWRIGHT_RUNTIME_EXEC_CUDAEXECUTOR_H
@@ -63,6 +64,7 @@ private:
     std::vector<OrderedEvent> filled;  ///< [tasks], of those that fill
     std::vector<std::size_t> stagedAt; ///< [fills] offset in pinned memory
     const executable::Collective *collective = nullptr;
+    std::size_t firstGathered = 0; ///< number of its first message
     bool training = true;
   };
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
@@ -83,6 +85,11 @@ private:
   Result<void> warmUp();
   Result<void> captureGraphs(const List &list);
 
+  template <typename Body>
+  Result<void> talk(Body body);
+  void endTalk();
+  Result<void> finish();
+  Result<void> runPrepare();
   Result<void> run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs);
   Result<void> runTask(List &list, std::size_t position);
   Result<void> fillInputs(List &list, std::size_t position, InputSource &source);
@@ -114,7 +121,7 @@ private:
   CudaMemory arenas;
   CudaStaging staging;
   std::vector<DeviceMessages::Channel> channels; ///< of both lists
-  bool isConnected = false;
+  bool isConnected = false, isTalking = false;
   OrderedStream computing, filling;
   std::vector<std::unique_ptr<CudaProgram>> programs; ///< indexed like RankPlan.programs
   List trainList, evaluateList;

@@ -50,6 +50,7 @@ void CudaGroupKernels::expect(const GroupCall &call) {
   }
   if (!call.gathers) {
     const std::uint64_t width = catalogue::byteSize(call.dtype);
+    dtypes.insert(call.dtype);
     sliceBytes = std::max(sliceBytes, sliceOf(call.elements, group.size, width) * width);
   }
 }
@@ -103,6 +104,11 @@ Result<void> CudaGroupKernels::open(const ArenaBases &arenas, std::size_t number
   }
   if (sliceBytes == 0) {
     return {};
+  }
+  for (const catalogue::DType dtype : dtypes) {
+    if (auto ok = loadOrderedSum(api, kernels, computing.handle(), dtype); !ok) {
+      return ok;
+    }
   }
   sliceBytes = catalogue::aligned(sliceBytes);
   scratchBytes = wholePages(static_cast<std::uint64_t>(most - 1) * sliceBytes);

@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <vector>
 
 namespace stagewright::runtime {
@@ -41,6 +42,7 @@ public:
   Result<void> run(const GroupCall &call, const std::byte *x, std::byte *y);
   /// Sums over tensor ranks that REDUCE of the stage has.
   Result<void> reduce(int stage);
+  DeviceMessages &talk() { return *messages; }
   /// The host has waited for `other`.
   void follow(const OrderedStream &other) { messages->follow(other); }
 
@@ -90,7 +92,8 @@ private:
   cuda::KernelCache &kernels;
   OrderedStream &computing;
   std::unique_ptr<DeviceMessages> messages;
-  std::vector<RankGroup> groups; ///< of expected calls
+  std::vector<RankGroup> groups;     ///< of expected calls
+  std::set<catalogue::DType> dtypes; ///< of expected sums
   std::vector<Sum> sums;
   std::byte *scratch = nullptr; ///< what the others contribute to a slice, one behind the other
   std::uint64_t sliceBytes = 0, scratchBytes = 0;

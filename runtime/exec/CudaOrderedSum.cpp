@@ -41,4 +41,18 @@ Result<void> launchOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::
                     stream);
 }
 
+Result<void> loadOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::Stream stream,
+                            catalogue::DType dtype) {
+  return launchOrderedSum(api, kernels, stream, dtype,
+                          {.own = nullptr,
+                           .others = nullptr,
+                           .y = nullptr,
+                           .elements = 0,
+                           .stride = 0,
+                           .terms = 2,
+                           .position = 0,
+                           .accumulates = 0,
+                           .divisor = 1});
+}
+
 } // namespace stagewright::runtime

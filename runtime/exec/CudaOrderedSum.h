@@ -13,6 +13,11 @@ namespace stagewright::runtime {
 Result<void> launchOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::Stream stream,
                               catalogue::DType dtype, const OrderedSumArguments &arguments);
 
+/// Gives the stream an empty sum: a kernel is loaded when it is first launched, which may wait for all that
+/// is under way on the device, messages too.
+Result<void> loadOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::Stream stream,
+                            catalogue::DType dtype);
+
 } // namespace stagewright::runtime
 
 #endif

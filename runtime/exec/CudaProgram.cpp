@@ -18,6 +18,7 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
                                   cuda::KernelCache &kernels) {
   std::set<std::uint32_t> used;
   std::vector<CudaCommand> commands;
+  std::vector<CudaOperand> readApart;
   for (unsigned number = 0; number < program.commands()->size(); ++number) {
     const executable::Command &command = *program.commands()->Get(number);
     if (command.replica() >= 0 && command.replica() != updater) {
@@ -52,6 +53,7 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
                            catalogue::stringAttribute(kernel, made.instance.attributes, "axis") == "data",
                            dtypes[0], x.bytes / catalogue::byteSize(dtypes[0])};
       commandsApart.push_back({number, x.base, y.base, x.slot, y.slot, call});
+      readApart.push_back(x);
       continue;
     }
     made.operands.resize(kernel.operands.size());
@@ -69,8 +71,8 @@ Result<void> CudaProgram::prepare(const Executable &executable, const executable
     cuts.push_back(apart.command);
   }
   std::sort(cuts.begin(), cuts.end());
-  auto made =
-      cudaCalls(std::move(commands), cuts, executable.file().contract()->gelu_epilogues(), scratch, kernels);
+  auto made = cudaCalls(std::move(commands), cuts, readApart, executable.file().contract()->gelu_epilogues(),
+                        scratch, kernels);
   if (!made) {
     return made.takeError();
   }

@@ -63,8 +63,13 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
       return ok;
     }
   }
-  if (sums.empty()) {
-    return {};
+  Result<void> loaded;
+  for (const catalogue::DType dtype : {catalogue::DType::F32, catalogue::DType::F64}) {
+    loaded = loaded && environment.mesh.replicas > 1 ? loadOrderedSum(api, kernels, computing.handle(), dtype)
+                                                     : std::move(loaded);
+  }
+  if (!loaded || sums.empty()) {
+    return loaded;
   }
   scratchBytes = wholePages(static_cast<unsigned>(ofSums.replicas.size - 1) * chunkBytes);
   auto made = api.allocate(scratchBytes);
@@ -325,7 +330,9 @@ Result<void> CudaReplicas::end(unsigned number) {
   }
   awaited.clear();
   auto ok = await(exchange, true, false);
-  keepSends(exchange, untilUpdate);
+  if (ok) {
+    keepSends(exchange, untilUpdate);
+  }
   awaited.clear();
   ok = ok ? await(exchange, false, true) : std::move(ok);
   awaited.push_back(&exchange.done);

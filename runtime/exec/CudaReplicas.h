@@ -53,6 +53,7 @@ public:
   Result<void> finishSends(schedule::TaskKind task);
   /// Of all tasks: before the host writes there.
   Result<void> finishSends();
+  DeviceMessages &talk() { return *messages; }
   /// The host has waited for `other`.
   void follow(const OrderedStream &other) { messages->follow(other); }
 

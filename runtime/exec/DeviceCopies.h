@@ -37,7 +37,9 @@ public:
   Result<void> endGroup() override { return {}; }
   Result<const OrderedEvent *> arrival(std::size_t number) override;
   Result<void> receiveBehind(std::span<const OrderedEvent *const> events) override;
-  Result<void> finish(const OrderedStream &awaited) override { return api.synchronize(awaited.handle()); }
+  Result<void> finish(const OrderedStream &awaited, std::span<DeviceMessages *const>) override {
+    return api.synchronize(awaited.handle());
+  }
 
 private:
   friend void moveDeviceCopy(void *to, const void *from, std::size_t bytes);

@@ -63,8 +63,13 @@ public:
     const std::lock_guard lock(mutex);
     return body(stream);
   }
-  /// The host waits for what `awaited` has been given. Errors: of the device, of the talk, Interrupted.
-  virtual Result<void> finish(const OrderedStream &awaited) = 0;
+  /// The host waits for what `awaited` has been given. Errors: of the device, Interrupted, failure() of this
+  /// and of the rank's other messages.
+  virtual Result<void> finish(const OrderedStream &awaited, std::span<DeviceMessages *const> others = {}) = 0;
+  /// What has gone wrong on the way.
+  virtual Result<void> failure() { return {}; }
+  /// Ends the talk now, whatever is under way: behind an error somebody may never send.
+  virtual void abort() {}
   /// The host has waited for `other`.
   virtual void follow(const OrderedStream &other);
 

@@ -66,6 +66,8 @@ HostUpdates::HostUpdates(const Executable &executable, const RankEnvironment &en
 HostUpdates::~HostUpdates() {
   if (host.handle().handle) { // behind a step that has failed: what functions use is about to go
     (void)api.synchronize(host.handle());
+    (void)api.synchronize(down.handle());
+    (void)api.synchronize(up.handle());
   }
   for (const OrderedEvent *event :
        {&made, &uploaded, &places[0].filled, &places[0].used, &places[1].filled, &places[1].used}) {

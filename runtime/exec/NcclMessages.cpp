@@ -12,6 +12,8 @@ namespace stagewright::runtime {
 namespace {
 
 constexpr int kConnectTag = 7;
+// Receives whose senders are late hold their blocks: all of them together leave room for what computes.
+constexpr int kBlocksOfLane = 4, kBlocksOfGroup = 16;
 
 /// The same order on all ranks, so that those that wait for each other find each other.
 std::tuple<int, int, int> orderOf(const DeviceMessages::Channel &channel, int own) {
@@ -46,12 +48,15 @@ Result<void> checkOwnGpus(cuda::Api &api, Communicator &communicator) {
   if (auto ok = communicator.allGather(segments); !ok) {
     return ok;
   }
-  for (std::size_t other = 0; other < ranks; ++other) {
-    if (other != rank && names[other] == names[rank]) {
+  for (std::size_t one = 0; one < ranks; ++one) {
+    const auto other =
+        std::find(names.begin() + static_cast<std::ptrdiff_t>(one) + 1, names.end(), names[one]);
+    if (other != names.end()) { // an error on all ranks: nobody waits for others that do not come
+      const std::string name = names[one].data();
       return environmentError("NCCL",
-                              "ranks " + std::to_string(std::min(rank, other)) + " and " +
-                                  std::to_string(std::max(rank, other)) + " would share the GPU " +
-                                  properties->bus + ", and each process needs one of its own",
+                              "ranks " + std::to_string(one) + " and " +
+                                  std::to_string(other - names.begin()) + " would share the GPU " +
+                                  name.substr(name.find(' ') + 1) + ", and each process needs one of its own",
                               "start no more processes on a machine than it has GPUs, or leave out --ranks "
                               "processes: ranks of one process may share a GPU");
     }
@@ -60,18 +65,27 @@ Result<void> checkOwnGpus(cuda::Api &api, Communicator &communicator) {
 }
 
 NcclMessages::~NcclMessages() {
-  const bool aborts = hasFailed || communicator.aborted();
-  const auto leave = [&](cuda::Connection connection) {
+  leave(hasFailed || communicator.aborted());
+}
+
+void NcclMessages::leave(bool aborts) {
+  const auto end = [&](cuda::Connection &connection) {
     if (connection.handle) {
       aborts ? api.abort(connection) : api.disconnect(connection);
+      connection = {};
     }
   };
   for (const auto &lane : lanes) {
-    leave(lane->connection);
+    end(lane->connection);
   }
-  for (const Group &known : groups) {
-    leave(known.connection);
+  for (Group &known : groups) {
+    end(known.connection);
   }
+}
+
+void NcclMessages::abort() {
+  hasFailed = true;
+  leave(true);
 }
 
 void NcclMessages::reserve(std::size_t count) {
@@ -96,7 +110,7 @@ Result<void> NcclMessages::connect(std::span<const Channel> channels, std::span<
     const int from = channel.sends ? communicator.rank() : channel.peer;
     const int to = channel.sends ? channel.peer : communicator.rank();
     const RankGroup pair{from, to - from, 2};
-    auto met = meet(pair);
+    auto met = meet(pair, kBlocksOfLane);
     if (!met) {
       return met.takeError();
     }
@@ -110,7 +124,7 @@ Result<void> NcclMessages::connect(std::span<const Channel> channels, std::span<
     }
   }
   for (const RankGroup &ranks : ofGroups) {
-    auto met = meet(ranks);
+    auto met = meet(ranks, kBlocksOfGroup);
     if (!met) {
       return met.takeError();
     }
@@ -124,7 +138,7 @@ Result<void> NcclMessages::connect(std::span<const Channel> channels, std::span<
 }
 
 /// The first rank tells the others where.
-Result<cuda::Connection> NcclMessages::meet(const RankGroup &ranks) {
+Result<cuda::Connection> NcclMessages::meet(const RankGroup &ranks, int mostBlocks) {
   const int own = ranks.position(communicator.rank());
   cuda::ConnectionId id;
   if (own == 0) {
@@ -145,7 +159,7 @@ Result<cuda::Connection> NcclMessages::meet(const RankGroup &ranks) {
       return ok.takeError();
     }
   }
-  return api.connect(id, own, ranks.size);
+  return api.connect(id, own, ranks.size, mostBlocks);
 }
 
 /// A byte from each to each: NCCL makes its connections with the first message, and waits for the other side
@@ -228,12 +242,6 @@ Result<void> NcclMessages::receiveBehind(std::span<const OrderedEvent *const> aw
 }
 
 Result<void> NcclMessages::failure() {
-  if (interrupt && interrupt->raised()) {
-    return Error{ErrorKind::Interrupted, "", "interrupted", ""};
-  }
-  if (auto other = communicator.aborted()) {
-    return *other;
-  }
   for (const auto &lane : lanes) {
     if (auto ok = api.failureOf(lane->connection); !ok) {
       return ok;
@@ -248,7 +256,7 @@ Result<void> NcclMessages::failure() {
 }
 
 /// A stream that waits for a rank that is gone waits for ever: so the host looks again and again.
-Result<void> NcclMessages::finish(const OrderedStream &awaited) {
+Result<void> NcclMessages::finish(const OrderedStream &awaited, std::span<DeviceMessages *const> others) {
   constexpr auto kPause = std::chrono::microseconds(20);
   constexpr int kLooks = 500; // at the stream, for one at failures
   for (int look = 1;; ++look) {
@@ -260,7 +268,17 @@ Result<void> NcclMessages::finish(const OrderedStream &awaited) {
       return {};
     }
     if (look % kLooks == 0) {
-      if (auto ok = failure(); !ok) {
+      if (interrupt && interrupt->raised()) {
+        return noted(Error{ErrorKind::Interrupted, "", "interrupted", ""});
+      }
+      if (auto other = communicator.aborted()) {
+        return noted(*other);
+      }
+      auto ok = failure();
+      for (DeviceMessages *const other : others) {
+        ok = ok ? other->failure() : std::move(ok);
+      }
+      if (!ok) {
         return noted(std::move(ok));
       }
     }

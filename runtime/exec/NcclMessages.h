@@ -40,7 +40,9 @@ public:
   Result<void> endGroup() override;
   Result<const OrderedEvent *> arrival(std::size_t number) override;
   Result<void> receiveBehind(std::span<const OrderedEvent *const> awaited) override;
-  Result<void> finish(const OrderedStream &awaited) override;
+  Result<void> finish(const OrderedStream &awaited, std::span<DeviceMessages *const> others) override;
+  Result<void> failure() override;
+  void abort() override;
   void follow(const OrderedStream &other) override;
 
 private:
@@ -56,9 +58,9 @@ private:
   };
 
   void reserve(std::size_t count) override;
-  Result<cuda::Connection> meet(const RankGroup &ranks);
+  Result<cuda::Connection> meet(const RankGroup &ranks, int mostBlocks);
   Result<void> introduce(cuda::Connection connection, const RankGroup &ranks, cuda::Stream on);
-  Result<void> failure();
+  void leave(bool aborts);
   Result<void> noted(Result<void> result);
 
   const std::size_t firstLane;

@@ -32,9 +32,9 @@ struct EngineOptions {
   std::string data;  ///< folder of IDX files, or "synthetic" (see Dataset.h)
   RankMode ranks = RankMode::Threads;
   /// Which of the file's targets: "host", or "cuda" with a function table for each rank's GPU. `rank`: among
-  /// the ranks of this machine.
+  /// the ranks of this machine; `ranks`: of this process.
   std::string target = "host";
-  std::function<Result<std::unique_ptr<cuda::Api>>(int rank)> openDevice;
+  std::function<Result<std::unique_ptr<cuda::Api>>(int rank, int ranks)> openDevice;
   bool usesNccl = false; ///< on GPUs, also between threads, each of which then needs a GPU of its own
   int threads =
       0; ///< that compute in this process; 0: the usable cores, shared by the processes of this machine

@@ -1,5 +1,6 @@
 #include "runtime/train/Session.h"
 
+#include "runtime/device/CudaPlugin.h"
 #include "runtime/device/RankPinning.h"
 #include "runtime/exec/CudaExecutor.h"
 #include "runtime/exec/DeviceCopies.h"
@@ -82,12 +83,15 @@ Result<void> Session::connect() {
   if (auto ok = isCuda() ? refuseOnCuda() : Result<void>(); !ok) {
     return ok;
   }
+  if (isCuda()) {
+    askForQueues();
+  }
   if (options.ranks == RankMode::Threads) {
     group = std::make_unique<ThreadGroup>(ranks, channelCapacity(),
                                           isCuda() && !usesNccl() ? moveDeviceCopy : moveBytes);
     return takeBoard(JobBoard::local(ranks));
   }
-  auto started = MpiSession::start();
+  auto started = MpiSession::start(); // which may start CUDA
   if (!started) {
     return started.takeError();
   }
@@ -230,7 +234,7 @@ Result<std::unique_ptr<Executor>> Session::makeCudaExecutor(int rank, const Rank
   if (!options.openDevice) {
     return bugError("--target cuda", "nobody has said how a GPU is opened");
   }
-  auto opened = options.openDevice(mpi ? mpi->localRank() : rank);
+  auto opened = options.openDevice(mpi ? mpi->localRank() : rank, mpi ? 1 : mesh.size());
   if (!opened) {
     return opened.takeError();
   }

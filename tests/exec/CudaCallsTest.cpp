@@ -57,7 +57,7 @@ protected:
   std::size_t run(bool fusesGelu = true) {
     CudaScratch scratch(*api);
     cuda::KernelCache kernels(*api);
-    auto calls = cudaCalls(commands, {}, fusesGelu, scratch, kernels);
+    auto calls = cudaCalls(commands, {}, {}, fusesGelu, scratch, kernels);
     EXPECT_TRUE(calls) << calls.error().text();
     for (const CudaCall &call : *calls) {
       std::vector<void *> operands;
@@ -153,7 +153,7 @@ TEST_F(CudaCalls, SumsOfABiasAreAddedAtTheirOwnPlace) {
   const std::vector<float> g = valueAt(0), before = valueAt(1024, kColumns);
   CudaScratch scratch(*api);
   cuda::KernelCache kernels(*api);
-  const auto calls = cudaCalls(commands, {}, false, scratch, kernels);
+  const auto calls = cudaCalls(commands, {}, {}, false, scratch, kernels);
   ASSERT_TRUE(calls);
   ASSERT_EQ(calls->size(), 2u);
   EXPECT_EQ((*calls)[0].command, 0u);

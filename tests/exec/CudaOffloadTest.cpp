@@ -228,7 +228,7 @@ TEST(CudaOffload, ManyChunksAndSmallNumbers) {
     TrainOptions options = optionsOf(fileOf(settings), 2);
     options.threads = 2;
     options.target = "cuda";
-    options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+    options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
     const auto trained = train(options);
     ASSERT_TRUE(trained) << trained.error().text();
     EXPECT_EQ(trained->stateSha256, expected) << settings;
@@ -391,7 +391,7 @@ TEST(CudaOffload, OneReplicaEvaluatesShardsOfTheHost) {
   ASSERT_TRUE(onHost) << onHost.error().text();
   EmulatedGpu gpu;
   options.target = "cuda";
-  options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
   const auto onDevice = evaluate(options);
   ASSERT_TRUE(onDevice) << onDevice.error().text();
   EXPECT_NEAR(*onDevice->loss, *onHost->loss, 1e-5);
@@ -409,7 +409,7 @@ TEST(CudaOffload, HashesAndEvaluationBetweenSteps) {
     auto file = Executable::load(stage, "cuda");
     EngineOptions options = optionsOf(stage, 1);
     options.target = "cuda";
-    options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+    options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
     auto engine = BatchEngine::open(std::make_shared<const Executable>(std::move(*file)), options);
     if (!engine) {
       return engine.error().text();
@@ -440,7 +440,7 @@ TEST(CudaOffload, RanksWhoseMessagesGoByNccl) {
   TrainOptions options = optionsOf(stage, 2);
   options.target = "cuda";
   options.usesNccl = true;
-  options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
   const auto trained = train(options);
   ASSERT_TRUE(trained) << trained.error().text();
   EXPECT_EQ(trained->stateSha256, expected);

@@ -56,7 +56,7 @@ inline TrainOptions optionsOf(const std::string &stage, std::uint64_t steps) {
 inline Result<TrainSummary> trainOn(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps = 2) {
   TrainOptions options = optionsOf(stage, steps);
   options.target = "cuda";
-  options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
   return train(options);
 }
 

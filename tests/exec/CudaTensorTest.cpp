@@ -31,7 +31,7 @@ constexpr const char *kBlocks = R"({
 TrainOptions optionsOn(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps) {
   TrainOptions options = optionsOf(stage, steps);
   options.target = "cuda";
-  options.openDevice = [&](int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
   return options;
 }
 

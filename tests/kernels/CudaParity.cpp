@@ -141,7 +141,7 @@ void serve(const Options &options, const std::vector<const catalogue::Kernel *> 
   std::error_code ignored;
   const auto folder = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path().parent_path();
   auto opened = options.emulated ? Result<std::unique_ptr<Api>>(emulated.api())
-                                 : runtime::openCuda({folder / "lib"}, 0);
+                                 : runtime::openCuda({folder / "lib"}, 0, 1);
   auto device = opened ? (*opened)->properties() : opened.error();
   if (!device) {
     return say({{"error", device.error().text()}, {"exit", static_cast<int>(device.error().kind)}});

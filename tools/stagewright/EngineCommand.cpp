@@ -116,7 +116,7 @@ Result<void> runRanks(runtime::EngineOptions &options, const EngineFlags &flags,
   if (flags.isa != "auto") {
     options.isa = flags.isa == "avx2" ? kernels::Isa::Avx2 : kernels::Isa::Portable;
   }
-  options.openDevice = [](int rank) { return runtime::openCuda(moduleFolders(), rank); };
+  options.openDevice = [](int rank, int ranks) { return runtime::openCuda(moduleFolders(), rank, ranks); };
   options.interrupt = &interruptFlag;
   options.allocationCount = runtime::allocationCount;
   for (int signal : {SIGINT, SIGTERM}) {

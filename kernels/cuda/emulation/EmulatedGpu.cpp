@@ -251,7 +251,7 @@ public:
     const std::lock_guard lock(gpu.mutex);
     return gpu.nccl.id();
   }
-  Result<Connection> connect(const ConnectionId &id, int rank, int ranks) override {
+  Result<Connection> connect(const ConnectionId &id, int rank, int ranks, int) override {
     std::unique_lock lock(gpu.mutex);
     ++gpu.count.connections;
     auto made = gpu.nccl.connect(id, rank, ranks, lock, gpu.changed);
@@ -265,10 +265,8 @@ public:
       accesses.push_back({message.data, message.bytes, !message.sends});
     }
     auto ok = gpu.give(stream, {nullptr, std::move(accesses)}, host);
-    state(stream)->items.back().exchange = std::make_shared<EmulatedNccl::Exchange>(
-        EmulatedNccl::Exchange{static_cast<EmulatedNccl::Communicator *>(connection.handle),
-                               {messages.begin(), messages.end()},
-                               messages.size()});
+    state(stream)->items.back().exchange =
+        gpu.nccl.begin(static_cast<EmulatedNccl::Communicator *>(connection.handle), messages);
     return ok;
   }
   Result<void> failureOf(Connection) override {
@@ -277,15 +275,18 @@ public:
   }
   void disconnect(Connection connection) override {
     const std::lock_guard lock(gpu.mutex);
+    auto *const own = static_cast<EmulatedNccl::Communicator *>(connection.handle);
+    gpu.count.hangs += gpu.nccl.isUnderWay(*own);
     --gpu.count.connections;
-    gpu.nccl.leave(static_cast<EmulatedNccl::Communicator *>(connection.handle));
+    gpu.nccl.leave(own);
   }
   void abort(Connection connection) override {
-    {
-      const std::lock_guard lock(gpu.mutex);
-      ++gpu.count.aborts;
-    }
-    disconnect(connection);
+    const std::lock_guard lock(gpu.mutex);
+    ++gpu.count.aborts;
+    --gpu.count.connections;
+    gpu.nccl.abort(static_cast<EmulatedNccl::Communicator *>(connection.handle));
+    ++gpu.moves;
+    gpu.changed.notify_all();
   }
 
 private:

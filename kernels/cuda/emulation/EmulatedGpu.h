@@ -64,7 +64,8 @@ public:
   struct Counts {
     std::int64_t allocations = 0, releases = 0, waits = 0, launches = 0, copies = 0, hostCalls = 0,
                  products = 0, graphLaunches = 0, graphs = 0, synchronizations = 0, plans = 0,
-                 dnnQuestions = 0, dnnRuns = 0, tf32Products = 0, exchanges = 0, connections = 0, aborts = 0;
+                 dnnQuestions = 0, dnnRuns = 0, tf32Products = 0, exchanges = 0, connections = 0, aborts = 0,
+                 hangs = 0;                     ///< disconnects with work under way
     std::array<std::int64_t, 5> epilogues = {}; ///< products by cuda::Epilogue
   };
   Counts counts() const;

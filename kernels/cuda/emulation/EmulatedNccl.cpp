@@ -1,5 +1,6 @@
 #include "kernels/cuda/emulation/EmulatedNccl.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -24,6 +25,7 @@ struct EmulatedNccl::Meeting {
 struct EmulatedNccl::Communicator {
   std::shared_ptr<Meeting> meeting;
   int rank = 0;
+  std::vector<std::weak_ptr<Exchange>> exchanges; ///< streams keep them until they have ended
 };
 
 EmulatedNccl::EmulatedNccl() = default;
@@ -53,24 +55,51 @@ Result<EmulatedNccl::Communicator *> EmulatedNccl::connect(const ConnectionId &i
   if (!changed.wait_for(lock, kPatience, [&] { return meeting->joined == meeting->ranks; })) {
     return bugError("emulated NCCL", "some ranks have not come to connect");
   }
-  return new Communicator{meeting, rank};
+  return new Communicator{meeting, rank, {}};
 }
 
 void EmulatedNccl::leave(Communicator *communicator) {
   delete communicator;
 }
 
+void EmulatedNccl::abort(Communicator *communicator) {
+  for (const auto &known : communicator->exchanges) {
+    if (const auto exchange = known.lock()) {
+      for (auto &[ends, way] : communicator->meeting->ways) {
+        const auto isIts = [&](const Side &side) { return side.exchange == exchange.get(); };
+        std::erase_if(way.sent, isIts);
+        std::erase_if(way.received, isIts);
+      }
+      exchange->isUnderWay = true;
+      exchange->open = 0;
+    }
+  }
+  leave(communicator);
+}
+
+std::shared_ptr<EmulatedNccl::Exchange> EmulatedNccl::begin(Communicator *communicator,
+                                                            std::span<const Exchanged> messages) {
+  auto begun = std::make_shared<Exchange>(Exchange{
+      communicator->meeting, communicator->rank, {messages.begin(), messages.end()}, messages.size()});
+  std::erase_if(communicator->exchanges, [](const auto &exchange) { return exchange.expired(); });
+  communicator->exchanges.push_back(begun);
+  return begun;
+}
+
+bool EmulatedNccl::isUnderWay(const Communicator &communicator) const {
+  return std::ranges::any_of(communicator.exchanges,
+                             [](const auto &exchange) { return !exchange.expired(); });
+}
+
 Result<bool> EmulatedNccl::advance(Exchange &exchange) {
-  const Communicator &own = *exchange.communicator;
   if (!std::exchange(exchange.isUnderWay, true)) {
     for (const Exchanged &message : exchange.messages) {
-      Meeting::Way &way =
-          own.meeting
-              ->ways[message.sends ? std::pair(own.rank, message.peer) : std::pair(message.peer, own.rank)];
+      Meeting::Way &way = exchange.meeting->ways[message.sends ? std::pair(exchange.rank, message.peer)
+                                                               : std::pair(message.peer, exchange.rank)];
       (message.sends ? way.sent : way.received).push_back({message.data, message.bytes, &exchange});
     }
   }
-  for (auto &[ends, way] : own.meeting->ways) {
+  for (auto &[ends, way] : exchange.meeting->ways) {
     for (; !way.sent.empty() && !way.received.empty(); way.sent.pop_front(), way.received.pop_front()) {
       const Side &from = way.sent.front(), &to = way.received.front();
       if (from.bytes != to.bytes) {

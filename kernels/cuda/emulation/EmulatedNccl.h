@@ -18,8 +18,10 @@ class EmulatedNccl {
 public:
   /// One rank's end.
   struct Communicator;
+  struct Meeting;
   struct Exchange {
-    Communicator *communicator = nullptr;
+    std::shared_ptr<Meeting> meeting;
+    int rank = 0;
     std::vector<Exchanged> messages;
     std::size_t open = 0; ///< messages that have not moved
     bool isUnderWay = false;
@@ -33,12 +35,16 @@ public:
   Result<Communicator *> connect(const ConnectionId &id, int rank, int ranks,
                                  std::unique_lock<std::mutex> &lock, std::condition_variable &changed);
   void leave(Communicator *communicator);
+  /// The same, and what is under way ends as it is.
+  void abort(Communicator *communicator);
+  std::shared_ptr<Exchange> begin(Communicator *communicator, std::span<const Exchanged> messages);
+  /// Whether some of its exchanges have not ended: NCCL's end would wait for them.
+  bool isUnderWay(const Communicator &communicator) const;
 
   /// Moves what can be moved; whether all of the exchange has. Error: Bug, two sizes do not agree.
   Result<bool> advance(Exchange &exchange);
 
 private:
-  struct Meeting;
   std::uint64_t ids = 0;
   std::map<std::uint64_t, std::shared_ptr<Meeting>> meetings;
 };

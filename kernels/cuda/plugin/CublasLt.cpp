@@ -138,8 +138,8 @@ private:
     if (hasMatrixBeside(p)) {
       ok = ok ? set(made.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.n) : std::move(ok);
     }
-    if (p.epilogue != Epilogue::None) { // the heuristics look at alignments: those of all our memory
-      const auto somewhere = reinterpret_cast<const void *>(std::uintptr_t{4096});
+    if (p.hasBias || p.epilogue != Epilogue::None) { // the heuristics look at alignments
+      const auto somewhere = reinterpret_cast<const void *>(std::uintptr_t{64}); // that of all our memory
       ok = ok ? point(made, somewhere, somewhere) : std::move(ok);
     }
     ok = ok ? layOut(made.b, p.element, p.transposesB ? p.k : p.n, p.transposesB ? p.n : p.k, p.batch)
@@ -207,7 +207,7 @@ private:
       const cublasStatus_t status = lt.cublasLtMatmulAlgoGetHeuristic(
           handle, made.operation, made.b, made.a, made.d, made.d, preference, 1, &found, &count);
       const bool isAnswer = status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE;
-      ok = !isPlain && isAnswer ? std::move(ok) : check(status, "cublasLtMatmulAlgoGetHeuristic");
+      ok = isAnswer ? std::move(ok) : check(status, "cublasLtMatmulAlgoGetHeuristic");
     }
     if (preference) {
       lt.cublasLtMatmulPreferenceDestroy(preference);

@@ -9,13 +9,14 @@
 namespace stagewright::cuda {
 
 /// Counted up with every change of Api.h: program and plug-in are of one build.
-inline constexpr int kTableVersion = 6;
+inline constexpr int kTableVersion = 7;
 
 inline constexpr const char *kOpenSymbol = "stagewright_cuda_open";
 
-/// A table for rank `rank` of this machine, on GPU rank modulo the number of GPUs. Errors: Environment, no
+/// A table for rank `rank` of this machine, on GPU rank modulo the number of GPUs. `ranks`: of this process,
+/// which copy from each other. Errors: Environment, no
 /// driver, no GPU.
-using OpenFunction = void (*)(int tableVersion, int rank, Result<std::unique_ptr<Api>> *result);
+using OpenFunction = void (*)(int tableVersion, int rank, int ranks, Result<std::unique_ptr<Api>> *result);
 
 } // namespace stagewright::cuda
 

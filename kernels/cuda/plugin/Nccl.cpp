@@ -12,7 +12,7 @@ namespace {
 /// NCCL's functions, as nccl.h declares them.
 struct Functions {
   decltype(&ncclGetUniqueId) getUniqueId = nullptr;
-  decltype(&ncclCommInitRank) commInitRank = nullptr;
+  decltype(&ncclCommInitRankConfig) commInitRank = nullptr;
   decltype(&ncclCommDestroy) commDestroy = nullptr;
   decltype(&ncclCommAbort) commAbort = nullptr;
   decltype(&ncclCommGetAsyncError) commGetAsyncError = nullptr;
@@ -25,7 +25,7 @@ struct Functions {
 
   Result<void> load(const Library &library) {
     auto ok = library.load("ncclGetUniqueId", getUniqueId);
-    ok = ok ? library.load("ncclCommInitRank", commInitRank) : std::move(ok);
+    ok = ok ? library.load("ncclCommInitRankConfig", commInitRank) : std::move(ok);
     ok = ok ? library.load("ncclCommDestroy", commDestroy) : std::move(ok);
     ok = ok ? library.load("ncclCommAbort", commAbort) : std::move(ok);
     ok = ok ? library.load("ncclCommGetAsyncError", commGetAsyncError) : std::move(ok);
@@ -53,11 +53,15 @@ public:
     return bytes;
   }
 
-  Result<Connection> connect(const ConnectionId &id, int rank, int ranks) override {
+  Result<Connection> connect(const ConnectionId &id, int rank, int ranks, int mostBlocks) override {
     ncclUniqueId given;
     std::memcpy(&given, id.data(), sizeof given);
+    ncclConfig_t configuration = NCCL_CONFIG_INITIALIZER;
+    configuration.maxCTAs = mostBlocks;
     ncclComm_t made = nullptr;
-    if (auto ok = check(nccl.commInitRank(&made, ranks, given, rank), "ncclCommInitRank", nullptr); !ok) {
+    if (auto ok = check(nccl.commInitRank(&made, ranks, given, rank, &configuration),
+                        "ncclCommInitRankConfig", nullptr);
+        !ok) {
       return ok.takeError();
     }
     return Connection{made};

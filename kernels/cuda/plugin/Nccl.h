@@ -18,7 +18,7 @@ public:
 
   // As Api says.
   virtual Result<ConnectionId> id() = 0;
-  virtual Result<Connection> connect(const ConnectionId &id, int rank, int ranks) = 0;
+  virtual Result<Connection> connect(const ConnectionId &id, int rank, int ranks, int mostBlocks) = 0;
   virtual Result<void> exchange(Connection connection, std::span<const Exchanged> messages,
                                 cudaStream_t stream) = 0;
   virtual Result<void> failureOf(Connection connection) = 0;

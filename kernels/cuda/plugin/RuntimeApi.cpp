@@ -7,8 +7,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -23,7 +23,8 @@ Result<void> check(cudaError_t status, const char *call) {
   const bool isMemory = status == cudaErrorMemoryAllocation;
   return environmentError(
       call, cudaGetErrorString(status),
-      isMemory ? "free memory of the GPU, or compile for more stages or smaller micro-batches" : "");
+      isMemory ? "free memory of the GPU, or compile for more stages or smaller micro-batches"
+               : "run it under compute-sanitizer, and look for Xid in the kernel's log (dmesg)");
 }
 
 template <typename Handle, typename Native>
@@ -115,7 +116,13 @@ public:
   void release(void *data) override { (void)cudaFree(data); }
   Result<void *> allocatePinned(std::size_t bytes) override {
     void *data = nullptr;
-    return handleOf<void *>(cudaMallocHost(&data, bytes), "cudaMallocHost", data);
+    if (cudaMallocHost(&data, bytes) != cudaSuccess) {
+      (void)cudaGetLastError();
+      return environmentError("cudaMallocHost",
+                              "there is no pinned memory of " + std::to_string(bytes) + " bytes",
+                              "free memory of the host, raise `ulimit -l`, or offload less");
+    }
+    return data;
   }
   void releasePinned(void *data) override { (void)cudaFreeHost(data); }
 
@@ -236,9 +243,9 @@ public:
     auto ok = openMessages();
     return ok ? messages->id() : ok.takeError();
   }
-  Result<Connection> connect(const ConnectionId &id, int rank, int ranks) override {
+  Result<Connection> connect(const ConnectionId &id, int rank, int ranks, int mostBlocks) override {
     auto ok = openMessages();
-    return ok ? messages->connect(id, rank, ranks) : ok.takeError();
+    return ok ? messages->connect(id, rank, ranks, mostBlocks) : ok.takeError();
   }
   Result<void> exchange(Connection connection, std::span<const Exchanged> exchanged, Stream stream) override {
     return messages->exchange(connection, exchanged, native(stream));
@@ -282,16 +289,9 @@ private:
   std::string noDnn; ///< why not
 };
 
-/// Streams wait for other ranks, which must not hold up the rank's other streams: each gets a queue of its
-/// own.
-void askForQueues() {
-  constexpr int kOverwrites = 0;
-  (void)setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", kOverwrites);
-}
-
 /// Ranks of one process copy from each other's GPUs without the host's memory between, where they can.
-void openPeers(int device, int count) {
-  for (int peer = 0; peer < count; ++peer) {
+void openPeers(int device, int count, int ranks) {
+  for (int peer = 0; peer < std::min(count, ranks); ++peer) {
     int canAccess = 0;
     if (peer != device && cudaDeviceCanAccessPeer(&canAccess, device, peer) == cudaSuccess && canAccess) {
       (void)cudaDeviceEnablePeerAccess(peer, 0); // also when it is open already
@@ -324,13 +324,12 @@ Result<int> countDevices() {
 using namespace stagewright;
 
 extern "C" __attribute__((visibility("default"))) void
-stagewright_cuda_open(int tableVersion, int rank, Result<std::unique_ptr<cuda::Api>> *result) {
+stagewright_cuda_open(int tableVersion, int rank, int ranks, Result<std::unique_ptr<cuda::Api>> *result) {
   if (tableVersion != cuda::kTableVersion) {
     *result = environmentError("libstagewright_cuda.so", "is of another version than this program",
                                "build and install both together");
     return;
   }
-  cuda::askForQueues();
   auto count = cuda::countDevices();
   if (!count) {
     *result = count.takeError();
@@ -341,6 +340,6 @@ stagewright_cuda_open(int tableVersion, int rank, Result<std::unique_ptr<cuda::A
     *result = ok.takeError();
     return;
   }
-  cuda::openPeers(rank % *count, *count);
+  cuda::openPeers(rank % *count, *count, ranks);
   *result = std::unique_ptr<cuda::Api>(std::move(api));
 }
