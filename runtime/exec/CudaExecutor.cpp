@@ -345,6 +345,7 @@ Result<void> CudaExecutor::evaluate(InputSource &source, std::uint64_t pass, Out
 Result<void> CudaExecutor::prepareWeights() {
   auto ready = api.select();
   ready = ready ? connect() : std::move(ready);
+  ready = ready ? copyScalars(true) : std::move(ready);
   if (!ready) {
     return ready;
   }
