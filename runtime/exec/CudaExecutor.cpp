@@ -4,8 +4,6 @@
 #include "runtime/exec/NcclMessages.h"
 
 #include <algorithm>
-#include <cstring>
-#include <map>
 
 namespace stagewright::runtime {
 namespace {
@@ -88,16 +86,12 @@ Result<void> CudaExecutor::load() {
   if (auto ok = preparePrograms(); !ok) {
     return ok;
   }
-  findScalars();
+  staging.addScalars(plan());
   evaluateList.training = false;
   trainList.collective = plan().train_collective();
   evaluateList.collective = plan().evaluate_collective();
-  if (auto ok = planList(trainList, schedule::Purpose::Training); !ok) {
-    return ok;
-  }
-  if (auto ok = planList(evaluateList, schedule::Purpose::Evaluation); !ok) {
-    return ok;
-  }
+  planList(trainList, schedule::Purpose::Training);
+  planList(evaluateList, schedule::Purpose::Evaluation);
   auto ok = openStreams();
   ok = ok ? openEvents(trainList) : std::move(ok);
   ok = ok ? openEvents(evaluateList) : std::move(ok);
@@ -107,7 +101,7 @@ Result<void> CudaExecutor::load() {
   if (!ok) {
     return ok;
   }
-  return pinned.allocate(staged);
+  return staging.allocate();
 }
 
 /// By NCCL a rank's streams are its own, those of channels behind them; threads look at each other's, too.
@@ -170,32 +164,7 @@ Result<void> CudaExecutor::connect() {
   return ok ? groups.connect() : std::move(ok);
 }
 
-/// Bytes of pinned memory, at a multiple of what copies like.
-std::size_t CudaExecutor::stage(std::size_t bytes) {
-  const std::size_t at = staged;
-  staged += catalogue::aligned(bytes);
-  return at;
-}
-
-/// Cells that the host writes or reads.
-void CudaExecutor::findScalars() {
-  for (const executable::Scalar *scalar : *plan().scalars()) {
-    const std::size_t bytes =
-        scalar->count() * catalogue::byteSize(static_cast<catalogue::DType>(scalar->dtype()));
-    bool isShared = false;
-    for (const executable::Collective *collective :
-         {plan().train_collective(), plan().evaluate_collective()}) {
-      for (const executable::Segment *segment : *collective->segments()) {
-        isShared = isShared || (scalar->arena() == collective->arena() &&
-                                scalar->offset() < segment->offset() + segment->bytes() &&
-                                segment->offset() < scalar->offset() + bytes);
-      }
-    }
-    scalars.push_back({scalar->arena(), scalar->offset(), bytes, stage(bytes), isShared});
-  }
-}
-
-Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
+void CudaExecutor::planList(List &list, schedule::Purpose purpose) {
   list.tasks = planTasks(file, environment.mesh.pipelineRank(rank()), environment.mesh.updater(rank()),
                          purpose, arenas.addresses(), false);
   for (Post &post : list.tasks.posts) {
@@ -207,7 +176,7 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
   }
   list.streams = planStreams(file, environment.mesh.pipelineRank(rank()), list.tasks, list.training);
   for (const Fill &fill : list.tasks.fills) {
-    list.stagedAt.push_back(stage(fill.bytes));
+    list.stagedAt.push_back(staging.add(fill.bytes));
   }
   for (const PlannedTask &task : list.tasks.tasks) {
     for (unsigned k = 0; !list.training && task.task.kind == schedule::TaskKind::Forward &&
@@ -215,11 +184,10 @@ Result<void> CudaExecutor::planList(List &list, schedule::Purpose purpose) {
          ++k) {
       const executable::OutputBinding &output = *plan().outputs()->Get(k);
       if (output.stage() == task.task.stage) {
-        outputsOfPass.push_back({&output, task.task.microBatch, stage(bytesOf(*output.value()))});
+        staging.addOutput(output, task.task.microBatch);
       }
     }
   }
-  return {};
 }
 
 Result<void> CudaExecutor::openEvents(List &list) {
@@ -345,7 +313,7 @@ Result<void> CudaExecutor::evaluate(InputSource &source, std::uint64_t pass, Out
 Result<void> CudaExecutor::prepareWeights() {
   auto ready = api.select();
   ready = ready ? connect() : std::move(ready);
-  ready = ready ? copyScalars(true) : std::move(ready);
+  ready = ready ? staging.send(memory.addresses(), arenas.addresses(), computing.handle()) : std::move(ready);
   if (!ready) {
     return ready;
   }
@@ -370,10 +338,10 @@ Result<void> CudaExecutor::prepareWeights() {
 }
 
 Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs) {
-  outputsTaken = outputs ? 0 : outputsOfPass.size();
+  staging.beginPass(outputs != nullptr);
   auto ok = api.select();
   ok = ok ? connect() : std::move(ok);
-  ok = ok ? copyScalars(true) : std::move(ok);
+  ok = ok ? staging.send(memory.addresses(), arenas.addresses(), computing.handle()) : std::move(ok);
   for (std::size_t position = 0; ok && position < list.tasks.tasks.size(); ++position) {
     if (environment.interrupt && environment.interrupt->raised()) {
       return Error{ErrorKind::Interrupted, "", "interrupted", ""};
@@ -400,8 +368,8 @@ Result<void> CudaExecutor::run(List &list, InputSource &source, std::uint64_t st
   }
   ok = ok ? waitFor(list.tasks, list.tasks.endWaits, false) : std::move(ok);
   ok = ok ? replicas.finishStep() : std::move(ok);
-  ok = ok ? copyScalars(false) : std::move(ok); // and waits for all of it
-  ok = ok && outputs ? handOut(*outputs) : std::move(ok);
+  ok = ok ? finishList() : std::move(ok);
+  ok = ok && outputs ? staging.handOut(*outputs) : std::move(ok);
   if (ok) {
     environment.status.finish();
   }
@@ -420,7 +388,9 @@ Result<void> CudaExecutor::runTask(List &list, std::size_t position) {
   }
   auto ok = replicas.finishSends(task.task.kind);
   ok = !ok ? std::move(ok) : shares ? share(task) : launch(list, task);
-  ok = ok && task.task.kind == schedule::TaskKind::Forward ? takeOutputs(task.task) : std::move(ok);
+  ok = ok && task.task.kind == schedule::TaskKind::Forward
+           ? staging.fetchOutputs(task.task, arenas.addresses(), computing.handle())
+           : std::move(ok);
   return ok && list.streams.records[position] ? computing.record(list.done[position]) : std::move(ok);
 }
 
@@ -431,11 +401,11 @@ Result<void> CudaExecutor::fillInputs(List &list, std::size_t position, InputSou
   }
   for (std::uint32_t i = task.fills.begin; i < task.fills.end; ++i) {
     const Fill &fill = list.tasks.fills[i];
-    std::byte *staging = pinned.data() + list.stagedAt[i];
-    Executor::fill(source, fill.input, task.task.microBatch, staging);
+    std::byte *place = staging.at(list.stagedAt[i]);
+    Executor::fill(source, fill.input, task.task.microBatch, place);
     const OrderedEvent *const free = eventAt(list, list.streams.fillAfter[i]);
     auto ok = free ? filling.wait(*free) : Result<void>();
-    ok = ok ? api.copy(fill.data, staging, fill.bytes, filling.handle()) : std::move(ok);
+    ok = ok ? api.copy(fill.data, place, fill.bytes, filling.handle()) : std::move(ok);
     if (!ok) {
       return ok;
     }
@@ -585,62 +555,17 @@ Result<void> CudaExecutor::waitFor(const TaskPlan &tasks, IndexRange range, bool
   return receives ? messages->receiveBehind(awaited) : computing.wait(awaited);
 }
 
-/// The value lies in the workspace: it is copied before the next task.
-Result<void> CudaExecutor::takeOutputs(const schedule::Task &task) {
-  for (; outputsTaken < outputsOfPass.size(); ++outputsTaken) {
-    const Output &output = outputsOfPass[outputsTaken];
-    if (output.binding->stage() != task.stage || output.microBatch != task.microBatch) {
-      break;
-    }
-    const executable::Operand &value = *output.binding->value();
-    if (auto ok =
-            api.copy(pinned.data() + output.stagedAt, arenas.addresses()[value.arena()] + value.offset(),
-                     bytesOf(value), computing.handle());
-        !ok) {
-      return ok;
-    }
-  }
-  return {};
-}
-
-Result<void> CudaExecutor::handOut(OutputSink &outputs) const {
-  for (const Output &output : outputsOfPass) {
-    if (auto ok = outputs.take(output.microBatch, *output.binding->value(), pinned.data() + output.stagedAt);
-        !ok) {
-      return ok;
-    }
-  }
-  return {};
-}
-
-/// Those that come back are there when it returns.
-Result<void> CudaExecutor::copyScalars(bool toDevice) {
-  for (const ScalarRange &range : scalars) {
-    std::byte *staging = pinned.data() + range.stagedAt;
-    std::byte *onDevice = arenas.addresses()[range.arena] + range.offset;
-    if (toDevice && range.isShared) {
-      continue;
-    }
-    if (toDevice) {
-      std::memcpy(staging, data(range.arena, range.offset), range.bytes);
-    }
-    auto ok = toDevice ? api.copy(onDevice, staging, range.bytes, computing.handle())
-                       : api.copy(staging, onDevice, range.bytes, computing.handle());
-    if (!ok) {
-      return ok;
-    }
-  }
-  if (toDevice) {
-    return {};
-  }
-  auto ok = messages->finish(computing);
+/// What the host reads is there when it returns.
+Result<void> CudaExecutor::finishList() {
+  auto ok = staging.fetch(arenas.addresses(), computing.handle());
+  ok = ok ? messages->finish(computing) : std::move(ok);
   filling.follow(computing);
   messages->follow(computing);
   replicas.follow(computing);
   offload.follow(computing);
   groups.follow(computing);
-  for (const ScalarRange &range : scalars) {
-    std::memcpy(data(range.arena, range.offset), pinned.data() + range.stagedAt, range.bytes);
+  if (ok) {
+    staging.take(memory.addresses());
   }
   return ok;
 }

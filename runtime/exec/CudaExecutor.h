@@ -16,6 +16,7 @@
 #include "runtime/exec/CudaOffload.h"
 #include "runtime/exec/CudaProgram.h"
 #include "runtime/exec/CudaReplicas.h"
+#include "runtime/exec/CudaStaging.h"
 #include "runtime/exec/DeviceMessages.h"
 #include "runtime/exec/Executor.h"
 #include "runtime/exec/PinnedMemory.h"
@@ -64,23 +65,9 @@ private:
     const executable::Collective *collective = nullptr;
     bool training = true;
   };
-  /// Bytes of the host's copy of an arena that go to the device in front of a list, and come back behind it.
-  struct ScalarRange {
-    unsigned arena = 0;
-    std::uint64_t offset = 0, bytes = 0;
-    std::size_t stagedAt = 0;
-    bool isShared = false; ///< a result that ranks share: it only comes back
-  };
-  /// A result of the model on its way out.
-  struct Output {
-    const executable::OutputBinding *binding = nullptr;
-    int microBatch = 0;
-    std::size_t stagedAt = 0;
-  };
-
   CudaExecutor(const Executable &executable, const RankEnvironment &environment, cuda::Api &api)
       : Executor(executable, environment), api(api), kernels(api, executable.file().contract()->tf32()),
-        arenas(api), pinned(api), computing(api), filling(api),
+        arenas(api), staging(api), computing(api), filling(api),
         offload(executable, this->environment, api, computing),
         messages(makeDeviceMessages(api, environment.communicator, environment.usesNccl, kStreams,
                                     environment.interrupt)),
@@ -90,13 +77,11 @@ private:
   Result<void> refuse() const;
   Result<void> openStreams();
   Result<void> connect();
-  Result<void> planList(List &list, schedule::Purpose purpose);
+  void planList(List &list, schedule::Purpose purpose);
   Result<void> openEvents(List &list);
   Result<void> preparePrograms();
   Result<void> warmUp();
   Result<void> captureGraphs(const List &list);
-  void findScalars();
-  std::size_t stage(std::size_t bytes);
 
   Result<void> run(List &list, InputSource &source, std::uint64_t step, OutputSink *outputs);
   Result<void> runTask(List &list, std::size_t position);
@@ -115,9 +100,7 @@ private:
   Result<void> finishGather();
   Result<void> await(std::size_t message);
   Result<void> waitFor(const TaskPlan &tasks, IndexRange range, bool receives);
-  Result<void> takeOutputs(const schedule::Task &task);
-  Result<void> handOut(OutputSink &outputs) const;
-  Result<void> copyScalars(bool toDevice);
+  Result<void> finishList();
   Result<void> copyState(bool toDevice);
   /// Null: nothing of this step.
   const OrderedEvent *eventAt(const List &list, int position) const {
@@ -129,8 +112,7 @@ private:
   cuda::KernelCache kernels;
   HostDevice mirror; ///< of the host's copies
   CudaMemory arenas;
-  PinnedMemory pinned;
-  std::size_t staged = 0;                        ///< bytes of it
+  CudaStaging staging;
   std::vector<DeviceMessages::Channel> channels; ///< of both lists
   bool isConnected = false;
   OrderedStream computing, filling;
@@ -140,10 +122,7 @@ private:
   std::unique_ptr<DeviceMessages> messages; ///< requests of the list, then those of its collective
   CudaReplicas replicas;
   CudaGroupKernels groups;
-  OrderedEvent partsGathered; ///< of parts of other replicas, in ALL_GATHER
-  std::vector<ScalarRange> scalars;
-  std::vector<Output> outputsOfPass; ///< planned for a pass, in the order of the list
-  std::size_t outputsTaken = 0;
+  OrderedEvent partsGathered;                ///< of parts of other replicas, in ALL_GATHER
   std::vector<const OrderedEvent *> awaited; ///< of one wait
   std::vector<std::size_t> unfinished;       ///< messages of the last collective that nobody has waited for
 };

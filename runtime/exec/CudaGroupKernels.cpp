@@ -54,17 +54,32 @@ void CudaGroupKernels::expect(const GroupCall &call) {
   }
 }
 
-Result<void> CudaGroupKernels::open(const ArenaBases &bases, std::size_t number, std::size_t streams) {
-  arenas = bases;
+/// Cells that lie one behind the other are added up at once.
+void CudaGroupKernels::planSums(const ArenaBases &arenas) {
   const executable::RankPlan &plan =
       file.rank(environment.mesh.pipelineRank(environment.communicator.rank()));
   for (unsigned i = 0; plan.reductions() && i < plan.reductions()->size(); ++i) {
-    const executable::Reduction &sum = *plan.reductions()->Get(i);
-    if (sum.tensor()) {
-      const auto dtype = static_cast<catalogue::DType>(sum.dtype());
-      expect({.dtype = dtype, .elements = sum.bytes() / catalogue::byteSize(dtype)});
+    const executable::Reduction &entry = *plan.reductions()->Get(i);
+    if (!entry.tensor()) {
+      continue;
+    }
+    const auto dtype = static_cast<catalogue::DType>(entry.dtype());
+    const std::uint64_t width = catalogue::byteSize(dtype);
+    std::byte *const data = arenas[entry.arena()] + entry.offset();
+    if (!sums.empty() && sums.back().stage == entry.stage() && sums.back().call.dtype == dtype &&
+        sums.back().data + sums.back().call.elements * width == data) {
+      sums.back().call.elements += entry.bytes() / width;
+    } else {
+      sums.push_back({entry.stage(), data, {.dtype = dtype, .elements = entry.bytes() / width}});
     }
   }
+  for (const Sum &sum : sums) {
+    expect(sum.call);
+  }
+}
+
+Result<void> CudaGroupKernels::open(const ArenaBases &arenas, std::size_t number, std::size_t streams) {
+  planSums(arenas);
   if (groups.empty()) {
     return {};
   }
@@ -240,20 +255,11 @@ Result<void> CudaGroupKernels::spread(const Slices &slices, std::byte *y) {
 }
 
 Result<void> CudaGroupKernels::reduce(int stage) {
-  const executable::RankPlan &plan =
-      file.rank(environment.mesh.pipelineRank(environment.communicator.rank()));
-  for (unsigned i = 0; plan.reductions() && i < plan.reductions()->size(); ++i) {
-    const executable::Reduction &sum = *plan.reductions()->Get(i);
-    if (sum.tensor() && sum.stage() == stage) {
-      const auto dtype = static_cast<catalogue::DType>(sum.dtype());
-      std::byte *const data = arenas[sum.arena()] + sum.offset();
-      if (auto ok = run({.dtype = dtype, .elements = sum.bytes() / catalogue::byteSize(dtype)}, data, data);
-          !ok) {
-        return ok;
-      }
-    }
+  Result<void> ok;
+  for (const Sum &sum : sums) {
+    ok = ok && sum.stage == stage ? run(sum.call, sum.data, sum.data) : std::move(ok);
   }
-  return {};
+  return ok;
 }
 
 } // namespace stagewright::runtime

@@ -65,6 +65,14 @@ private:
     std::uint64_t bytes(int position) const { return begin(position + 1) - begin(position); }
   };
 
+  /// Over tensor ranks, in place.
+  struct Sum {
+    int stage = 0;
+    std::byte *data = nullptr;
+    GroupCall call;
+  };
+
+  void planSums(const ArenaBases &arenas);
   RankGroup groupOf(const GroupCall &call) const;
   Result<void> gather(const RankGroup &group, const std::byte *x, std::byte *y, std::uint64_t bytes);
   Result<void> addUp(const RankGroup &group, catalogue::DType dtype, const std::byte *x, std::byte *y,
@@ -83,7 +91,7 @@ private:
   OrderedStream &computing;
   std::unique_ptr<DeviceMessages> messages;
   std::vector<RankGroup> groups; ///< of expected calls
-  ArenaBases arenas;
+  std::vector<Sum> sums;
   std::byte *scratch = nullptr; ///< what the others contribute to a slice, one behind the other
   std::uint64_t sliceBytes = 0, scratchBytes = 0;
   OrderedEvent made, summed; ///< x, and a slice of y

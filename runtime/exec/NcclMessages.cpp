@@ -60,9 +60,10 @@ Result<void> checkOwnGpus(cuda::Api &api, Communicator &communicator) {
 }
 
 NcclMessages::~NcclMessages() {
+  const bool aborts = hasFailed || communicator.aborted();
   const auto leave = [&](cuda::Connection connection) {
     if (connection.handle) {
-      hasFailed ? api.abort(connection) : api.disconnect(connection);
+      aborts ? api.abort(connection) : api.disconnect(connection);
     }
   };
   for (const auto &lane : lanes) {
