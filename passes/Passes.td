@@ -112,6 +112,8 @@ def PrepareWeights : StagewrightPass<"prepare-weights"> {
 
         host: linear %x, %weight ~~> prepare: pack_linear_forward %weight -> derived "w/forward";  linear %x, %derived
         cuda: linear %x, %weight ~~> prepare: cast_to %weight -> derived "w/cast";  linear %x, %derived
+
+    With `stochastic_rounding` what is read in 16 bits is rounded by `cast_stochastic` first, by the scalar "rounding".
   }];
 }
 

@@ -312,6 +312,11 @@ static Result<void> readPrecision(Settings &settings, Config &config) {
   if (half && !brain.empty())
     return userError(settings.place(brain), "fp16 and bf16 are both enabled", "enable one of them");
   config.precision = half ? "fp16" : brain.empty() ? "fp32" : "bf16";
+  config.roundsStochastically = settings.flag("/stagewright/stochastic_rounding");
+  if (config.roundsStochastically && config.precision == "fp32")
+    return userError(settings.place("/stagewright/stochastic_rounding"),
+                     "there is nothing to round by chance: products read weights in fp32",
+                     "set /bf16/enabled or /fp16/enabled to true, or remove it");
   if (!half) {
     for (const ConfigKey *key : configKeysBelow("/fp16"))
       if (key->treatment == Treatment::Honoured && settings.given(key->path))

@@ -107,16 +107,17 @@ struct Config {
   std::string gather = "block"; ///< /stagewright/gather_weights: how long ZeRO 3 keeps gathered weights
   int shardGroup = 0; ///< /zero_optimization/mics_shard_size or zero_hpz_partition_size: replicas that
                       ///< divide the weights of ZeRO 3; 0: all
-  std::string reduction = "step"; ///< /stagewright/gradient_reduction, or "micro_batch"
-  std::string wire = "fp32";      ///< /communication_data_type, or "fp16", "bf16"
-  int servers = 0;                ///< /stagewright/parameter_server/servers, of each stage; 0: none
-  int staleness = 0;              ///< /stagewright/parameter_server/staleness
-  bool tf32 = false;              ///< /stagewright/tf32
-  bool syncsBatchNorm = false;    ///< /stagewright/sync_batch_norm
-  std::string compression;        ///< /stagewright/gradient_compression/type: "top_k", "one_bit"; empty: off
-  double compressionRatio = 0;    ///< of top_k: the part of the gradients that is sent
-  OffloadConfig statesOffload;    ///< /zero_optimization/offload_optimizer
-  OffloadConfig weightsOffload;   ///< /zero_optimization/offload_param
+  std::string reduction = "step";    ///< /stagewright/gradient_reduction, or "micro_batch"
+  std::string wire = "fp32";         ///< /communication_data_type, or "fp16", "bf16"
+  int servers = 0;                   ///< /stagewright/parameter_server/servers, of each stage; 0: none
+  int staleness = 0;                 ///< /stagewright/parameter_server/staleness
+  bool tf32 = false;                 ///< /stagewright/tf32
+  bool roundsStochastically = false; ///< /stagewright/stochastic_rounding; not with fp32
+  bool syncsBatchNorm = false;       ///< /stagewright/sync_batch_norm
+  std::string compression;      ///< /stagewright/gradient_compression/type: "top_k", "one_bit"; empty: off
+  double compressionRatio = 0;  ///< of top_k: the part of the gradients that is sent
+  OffloadConfig statesOffload;  ///< /zero_optimization/offload_optimizer
+  OffloadConfig weightsOffload; ///< /zero_optimization/offload_param
   bool overlap = true; ///< /zero_optimization/overlap_comm: exchange gradients during the backward pass
   std::string precision = "fp32";              ///< or "fp16", "bf16"
   std::optional<LossScaleConfig> lossScale;    ///< of fp16

@@ -76,6 +76,10 @@ static constexpr ConfigKey kTable[] = {
              "between, one for each stage"),
     honoured("/stagewright/tf32", kFlag, "false",
              "on CUDA fp32 products round their factors to 10 bits of mantissa; part of the result contract"),
+    honoured("/stagewright/stochastic_rounding", kFlag, "false",
+             "with fp16 or bf16: weights are rounded up or down by chance when products get them, so that "
+             "the mean "
+             "is the weight; part of the result contract"),
     honoured("/stagewright/sync_batch_norm", kFlag, "false",
              "every BatchNorm of the model is a SyncBatchNorm, with the statistics of all replicas"),
     honoured("/stagewright/target", kText, "\"host\"",

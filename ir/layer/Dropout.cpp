@@ -45,6 +45,13 @@ double DropoutOp::gradientFlops() {
   return 27 * elementsOf(getX());
 }
 
+double CastStochasticOp::flops() {
+  return 27 * elementsOf(getX());
+}
+double CastStochasticOp::gradientFlops() {
+  return 0;
+}
+
 // As AttentionOp, and a number per score.
 double AttentionDropoutOp::flops() {
   auto k = cast<RankedTensorType>(getK().getType());

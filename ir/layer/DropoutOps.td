@@ -29,4 +29,15 @@ def Layer_AttentionDropoutGradOp : Layer_KernelOp<"attention_dropout_grad"> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Layer_CastStochasticOp : Layer_KernelOp<"cast_stochastic", [DeclareOpInterfaceMethods<Layer_Cost>]> {
+  let summary = "x rounded to one of its two neighbours of the result's type, by chance: the mean is x";
+  let description = [{
+    `rounding`: the scalar {seed low, seed high, step, tensor rank + 1, 0: to the nearest}. Equal calls draw the same
+    numbers. With `split` each tensor rank draws its own.
+  }];
+  let arguments = (ins FloatTensor:$x, IntTensor:$rounding, Int64Attr:$parameter, Int64Attr:$split);
+  let results = (outs ElementTensor:$y);
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
 #endif

@@ -124,7 +124,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
     states from stage 1 on, of weights with stage 3. `shard_group`: so many neighbouring replicas divide the weights of stage 3,
     which each such group has all of; 0: all replicas do. `servers`: so many parameter servers of each stage have the optimizer's states
     and update, in place of the replicas; `staleness`: the updates that a step need not wait for. `tf32`: fp32 products on CUDA
-    round their factors. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
+    round their factors. `stochastic_rounding`: prepare rounds weights by chance. `lr_decay` is of Adagrad alone, `max_coeff` and `min_coeff` are of Lamb.
   }];
   let arguments = (ins StrAttr:$model, StrAttr:$model_sha256, Int64Attr:$stages, Int64Attr:$micro_batches,
                        Int64Attr:$micro_batch_size, Int64Attr:$train_batch_size, Int64Attr:$data_parallel, StrAttr:$schedule,
@@ -138,6 +138,7 @@ def Plan_SettingsOp : Plan_Op<"settings"> {
                        DefaultValuedAttr<Int64Attr, "0">:$shard_group, DefaultValuedAttr<Int64Attr, "0">:$servers,
                        DefaultValuedAttr<Int64Attr, "0">:$staleness,
                        DefaultValuedAttr<BoolAttr, "false">:$tf32,
+                       DefaultValuedAttr<BoolAttr, "false">:$stochastic_rounding,
                        DefaultValuedStrAttr<StrAttr, "step">:$reduction,
                        DefaultValuedStrAttr<StrAttr, "fp32">:$wire,
                        DefaultValuedAttr<Int64Attr, "1">:$tensor_parallel,

@@ -1,4 +1,5 @@
-// Family dropout. The same call with the same `random` on the gradient is its gradient.
+// Family dropout: what draws random numbers. The same call with the same `random` on the gradient is its
+// gradient.
 #include "kernels/host/Philox16.h"
 #include "kernels/host/Tiles.h"
 
@@ -32,7 +33,33 @@ void dropout(const Call &call, void *const *operands, void *, TileRunner &runner
   });
 }
 
-const HostKernel kKernels[] = {STAGEWRIGHT_FOR_ELEMENTS("dropout", 1, dropout)};
+template <typename T>
+void castStochastic(const Call &call, void *const *operands, void *, TileRunner &runner) {
+  const float *const x = static_cast<const float *>(operands[0]);
+  T *const y = static_cast<T *>(operands[2]);
+  const RoundingWords rounding(operands[1], call.integers[0], call.integers[1] != 0);
+  runElements(runner, call.elements(0), [&](Range range) {
+    for (std::int64_t begin = range.begin; begin < range.end; begin += kGroup) {
+      Bits16 words[4];
+      rounding.of(begin, words);
+#pragma GCC unroll 4
+      for (int vector = 0; vector < 4; ++vector) {
+        const std::int64_t i = begin + vector * kLanes;
+        const auto one = [&](auto lanes) {
+          const Vec16 value = read(x + i, lanes);
+          write(y + i, rounding.draws ? roundedBy<T>(Unsigned16(words[vector]), value) : value, lanes);
+        };
+        if (i + kLanes <= range.end)
+          one(AllLanes{});
+        else if (i < range.end)
+          one(range.end - i);
+      }
+    }
+  });
+}
+
+const HostKernel kKernels[] = {STAGEWRIGHT_FOR_ELEMENTS("dropout", 1, dropout),
+                               STAGEWRIGHT_FOR_ELEMENTS("cast_stochastic", 1, castStochastic)};
 
 } // namespace
 

@@ -41,6 +41,28 @@ STAGEWRIGHT_INLINE PhiloxWords philox(PhiloxWords counter, std::uint32_t key0, s
   return counter;
 }
 
+/// What lane i of vector k was is lane 4 i + k of the four vectors behind one another.
+STAGEWRIGHT_INLINE void interleave(const Bits16 (&w)[4], Bits16 (&out)[4]) {
+  const auto low = [](Bits16 a, Bits16 b) {
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  };
+  const auto high = [](Bits16 a, Bits16 b) {
+    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  };
+  const auto pairsLow = [](Bits16 a, Bits16 b) {
+    return __builtin_shufflevector(a, b, 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23);
+  };
+  const auto pairsHigh = [](Bits16 a, Bits16 b) {
+    return __builtin_shufflevector(a, b, 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31);
+  };
+  // Pairs of words, then pairs of pairs.
+  const Bits16 a = low(w[0], w[1]), b = low(w[2], w[3]), c = high(w[0], w[1]), d = high(w[2], w[3]);
+  out[0] = pairsLow(a, b);
+  out[1] = pairsHigh(a, b);
+  out[2] = pairsLow(c, d);
+  out[3] = pairsHigh(c, d);
+}
+
 /// What a dropout knows of its random numbers: operand `random` = {seed low, seed high, step, micro-batch}.
 /// Element e has word e mod 4 of the block with counter {e / 4, block * 65536 + ordinal, step, micro-batch}
 /// and key (seed low, seed high). It is kept when its word is at least round(p 2^32).
@@ -73,29 +95,67 @@ struct DropoutBits {
 #pragma GCC unroll 4
     for (int word = 0; word < 4; ++word)
       w[word] = none ? Bits16{} : Bits16(made.words[word] >= threshold);
-    // Element 4 i + word is lane i of w[word]: pairs of words, then pairs of pairs.
-    const Bits16 a = interleaveLow(w[0], w[1]), b = interleaveLow(w[2], w[3]);
-    const Bits16 c = interleaveHigh(w[0], w[1]), d = interleaveHigh(w[2], w[3]);
-    out[0] = interleavePairsLow(a, b);
-    out[1] = interleavePairsHigh(a, b);
-    out[2] = interleavePairsLow(c, d);
-    out[3] = interleavePairsHigh(c, d);
-  }
-
-private:
-  STAGEWRIGHT_INLINE static Bits16 interleaveLow(Bits16 a, Bits16 b) {
-    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  }
-  STAGEWRIGHT_INLINE static Bits16 interleaveHigh(Bits16 a, Bits16 b) {
-    return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-  }
-  STAGEWRIGHT_INLINE static Bits16 interleavePairsLow(Bits16 a, Bits16 b) {
-    return __builtin_shufflevector(a, b, 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23);
-  }
-  STAGEWRIGHT_INLINE static Bits16 interleavePairsHigh(Bits16 a, Bits16 b) {
-    return __builtin_shufflevector(a, b, 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31);
+    interleave(w, out);
   }
 };
+
+/// By what weights are rounded: operand `rounding` = {seed low, seed high, step, tensor rank + 1, 0: to the
+/// nearest}. Element e has word e mod 4 of the block with counter {e / 4, parameter, step, 2^32 - 1}, which
+/// no micro-batch has, and the key of dropout.
+struct RoundingWords {
+  std::uint32_t key0, key1, parameter, step;
+  bool draws;
+
+  STAGEWRIGHT_INLINE RoundingWords(const void *rounding, std::int64_t parameter, bool split)
+      : parameter(std::uint32_t(parameter)) {
+    const auto *words = static_cast<const std::uint32_t *>(rounding);
+    key0 = words[0];
+    key1 = split ? words[1] ^ 0x9e3779b9u * words[3] : words[1];
+    step = words[2];
+    draws = words[4] != 0;
+  }
+
+  /// Of the 64 elements from `first` (a multiple of 64) on.
+  STAGEWRIGHT_INLINE void of(std::int64_t first, Bits16 (&out)[4]) const {
+    const PhiloxWords made =
+        philox({{Unsigned16(kLaneNumbers) + std::uint32_t(first / 4), splatUnsigned(parameter),
+                 splatUnsigned(step), splatUnsigned(0xffffffffu)}},
+               key0, key1);
+    Bits16 words[4];
+#pragma GCC unroll 4
+    for (int word = 0; word < 4; ++word)
+      words[word] = Bits16(made.words[word]);
+    interleave(words, out);
+  }
+};
+
+/// x rounded to one of its two neighbours among the finite values of T; beyond the largest x itself, which is
+/// rounded when it is written. Up when word / 2^32 >= 1 - (|x| - lower) / (upper - lower), to 24 bits.
+template <typename T>
+STAGEWRIGHT_INLINE Vec16 roundedBy(Unsigned16 word, Vec16 x);
+template <>
+STAGEWRIGHT_INLINE Vec16 roundedBy<float>(Unsigned16, Vec16 x) {
+  return x;
+}
+template <>
+STAGEWRIGHT_INLINE Vec16 roundedBy<BF16>(Unsigned16 word, Vec16 x) {
+  const Unsigned16 bits = Unsigned16(x), magnitude = bits & 0x7fffffff;
+  return Vec16(magnitude <= 0x7f7f0000 ? (bits + (word >> 16)) & 0xffff0000 : bits);
+}
+template <>
+STAGEWRIGHT_INLINE Vec16 roundedBy<F16>(Unsigned16 word, Vec16 x) {
+  const Unsigned16 bits = Unsigned16(x), magnitude = bits & 0x7fffffff;
+  const Unsigned16 normal = (bits + (word >> 19)) & 0xffffe000;
+  // Below 2^-14 neighbours are 2^-24 apart. What is not that small counts as zero here.
+  const Vec16 units = Vec16(magnitude < 0x38800000 ? magnitude : Unsigned16{}) * 0x1p24f;
+  const Bits16 lower = __builtin_convertvector(units, Bits16);
+  const Bits16 part =
+      __builtin_convertvector((units - __builtin_convertvector(lower, Vec16)) * 0x1p24f, Bits16);
+  const Bits16 up = Bits16(word >> 8) + part >= 1 << 24; // -1 or 0
+  const Vec16 small = __builtin_convertvector(lower - up, Vec16) * 0x1p-24f;
+  const Unsigned16 inside = magnitude < 0x38800000 ? Unsigned16(small) | (bits & 0x80000000) : normal;
+  return Vec16(magnitude <= 0x477fe000 ? inside : bits);
+}
 
 } // namespace stagewright::kernels::STAGEWRIGHT_ISA
 

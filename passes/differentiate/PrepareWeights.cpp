@@ -20,7 +20,10 @@ using plan::Role;
 /// One function `prepare` per stage, grown while the other functions ask for what is derived from parameters.
 class Preparation {
 public:
-  explicit Preparation(plan::StageOp stage) : builder(stage.getContext()) {
+  /// `rounds`: what is read in a type of 16 bits is rounded by chance; on the host it is packed from fp32.
+  Preparation(plan::StageOp stage, bool onHost, bool rounds)
+      : builder(stage.getContext()), module(stage->getParentOfType<ModuleOp>()), onHost(onHost),
+        rounds(rounds) {
     Location location = madeBy("prepare-weights", stage.getLoc());
     builder.setInsertionPointToStart(&stage.getBody().front());
     function = plan::FunctionOp::create(builder, location, FunctionKind::Prepare, builder.getArrayAttr({}),
@@ -44,7 +47,14 @@ public:
         weight = body->addArgument(user.get().getType(), location);
         append(parameter, /*result=*/false);
       }
-      Value value = build(builder, madeBy("prepare-weights", location), weight);
+      Location made = madeBy("prepare-weights", location);
+      Type element = cast<RankedTensorType>(user.getOwner()->getOperand(0).getType()).getElementType();
+      bool isRounded = rounds && !element.isF32();
+      Value value = build(builder, made, isRounded ? rounded(parameter, weight, element, made) : weight);
+      if (isRounded) {
+        lastOf[parameter] = value.getDefiningOp();
+        builder.setInsertionPoint(yield);
+      }
       yield->insertOperands(yield->getNumOperands(), value);
       append(name, /*result=*/true);
       known = value.getType();
@@ -53,6 +63,32 @@ public:
   }
 
 private:
+  /// The weight in this type, for the host as fp32; what is made of it stands behind it, so that it need not
+  /// be kept. The builder is where that belongs.
+  Value rounded(plan::ValueAttr parameter, Value weight, Type element, Location location) {
+    if (Operation *last = lastOf.lookup(parameter)) {
+      builder.setInsertionPointAfter(last);
+      return roundedWeights[parameter];
+    }
+    if (!numbers) {
+      numbers = body->addArgument(RankedTensorType::get({5}, builder.getI32Type()), function.getLoc());
+      append(plan::ValueAttr::get(builder.getContext(), Role::Scalar, "rounding"), /*result=*/false);
+    }
+    int64_t number = 0, split = 0;
+    for (auto [i, entry] : llvm::enumerate(module.getOps<layer::ParameterOp>())) {
+      if (entry.getSymName() == parameter.getName()) {
+        number = static_cast<int64_t>(i);
+        split = entry.getSplit().has_value();
+      }
+    }
+    auto type = cast<RankedTensorType>(weight.getType());
+    Value value =
+        layer::CastStochasticOp::create(builder, location, type.clone(element), weight, numbers,
+                                        builder.getI64IntegerAttr(number), builder.getI64IntegerAttr(split));
+    value = onHost ? layer::CastFromOp::create(builder, location, type, value).getY() : value;
+    return roundedWeights[parameter] = value;
+  }
+
   void append(plan::ValueAttr name, bool result) {
     ArrayAttr names = result ? function.getOutputs() : function.getInputs();
     SmallVector<Attribute> longer(names.begin(), names.end());
@@ -62,6 +98,11 @@ private:
   }
 
   OpBuilder builder;
+  ModuleOp module;
+  const bool onHost, rounds;
+  Value numbers; ///< by which weights are rounded
+  llvm::DenseMap<Attribute, Value> roundedWeights;
+  llvm::DenseMap<Attribute, Operation *> lastOf; ///< what is made of a rounded weight
   plan::FunctionOp function;
   Block *body;
   plan::ReturnOp yield;
@@ -102,8 +143,10 @@ void useDerived(plan::FunctionOp function, Preparation &preparation, bool onCuda
     Type element = cast<RankedTensorType>(op.getOperand(0).getType()).getElementType();
     for (OpOperand *operand : user.parameterOperands()) {
       replace(*operand, "/cast", [&](OpBuilder &builder, Location location, Value parameter) -> Value {
-        return layer::CastToOp::create(builder, location,
-                                       cast<RankedTensorType>(parameter.getType()).clone(element), parameter);
+        auto type = cast<RankedTensorType>(parameter.getType());
+        return type.getElementType() == element
+                   ? parameter // rounded by chance
+                   : layer::CastToOp::create(builder, location, type.clone(element), parameter).getY();
       });
     }
   }
@@ -127,7 +170,7 @@ struct PrepareWeightsPass : impl::PrepareWeightsBase<PrepareWeightsPass> {
     plan::SettingsOp settings = *getOperation().getOps<plan::SettingsOp>().begin();
     bool onCuda = catalogue::isCuda(cast<StringAttr>(settings.getTargets()[0]).getValue());
     for (plan::StageOp stage : getOperation().getOps<plan::StageOp>()) {
-      Preparation preparation(stage);
+      Preparation preparation(stage, !onCuda, settings.getStochasticRounding());
       for (FunctionKind kind : {FunctionKind::Forward, FunctionKind::BackwardInput, FunctionKind::Evaluate}) {
         if (plan::FunctionOp function = plan::findFunction(stage, kind)) {
           useDerived(function, preparation, onCuda);

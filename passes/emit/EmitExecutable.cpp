@@ -262,6 +262,8 @@ private:
     contract->tensor_parallel = static_cast<int>(settings.getTensorParallel());
     contract->tf32 = settings.getTf32();
     root.required_features |= contract->tf32 ? file::kFeatureTf32 : 0;
+    contract->stochastic_rounding = settings.getStochasticRounding();
+    root.required_features |= contract->stochastic_rounding ? file::kFeatureStochasticRounding : 0;
     // A GELU that is computed again has no product to be computed by.
     contract->gelu_epilogues = llvm::any_of(targets, catalogue::isCuda) && !recomputes();
     contract->gradient_reduction = settings.getReduction().str();

@@ -262,6 +262,9 @@ private:
     if (!module.getOps<plan::LossScaleOp>().empty()) {
       memory.placeScalar("loss_scale", RankedTensorType::get({1}, f32));
     }
+    if (settings.getStochasticRounding()) {
+      memory.placeScalar("rounding", RankedTensorType::get({5}, i32));
+    }
   }
 
   //  shared arena, the same on every rank:  [loss, terms | m micro-batches of the same | correct of m |

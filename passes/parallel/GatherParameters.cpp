@@ -84,6 +84,9 @@ public:
         names.erase(names.begin() + i);
       }
     }
+    for (auto &[name, argument] : scalars) {
+      names.push_back(name);
+    }
     function.setInputsAttr(builder.getArrayAttr(names));
   }
 
@@ -151,12 +154,22 @@ private:
         }
         mapping.map(weight, gather(parameter, weight.getType(), run));
       }
+      for (Value scalar : llvm::drop_begin(op->getOperands())) { // by which weights are rounded
+        mapping.map(scalar, ofStep(cast<BlockArgument>(scalar)));
+      }
     }
     builder.setInsertionPoint(user);
     for (Operation *op : llvm::reverse(chain)) {
       runs.add(builder.clone(*op, mapping), run);
     }
     return mapping.lookup(result);
+  }
+
+  /// The function's own argument for a scalar that `prepare` reads.
+  Value ofStep(BlockArgument scalar) {
+    Value &known = scalars[prepare.getInputs()[scalar.getArgNumber()]];
+    known = known ? known : body.addArgument(scalar.getType(), scalar.getLoc());
+    return known;
   }
 
   plan::FunctionOp function, prepare;
@@ -166,7 +179,8 @@ private:
   Block &body;
   Runs runs;
   OpBuilder builder;
-  std::set<size_t> reading; ///< runs that read weights
+  std::set<size_t> reading;                  ///< runs that read weights
+  llvm::MapVector<Attribute, Value> scalars; ///< new arguments
   llvm::MapVector<std::pair<size_t, Attribute>, Value> gathered;
 };
 
@@ -227,6 +241,9 @@ void deriveWholeParameters(plan::StageOp stage, plan::FunctionOp prepare, const 
     function.setInputsAttr(builder.getArrayAttr(inputs));
   }
   for (BlockArgument weight : body.getArguments()) { // one gather serves all that is derived from a weight
+    if (cast<plan::ValueAttr>(prepare.getInputs()[weight.getArgNumber()]).getRole() != Role::Parameter) {
+      continue;
+    }
     auto users = llvm::to_vector(weight.getUsers());
     llvm::sort(users, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
     for (size_t i = 1; i < users.size(); ++i) {

@@ -348,7 +348,10 @@ Result<void> CudaExecutor::evaluate(InputSource &source, std::uint64_t pass, Out
 }
 
 Result<void> CudaExecutor::prepareWeights() {
-  return talk([&] { return runPrepare(); });
+  return talk([&] {
+    auto ok = staging.send(memory.addresses(), arenas.addresses(), computing.handle());
+    return ok ? runPrepare() : std::move(ok);
+  });
 }
 
 Result<void> CudaExecutor::runPrepare() {

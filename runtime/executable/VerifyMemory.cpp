@@ -458,6 +458,9 @@ Result<void> RankMemory::scalars() {
       {"loss", DType::F64, losses, true, true},
       {"losses", DType::F32, m * losses, true, false},
       {"correct", DType::I64, m, proof.file.accuracy(), false}};
+  if (proof.file.contract()->stochastic_rounding()) {
+    rules.push_back({"rounding", DType::I32, 5, true, true});
+  }
   const auto *groups = proof.file.recipe()->parameter_groups();
   for (unsigned group = 0; groups && group < groups->size(); ++group) {
     rules.push_back({"learning_rate." + std::to_string(group), DType::F64, 1, true, true});

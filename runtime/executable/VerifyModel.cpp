@@ -202,6 +202,10 @@ static Result<void> verifyRecipe(const Proof &proof) {
   if (contract.tf32() != bool(proof.file.required_features() & executable::kFeatureTf32)) {
     return proof.fail("contract.tf32", "the required features tell otherwise");
   }
+  if (contract.stochastic_rounding() !=
+      bool(proof.file.required_features() & executable::kFeatureStochasticRounding)) {
+    return proof.fail("contract.stochastic_rounding", "the required features tell otherwise");
+  }
   return verifyCompression(proof);
 }
 

@@ -289,13 +289,22 @@ Result<void> RankPrograms::aliasing(const executable::Command &, const std::stri
 
 /// Tokens, class labels, masks and row counts are indices and limits: only the data source, which checks
 /// them, may write them. A token numbers a row of a table, a label a column of logits, a mask is 0 or 1. What
-/// random numbers are drawn by is not written either, as a gradient draws those of the forward program again.
+/// random numbers are drawn by is not written either, as a gradient draws those of the forward program again;
+/// those that round weights come from the scalar.
 Result<void> RankPrograms::filledByInput(const executable::Command &command, std::size_t index,
                                          const std::string &field) {
   const std::string_view name = kernel->operands[index].name;
   const bool labels = name == "labels", tokens = name == "ids", rows = name == "valid_rows",
              random = name == "random", part = name == "tensor_rank",
              mask = name == "mask" || name == "key_mask";
+  if (name == "rounding") {
+    const executable::Scalar *scalar = findScalar(plan, name);
+    const Placed &operand = placed[index];
+    return scalar && operand.pool < 0 && operand.arena == scalar->arena() &&
+                   operand.range.begin == scalar->offset()
+               ? Result<void>()
+               : proof.fail(field, "operand \"rounding\" is not the scalar of this name");
+  }
   if (!labels && !tokens && !rows && !random && !part && !mask) {
     return {};
   }

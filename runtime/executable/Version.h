@@ -27,11 +27,12 @@ inline constexpr std::uint64_t kFeatureCompression = 8192;  ///< contract.gradie
 inline constexpr std::uint64_t kFeatureShardGroups = 16384; ///< recipe.shard_group
 inline constexpr std::uint64_t kFeatureServers = 32768;     ///< recipe.servers
 inline constexpr std::uint64_t kFeatureTf32 = 65536;        ///< contract.tf32
+inline constexpr std::uint64_t kFeatureStochasticRounding = 131072; ///< contract.stochastic_rounding
 inline constexpr std::uint64_t kKnownFeatures =
-    kFeatureTf32 | kFeatureServers | kFeatureShardGroups | kFeatureCompression | kFeatureTensor |
-    kFeatureWire | kFeatureOffload | kFeatureScheduler | kFeaturePrecision | kFeatureBuffers |
-    kFeatureFolder | kFeatureTies | kFeatureNoLoss | kFeatureZeroRow | kFeatureLossTerms | kFeatureReplicas |
-    kFeatureShards;
+    kFeatureStochasticRounding | kFeatureTf32 | kFeatureServers | kFeatureShardGroups | kFeatureCompression |
+    kFeatureTensor | kFeatureWire | kFeatureOffload | kFeatureScheduler | kFeaturePrecision |
+    kFeatureBuffers | kFeatureFolder | kFeatureTies | kFeatureNoLoss | kFeatureZeroRow | kFeatureLossTerms |
+    kFeatureReplicas | kFeatureShards;
 
 } // namespace stagewright::executable
 

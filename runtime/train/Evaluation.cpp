@@ -87,6 +87,9 @@ public:
     if (sink) {
       shared.outputs->validRows = [this](int microBatch) { return inputs.validRows(microBatch); };
     }
+    if (auto *rounding = static_cast<std::int32_t *>(executor.scalar("rounding"))) {
+      rounding[4] = 0; // to the nearest
+    }
     if (auto ok = executor.prepareWeights(); !ok) {
       return ok;
     }

@@ -12,6 +12,10 @@
 //   dropout           element e is kept if word e % 4 of Philox with key (seed low, seed high) and counter
 //                     (e / 4, 65536 block + ordinal, step from 0, micro-batch of the step) is at least
 //                     round(p 2^32); `block` counts the model's blocks, `ordinal` the random ops in it
+//   cast_stochastic   element e of parameter n (import order) has word e % 4 of Philox with that key and counter
+//                     (e / 4, n, step from 0, 2^32 - 1), which no micro-batch has; for a parameter that tensor ranks
+//                     split seed high is exclusive-or 0x9e3779b9 (tensor rank + 1). Away from zero when
+//                     word / 2^32 >= 1 - (|x| - lower) / (upper - lower), to 24 bits
 // clang-format on
 #ifndef STAGEWRIGHT_RUNTIME_TRAIN_RANDOM_H
 #define STAGEWRIGHT_RUNTIME_TRAIN_RANDOM_H

@@ -96,6 +96,7 @@ public:
         biasCorrections(static_cast<double *>(executor.scalar("bias_corrections"))),
         firstBeta(static_cast<double *>(executor.scalar("beta1"))),
         lossScaleCell(static_cast<float *>(executor.scalar("loss_scale"))),
+        rounding(static_cast<std::uint32_t *>(executor.scalar("rounding"))),
         loss(static_cast<const double *>(executor.scalar("loss"))), termNames(session.executable.lossTerms()),
         terms(loss + 1, termNames.size()),
         gradientNorm(static_cast<const double *>(executor.scalar("gradient_norm"))),
@@ -121,6 +122,7 @@ public:
       const std::uint64_t step = ++done;
       setScalars(step - skippedSteps);
       inputs.step = step - 1;
+      setRounding();
       if (auto ok = executor.train(inputs, step); !ok) {
         return ok;
       }
@@ -164,6 +166,15 @@ private:
       const bool corrects = recipe.bias_correction();
       biasCorrections[0] = corrects ? 1 - power(beta1, step) : 1;
       biasCorrections[1] = corrects ? 1 - power(recipe.beta2(), step) : 1;
+    }
+  }
+
+  /// What the weights of this step are rounded by.
+  void setRounding() {
+    if (rounding) {
+      inputs.fill(kRandomInput, 0, rounding); // seed low, seed high, step
+      rounding[3] = static_cast<std::uint32_t>(executor.tensorRank() + 1);
+      rounding[4] = 1;
     }
   }
 
@@ -256,7 +267,8 @@ private:
   std::vector<double *> groupRates;
   std::int32_t *stepCell;
   double *biasCorrections, *firstBeta;
-  float *lossScaleCell; ///< null except in fp16
+  float *lossScaleCell;    ///< null except in fp16
+  std::uint32_t *rounding; ///< null where weights are rounded to the nearest
   const double *loss;
   const std::vector<std::string> termNames;
   const std::span<const double> terms;

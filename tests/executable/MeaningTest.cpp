@@ -1,5 +1,6 @@
 // Meaning: one wrong field at a time, each refused with the place of that field.
 #include "runtime/executable/Executable.h"
+#include "runtime/executable/Version.h"
 #include "stagefile/StageFile.h"
 
 #include <functional>
@@ -198,6 +199,8 @@ const std::vector<Mistake> &mistakes() {
       // Memory
       {"Target", [](ExecutableT &f) { f.variants[0]->target = "cuda:sm_90"; }, "contract.device_family", "cuda"},
       {"TargetName", [](ExecutableT &f) { f.variants[0]->target = "cuda"; }, "variants[0].target", "cuda"},
+      {"StochasticRounding", [](ExecutableT &f) { f.contract->stochastic_rounding = true; },
+       "contract.stochastic_rounding", "required features"},
       {"Tf32", [](ExecutableT &f) { f.contract->tf32 = true; }, "contract.tf32", "required features"},
       {"DeviceFamily", [](ExecutableT &f) { f.contract->device_family = "cpu"; }, "contract.device_family", "cpu"},
       {"RankPlans", [](ExecutableT &f) { f.variants[0]->ranks.pop_back(); }, "variants.ranks", "plans"},
@@ -377,6 +380,32 @@ const std::vector<Mistake> &mistakes() {
          commands[0]->kernel = static_cast<std::uint16_t>(f.kernels.size() - 1);
        },
        "ranks[1].programs", "\"random\" is not a model input"},
+      {"RoundingFromElsewhere", // a cast in relu's place that takes the labels for what it draws by
+       [](ExecutableT &f) {
+         auto kernel = std::make_unique<executable::KernelRefT>();
+         kernel->name = "cast_stochastic";
+         kernel->version = 1;
+         f.kernels.push_back(std::move(kernel));
+         auto &commands = program(f, 1, kForward).commands;
+         auto &operands = commands[0]->operands;
+         operands.insert(operands.begin() + 1, std::make_unique<executable::OperandT>(*commands[2]->operands[1]));
+         operands[1]->shape = {5};
+         commands[0]->kernel = static_cast<std::uint16_t>(f.kernels.size() - 1);
+       },
+       "ranks[1].programs", "\"rounding\" is not the scalar"},
+      {"UnknownRounding",
+       [](ExecutableT &f) {
+         auto cell = std::make_unique<executable::ScalarT>(*rank(f, 0).scalars[0]);
+         cell->name = "rounding";
+         rank(f, 0).scalars.push_back(std::move(cell));
+       },
+       "ranks[0].scalars", "unknown or repeated scalar \"rounding\""},
+      {"NoRounding",
+       [](ExecutableT &f) {
+         f.contract->stochastic_rounding = true;
+         f.required_features |= executable::kFeatureStochasticRounding;
+       },
+       "ranks[0].scalars", "scalar \"rounding\" is missing"},
       {"RowsFromElsewhere", [](ExecutableT &f) { rank(f, 1).inputs[1]->offset = 4; },
        "ranks[1].programs[1].commands[2].operands[2]", "not a model input"},
       {"TokensFromElsewhere", // the count of rows as a token

@@ -103,6 +103,7 @@ TEST(Config, SettingsListEveryEffectiveValueWithItsOrigin) {
       {"/stagewright/recompute", "\"none\" default"},
       {"/stagewright/schedule", "\"gpipe\" option"},
       {"/stagewright/shuffle", "true default"},
+      {"/stagewright/stochastic_rounding", "false default"},
       {"/stagewright/sync_batch_norm", "false default"},
       {"/stagewright/target", "\"host\" default"},
       {"/stagewright/tf32", "false default"},

@@ -164,6 +164,8 @@ TEST(Reference, ConfigSchemaAgreesWithTheReader) {
           key.path == "/zero_optimization/mics_shard_size" ||
           key.path == "/zero_optimization/zero_hpz_partition_size")
         config["zero_optimization"] = {{"stage", 3}};
+      if (key.path == "/stagewright/stochastic_rounding")
+        config["bf16"]["enabled"] = true;
       const bool isCompressedPart = key.path == "/stagewright/gradient_compression/ratio";
       if (isCompressedPart)
         config["stagewright"]["gradient_compression"]["type"] = "top_k";

@@ -54,12 +54,21 @@ TEST_P(CudaKernelTest, BitsDependNeitherOnTheOrderOfThreadsNorOnWorkingInPlace) 
 }
 
 /// Kernels of operations whose results IEEE 754 defines, in the host's order.
-const std::vector<std::string> kLikeTheHost = {
-    "relu",      "relu_grad",      "tanh_grad", "sigmoid_grad",     "copy",   "add",     "subtract",
-    "multiply",  "divide",         "scale",     "accumulate",       "clear",  "cast_to", "cast_from",
-    "permute",   "add_and_clear",  "slice",     "slice_grad",       "concat", "expand",  "dropout",
-    "embedding", "embedding_grad", "rotary",    "masked_mean_grad", "sgd",    "adam",    "lion",
-    "adagrad"};
+const std::vector<std::string> kLikeTheHost = {"relu",       "relu_grad",
+                                               "tanh_grad",  "sigmoid_grad",
+                                               "copy",       "add",
+                                               "subtract",   "multiply",
+                                               "divide",     "scale",
+                                               "accumulate", "clear",
+                                               "cast_to",    "cast_from",
+                                               "permute",    "add_and_clear",
+                                               "slice",      "slice_grad",
+                                               "concat",     "expand",
+                                               "dropout",    "cast_stochastic",
+                                               "embedding",  "embedding_grad",
+                                               "rotary",     "masked_mean_grad",
+                                               "sgd",        "adam",
+                                               "lion",       "adagrad"};
 
 void expectBitsOfTheHost(const KernelCase &one, const std::string &what) {
   kernels::SerialTileRunner serial;
@@ -110,6 +119,7 @@ TEST(CudaKernels, BlocksGoOnInStridesOfTheGrid) {
                                  "expand",
                                  "reduce_sum",
                                  "dropout",
+                                 "cast_stochastic",
                                  "embedding",
                                  "embedding_grad",
                                  "rotary",

@@ -185,6 +185,7 @@ std::string summaryText(const runtime::Executable &plan) {
                          ? ""
                          : ", weights behind by " + std::to_string(contract.staleness()) + " updates") +
                     sentPartText(contract) + (contract.tf32() ? ", TF32 products" : "") +
+                    (contract.stochastic_rounding() ? ", weights rounded by chance" : "") +
                     (contract.gelu_epilogues() ? ", GELU by products on CUDA" : "")});
   return file.model()->str() + " (compiled by " + file.compiler()->str() + ")\n" + table.text();
 }

@@ -53,6 +53,13 @@ __device__ inline BF16 fromFloat<BF16>(float x) {
   return __float2bfloat16_rn(x);
 }
 
+__device__ inline uint32_t bitsOf(float x) {
+  return __float_as_uint(x);
+}
+__device__ inline float fromBits(uint32_t bits) {
+  return __uint_as_float(bits);
+}
+
 /// All threads of the block get here, and see what any of them has written before.
 __device__ inline void barrier() {
   __syncthreads();

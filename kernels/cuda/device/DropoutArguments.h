@@ -1,4 +1,4 @@
-// Arguments of dropout.
+// Arguments of dropout and of casts that round by chance.
 #ifndef STAGEWRIGHT_KERNELS_CUDA_DEVICE_DROPOUTARGUMENTS_H
 #define STAGEWRIGHT_KERNELS_CUDA_DEVICE_DROPOUTARGUMENTS_H
 
@@ -18,6 +18,15 @@ struct DropoutArguments {
   void *y;
   int64_t elements;
   DropoutNumbers numbers;
+};
+
+struct StochasticCastArguments {
+  const void *x;
+  void *y;
+  int64_t elements;
+  const uint32_t *rounding; ///< seed low, seed high, step, tensor rank + 1, 0: to the nearest; device memory
+  uint32_t parameter;
+  int32_t split; ///< tensor ranks draw apart
 };
 
 #endif

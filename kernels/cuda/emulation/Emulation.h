@@ -67,6 +67,17 @@ inline BF16 fromFloat<BF16>(float x) {
   return {uint16_t((word + 0x7FFF + (word >> 16 & 1)) >> 16)};
 }
 
+inline uint32_t bitsOf(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+inline float fromBits(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
 inline void barrier() {
   ::stagewright::cuda::emulation::waitForBlock();
 }
