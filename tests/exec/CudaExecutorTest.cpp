@@ -68,9 +68,7 @@ TEST(CudaExecutor, ComputesWhatTheHostComputes) {
 TEST(CudaExecutor, SaysWhatItHasOfItsGpus) {
   const std::string stage = compiled("use", kClassifier, "--stages 2");
   EmulatedGpu gpu;
-  TrainOptions options = optionsOf(stage, 2);
-  options.target = "cuda";
-  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  TrainOptions options = optionsOn(gpu, stage, 2);
   std::size_t allocated = 0;
   options.onStep = [&](const StepReport &) { allocated = gpu.allocatedBytes(); };
   const auto trained = train(options);
@@ -365,9 +363,7 @@ TEST(CudaExecutor, SixteenBitsStayBesideTheHost) {
 
 TEST(CudaExecutor, RefusesWhatItDoesNotDo) {
   EmulatedGpu gpu;
-  TrainOptions options = optionsOf(compiled("options", kClassifier, "--stages 2"), 1);
-  options.target = "cuda";
-  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
+  TrainOptions options = optionsOn(gpu, compiled("options", kClassifier, "--stages 2"), 1);
   options.trace = testing::TempDir() + "t.jsonl";
   EXPECT_NE(train(options).error().text().find("--trace"), std::string::npos);
 }

@@ -13,10 +13,8 @@ namespace stagewright::runtime {
 namespace {
 
 TrainOptions byNccl(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps) {
-  TrainOptions options = optionsOf(stage, steps);
-  options.target = "cuda";
+  TrainOptions options = optionsOn(gpu, stage, steps);
   options.usesNccl = true;
-  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
   return options;
 }
 

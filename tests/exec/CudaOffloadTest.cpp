@@ -437,10 +437,8 @@ TEST(CudaOffload, RanksWhoseMessagesGoByNccl) {
       compiled("offload_nccl", kClassifier, "--stages 2 --data-parallel 2", zero(2, toHost()));
   EmulatedGpu copies, gpu;
   const std::string expected = hashOn(copies, stage);
-  TrainOptions options = optionsOf(stage, 2);
-  options.target = "cuda";
+  TrainOptions options = optionsOn(gpu, stage, 2);
   options.usesNccl = true;
-  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
   const auto trained = train(options);
   ASSERT_TRUE(trained) << trained.error().text();
   EXPECT_EQ(trained->stateSha256, expected);

@@ -53,11 +53,15 @@ inline TrainOptions optionsOf(const std::string &stage, std::uint64_t steps) {
   return options;
 }
 
-inline Result<TrainSummary> trainOn(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps = 2) {
+inline TrainOptions optionsOn(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps) {
   TrainOptions options = optionsOf(stage, steps);
   options.target = "cuda";
   options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
-  return train(options);
+  return options;
+}
+
+inline Result<TrainSummary> trainOn(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps = 2) {
+  return train(optionsOn(gpu, stage, steps));
 }
 
 /// Of a run that may fail.

@@ -28,13 +28,6 @@ constexpr const char *kBlocks = R"({
     {"type": "Linear", "name": "head", "in_features": 16, "out_features": 24, "bias": false, "tied": "tokens"}],
   "loss": {"type": "CrossEntropyLoss"}})";
 
-TrainOptions optionsOn(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps) {
-  TrainOptions options = optionsOf(stage, steps);
-  options.target = "cuda";
-  options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
-  return options;
-}
-
 std::string tensor(int ranks, const std::string &more = "") {
   return "--tensor-parallel " + std::to_string(ranks) + " " + more;
 }
