@@ -330,21 +330,21 @@ TEST(CudaExecutor, EvaluatesAsTheHost) {
   options.data = "synthetic";
   options.threads = 1;
   options.watchdogSeconds = 0;
-  options.outputs = testing::TempDir() + "host.npz";
+  options.outputs = temporaryFile("host.npz");
   const auto onHost = evaluate(options);
   ASSERT_TRUE(onHost) << onHost.error().text();
   EmulatedGpu gpu;
   options.target = "cuda";
   options.openDevice = [&](int, int) -> Result<std::unique_ptr<cuda::Api>> { return gpu.api(); };
-  options.outputs = testing::TempDir() + "cuda.npz";
+  options.outputs = temporaryFile("cuda.npz");
   const auto onDevice = evaluate(options);
   ASSERT_TRUE(onDevice) << onDevice.error().text();
   EXPECT_EQ(onDevice->samples, onHost->samples);
   EXPECT_NEAR(*onDevice->loss, *onHost->loss, 1e-5);
   EXPECT_EQ(*onDevice->accuracy, *onHost->accuracy);
   EXPECT_EQ(onDevice->weightsSha256, onHost->weightsSha256);
-  EXPECT_EQ(std::filesystem::file_size(testing::TempDir() + "cuda.npz"),
-            std::filesystem::file_size(testing::TempDir() + "host.npz"));
+  EXPECT_EQ(std::filesystem::file_size(temporaryFile("cuda.npz")),
+            std::filesystem::file_size(temporaryFile("host.npz")));
 }
 
 TEST(CudaExecutor, SixteenBitsStayBesideTheHost) {
@@ -364,7 +364,7 @@ TEST(CudaExecutor, SixteenBitsStayBesideTheHost) {
 TEST(CudaExecutor, RefusesWhatItDoesNotDo) {
   EmulatedGpu gpu;
   TrainOptions options = optionsOn(gpu, compiled("options", kClassifier, "--stages 2"), 1);
-  options.trace = testing::TempDir() + "t.jsonl";
+  options.trace = temporaryFile("t.jsonl");
   EXPECT_NE(train(options).error().text().find("--trace"), std::string::npos);
 }
 

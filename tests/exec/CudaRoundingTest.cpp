@@ -55,7 +55,7 @@ TEST(CudaRounding, EvaluationRoundsToTheNearest) {
                       arguments = "--stages 2 --data-parallel 2",
                       plain = compiled("evaluated", kClassifier, arguments, more),
                       chosen = compiled("evaluated_rounded", kClassifier, arguments, kRounded + more),
-                      weights = testing::TempDir() + "cuda_rounding.safetensors";
+                      weights = temporaryFile("cuda_rounding.safetensors");
     const auto open = [&](const std::string &stage, EmulatedGpu &gpu) {
       auto file = Executable::load(stage, "cuda");
       EngineOptions options = optionsOf(stage, 1);

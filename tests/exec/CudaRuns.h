@@ -6,6 +6,7 @@
 #include "runtime/train/Engine.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 
@@ -26,12 +27,28 @@ inline constexpr const char *kClassifier = R"({
              {"type": "Linear", "name": "d", "in_features": 9, "out_features": 5}],
   "loss": {"type": "CrossEntropyLoss"}, "metrics": ["accuracy"]})";
 
+/// A path that is this process's: tests of one program run beside each other.
+inline std::string temporaryFile(const std::string &name) {
+  static const std::filesystem::path folder = [] {
+    std::string made = testing::TempDir() + "stagewright_XXXXXX";
+    EXPECT_NE(mkdtemp(made.data()), nullptr);
+    return made;
+  }();
+  static const struct Removal {
+    ~Removal() {
+      std::error_code ignored;
+      std::filesystem::remove_all(folder, ignored);
+    }
+  } removal;
+  return (folder / name).string();
+}
+
 /// Compiles for the host and for CUDA; the file's path.
 inline std::string compiled(const std::string &name, const std::string &model, const std::string &arguments,
                             const std::string &settings = "", int batch = 12,
                             const std::string &optimizer = R"({"type": "Adam", "params": {"lr": 0.01}})",
                             const std::string &clipping = "0.01") {
-  const std::string base = testing::TempDir() + "cuda_" + name;
+  const std::string base = temporaryFile("cuda_" + name);
   std::ofstream(base + ".json") << model;
   std::ofstream(base + "_config.json")
       << R"({"train_batch_size": )" << batch
@@ -39,7 +56,9 @@ inline std::string compiled(const std::string &name, const std::string &model, c
       << R"("optimizer": )" << optimizer << R"(, "seed": 7})";
   const std::string command = std::string(STAGEWRIGHT_PROGRAM) + " compile " + base + ".json -c " + base +
                               "_config.json --target host,cuda:sm_90 " + arguments + " -o " + base + ".stage";
-  EXPECT_EQ(std::system((command + " > /dev/null").c_str()), 0) << command;
+  const std::string log = base + ".log";
+  EXPECT_EQ(std::system((command + " > " + log + " 2>&1").c_str()), 0) << command << "\n"
+                                                                       << std::ifstream(log).rdbuf();
   return base + ".stage";
 }
 

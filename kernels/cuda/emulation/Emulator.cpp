@@ -5,7 +5,6 @@
 #include <cstring>
 #include <map>
 #include <memory>
-#include <setjmp.h>
 #include <ucontext.h>
 #include <vector>
 
@@ -13,6 +12,10 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define STAGEWRIGHT_ASAN
+/// A fake stack for each fiber would never be given back.
+extern "C" const char *__asan_default_options() {
+  return "detect_stack_use_after_return=0";
+}
 #endif
 
 namespace stagewright::cuda::emulation {
@@ -28,6 +31,13 @@ std::map<std::string, Kernel> &table() {
   return kernels;
 }
 
+/// Frames that a switch leaves behind are not the sanitizer's to mark; inlined, they would be others' frames.
+#define STAGEWRIGHT_SWITCHES __attribute__((no_sanitize("address"), noinline))
+
+/// Where a stack was left. A jump by the compiler's own functions costs no call of the system: swapcontext
+/// makes two, and the address sanitizer makes one of each longjmp.
+using Place = void *[5];
+
 /// A thread of the block. It leaves its stack at barriers and at its end, and begins anew in the next block.
 struct Fiber {
   enum State { Ready, AtWarp, AtBlock, Done };
@@ -36,7 +46,7 @@ struct Fiber {
   bool isNew = true;       ///< nobody has been on its stack
   unsigned exchanges = 0;  ///< of lanes so far
   ucontext_t context = {}; ///< where it begins
-  jmp_buf place = {};      ///< where it left; a jump costs no call of the system, as swapcontext does
+  Place place = {};        ///< where it left
   std::byte *stack = nullptr;
 };
 
@@ -46,9 +56,6 @@ std::byte *stackOf(unsigned number) {
   while (stacks.size() <= number) {
     stacks.push_back(std::make_unique_for_overwrite<std::byte[]>(kStackBytes));
   }
-#ifdef STAGEWRIGHT_ASAN
-  __asan_unpoison_memory_region(stacks[number].get(), kStackBytes); // frames that were never left
-#endif
   return stacks[number].get();
 }
 
@@ -62,6 +69,16 @@ public:
       fibers[i].stack = stackOf(i);
       prepareStack(fibers[i]);
     }
+  }
+
+  ~Block() {
+#ifdef STAGEWRIGHT_ASAN
+    for (const Fiber &fiber : fibers) {
+      if (fiber.state != Fiber::Done) {
+        __asan_unpoison_memory_region(fiber.stack, kStackBytes); // frames that were never left
+      }
+    }
+#endif
   }
 
   Result<void> run(Dimensions index, Dimensions grid) {
@@ -98,15 +115,15 @@ public:
     return reinterpret_cast<void *>((address + 15) / 16 * 16);
   }
   /// Of the running fiber.
-  void leave(Fiber::State state) {
+  STAGEWRIGHT_SWITCHES void leave(Fiber::State state) {
     Fiber &fiber = *running;
     fiber.state = state;
 #ifdef STAGEWRIGHT_ASAN
     void *fake = nullptr;
     __sanitizer_start_switch_fiber(&fake, hostStack, hostStackBytes);
 #endif
-    if (_setjmp(fiber.place) == 0) {
-      _longjmp(host, 1);
+    if (__builtin_setjmp(fiber.place) == 0) {
+      __builtin_longjmp(host, 1);
     }
 #ifdef STAGEWRIGHT_ASAN
     __sanitizer_finish_switch_fiber(fake, &hostStack, &hostStackBytes);
@@ -114,7 +131,7 @@ public:
   }
 
 private:
-  static void main(unsigned high, unsigned low) {
+  STAGEWRIGHT_SWITCHES static void main(unsigned high, unsigned low) {
     auto *block = reinterpret_cast<Block *>(std::uintptr_t{high} << 32 | low);
 #ifdef STAGEWRIGHT_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &block->hostStack, &block->hostStackBytes);
@@ -141,18 +158,18 @@ private:
     fiber.exchanges = 0;
   }
 
-  void enter(Fiber &fiber) {
+  STAGEWRIGHT_SWITCHES void enter(Fiber &fiber) {
     running = &fiber;
 #ifdef STAGEWRIGHT_ASAN
     void *fake = nullptr;
     __sanitizer_start_switch_fiber(&fake, fiber.stack, kStackBytes);
 #endif
-    if (_setjmp(host) == 0) {
+    if (__builtin_setjmp(host) == 0) {
       if (fiber.isNew) {
         fiber.isNew = false;
         setcontext(&fiber.context);
       }
-      _longjmp(fiber.place, 1);
+      __builtin_longjmp(fiber.place, 1);
     }
 #ifdef STAGEWRIGHT_ASAN
     __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
@@ -188,7 +205,7 @@ private:
   std::vector<Fiber> fibers;
   std::vector<std::array<std::byte, kLaneBytes>> lanes;
   std::vector<std::byte> shared;
-  jmp_buf host = {};
+  Place host = {};
   [[maybe_unused]] const void *hostStack = nullptr; ///< for the address sanitizer
   [[maybe_unused]] std::size_t hostStackBytes = 0;
 };
