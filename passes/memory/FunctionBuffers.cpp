@@ -63,6 +63,23 @@ FunctionBuffers::FunctionBuffers(plan::FunctionOp function) {
   }
 }
 
+/// Both have a name, and the stage's other functions do not read the input behind this one.
+bool FunctionBuffers::mayOverwrite(Operation *op, Value input, Value output) const {
+  plan::ValueAttr before = names.lookup(input), behind = names.lookup(output);
+  auto function = cast<plan::FunctionOp>(op->getParentOp());
+  if (function.getKind() != plan::FunctionKind::BackwardInput || input.getDefiningOp() || !before ||
+      !behind || before.getRole() != plan::Role::Saved || behind.getRole() != plan::Role::Saved ||
+      input.getType() != output.getType() ||
+      llvm::count(llvm::map_range(op->getOperands(), layer::memoryRoot), input) != 1) {
+    return false;
+  }
+  auto stage = cast<plan::StageOp>(function->getParentOp());
+  return llvm::none_of(stage.getBody().getOps<plan::FunctionOp>(), [&](plan::FunctionOp other) {
+    return other.getKind() == plan::FunctionKind::BackwardWeight &&
+           llvm::is_contained(other.getInputs(), before);
+  });
+}
+
 /// relu(linear(x)): where the kernel may overwrite its input and nobody reads that input again, both are one
 /// buffer. The input, made earlier, moves into the output's memory.
 void FunctionBuffers::shareInPlace(Operation *op, const llvm::DenseMap<Value, int64_t> &lastUse, int64_t at) {
@@ -76,10 +93,16 @@ void FunctionBuffers::shareInPlace(Operation *op, const llvm::DenseMap<Value, in
       continue;
     }
     Value input = layer::memoryRoot(operands[pair.input]), output = operands[pair.output];
+    if (layer::memoryRoot(output) != output || lastUse.lookup(input) != at || input == output) {
+      continue;
+    }
     bool inputIsLocal = input.getDefiningOp() && !names.contains(owner(input)) && owner(input) == input;
-    if (inputIsLocal && layer::memoryRoot(output) == output && lastUse.lookup(input) == at &&
-        input != output) {
+    if (inputIsLocal) {
       sharedWith[input] = output;
+      return;
+    }
+    if (mayOverwrite(op, input, output)) {
+      overwrites[names.lookup(output)] = names.lookup(input);
       return;
     }
   }

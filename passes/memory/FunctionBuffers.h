@@ -7,6 +7,7 @@
 #include "ir/plan/PlanDialect.h"
 
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/MapVector.h"
 
 #include <cstdint>
 #include <vector>
@@ -29,16 +30,21 @@ public:
   /// The named value of the stage that holds this value, or null for a local one. An output is local: it
   /// lives to the end of the call.
   plan::ValueAttr named(mlir::Value value) const { return names.lookup(owner(value)); }
+  /// Saved values of backward_input that it computes in the memory of saved values of forward that nobody
+  /// reads again, as the gradient of logits in place of the logits: (what is written, what was there).
+  const llvm::MapVector<plan::ValueAttr, plan::ValueAttr> &overwritten() const { return overwrites; }
   /// Index into locals(); requires named(value) to be null.
   std::int64_t local(mlir::Value value) const { return localIndex.lookup(owner(value)); }
 
 private:
   mlir::Value owner(mlir::Value value) const;
+  bool mayOverwrite(mlir::Operation *op, mlir::Value input, mlir::Value output) const;
   void shareInPlace(mlir::Operation *op, const llvm::DenseMap<mlir::Value, std::int64_t> &lastUse,
                     std::int64_t at);
 
   llvm::DenseMap<mlir::Value, plan::ValueAttr> names;  ///< by root
   llvm::DenseMap<mlir::Value, mlir::Value> sharedWith; ///< a root that lives in another root's memory
+  llvm::MapVector<plan::ValueAttr, plan::ValueAttr> overwrites;
   llvm::DenseMap<mlir::Value, std::int64_t> localIndex;
   std::vector<Local> localBuffers;
 };

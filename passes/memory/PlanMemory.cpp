@@ -185,7 +185,15 @@ private:
         memory.placeFixed(index, name, value.type);
       }
     }
-    planPools(index, values);
+    llvm::MapVector<plan::ValueAttr, plan::ValueAttr> overwritten;
+    for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
+      FunctionBuffers buffers(function);
+      for (auto &[result, input] : buffers.overwritten()) {
+        overwritten[result] = input;
+        values[input].inBackwardWeight |= values[result].inBackwardWeight;
+      }
+    }
+    planPools(index, values, overwritten);
     for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
       memory.placeLocals(index, function);
     }
@@ -211,7 +219,8 @@ private:
 
   /// Values of one role and one lifetime share the slots of one pool. All that a stage sends (or receives) in
   /// one direction lies together, as one transfer moves it.
-  void planPools(int64_t stage, const StageValues &values) {
+  void planPools(int64_t stage, const StageValues &values,
+                 const llvm::MapVector<plan::ValueAttr, plan::ValueAttr> &overwritten) {
     llvm::MapVector<int64_t, schedule::Lifetime> transfers;
     auto poolRole = [](Role role) {
       return role == Role::Receive || role == Role::Send || role == Role::ReceiveGradient ||
@@ -227,7 +236,8 @@ private:
     // Both ends of a transfer see the same names: by name, they lie in the same order.
     SmallVector<std::pair<plan::ValueAttr, StageValue>> pooled;
     for (auto &[name, value] : values) {
-      if (poolRole(name.getRole()) || name.getRole() == Role::Saved || name.getRole() == Role::Input) {
+      bool isSaved = name.getRole() == Role::Saved && !overwritten.contains(name);
+      if (poolRole(name.getRole()) || isSaved || name.getRole() == Role::Input) {
         pooled.push_back({name, value});
       }
     }
@@ -241,6 +251,9 @@ private:
                                                : lifetimeOf(static_cast<int>(stage), role, value);
       memory.placePooled(stage, name, value.type, poolName(stage, role, life), life,
                          role == Role::Input ? ArenaKind::Inputs : ArenaKind::Activations);
+    }
+    for (auto &[result, input] : overwritten) {
+      memory.placeOver(stage, result, input);
     }
     memory.closePools(training, evaluation);
   }

@@ -98,6 +98,14 @@ void RankMemory::placePooled(int64_t stage, plan::ValueAttr name, RankedTensorTy
       std::min(found->slotBytes + aligned(command::byteSize(type)), 2 * catalogue::kMaxArenaBytes);
 }
 
+void RankMemory::placeOver(std::int64_t stage, plan::ValueAttr name, plan::ValueAttr other) {
+  auto found = llvm::find_if(
+      placements, [&](const Placement &known) { return known.stage == stage && known.name == other; });
+  Placement placement = *found;
+  placement.name = name;
+  placements.push_back(placement);
+}
+
 void RankMemory::closePools(const schedule::Schedule &training, const schedule::Schedule &evaluation) {
   for (; openPools < pools.size(); ++openPools) {
     Pool &pool = pools[openPools];

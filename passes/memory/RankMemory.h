@@ -62,6 +62,8 @@ public:
   /// A value with one instance per micro-batch in flight. Pools are told apart by name.
   void placePooled(std::int64_t stage, plan::ValueAttr name, mlir::RankedTensorType type,
                    const std::string &pool, const schedule::Lifetime &lifetime, ArenaKind arena);
+  /// A value in the memory of another one of the stage, which has its place.
+  void placeOver(std::int64_t stage, plan::ValueAttr name, plan::ValueAttr other);
   /// Counts the slots of the pools placed since the last call and lays them out.
   void closePools(const schedule::Schedule &training, const schedule::Schedule &evaluation);
 

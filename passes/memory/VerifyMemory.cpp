@@ -5,6 +5,8 @@
 
 #include "llvm/ADT/MapVector.h"
 
+#include <map>
+
 using namespace mlir;
 
 namespace stagewright {
@@ -48,6 +50,9 @@ public:
     for (plan::StageOp stage : module.getOps<plan::StageOp>()) {
       if (stage.getRank() != rank.getIndex()) {
         continue;
+      }
+      if (failed(separate(stage))) {
+        return failure();
       }
       for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
         if (failed(values(stage.getIndex(), function)) || failed(materialized(function)) ||
@@ -144,6 +149,47 @@ private:
       return place && isInside(place.getArena(), place.getOffset() + 4 * shards.offsetOf(stage, name, piece),
                                4 * piece.elements);
     });
+  }
+
+  /// Values of one slot lie beside each other, but for those that are computed in place of others.
+  LogicalResult separate(plan::StageOp stage) {
+    llvm::MapVector<plan::ValueAttr, int64_t> bytes;
+    llvm::MapVector<plan::ValueAttr, plan::ValueAttr> overwritten;
+    for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
+      forEachValue(function, [&](plan::ValueAttr name, Value value) {
+        bytes[name] = command::byteSize(cast<RankedTensorType>(value.getType()));
+      });
+      FunctionBuffers buffers(function);
+      for (auto &[result, input] : buffers.overwritten()) {
+        overwritten[result] = input;
+      }
+    }
+    int64_t index = stage.getIndex();
+    std::map<std::pair<int64_t, int64_t>, std::pair<int64_t, plan::ValueAttr>> ends; // by pool and begin
+    for (auto &[name, size] : bytes) {
+      plan::PlacementOp place = placed.lookup({index, name});
+      if (!place || place.getPool() < 0) {
+        continue;
+      }
+      if (auto over = overwritten.find(name); over != overwritten.end()) {
+        plan::PlacementOp other = placed.lookup({index, over->second});
+        if (other && (place.getPool() != other.getPool() || place.getOffset() == other.getOffset())) {
+          continue;
+        }
+      }
+      std::pair begin(place.getPool(), place.getOffset());
+      auto next = ends.lower_bound(begin);
+      bool overNext =
+          next != ends.end() && next->first.first == begin.first && next->first.second < begin.second + size;
+      bool overLast = next != ends.begin() && std::prev(next)->first.first == begin.first &&
+                      std::prev(next)->second.first > begin.second;
+      if (overNext || overLast) {
+        return place.emitError("puts ")
+               << name << " over " << (overNext ? next : std::prev(next))->second.second;
+      }
+      ends[begin] = {begin.second + size, name};
+    }
+    return success();
   }
 
   /// The memory of a result carries one name.

@@ -40,8 +40,16 @@ void askForQueues() {
 
 Result<void> checkQueues(std::size_t streams) {
   const char *const set = std::getenv(kQueues);
-  const int needed = static_cast<int>(std::min<std::size_t>(streams, kMostQueues));
-  if (!set || std::atoi(set) >= needed) {
+  if (streams > kMostQueues) {
+    return environmentError(
+        "NCCL",
+        "this rank has " + std::to_string(streams) + " streams, and a GPU has " +
+            std::to_string(kMostQueues) +
+            " queues: a stream that waits for another rank must not hold up the others",
+        "compile with fewer stages or fewer values that skip stages, or leave out --ranks "
+        "processes");
+  }
+  if (!set || std::atoi(set) >= static_cast<int>(streams)) {
     return {};
   }
   return environmentError(

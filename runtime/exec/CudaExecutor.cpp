@@ -1,5 +1,6 @@
 #include "runtime/exec/CudaExecutor.h"
 
+#include "runtime/comm/MessageTags.h"
 #include "runtime/device/CudaPlugin.h"
 #include "runtime/exec/MeshGroups.h"
 #include "runtime/exec/NcclMessages.h"
@@ -8,8 +9,6 @@
 
 namespace stagewright::runtime {
 namespace {
-
-constexpr int kGatherTag = 5;
 
 bool receives(schedule::TaskKind kind) {
   return kind == schedule::TaskKind::ReceiveForward || kind == schedule::TaskKind::ReceiveBackward;
@@ -62,7 +61,8 @@ Result<void> CudaExecutor::refuse() const {
     }
   }
   if (environment.usesNccl && environment.mesh.replicas > 1 && file.file().recipe()->weights_offload()) {
-    return no("offload_param with ranks as processes", "leave one of them out: NCCL sends from devices");
+    return no("offload_param of several replicas with ranks as processes",
+              "leave out one of them, as NCCL sends from devices: offload_optimizer and threads as ranks do");
   }
   for (const Hooks &hooks : environment.hooks) {
     if (hooks.beforeKernel || hooks.afterKernel || hooks.replaceBody) {
@@ -160,13 +160,14 @@ Result<void> CudaExecutor::connect() {
   if (isConnected) {
     return {};
   }
-  isConnected = true;
   auto ok = environment.usesNccl ? checkQueues(kStreams + channels.size()) : Result<void>();
   ok = ok && environment.usesNccl ? checkOwnGpus(api, environment.communicator) : std::move(ok);
   const RankGroup all[] = {pipeline()};
   ok = ok ? messages->connect(channels, std::span(all, pipeline().size > 1 ? 1 : 0)) : std::move(ok);
   ok = ok ? replicas.connect() : std::move(ok);
-  return ok ? groups.connect() : std::move(ok);
+  ok = ok ? groups.connect() : std::move(ok);
+  isConnected = bool(ok);
+  return ok;
 }
 
 void CudaExecutor::planList(List &list, schedule::Purpose purpose) {
@@ -549,7 +550,7 @@ Result<void> CudaExecutor::gather(const List &list, const OrderedEvent *made) {
   const unsigned arena = list.collective->arena();
   auto ok = messages->beginGroup(ranks);
   ok = ok ? forEach([&](const executable::Segment &segment, bool sends, int peer, std::size_t number) {
-    return messages->post(number, sends, peer, kGatherTag, arenas.addresses()[arena] + segment.offset(),
+    return messages->post(number, sends, peer, tags::kStages, arenas.addresses()[arena] + segment.offset(),
                           segment.bytes(), sends ? made : nullptr);
   })
           : std::move(ok);

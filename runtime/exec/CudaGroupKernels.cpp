@@ -1,5 +1,6 @@
 #include "runtime/exec/CudaGroupKernels.h"
 
+#include "runtime/comm/MessageTags.h"
 #include "runtime/exec/CudaOrderedSum.h"
 #include "runtime/exec/MeshGroups.h"
 
@@ -51,6 +52,7 @@ void CudaGroupKernels::expect(const GroupCall &call) {
   if (!call.gathers) {
     const std::uint64_t width = catalogue::byteSize(call.dtype);
     dtypes.insert(call.dtype);
+    mostSummed = std::max(mostSummed, group.size);
     sliceBytes = std::max(sliceBytes, sliceOf(call.elements, group.size, width) * width);
   }
 }
@@ -111,7 +113,7 @@ Result<void> CudaGroupKernels::open(const ArenaBases &arenas, std::size_t number
     }
   }
   sliceBytes = catalogue::aligned(sliceBytes);
-  scratchBytes = wholePages(static_cast<std::uint64_t>(most - 1) * sliceBytes);
+  scratchBytes = wholePages(static_cast<std::uint64_t>(mostSummed - 1) * sliceBytes);
   auto allocated = api.allocate(scratchBytes);
   if (!allocated) {
     return allocated.takeError();
@@ -146,7 +148,7 @@ Result<void> CudaGroupKernels::post(const RankGroup &group, Exchange exchange, b
   const auto known = std::ranges::find(groups, group.step, &RankGroup::step);
   const auto kinds = static_cast<std::size_t>(known - groups.begin()) * kExchanges + exchange;
   posted.push_back((kinds * 2 + (send ? 1 : 0)) * ranks + static_cast<std::size_t>(position));
-  return messages->post(posted.back(), send, group.at(position), kTag, data, bytes, ready);
+  return messages->post(posted.back(), send, group.at(position), tags::kTensorRanks, data, bytes, ready);
 }
 
 /// What has been posted since the last call.

@@ -49,7 +49,6 @@ public:
   std::uint64_t bytes() const { return scratchBytes; } ///< of device memory, beside the plan's
 
 private:
-  static constexpr int kTag = 7;
   enum Exchange { kGather, kContribute, kSpread, kExchanges };
 
   /// A chunk of a sum, in a slice for each rank; the last ones may be shorter, or empty.
@@ -94,6 +93,7 @@ private:
   std::unique_ptr<DeviceMessages> messages;
   std::vector<RankGroup> groups;     ///< of expected calls
   std::set<catalogue::DType> dtypes; ///< of expected sums
+  int mostSummed = 1;                ///< ranks of one of them
   std::vector<Sum> sums;
   std::byte *scratch = nullptr; ///< what the others contribute to a slice, one behind the other
   std::uint64_t sliceBytes = 0, scratchBytes = 0;

@@ -125,7 +125,7 @@ void CudaReplicas::planExchange(const executable::Exchange &planned, const Arena
   const bool weights = planned.kind() == ExchangeKind::Gather;
   const int group = file.shardGroup(), communication = communicationArena(plan);
   Exchange exchange;
-  exchange.tag = kExchangeTag;
+  exchange.tag = tags::kReplicas;
   exchange.kind = planned.kind();
   if (movesOffloaded(exchange.kind)) { // CudaOffload's
     exchanges.push_back(std::move(exchange));

@@ -13,6 +13,7 @@
 #define STAGEWRIGHT_RUNTIME_EXEC_CUDAREPLICAS_H
 
 #include "kernels/cuda/Cuda.h"
+#include "runtime/comm/MessageTags.h"
 #include "runtime/exec/DeviceMessages.h"
 #include "runtime/exec/Executor.h"
 
@@ -60,9 +61,6 @@ public:
   std::uint64_t bytes() const { return scratchBytes; } ///< of device memory, in whole pages
 
 private:
-  /// Of exchanges, and of what is waited for where it begins. The pipeline has no messages for these ranks.
-  static constexpr int kExchangeTag = 5, kWaitedTag = 6;
-
   struct Piece {
     int position = 0; ///< among the replicas, of the one that has it
     std::byte *whole = nullptr;
@@ -72,7 +70,7 @@ private:
   };
   /// Messages [first, first + sends.size()) between replicas, posted one behind the other.
   struct Transfers {
-    int tag = kWaitedTag;
+    int tag = tags::kReplicasAwaited;
     RankGroup replicas;
     int own = 0; ///< position
     std::size_t first = 0;

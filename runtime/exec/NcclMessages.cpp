@@ -1,5 +1,7 @@
 #include "runtime/exec/NcclMessages.h"
 
+#include "runtime/comm/MessageTags.h"
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -11,7 +13,6 @@
 namespace stagewright::runtime {
 namespace {
 
-constexpr int kConnectTag = 7;
 // Receives whose senders are late hold their blocks: all of them together leave room for what computes.
 constexpr int kBlocksOfLane = 4, kBlocksOfGroup = 16;
 
@@ -152,8 +153,8 @@ Result<cuda::Connection> NcclMessages::meet(const RankGroup &ranks, int mostBloc
     if (own != 0 && own != position) {
       continue;
     }
-    auto posted = own == 0 ? communicator.postSend(ranks.at(position), kConnectTag, id.data(), id.size())
-                           : communicator.postReceive(ranks.at(0), kConnectTag, id.data(), id.size());
+    auto posted = own == 0 ? communicator.postSend(ranks.at(position), tags::kConnect, id.data(), id.size())
+                           : communicator.postReceive(ranks.at(0), tags::kConnect, id.data(), id.size());
     auto ok = posted ? communicator.wait(*posted) : Result<void>(posted.takeError());
     if (!ok) {
       return ok.takeError();

@@ -1,5 +1,6 @@
 #include "runtime/exec/ReplicaExchange.h"
 
+#include "runtime/comm/MessageTags.h"
 #include "runtime/comm/OrderedSum.h"
 
 #include <algorithm>
@@ -9,9 +10,6 @@
 namespace stagewright::runtime {
 
 using executable::ExchangeKind;
-
-/// Channels of their own: transfers of the pipeline go between other ranks, collectives over other channels.
-static constexpr int kTag = 5;
 
 ReplicaExchange::ReplicaExchange(const executable::Exchange &exchange, const executable::RankPlan &plan,
                                  const RankMemory &memory, Communicator &communicator, RankGroup replicas,
@@ -143,15 +141,15 @@ Result<void> ReplicaExchange::postSums(const Piece &piece) {
     pack(piece);
   }
   if (piece.position != own) {
-    return track(communicator.postSend(replicas.at(piece.position), kTag, wire ? piece.sent : piece.whole,
-                                       wireBytes(piece)));
+    return track(communicator.postSend(replicas.at(piece.position), tags::kReplicas,
+                                       wire ? piece.sent : piece.whole, wireBytes(piece)));
   }
   for (int position = 0; position < replicas.size; ++position) {
     if (position == own) {
       continue;
     }
-    if (auto ok = track(communicator.postReceive(replicas.at(position), kTag, contribution(piece, position),
-                                                 wireBytes(piece)));
+    if (auto ok = track(communicator.postReceive(replicas.at(position), tags::kReplicas,
+                                                 contribution(piece, position), wireBytes(piece)));
         !ok) {
       return ok;
     }
@@ -166,7 +164,8 @@ Result<void> ReplicaExchange::postWeights(Piece &piece) {
     return operation ? Result<void>() : operation.takeError();
   }
   if (!piece.own) {
-    return track(communicator.postReceive(replicas.at(piece.position), kTag, piece.whole, piece.bytes));
+    return track(
+        communicator.postReceive(replicas.at(piece.position), tags::kReplicas, piece.whole, piece.bytes));
   }
   std::memcpy(piece.whole, piece.own, piece.bytes);
   return reads ? Result<void>() : sendWeights(piece);
@@ -175,7 +174,8 @@ Result<void> ReplicaExchange::postWeights(Piece &piece) {
 Result<void> ReplicaExchange::sendWeights(const Piece &piece) {
   for (int step = 1; step < replicas.size; ++step) { // not all to the same one first
     const int peer = replicas.at((own + step) % replicas.size);
-    if (auto ok = track(communicator.postSend(peer, kTag, piece.own ? piece.own : piece.whole, piece.bytes));
+    if (auto ok = track(
+            communicator.postSend(peer, tags::kReplicas, piece.own ? piece.own : piece.whole, piece.bytes));
         !ok) {
       return ok;
     }

@@ -1,5 +1,6 @@
 #include "runtime/exec/ServerLink.h"
 
+#include "runtime/comm/MessageTags.h"
 #include "runtime/comm/OrderedSum.h"
 
 #include <algorithm>
@@ -8,9 +9,6 @@
 namespace stagewright::runtime {
 
 namespace {
-
-/// Channels of their own: collectives and what replicas exchange go over others.
-constexpr int kToServers = 6, kFromServers = 7;
 
 std::size_t partsOf(std::size_t bytes) {
   return (bytes + kServerPart - 1) / kServerPart;
@@ -52,7 +50,7 @@ public:
     if (own != 0) {
       return {};
     }
-    auto sent = sendToAll(servers, kToServers, loss);
+    auto sent = sendToAll(servers, tags::kToServers, loss);
     return sent ? outbox->settle() : sent;
   }
 
@@ -66,7 +64,7 @@ public:
         continue;
       }
       auto request =
-          communicator.postReceive(servers.at(piece.server), kFromServers, piece.data, piece.bytes);
+          communicator.postReceive(servers.at(piece.server), tags::kFromServers, piece.data, piece.bytes);
       if (!request) {
         return request.takeError();
       }
@@ -80,7 +78,7 @@ public:
     outbox->endStep();
     ++steps;
     for (int server = 0; staleness > 0 && steps == 1 && server < servers.size; ++server) {
-      if (auto ok = receive(servers.at(server), kFromServers, nullptr, 0); !ok) {
+      if (auto ok = receive(servers.at(server), tags::kFromServers, nullptr, 0); !ok) {
         return ok;
       }
     }
@@ -108,7 +106,7 @@ private:
     }
     for (std::size_t at = 0; at < piece.bytes; at += kServerPart) {
       const std::size_t part = std::min<std::size_t>(kServerPart, piece.bytes - at);
-      if (auto ok = outbox->send(servers.at(piece.server), kToServers, *kept + at, part); !ok) {
+      if (auto ok = outbox->send(servers.at(piece.server), tags::kToServers, *kept + at, part); !ok) {
         return ok;
       }
     }
@@ -117,7 +115,7 @@ private:
 
   Result<void> takeNorm() {
     ++updates;
-    return norm.data ? receive(servers.at(0), kFromServers, norm.data, norm.bytes) : Result<void>();
+    return norm.data ? receive(servers.at(0), tags::kFromServers, norm.data, norm.bytes) : Result<void>();
   }
 
   std::uint64_t steps = 0, updates = 0; ///< made, and taken
@@ -154,13 +152,13 @@ public:
 
   Result<void> shareLoss() override {
     auto ok = greets ? greet() : Result<void>();
-    return ok ? receive(replicas.at(0), kToServers, loss.data, loss.bytes) : std::move(ok);
+    return ok ? receive(replicas.at(0), tags::kToServers, loss.data, loss.bytes) : std::move(ok);
   }
 
   Result<void> gather(int stage) override {
     for (const Piece &piece : weights) {
       if (piece.stage == stage && piece.server == own) {
-        if (auto ok = sendToAll(replicas, kFromServers, piece); !ok) {
+        if (auto ok = sendToAll(replicas, tags::kFromServers, piece); !ok) {
           return ok;
         }
       }
@@ -169,7 +167,7 @@ public:
   }
 
   Result<void> endStep() override {
-    auto sent = own == 0 && norm.data ? sendToAll(replicas, kFromServers, norm) : Result<void>();
+    auto sent = own == 0 && norm.data ? sendToAll(replicas, tags::kFromServers, norm) : Result<void>();
     sent = sent ? outbox->settle() : std::move(sent);
     outbox->endStep();
     return sent;
@@ -183,7 +181,7 @@ private:
   /// In the first step, whose update nobody waits for: an empty message, so that all channels are there.
   Result<void> greet() {
     greets = false;
-    return sendToAll(replicas, kFromServers, {-1, 0, loss.data, 0});
+    return sendToAll(replicas, tags::kFromServers, {-1, 0, loss.data, 0});
   }
 
   std::byte *contribution(std::size_t part, int replica) const {
@@ -195,8 +193,8 @@ private:
   Result<void> post(const Piece &piece, std::size_t part) {
     const std::size_t at = part * kServerPart, bytes = std::min<std::size_t>(kServerPart, piece.bytes - at);
     for (int replica = 0; replica < replicas.size; ++replica) {
-      auto request =
-          communicator.postReceive(replicas.at(replica), kToServers, contribution(part, replica), bytes);
+      auto request = communicator.postReceive(replicas.at(replica), tags::kToServers,
+                                              contribution(part, replica), bytes);
       if (!request) {
         return request.takeError();
       }

@@ -1,5 +1,7 @@
 #include "runtime/exec/TaskPlan.h"
 
+#include "runtime/comm/MessageTags.h"
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -198,7 +200,7 @@ private:
       const bool send = task.kind == TaskKind::SendForward || task.kind == TaskKind::SendBackward;
       const bool forward = task.kind == TaskKind::SendForward || task.kind == TaskKind::ReceiveForward;
       const std::uint32_t request = requestOf(i, task.microBatch);
-      result.posts.push_back({send, transfer.peer(), forward ? 0 : 1,
+      result.posts.push_back({send, transfer.peer(), forward ? tags::kActivations : tags::kGradients,
                               slotData(transfer.pool(), task.microBatch) + transfer.offset(),
                               transfer.bytes(), request, transfer.pool()});
       if (send) {
@@ -219,7 +221,7 @@ private:
         continue;
       }
       const std::uint32_t request = requestOf(i, 0);
-      result.posts.push_back({send, transfer.peer(), weight ? 4 : 3,
+      result.posts.push_back({send, transfer.peer(), weight ? tags::kTiedWeights : tags::kTiedSums,
                               arenas[transfer.arena()] + transfer.offset(), transfer.bytes(), request});
       if (weight) {
         weights.push_back(request);

@@ -35,7 +35,7 @@ struct IndexRange {
 struct Post {
   bool send = false;
   int peer = 0;
-  int tag = 0; ///< 0: activations, 1: gradients, 3: sums of tied parameters, 4: their weights
+  int tag = 0;
   std::byte *data = nullptr;
   std::size_t bytes = 0;
   std::uint32_t request = 0;

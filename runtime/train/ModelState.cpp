@@ -1,7 +1,7 @@
 #include "runtime/train/ModelState.h"
 
+#include "runtime/comm/MessageTags.h"
 #include "runtime/exec/MeshGroups.h"
-
 #include "runtime/executable/TensorSplit.h"
 #include "runtime/train/Random.h"
 #include "runtime/train/Safetensors.h"
@@ -18,7 +18,6 @@ namespace {
 
 /// Pieces in which tensors travel to the first process.
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
-constexpr int kStateTag = 2;
 
 /// One tensor of the state, or a replica's part of it, on the rank that owns it.
 struct StateTensor {
@@ -292,8 +291,8 @@ Result<void> visit(const LocalRanks &ranks, const StateTensor &tensor, std::uint
     use({data, piece});
     return {};
   }
-  auto request = owner ? ranks.communicator->postSend(0, kStateTag, data, piece)
-                       : ranks.communicator->postReceive(tensor.rank, kStateTag, buffer.data(), piece);
+  auto request = owner ? ranks.communicator->postSend(0, tags::kState, data, piece)
+                       : ranks.communicator->postReceive(tensor.rank, tags::kState, buffer.data(), piece);
   if (!request) {
     return request.takeError();
   }

@@ -10,6 +10,14 @@
 // What is sent is read again by I, and waits for its transfer.
 // CHECK: command.pool "s0.send-I" {{.*}}live(0, 1) sent
 // CHECK: plan.placement stage(0) <send, "relu">
-// Losses of all micro-batches lie side by side, on the last rank's stage.
 // CHECK: command.rank 1
+// The gradient of the logits lies where the logits were, from F to W.
+// CHECK: command.pool "s1.saved.F-W" {{.*}}slots(1 x 64){{.*}}live(0, 2)
+// Losses of all micro-batches lie side by side, on the last rank's stage.
 // CHECK: command.pool "s1.losses" {{.*}}slots(2 x 4){{.*}}train [0, 1] evaluate [0, 1]
+// CHECK: plan.placement stage(1) <saved, "fc2/linear"> arena([[ARENA:[0-9]+]]) pool([[POOL:[0-9]+]]) offset(0)
+// CHECK: plan.placement stage(1) <saved, "/loss/softmax_cross_entropy_grad"> arena([[ARENA]]) pool([[POOL]]) offset(0)
+// Not where W reads the logits too.
+// RUN: stagewright-opt %S/Inputs/mlp.mlir --phase-precision --phase-search --phase-partition --phase-differentiate --phase-parallel --phase-schedule --materialize-results | sed '/backward_weight(\[#plan.value<saved, "\/loss/{s/backward_weight(\[/&#plan.value<saved, "fc2\/linear">, /;n;s/\^bb0(/&%logits: tensor<4x3xf32>, /}' | stagewright-opt --plan-memory --verify-memory | FileCheck %s --check-prefix=READ
+// READ: command.pool "s1.saved.I-W" {{.*}}slots(1 x 64)
+// READ: command.pool "s1.saved.F-W" {{.*}}slots(1 x 64)

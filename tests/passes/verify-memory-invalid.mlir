@@ -39,3 +39,5 @@
 // CASE51: error: has buffers outside their arena or over each other
 // RUN: sed 's/offsets \[0, 64, 128\]/offsets [0, 640, 128]/' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE52
 // CASE52: error: has buffers outside their arena or over each other
+// RUN: sed '/plan.placement stage(1) <saved, "\/loss\/softmax_cross_entropy:2">/s/offset(64)/offset(0)/' %t | not stagewright-opt --verify-memory 2>&1 | FileCheck %s --check-prefix=CASE53
+// CASE53: error: puts #plan.value<saved, "/loss/softmax_cross_entropy:2"> over #plan.value<saved, "/loss/softmax_cross_entropy:1">

@@ -291,6 +291,9 @@ private:
 
 /// Ranks of one process copy from each other's GPUs without the host's memory between, where they can.
 void openPeers(int device, int count, int ranks) {
+  if (ranks == 1) { // a context on a GPU that others use takes memory there
+    return;
+  }
   for (int peer = 0; peer < std::min(count, ranks); ++peer) {
     int canAccess = 0;
     if (peer != device && cudaDeviceCanAccessPeer(&canAccess, device, peer) == cudaSuccess && canAccess) {
