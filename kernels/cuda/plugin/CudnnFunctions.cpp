@@ -5,7 +5,7 @@
 #include <cudnn.h>
 
 #define STAGEWRIGHT_FUNCTIONS(one)                                                                           \
-  one(cudnnCreate) one(cudnnDestroy) one(cudnnSetStream) one(cudnnGetStream) one(cudnnGetVersion)            \
+  one(cudnnGetCudartVersion) one(cudnnCreate) one(cudnnDestroy) one(cudnnSetStream) one(cudnnGetStream) one(cudnnGetVersion)            \
       one(cudnnGetErrorString) one(cudnnGetLastErrorString) one(cudnnBackendCreateDescriptor)                \
           one(cudnnBackendDestroyDescriptor) one(cudnnBackendFinalize) one(cudnnBackendSetAttribute)         \
               one(cudnnBackendGetAttribute) one(cudnnBackendExecute)
@@ -30,6 +30,11 @@ stagewright::Result<void> load() {
   }
   STAGEWRIGHT_FUNCTIONS(STAGEWRIGHT_LOAD)
 #undef STAGEWRIGHT_LOAD
+  // Those for CUDA 12 and 13 have one name.
+  if (const std::size_t version = cudnn.cudnnGetCudartVersion(); version < 13000) {
+    return environmentError("libcudnn.so.9", "is for CUDA " + std::to_string(version / 1000),
+                            "install cuDNN 9 for CUDA 13, or put its folder first in LD_LIBRARY_PATH");
+  }
   return {};
 }
 
