@@ -5,10 +5,10 @@
 #include <cudnn.h>
 
 #define STAGEWRIGHT_FUNCTIONS(one)                                                                           \
-  one(cudnnGetCudartVersion) one(cudnnCreate) one(cudnnDestroy) one(cudnnSetStream) one(cudnnGetStream) one(cudnnGetVersion)            \
-      one(cudnnGetErrorString) one(cudnnGetLastErrorString) one(cudnnBackendCreateDescriptor)                \
-          one(cudnnBackendDestroyDescriptor) one(cudnnBackendFinalize) one(cudnnBackendSetAttribute)         \
-              one(cudnnBackendGetAttribute) one(cudnnBackendExecute)
+  one(cudnnGetCudartVersion) one(cudnnCreate) one(cudnnDestroy) one(cudnnSetStream) one(cudnnGetStream)      \
+      one(cudnnGetVersion) one(cudnnGetErrorString) one(cudnnGetLastErrorString)                             \
+          one(cudnnBackendCreateDescriptor) one(cudnnBackendDestroyDescriptor) one(cudnnBackendFinalize)     \
+              one(cudnnBackendSetAttribute) one(cudnnBackendGetAttribute) one(cudnnBackendExecute)
 
 namespace {
 
@@ -32,8 +32,9 @@ stagewright::Result<void> load() {
 #undef STAGEWRIGHT_LOAD
   // Those for CUDA 12 and 13 have one name.
   if (const std::size_t version = cudnn.cudnnGetCudartVersion(); version < 13000) {
-    return environmentError("libcudnn.so.9", "is for CUDA " + std::to_string(version / 1000),
-                            "install cuDNN 9 for CUDA 13, or put its folder first in LD_LIBRARY_PATH");
+    return stagewright::environmentError(
+        "libcudnn.so.9", "is for CUDA " + std::to_string(version / 1000),
+        "install cuDNN 9 for CUDA 13, or put its folder first in LD_LIBRARY_PATH");
   }
   return {};
 }
