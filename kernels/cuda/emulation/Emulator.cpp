@@ -9,13 +9,16 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define STAGEWRIGHT_ASAN
 /// A fake stack for each fiber would never be given back.
 extern "C" const char *__asan_default_options() {
   return "detect_stack_use_after_return=0";
 }
+#endif
+#if defined(__SANITIZE_THREAD__) || (defined(__has_feature) && __has_feature(thread_sanitizer))
+#include <sanitizer/tsan_interface.h>
+#define STAGEWRIGHT_TSAN
 #endif
 
 namespace stagewright::cuda::emulation {
@@ -31,8 +34,8 @@ std::map<std::string, Kernel> &table() {
   return kernels;
 }
 
-/// Frames that a switch leaves behind are not the sanitizer's to mark; inlined, they would be others' frames.
-#define STAGEWRIGHT_SWITCHES __attribute__((no_sanitize("address"), noinline))
+/// Frames that a switch leaves behind are not the sanitizers' to mark; inlined, they would be others' frames.
+#define STAGEWRIGHT_SWITCHES __attribute__((no_sanitize("address", "thread"), noinline))
 
 /// Where a stack was left. A jump by the compiler's own functions costs no call of the system: swapcontext
 /// makes two, and the address sanitizer makes one of each longjmp.
@@ -48,6 +51,7 @@ struct Fiber {
   ucontext_t context = {}; ///< where it begins
   Place place = {};        ///< where it left
   std::byte *stack = nullptr;
+  void *known = nullptr; ///< to the thread sanitizer
 };
 
 /// Stack `number` of this thread of the host, which launches use one after another.
@@ -68,18 +72,19 @@ public:
     for (unsigned i = 0; i < threads; ++i) {
       fibers[i].stack = stackOf(i);
       prepareStack(fibers[i]);
+#ifdef STAGEWRIGHT_TSAN
+      fibers[i].known = __tsan_create_fiber(0);
+#endif
     }
   }
 
+#ifdef STAGEWRIGHT_TSAN
   ~Block() {
-#ifdef STAGEWRIGHT_ASAN
     for (const Fiber &fiber : fibers) {
-      if (fiber.state != Fiber::Done) {
-        __asan_unpoison_memory_region(fiber.stack, kStackBytes); // frames that were never left
-      }
+      __tsan_destroy_fiber(fiber.known);
     }
-#endif
   }
+#endif
 
   Result<void> run(Dimensions index, Dimensions grid) {
     std::memset(shared.data(), 0xFF, shared.size());
@@ -122,8 +127,11 @@ public:
     void *fake = nullptr;
     __sanitizer_start_switch_fiber(&fake, hostStack, hostStackBytes);
 #endif
+#ifdef STAGEWRIGHT_TSAN
+    __tsan_switch_to_fiber(host, 0);
+#endif
     if (__builtin_setjmp(fiber.place) == 0) {
-      __builtin_longjmp(host, 1);
+      __builtin_longjmp(hostPlace, 1);
     }
 #ifdef STAGEWRIGHT_ASAN
     __sanitizer_finish_switch_fiber(fake, &hostStack, &hostStackBytes);
@@ -164,7 +172,11 @@ private:
     void *fake = nullptr;
     __sanitizer_start_switch_fiber(&fake, fiber.stack, kStackBytes);
 #endif
-    if (__builtin_setjmp(host) == 0) {
+#ifdef STAGEWRIGHT_TSAN
+    host = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(fiber.known, 0);
+#endif
+    if (__builtin_setjmp(hostPlace) == 0) {
       if (fiber.isNew) {
         fiber.isNew = false;
         setcontext(&fiber.context);
@@ -205,7 +217,8 @@ private:
   std::vector<Fiber> fibers;
   std::vector<std::array<std::byte, kLaneBytes>> lanes;
   std::vector<std::byte> shared;
-  Place host = {};
+  Place hostPlace = {};
+  [[maybe_unused]] void *host = nullptr;            ///< to the thread sanitizer
   [[maybe_unused]] const void *hostStack = nullptr; ///< for the address sanitizer
   [[maybe_unused]] std::size_t hostStackBytes = 0;
 };
