@@ -42,7 +42,8 @@ class Program(ProgramTest):
         self.assertIn("workspace", shown)
         host = self.run_ok("simulate", stage, "--json").json
         cuda = self.run_ok("simulate", stage, "--json", "--target", "cuda").json
-        self.assertEqual(host["makespan"] if "makespan" in host else host, cuda["makespan"] if "makespan" in cuda else cuda)
+        self.assertEqual(host["makespan"], cuda["makespan"])
+        self.assertIn("none for cuda:sm_80", run("simulate", stage, "--target", "cuda:sm_80").err)
 
 
 if __name__ == "__main__":

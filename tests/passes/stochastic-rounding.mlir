@@ -22,3 +22,10 @@
 
 // LOWER: command.scalar "rounding"
 // LOWER: command.launch "cast_stochastic" version(1)
+
+// Three tensor ranks split the last layer over the classes: they draw apart for its weight, and alike for the one that each has whole.
+// RUN: sed 's/data_parallel = 1/data_parallel = 1, tensor_parallel = 3/' %t.host | stagewright-opt --phase-precision --phase-search --phase-partition --phase-differentiate | FileCheck %s --check-prefix=SPLIT
+// SPLIT: plan.stage 0
+// SPLIT: layer.cast_stochastic {{.*}} {parameter = 0 : i64, split = 0 : i64} : (tensor<5x6xf32>
+// SPLIT: plan.stage 1
+// SPLIT: layer.cast_stochastic {{.*}} {parameter = 2 : i64, split = 1 : i64} : (tensor<1x5xf32>
