@@ -83,7 +83,7 @@ void serve(const Options &options, std::span<const Subject> subjects, const Say 
 int serveInChild(const Options &options, std::span<const Subject> subjects, const Say &say) {
   int ends[2];
   if (pipe(ends) != 0) {
-    say({{"error", "no pipe"}, {"exit", 3}});
+    say({{"error", "there is no pipe"}, {"exit", 3}});
     return 0;
   }
   std::fflush(nullptr);

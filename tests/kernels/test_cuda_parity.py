@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -100,6 +101,18 @@ class Parity(unittest.TestCase):
         first, second = json.loads(self.out.read_text())["kernels"].values()
         self.assertEqual((first["passed"], first["fault"], first["same_bits"]), (0, "did not end within 120 s", False))
         self.assertEqual((second["passed"], second["fault"]), (second["cases"], ""))
+
+    def test_when_the_device_cannot_be_opened_again_the_rest_has_failed(self):
+        command = [PROGRAM, "--emulated", "--out", self.out, "--filter", "attention,attention_grad"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as parent:
+            child = busy_child(parent.pid)
+            resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (4, 4))  # room for the report, and none for a pipe
+            os.kill(child, signal.SIGSEGV)
+            self.assertEqual(parent.wait(100), 1)
+        first, second = json.loads(self.out.read_text())["kernels"].values()
+        self.assertEqual((first["fault"], first["device"]), ("ended the process by signal 11", "emulated GPU"))
+        self.assertEqual((second["passed"], second["same_bits"], second["fault"]),
+                         (0, False, "not run: the device cannot be opened again: there is no pipe"))
 
     def test_without_a_gpu(self):
         if pathlib.Path("/dev/nvidiactl").exists():
