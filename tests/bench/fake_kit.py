@@ -11,8 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 KIT = {"commit": "fake", "batch": 32, "micro_batch": 4, "sequence": 1024, "vocabulary": 50257, "glibc": "2.17"}
 
 # Answers by program and, for trainings, plan and target; the first of these that the test gives.
-PROGRAM = """#!/usr/bin/python3 -IS
-import json, os, pathlib, subprocess, sys, time
+PROGRAM = f"#!{sys.executable} -IS\n" + """import json, os, pathlib, subprocess, sys, time
 folder = pathlib.Path(os.environ["FAKE_KIT"])
 name, arguments = pathlib.Path(__file__).name, sys.argv[1:]
 with open(folder / "calls.txt", "a") as calls:
