@@ -132,8 +132,9 @@ void print(const std::string &label, const Json &one) {
     return one[key] > 0 ? ", " + one[key].dump() + what : std::string();
   };
   std::printf("%-32s %s %4zu of %4zu cases, largest error %.3g of its tolerance%s%s%s\n", label.c_str(),
-              one["passed"] == one["cases"] ? "passed" : "FAILED", one["passed"].get<std::size_t>(),
-              one["cases"].get<std::size_t>(), largest.is_null() ? HUGE_VAL : largest.get<double>(),
+              one["cases"] > 0 && one["passed"] == one["cases"] ? "passed" : "FAILED",
+              one["passed"].get<std::size_t>(), one["cases"].get<std::size_t>(),
+              largest.is_null() ? HUGE_VAL : largest.get<double>(),
               (counted("by_cudnn", " by cuDNN") + counted("refused", " more without an algorithm")).c_str(),
               one["fault"] == "" ? "" : ": ", one["fault"].get<std::string>().c_str());
 }
