@@ -12,6 +12,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 
@@ -142,6 +143,15 @@ struct DnnPlan {
   std::string refusal;
 };
 
+/// Prepared calls of a kernel that cuDNN may run.
+struct DnnUse {
+  std::int64_t byDnn = 0, byOwn = 0;
+};
+struct DnnUses {
+  std::map<std::string, DnnUse> kernels; ///< by the kernel's name
+  std::string refusal;                   ///< the first of cuDNN's refusals, in words; empty: there was none
+};
+
 /// One of the messages that are exchanged at a time.
 struct Exchanged {
   bool sends = false;
@@ -218,6 +228,8 @@ public:
   virtual Result<void> run(const DnnPlan &plan, std::span<void *const> operands, void *workspace,
                            Stream stream) = 0;
   virtual void destroy(const DnnPlan &plan) = 0;
+  /// Of the table's KernelCache, which counts here: whoever has the table can tell.
+  DnnUses dnnUses;
 
   // NCCL. Errors: Environment, it is not installed, or what it says.
   virtual Result<ConnectionId> connectionId() = 0;

@@ -3,12 +3,16 @@
 namespace stagewright::cuda {
 namespace {
 
+std::array<Family, 18> families() {
+  return {activationFamily(), arithmeticFamily(),  attentionFamily(),   attentionGradFamily(),
+          broadcastFamily(),  channelNormFamily(), convolutionFamily(), dropoutFamily(),
+          embeddingFamily(),  linearFamily(),      lossFamily(),        maskedMeanFamily(),
+          movementFamily(),   optimizerFamily(),   poolingFamily(),     rowNormFamily(),
+          rotaryFamily(),     softmaxFamily()};
+}
+
 const CudaKernel *findKernel(const catalogue::Kernel &kernel) {
-  for (const Family family :
-       {activationFamily(), arithmeticFamily(), attentionFamily(), attentionGradFamily(), broadcastFamily(),
-        channelNormFamily(), convolutionFamily(), dropoutFamily(), embeddingFamily(), linearFamily(),
-        lossFamily(), maskedMeanFamily(), movementFamily(), optimizerFamily(), poolingFamily(),
-        rowNormFamily(), rotaryFamily(), softmaxFamily()}) {
+  for (const Family family : families()) {
     for (const CudaKernel &found : family) {
       if (found.name == kernel.name && found.version == kernel.version) {
         return &found;
@@ -117,8 +121,8 @@ Result<const DnnPlan *> KernelCache::ask(std::map<Description, DnnPlan> &known,
   if (!made) {
     return made.takeError();
   }
-  if (!made->handle && firstRefusal.empty()) {
-    firstRefusal = made->refusal;
+  if (!made->handle && table.dnnUses.refusal.empty()) {
+    table.dnnUses.refusal = made->refusal;
   }
   return &known.emplace(description, std::move(*made)).first->second;
 }
@@ -130,7 +134,7 @@ Result<const DnnPlan *> KernelCache::plan(const Convolution &convolution, std::s
 }
 
 void KernelCache::countUse(std::string_view kernel, bool isByDnn) {
-  DnnUse &use = uses[std::string(kernel)];
+  DnnUse &use = table.dnnUses.kernels[std::string(kernel)];
   ++(isByDnn ? use.byDnn : use.byOwn);
 }
 
@@ -191,6 +195,18 @@ Result<std::unique_ptr<PreparedKernel>> prepare(std::span<const kernels::KernelI
 
 Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &instance, KernelCache &cache) {
   return prepare(std::span(&instance, 1), cache);
+}
+
+std::vector<std::string> dnnKernels() {
+  std::vector<std::string> names;
+  for (const Family family : families()) {
+    for (const CudaKernel &kernel : family) {
+      if (kernel.plan) {
+        names.emplace_back(kernel.name);
+      }
+    }
+  }
+  return names;
 }
 
 std::uint32_t tensorOperands(const catalogue::Kernel &kernel) {

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace stagewright::cuda {
 
@@ -34,14 +35,9 @@ public:
   Result<const DnnPlan *> plan(const Convolution &convolution, std::size_t workspaceBytes);
   Result<const DnnPlan *> plan(const Attention &attention, std::size_t workspaceBytes);
 
-  /// Prepared calls of kernels that cuDNN may run.
-  struct DnnUse {
-    std::int64_t byDnn = 0, byOwn = 0;
-  };
-  const std::map<std::string, DnnUse> &dnnUse() const { return uses; } ///< by the kernel's name
+  const std::map<std::string, DnnUse> &dnnUse() const { return table.dnnUses.kernels; }
   void countUse(std::string_view kernel, bool isByDnn);
-  /// The first of cuDNN's refusals, in words; empty: there was none.
-  const std::string &refusal() const { return firstRefusal; }
+  const std::string &refusal() const { return table.dnnUses.refusal; }
 
 private:
   template <typename Description>
@@ -54,8 +50,6 @@ private:
   std::map<Product, Plan> products;
   std::map<Convolution, DnnPlan> convolutions;
   std::map<Attention, DnnPlan> attentions;
-  std::map<std::string, DnnUse> uses;
-  std::string firstRefusal;
 };
 
 class PreparedKernel {
@@ -74,6 +68,8 @@ Result<std::unique_ptr<PreparedKernel>> prepare(const kernels::KernelInstance &i
 /// operands of enqueue() are those of one call behind those of the other, each as many as the kernel has.
 Result<std::unique_ptr<PreparedKernel>> prepare(std::span<const kernels::KernelInstance> instances,
                                                 KernelCache &cache);
+/// Names of kernels that cuDNN may run.
+std::vector<std::string> dnnKernels();
 /// Bits of these operands; 0: the kernel's calls are launched one by one.
 std::uint32_t tensorOperands(const catalogue::Kernel &kernel);
 

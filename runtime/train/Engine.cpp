@@ -75,6 +75,18 @@ Result<Totals> totals(Session &session, std::uint64_t allocations) {
     }
     *figure = static_cast<std::uint64_t>(*sum);
   }
+  if (!all.device) {
+    return all;
+  }
+  for (auto &[kernel, calls] : all.device->dnn.kernels) {
+    for (std::int64_t *count : {&calls.byDnn, &calls.byOwn}) {
+      auto sum = session.sumOverProcesses(static_cast<double>(*count));
+      if (!sum) {
+        return sum.takeError();
+      }
+      *count = static_cast<std::int64_t>(*sum);
+    }
+  }
   return all;
 }
 

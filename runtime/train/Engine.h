@@ -96,6 +96,8 @@ struct DeviceUse {
   /// libraries take besides. What others do on them in that time counts as well.
   std::uint64_t bytes = 0;
   std::uint64_t graphs = 0; ///< captured, of all ranks
+  /// Calls of all ranks, with every kernel that cuDNN may run; the refusal is one of this process.
+  cuda::DnnUses dnn = {};
 };
 
 struct TrainSummary {

@@ -321,9 +321,22 @@ std::optional<DeviceUse> Session::deviceUse() const {
   if (!isCuda()) {
     return {};
   }
-  DeviceUse use{takenOnDevices, 0};
+  DeviceUse use{.bytes = takenOnDevices};
   for (const auto &executor : executors) {
     use.graphs += executor ? executor->graphs() : 0;
+  }
+  for (const std::string &kernel : cuda::dnnKernels()) {
+    use.dnn.kernels[kernel] = {};
+  }
+  for (const auto &table : tables) {
+    if (!table) {
+      continue;
+    }
+    for (const auto &[kernel, calls] : table->dnnUses.kernels) {
+      use.dnn.kernels[kernel].byDnn += calls.byDnn;
+      use.dnn.kernels[kernel].byOwn += calls.byOwn;
+    }
+    use.dnn.refusal = use.dnn.refusal.empty() ? table->dnnUses.refusal : use.dnn.refusal;
   }
   return use;
 }

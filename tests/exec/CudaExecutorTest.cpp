@@ -80,6 +80,24 @@ TEST(CudaExecutor, SaysWhatItHasOfItsGpus) {
   EXPECT_FALSE(train(optionsOf(stage, 2))->device);
 }
 
+TEST(CudaExecutor, SaysWhatCudnnRuns) {
+  const std::string stage = compiled("cudnn", kImages, "--stages 2");
+  for (const bool hasCudnn : {false, true}) {
+    EmulatedGpu gpu;
+    if (hasCudnn) {
+      gpu.hasConvolution = [](const cuda::Convolution &) { return true; };
+    }
+    const auto trained = trainOn(gpu, stage, 2);
+    ASSERT_TRUE(trained && trained->device) << trained.error().text();
+    const cuda::DnnUses &uses = trained->device->dnn;
+    const auto all = uses.kernels.at("conv2d");
+    EXPECT_EQ(hasCudnn ? all.byOwn : all.byDnn, 0);
+    EXPECT_GE(all.byOwn + all.byDnn, 2); // a layer of each size
+    EXPECT_EQ(uses.kernels.at("attention").byDnn + uses.kernels.at("attention").byOwn, 0);
+    EXPECT_EQ(uses.refusal, hasCudnn ? "" : "the emulated GPU has no cuDNN");
+  }
+}
+
 TEST(CudaExecutor, TransformersAndConvolutionsStayBesideTheHostUnderEveryPlan) {
   struct Case {
     const char *name, *model, *precision;

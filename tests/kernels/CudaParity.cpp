@@ -1,9 +1,10 @@
 // Every CUDA kernel on a GPU beside its reference in fp64: all cases of the tests, twice and in place, for
-// equal bits. A line for each kernel; --out writes what docs/cuda_kernels.md is made of.
+// equal bits; products with epilogues beside the two kernels that they take the place of; and the sum over
+// ranks beside a plain loop. A line for each; --out writes what docs/cuda_kernels.md is made of.
 //
-// Kernels run in a child, which begins again with the next one when a kernel breaks the device's state, the
-// process, or the time.
-#include "DeviceRuns.h"
+// They run in a child, which begins again with the next one when one breaks the device's state, the process,
+// or the time.
+#include "ParityChecks.h"
 
 #include "kernels/cuda/emulation/EmulatedGpu.h"
 #include "runtime/device/CudaPlugin.h"
@@ -12,8 +13,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,8 +23,6 @@ namespace stagewright::cuda {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using kernels::Buffer;
-using kernels::KernelCase;
 
 /// Which files a kernel is made of, and their SHA-256.
 struct Sources {
@@ -38,105 +38,20 @@ struct Options {
   std::string out, date;
   std::vector<std::string> filter;
   unsigned seconds = 120; ///< for a kernel
-  bool emulated = false;
+  bool emulated = false, forks = true;
 };
 
-std::string labelOf(const catalogue::Kernel &kernel) {
-  return std::string(kernel.name) + (kernel.version > 1 ? " " + std::to_string(kernel.version) : "");
+Json jsonOf(const Outcome &one) {
+  return {{"cases", one.cases},        {"passed", one.passed},
+          {"refused", one.refused},    {"largest_error", one.largestError},
+          {"same_bits", one.sameBits}, {"by_cudnn", one.byDnn},
+          {"fault", one.fault}};
 }
 
-/// By cuDNN sums are rounded to the call's type before a bias or an accumulator is added, and probabilities
-/// of attention before they meet the values (docs/cuda.md).
-double roundingOfDnn(const KernelCase &one) {
-  switch (one.instance.element) {
-  case catalogue::DType::BF16:
-    return 0x1p-8;
-  case catalogue::DType::F16:
-    return 0x1p-11;
-  default:
-    return 0x1p-23;
-  }
-}
+using Say = std::function<void(const Json &)>;
 
-bool sameBits(const std::vector<Buffer> &a, const std::vector<Buffer> &b) {
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (!a[i].sameBits(b[i])) {
-      return false;
-    }
-  }
-  return true;
-}
-
-/// Of one kernel.
-struct Outcome {
-  std::size_t cases = 0, passed = 0, byDnn = 0;
-  double largestError = 0;
-  bool sameBits = true;
-  std::string fault; ///< the first
-
-  Json json() const {
-    return {{"cases", cases},        {"passed", passed},  {"largest_error", largestError},
-            {"same_bits", sameBits}, {"by_cudnn", byDnn}, {"fault", fault}};
-  }
-  void note(const std::string &text) { fault = fault.empty() ? text : fault; }
-};
-
-/// Errors: of the device. What is wrong with the call is noted.
-Result<void> runOne(const KernelCase &one, KernelCache &cache, DeviceRuns &runs, Outcome &outcome) {
-  const std::string name(one.instance.kernel->name);
-  const auto callsByDnn = [&] {
-    const auto use = cache.dnnUse().find(name);
-    return use == cache.dnnUse().end() ? 0 : use->second.byDnn;
-  };
-  const std::int64_t before = callsByDnn();
-  auto first = runs.run(one), second = first ? runs.run(one) : first.error();
-  if (!second) {
-    return second.takeError();
-  }
-  const bool isByDnn = callsByDnn() > before;
-  outcome.byDnn += isByDnn;
-  const Parity parity = compareWithReference(one, *first, isByDnn ? roundingOfDnn(one) : 0);
-  outcome.largestError = std::max(outcome.largestError, parity.largestError);
-  bool isSame = sameBits(*first, *second);
-  for (const catalogue::InPlacePair &pair : one.instance.kernel->inPlace) {
-    auto inPlace = runs.run(one, pair);
-    if (!inPlace) {
-      return inPlace.takeError();
-    }
-    const auto output = std::size_t(pair.output);
-    isSame = isSame && (*inPlace)[output].sameBits((*first)[output]);
-  }
-  outcome.sameBits = outcome.sameBits && isSame;
-  outcome.note(!parity.fault.empty() ? parity.fault
-               : isSame              ? ""
-                                     : one.text() + " has other bits in another run");
-  outcome.passed += parity.fault.empty() && isSame;
-  return {};
-}
-
-/// False: the device is not to be used any more.
-bool runKernel(const catalogue::Kernel &kernel, KernelCache &cache, Outcome &outcome) {
-  const std::vector<KernelCase> cases = kernels::casesOf(kernel.name, kernel.version);
-  outcome.cases = cases.size();
-  DeviceRuns runs(cache);
-  for (const KernelCase &one : cases) {
-    if (auto ok = runOne(one, cache, runs, outcome); !ok) {
-      outcome.note(one.text() + ": " + ok.error().text());
-      if (ok.error().kind == ErrorKind::Environment) {
-        return false;
-      }
-    }
-  }
-  return true;
-}
-
-/// The child: lines of JSON about the device, then about each kernel from `first` on.
-void serve(const Options &options, const std::vector<const catalogue::Kernel *> &kernels, std::size_t first,
-           std::FILE *lines) {
-  const auto say = [&](const Json &json) {
-    std::fputs((json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n").c_str(), lines);
-    std::fflush(lines);
-  };
+/// Says what the device is, or {"error", "exit"}, then of each subject from `first` on what came of it.
+void serve(const Options &options, std::span<const Subject> subjects, const Say &say) {
   emulation::EmulatedGpu emulated;
   std::error_code ignored;
   const auto folder = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path().parent_path();
@@ -149,36 +64,41 @@ void serve(const Options &options, const std::vector<const catalogue::Kernel *> 
   say({{"device", device->name},
        {"compute_capability", std::to_string(device->major) + "." + std::to_string(device->minor)}});
   KernelCache cache(**opened);
-  for (std::size_t i = first; i < kernels.size(); ++i) {
-    alarm(options.seconds);
+  for (const Subject &subject : subjects) {
+    alarm(options.forks ? options.seconds : 0);
     Outcome outcome;
-    const bool goesOn = runKernel(*kernels[i], cache, outcome);
+    const bool goesOn = check(subject, cache, outcome);
     alarm(0);
-    say(outcome.json());
-    if (!goesOn) {
+    say(jsonOf(outcome));
+    if (!goesOn && options.forks) {
       std::_Exit(0); // what is left of the device's state answers nothing but errors
+    }
+    if (!goesOn) {
+      return;
     }
   }
 }
 
-/// What a child has said, and how it ended.
-struct Child {
-  std::vector<Json> lines;
-  int status = 0;
-};
-
-Child runChild(const Options &options, const std::vector<const catalogue::Kernel *> &kernels,
-               std::size_t first) {
-  Child child;
+/// Serves in a child. Returns how it ended.
+int serveInChild(const Options &options, std::span<const Subject> subjects, const Say &say) {
   int ends[2];
   if (pipe(ends) != 0) {
-    return child;
+    say({{"error", "there is no pipe"}, {"exit", 3}});
+    return 0;
   }
   std::fflush(nullptr);
-  const pid_t pid = fork();
+  const pid_t parent = getpid(), pid = fork();
   if (pid == 0) {
     close(ends[0]);
-    serve(options, kernels, first, fdopen(ends[1], "w"));
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); // nothing goes on using the GPU when the parent is killed
+    if (getppid() != parent) {
+      std::_Exit(1);
+    }
+    std::FILE *const to = fdopen(ends[1], "w");
+    serve(options, subjects, [&](const Json &json) {
+      std::fputs((json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n").c_str(), to);
+      std::fflush(to);
+    });
     std::_Exit(0);
   }
   close(ends[1]);
@@ -189,87 +109,150 @@ Child runChild(const Options &options, const std::vector<const catalogue::Kernel
       line += static_cast<char>(c);
       continue;
     }
-    child.lines.push_back(Json::parse(line));
+    say(Json::parse(line));
     line.clear();
   }
   std::fclose(from);
-  waitpid(pid, &child.status, 0);
-  return child;
+  int status = 0;
+  waitpid(pid, &status, 0);
+  return status;
 }
 
-/// Of a kernel during which the child ended.
-Json brokenOff(const catalogue::Kernel &kernel, const Options &options, int status) {
-  Outcome outcome;
-  outcome.cases = kernels::casesOf(kernel.name, kernel.version).size();
-  outcome.sameBits = false;
-  const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-  outcome.fault = signal == SIGALRM ? "did not end within " + std::to_string(options.seconds) + " s"
-                                    : "ended the process by signal " + std::to_string(signal);
-  return outcome.json();
+std::string endOf(int status, const Options &options) {
+  if (!WIFSIGNALED(status)) {
+    return "ended the process with exit code " + std::to_string(WEXITSTATUS(status));
+  }
+  return WTERMSIG(status) == SIGALRM ? "did not end within " + std::to_string(options.seconds) + " s"
+                                     : "ended the process by signal " + std::to_string(WTERMSIG(status));
 }
 
 void print(const std::string &label, const Json &one) {
   const auto largest = one["largest_error"];
+  const auto counted = [&](const char *key, const char *what) {
+    return one[key] > 0 ? ", " + one[key].dump() + what : std::string();
+  };
   std::printf("%-32s %s %4zu of %4zu cases, largest error %.3g of its tolerance%s%s%s\n", label.c_str(),
-              one["passed"] == one["cases"] ? "passed" : "FAILED", one["passed"].get<std::size_t>(),
-              one["cases"].get<std::size_t>(), largest.is_null() ? HUGE_VAL : largest.get<double>(),
-              one["by_cudnn"].get<std::size_t>() > 0 ? (", " + one["by_cudnn"].dump() + " by cuDNN").c_str()
-                                                     : "",
+              one["cases"] > 0 && one["passed"] == one["cases"] ? "passed" : "FAILED",
+              one["passed"].get<std::size_t>(), one["cases"].get<std::size_t>(),
+              largest.is_null() ? HUGE_VAL : largest.get<double>(),
+              (counted("by_cudnn", " by cuDNN") + counted("refused", " more without an algorithm")).c_str(),
               one["fault"] == "" ? "" : ": ", one["fault"].get<std::string>().c_str());
 }
 
-const Sources *sourcesOf(const catalogue::Kernel &kernel) {
+const Sources *sourcesOf(const Subject &subject) {
   for (const Sources &sources : kSources) {
-    if (sources.kernel == kernel.name && sources.version == kernel.version) {
+    if (sources.kernel == subject.name && sources.version == subject.version) {
       return &sources;
     }
   }
   return nullptr;
 }
 
-int run(const Options &options) {
-  std::vector<const catalogue::Kernel *> kernels = cudaKernels();
-  for (const catalogue::Kernel *kernel : kernels) {
-    if (!sourcesOf(*kernel)) {
-      const Error error =
-          bugError("kernel " + labelOf(*kernel), "cuda_kernel_table.py does not find its code");
-      std::fprintf(stderr, "cuda_parity: error: %s\n", error.text().c_str());
-      return static_cast<int>(error.kind);
+/// What is known so far, on stdout and in the file.
+class Report {
+public:
+  Report(const Options &options, std::vector<Subject> all) : options(options), subjects(std::move(all)) {}
+
+  std::span<const Subject> left() const { return std::span(subjects).subspan(done); }
+  bool isEmpty() const { return done == 0; }
+
+  /// What serve() says.
+  void hear(const Json &said) {
+    if (said.contains("error") || said.contains("device")) {
+      device = said;
+      known = said.contains("device") ? said : known;
+    } else {
+      take(said);
     }
   }
-  std::erase_if(kernels, [&](const catalogue::Kernel *kernel) {
-    return !options.filter.empty() && std::ranges::find(options.filter, kernel->name) == options.filter.end();
-  });
+  /// Of the next subject.
+  void fail(const std::string &fault) {
+    Outcome outcome;
+    outcome.cases = caseCount(subjects[done]);
+    outcome.sameBits = false;
+    outcome.fault = fault;
+    take(jsonOf(outcome));
+  }
+  Json device = Json::object(); ///< of the last serve(), or why there is none
+  bool allPass = true, isWritten = true;
+
+private:
+  void take(Json outcome) {
+    const Subject &subject = subjects[done++];
+    outcome.update(known);
+    outcome["date"] = options.date;
+    outcome["sources_sha256"] = sourcesOf(subject)->sha256;
+    print(subject.label(), outcome);
+    std::fflush(stdout);
+    allPass = allPass && outcome["passed"] == outcome["cases"] && outcome["cases"] > 0;
+    report["kernels"][subject.label()] = std::move(outcome);
+    write();
+  }
+  /// After each of them, and never half of it: whoever ends the program keeps what is known.
+  void write() {
+    if (options.out.empty()) {
+      return;
+    }
+    const std::string next = options.out + ".part";
+    const bool ok =
+        bool(std::ofstream(next) << report.dump(1, ' ', false, Json::error_handler_t::replace) << "\n");
+    isWritten = ok && std::rename(next.c_str(), options.out.c_str()) == 0;
+  }
+
+  const Options &options;
+  const std::vector<Subject> subjects;
+  std::size_t done = 0;
+  Json known = Json::object(); ///< the device that answered last
   Json report = {{"emulated", options.emulated}, {"kernels", Json::object()}};
-  bool allPass = !kernels.empty();
-  for (std::size_t next = 0; next < kernels.size();) {
-    const Child child = runChild(options, kernels, next);
-    if (child.lines.empty() || child.lines[0].contains("error")) {
-      const Json answer =
-          child.lines.empty() ? Json{{"error", "the device cannot be opened"}, {"exit", 3}} : child.lines[0];
-      std::fprintf(stderr, "cuda_parity: error: %s\n", answer["error"].get<std::string>().c_str());
-      return answer["exit"];
-    }
-    std::vector<Json> outcomes(child.lines.begin() + 1, child.lines.end());
-    if (child.status != 0 && next + outcomes.size() < kernels.size()) {
-      outcomes.push_back(brokenOff(*kernels[next + outcomes.size()], options, child.status));
-    }
-    for (Json &outcome : outcomes) {
-      const catalogue::Kernel &kernel = *kernels[next++];
-      outcome.update(child.lines[0]);
-      outcome["date"] = options.date;
-      outcome["sources_sha256"] = sourcesOf(kernel)->sha256;
-      print(labelOf(kernel), outcome);
-      std::fflush(stdout);
-      allPass = allPass && outcome["passed"] == outcome["cases"] && outcome["cases"] > 0;
-      report["kernels"][labelOf(kernel)] = std::move(outcome);
+};
+
+int complain(const std::string &text, int code) {
+  std::fprintf(stderr, "cuda_parity: error: %s\n", text.c_str());
+  return code;
+}
+
+int run(const Options &options) {
+  std::vector<Subject> all = subjects();
+  for (const Subject &subject : all) {
+    if (!sourcesOf(subject)) {
+      const Error error =
+          bugError("kernel " + subject.label(), "cuda_kernel_table.py does not find its code");
+      return complain(error.text(), static_cast<int>(error.kind));
     }
   }
-  if (!options.out.empty() && !(std::ofstream(options.out) << report.dump(1) << "\n")) {
-    std::fprintf(stderr, "cuda_parity: error: %s cannot be written\n", options.out.c_str());
-    return 3;
+  std::erase_if(all, [&](const Subject &subject) {
+    return !options.filter.empty() && std::ranges::find(options.filter, subject.name) == options.filter.end();
+  });
+  if (all.empty()) {
+    return complain("--filter: no kernel has such a name", 1);
   }
-  return allPass ? 0 : 1;
+  Report report(options, std::move(all));
+  const auto say = [&](const Json &said) { report.hear(said); };
+  while (!report.left().empty()) {
+    report.device = Json::object();
+    const std::size_t before = report.left().size();
+    int status = 0;
+    if (options.forks) {
+      status = serveInChild(options, report.left(), say);
+    } else {
+      serve(options, report.left(), say);
+    }
+    const bool isOpen = report.device.contains("device");
+    const std::string reason =
+        report.device.contains("error") ? report.device["error"].get<std::string>() : endOf(status, options);
+    if (!isOpen && report.isEmpty()) {
+      return complain("the device cannot be opened: " + reason, report.device.value("exit", 3));
+    }
+    if (!isOpen || !options.forks) { // what an earlier kernel has left does not answer
+      while (!report.left().empty()) {
+        report.fail(isOpen ? "not run: a kernel before it has broken the device's state"
+                           : "not run: the device cannot be opened again: " + reason);
+      }
+    } else if (!report.left().empty() && (status != 0 || report.left().size() == before)) {
+      report.fail(endOf(status, options));
+    }
+  }
+  return !report.isWritten ? complain(options.out + " cannot be written", 3) : report.allPass ? 0 : 1;
 }
 
 } // namespace
@@ -286,6 +269,10 @@ int main(int count, char **arguments) {
       ->delimiter(',');
   program.add_option("--seconds", options.seconds, "that a kernel may take");
   program.add_flag("--emulated", options.emulated, "on the GPU that the tests emulate");
+  program.add_flag(
+      "!--no-fork", options.forks,
+      "in this process, for tools that do not follow children: no limit of time, and what breaks the "
+      "device is the last that runs");
   CLI11_PARSE(program, count, arguments);
   return stagewright::cuda::run(options);
 }

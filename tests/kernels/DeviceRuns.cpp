@@ -14,8 +14,8 @@ namespace {
 constexpr std::size_t kLine = Buffer::kGuard;
 constexpr std::uint8_t kNan = 0xFF; // as every byte of a number
 
-Error outside(const KernelCase &call, const std::string &where) {
-  return bugError(call.text(), "bytes in front of or behind " + where + " were written");
+Error outside(const std::string &call, const std::string &where) {
+  return bugError(call, "bytes in front of or behind " + where + " were written");
 }
 
 /// In units of its tolerance; a NaN is infinitely far off.
@@ -91,9 +91,20 @@ Result<std::vector<Buffer>> DeviceRuns::run(const KernelCase &call,
   if (!prepared) {
     return prepared.error();
   }
-  std::vector<Buffer> operands = call.operands;
   const auto rule = call.instance.kernel->workspaceBytes;
-  const std::size_t workspaceBytes = rule ? rule(call.instance.shapes, "cuda:sm_90") : 0;
+  std::vector<Buffer> operands = call.operands;
+  operands.resize(call.instance.kernel->operands.size(), Buffer(catalogue::DType::F32, 0)); // absent ones
+  auto results = run(**prepared, std::move(operands), rule ? rule(call.instance.shapes, "cuda:sm_90") : 0,
+                     call.text(), aliased);
+  if (results) {
+    results->resize(call.operands.size(), Buffer(catalogue::DType::F32, 0));
+  }
+  return results;
+}
+
+Result<std::vector<Buffer>> DeviceRuns::run(const PreparedKernel &kernel, std::vector<Buffer> operands,
+                                            std::size_t workspaceBytes, const std::string &text,
+                                            std::optional<catalogue::InPlacePair> aliased) {
   std::size_t bytes = workspaceBytes + 2 * kLine;
   for (Buffer &operand : operands) {
     bytes += operand.withGuards().size();
@@ -103,19 +114,18 @@ Result<std::vector<Buffer>> DeviceRuns::run(const KernelCase &call,
   std::byte *next = memory;
   for (std::size_t i = 0; ok && i < operands.size(); ++i) {
     const std::span<std::byte> all = operands[i].withGuards();
-    pointers.push_back(next + kLine);
+    pointers.push_back(operands[i].elements > 0 ? next + kLine : nullptr);
     ok = api.copy(next, all.data(), all.size(), stream);
     next += all.size();
   }
-  pointers.resize(call.instance.kernel->operands.size()); // absent ones are null
-  if (aliased) {
+  if (ok && aliased) {
     pointers[std::size_t(aliased->output)] = pointers[std::size_t(aliased->input)];
   }
   std::byte *workspace = next + kLine;
   Buffer guards(catalogue::DType::F32, 0);
   ok = ok && workspaceBytes > 0 ? api.fill(workspace, kNan, workspaceBytes, stream) : std::move(ok);
   ok = ok ? copyGuards(workspace, workspaceBytes, guards, true) : std::move(ok);
-  ok = ok ? (*prepared)->enqueue(pointers.data(), workspace, stream) : std::move(ok);
+  ok = ok ? kernel.enqueue(pointers.data(), workspace, stream) : std::move(ok);
   next = memory;
   for (std::size_t i = 0; ok && i < operands.size(); ++i) {
     const std::span<std::byte> all = operands[i].withGuards();
@@ -132,11 +142,11 @@ Result<std::vector<Buffer>> DeviceRuns::run(const KernelCase &call,
   }
   for (std::size_t i = 0; i < operands.size(); ++i) {
     if (!operands[i].guardsIntact()) {
-      return outside(call, std::string(call.instance.kernel->operands[i].name));
+      return outside(text, "operand " + std::to_string(i));
     }
   }
   return guards.guardsIntact() ? Result<std::vector<Buffer>>(std::move(operands))
-                               : outside(call, "workspace");
+                               : outside(text, "workspace");
 }
 
 Parity compareWithReference(const KernelCase &one, const std::vector<Buffer> &results, double more) {

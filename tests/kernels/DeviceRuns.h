@@ -25,6 +25,11 @@ public:
   /// workspace were written.
   Result<std::vector<kernels::Buffer>> run(const kernels::KernelCase &call,
                                            std::optional<catalogue::InPlacePair> aliased = {});
+  /// The same of what is no kernel of the catalogue; an operand without elements is null. `text`: for errors.
+  Result<std::vector<kernels::Buffer>> run(const PreparedKernel &kernel,
+                                           std::vector<kernels::Buffer> operands, std::size_t workspaceBytes,
+                                           const std::string &text,
+                                           std::optional<catalogue::InPlacePair> aliased = {});
 
 private:
   Result<void> reserve(std::size_t bytes);

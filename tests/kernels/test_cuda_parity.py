@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -50,6 +51,48 @@ class Parity(unittest.TestCase):
         self.assertEqual(report["kernels"]["relu"]["largest_error"], 0)
         self.assertTrue(0 < report["kernels"]["linear 2"]["largest_error"] < 1)
 
+    def test_what_is_no_kernel_of_the_catalogue(self):
+        fused = cuda_kernel_table.FUSED
+        done = self.run_program("--emulated", "--filter", ",".join(["ordered_sum", *fused]))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        kernels = json.loads(self.out.read_text())["kernels"]
+        self.assertEqual(set(kernels), {"ordered_sum", *fused})
+        for name in fused:  # the emulated cuBLASLt has epilogues for rows of whole packs
+            self.assertTrue(0 < kernels[name]["largest_error"] < 1 and kernels[name]["refused"] > 0, kernels[name])
+        self.assertRegex(done.stdout, r"(?m)^linear \+ gelu +passed .*, 24 more without an algorithm$")
+        self.assertEqual((kernels["ordered_sum"]["largest_error"], kernels["ordered_sum"]["refused"]), (0, 0))
+
+    def test_in_one_process(self):
+        with subprocess.Popen([PROGRAM, "--emulated", "--no-fork", "--out", self.out, "--filter", "attention"], stdout=subprocess.PIPE,
+                              text=True) as process:
+            children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            while process.poll() is None:
+                try:
+                    self.assertEqual(children.read_text(), "")
+                except (FileNotFoundError, ProcessLookupError):
+                    break
+                time.sleep(0.01)
+            self.assertRegex(process.communicate()[0], "^attention +passed")
+            self.assertEqual(process.returncode, 0)
+
+    def test_what_is_known_stays_when_the_program_is_killed_and_its_child_ends_too(self):
+        command = [PROGRAM, "--emulated", "--out", self.out, "--filter", "relu,softmax,attention,attention_grad,linear"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as parent:
+            child = busy_child(parent.pid)
+            while not self.out.exists():
+                time.sleep(0.005)
+            parent.kill()
+        self.assertGreaterEqual(len(json.loads(self.out.read_text())["kernels"]), 1)
+        for _ in range(200):
+            if not pathlib.Path(f"/proc/{child}/exe").exists():
+                return
+            time.sleep(0.02)
+        self.fail("the child goes on")
+
+    def test_names_that_no_kernel_has(self):
+        done = self.run_program("--emulated", "--filter", "reluu")
+        self.assertEqual((done.returncode, done.stderr), (1, "cuda_parity: error: --filter: no kernel has such a name\n"))
+
     def test_a_kernel_that_does_not_end_is_named_and_the_rest_goes_on(self):
         command = [PROGRAM, "--emulated", "--out", self.out, "--filter", "attention,attention_grad"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as parent:
@@ -58,6 +101,18 @@ class Parity(unittest.TestCase):
         first, second = json.loads(self.out.read_text())["kernels"].values()
         self.assertEqual((first["passed"], first["fault"], first["same_bits"]), (0, "did not end within 120 s", False))
         self.assertEqual((second["passed"], second["fault"]), (second["cases"], ""))
+
+    def test_when_the_device_cannot_be_opened_again_the_rest_has_failed(self):
+        command = [PROGRAM, "--emulated", "--out", self.out, "--filter", "attention,attention_grad"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as parent:
+            child = busy_child(parent.pid)
+            resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (4, 4))  # room for the report, and none for a pipe
+            os.kill(child, signal.SIGSEGV)
+            self.assertEqual(parent.wait(100), 1)
+        first, second = json.loads(self.out.read_text())["kernels"].values()
+        self.assertEqual((first["fault"], first["device"]), ("ended the process by signal 11", "emulated GPU"))
+        self.assertEqual((second["passed"], second["same_bits"], second["fault"]),
+                         (0, False, "not run: the device cannot be opened again: there is no pipe"))
 
     def test_without_a_gpu(self):
         if pathlib.Path("/dev/nvidiactl").exists():
@@ -72,8 +127,11 @@ class Sources(unittest.TestCase):
     def test_every_kernel_has_its_code(self):
         for key, (family, _) in cuda_kernel_table.kernels(ROOT).items():
             paths = cuda_kernel_table.sources(ROOT, family)
-            self.assertIn(f"kernels/cuda/{family}.cpp", paths)
-            self.assertTrue(family == "Linear" or f"kernels/cuda/device/{family}.cu" in paths, key)
+            self.assertTrue(family == "OrderedSum" or f"kernels/cuda/{family}.cpp" in paths, key)
+            self.assertTrue(family in ("Linear", "Fusion") or f"kernels/cuda/device/{family}.cu" in paths, key)
+            self.assertEqual(family in ("Linear", "Fusion"), "kernels/cuda/plugin/CublasLt.cpp" in paths, key)
+            self.assertEqual(family in ("Convolution", "Attention", "AttentionGrad"), "kernels/cuda/plugin/CudnnGraphs.cpp" in paths, key)
+        self.assertIn("kernels/random/Philox.h", cuda_kernel_table.sources(ROOT, "Dropout"))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
     python3 tests/tools/cuda_kernel_table.py --take REPORT.json      adds what cuda_parity --out wrote to the record
     python3 tests/tools/cuda_kernel_table.py --initializers FILE     the hashes, for cuda_parity
 
-The record is docs/measured/cuda_parity.json. A kernel's sources are FAMILY.cpp and device/FAMILY.cu of kernels/cuda and what they
-include of that folder, without the interfaces that all families share.
+The record is docs/measured/cuda_parity.json. A kernel's sources are FAMILY.cpp and device/FAMILY.cu of kernels/cuda, what they include
+of kernels/, and of the plug-in what calls the libraries that run it; without the interfaces that all families share, and the emulated
+GPU. A row each have products with epilogues, and device code that no kernel of the catalogue launches.
 """
 import argparse
 import hashlib
@@ -16,8 +17,15 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHARED = {"kernels/cuda/Api.h", "kernels/cuda/Cuda.h", "kernels/cuda/Family.h"}
-INCLUDE = re.compile(r'^#include "(kernels/cuda/[^"]+)"', re.M)
+ROOTS = ("", "kernels/")  # of quoted includes
+SHARED = {"kernels/cuda/Api.h", "kernels/cuda/Cuda.h", "kernels/cuda/Family.h", "kernels/catalogue/Catalogue.h"}
+EMULATION = "kernels/cuda/emulation/"
+INCLUDE = re.compile(r'^ *#include "([^"]+)"', re.M)
+# Who calls a library, and the files of the plug-in that do it.
+LIBRARIES = {re.compile(r"\.multiply\("): ("kernels/cuda/plugin/CublasLt.cpp",),
+             re.compile(r"\bDnnPlan\b"): ("kernels/cuda/plugin/Cudnn.cpp", "kernels/cuda/plugin/CudnnFunctions.cpp",
+                                         "kernels/cuda/plugin/CudnnGraphs.cpp")}
+FUSED = ("linear + gelu", "linear_input_grad + gelu_grad", "linear_weight_grad + bias_grad")  # tests/kernels/FusedCases.cpp
 ENTRY = re.compile(r'\{"(\w+)",\s*(\d+),')
 HEAD = """# CUDA kernels and GPUs
 
@@ -40,8 +48,20 @@ def sources(root, family):
         if path in found or path in SHARED or not (root / path).exists():
             continue
         found.add(path)
-        open_ += INCLUDE.findall((root / path).read_text())
+        text = (root / path).read_text()
+        included = [place + name for name in INCLUDE.findall(text) for place in ROOTS if (root / (place + name)).exists()]
+        open_ += [name for name in included if not name.startswith(EMULATION)]
+        open_ += [name for pattern, files in LIBRARIES.items() if path.endswith(".cpp") and pattern.search(text) for name in files]
     return sorted(found)
+
+
+def without_kernels(root):
+    """{name: family} of what cuda_parity runs besides the catalogue's kernels."""
+    out = {name: "Fusion" for name in FUSED if (root / "kernels/cuda/Fusion.cpp").exists()}
+    for path in (root / "kernels/cuda/device").glob("*.cu"):
+        if not (root / f"kernels/cuda/{path.stem}.cpp").exists():
+            out[re.sub(r"(?<!^)(?=[A-Z])", "_", path.stem).lower()] = path.stem  # OrderedSum: ordered_sum
+    return out
 
 
 def sha256(root, paths):
@@ -59,6 +79,7 @@ def kernels(root):
         entries = ENTRY.findall(table)
         digest = sha256(root, sources(root, path.stem)) if entries else ""
         out.update({(name, int(version)): (path.stem, digest) for name, version in entries})
+    out.update({(name, 1): (family, sha256(root, sources(root, family))) for name, family in without_kernels(root).items()})
     return out
 
 

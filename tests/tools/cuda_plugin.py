@@ -13,14 +13,16 @@ PTX, ELF = 1, 2
 
 
 def entries(data):
-    """(kind, architecture) of the parts of a fat binary: its header, then each part's, as `fatbinary` writes them."""
+    """(kind, architecture) of the parts of a fat binary: its header, then each part's, as `fatbinary` writes them. An ELF's architecture
+    is that of the assembler's command line, which it has in a note ("-arch sm_90a"): the numbers of the headers are those of sm_90."""
     magic, _, header, size = struct.unpack_from("<IHHQ", data)
     if magic != 0xBA55ED50:
         raise ValueError("no fat binary")
     at, end = header, header + size
     while at < end:
         kind, _, header, payload = struct.unpack_from("<HHIQ", data, at)
-        yield kind, struct.unpack_from("<I", data, at + 28)[0]
+        named = re.search(rb"-arch\s+(sm_\w+)", data[at + header : at + header + payload]) if kind == ELF else None
+        yield kind, named[1].decode() if named else f"compute_{struct.unpack_from('<I', data, at + 28)[0]}"
         at += header + payload
 
 
@@ -29,7 +31,7 @@ def main(plugin, fatbins, sources):
     assert sources, "there is no device code"
     for source in sources:
         found = list(entries((pathlib.Path(fatbins) / f"{source.stem}.fatbin").read_bytes()))
-        assert sorted(found) == [(PTX, 80), (ELF, 90)], f"{source.name} has {found}"
+        assert sorted(found) == [(PTX, "compute_80"), (ELF, "sm_90a")], f"{source.name} has {found}"
     symbols = subprocess.run(["nm", "-D", "--defined-only", plugin], capture_output=True, text=True, check=True).stdout
     exported = [line.split()[-1] for line in symbols.splitlines() if line.split()[-2] == "T"]
     assert exported == ["stagewright_cuda_open"], exported

@@ -13,9 +13,18 @@ SCRIPT = pathlib.Path(cuda_kernel_table.__file__)
 FILES = {
     "kernels/cuda/Map.cpp": '#include "kernels/cuda/Family.h"\n#include "kernels/cuda/device/MapArguments.h"\nconst CudaKernel kKernels[] = {\n'
                             '    {"relu", 1, relu},\n    {"tanh", 1,\n     [](const Enqueue &call) {}},\n};\n',
-    "kernels/cuda/Product.cpp": 'const CudaKernel kKernels[] = {{"linear", 2, linear}};\n',
+    "kernels/cuda/Product.cpp": 'call.multiply(product);\nconst CudaKernel kKernels[] = {{"linear", 2, linear}};\n',
+    "kernels/cuda/Filter.cpp": 'const DnnPlan &plan;\nconst CudaKernel kKernels[] = {{"conv2d", 1, conv2d}};\n',
+    "kernels/cuda/Fusion.cpp": "cache.api().multiply(plan);\n",
+    "kernels/cuda/plugin/CublasLt.cpp": '#include "kernels/cuda/plugin/Library.h"\n',
+    "kernels/cuda/plugin/CudnnGraphs.cpp": "",
+    "kernels/cuda/plugin/Library.h": "",
+    "kernels/cuda/emulation/Emulation.h": "",
+    "kernels/catalogue/CudaSums.h": "",
+    "kernels/random/Philox.h": "",
     "kernels/cuda/Family.h": "",
-    "kernels/cuda/device/Map.cu": '#include "kernels/cuda/device/Packs.cuh"\n',
+    "kernels/cuda/device/Map.cu": '#include "kernels/cuda/device/Packs.cuh"\n#include "catalogue/CudaSums.h"\n',
+    "kernels/cuda/device/OrderedSum.cu": '#include "random/Philox.h"\n#  else\n#include "kernels/cuda/emulation/Emulation.h"\n',
     "kernels/cuda/device/Packs.cuh": '#include "kernels/cuda/device/MapArguments.h"\n',
     "kernels/cuda/device/MapArguments.h": "struct MapArguments;\n",
 }
@@ -55,7 +64,9 @@ class Table(unittest.TestCase):
 
     def test_never_run(self):
         self.assertEqual(self.rows(), {"relu": ["`device/Map.cu`", "", "", "", "never run"], "tanh": ["`device/Map.cu`", "", "", "", "never run"],
-                                       "linear 2": ["cuBLASLt", "", "", "", "never run"]})
+                                       "linear 2": ["cuBLASLt", "", "", "", "never run"], "conv2d": ["cuBLASLt", "", "", "", "never run"],
+                                       "ordered_sum": ["`device/OrderedSum.cu`", "", "", "", "never run"],
+                                       **{name: ["cuBLASLt", "", "", "", "never run"] for name in cuda_kernel_table.FUSED}})
         self.assertEqual(self.run_script("--check").returncode, 0)
 
     def test_fresh(self):
@@ -67,7 +78,8 @@ class Table(unittest.TestCase):
         self.assertEqual(self.rows()["tanh"][-1], "never run")
 
     def test_stale(self):
-        for path in ("kernels/cuda/Map.cpp", "kernels/cuda/device/Map.cu", "kernels/cuda/device/Packs.cuh", "kernels/cuda/device/MapArguments.h"):
+        for path in ("kernels/cuda/Map.cpp", "kernels/cuda/device/Map.cu", "kernels/cuda/device/Packs.cuh", "kernels/cuda/device/MapArguments.h",
+                     "kernels/catalogue/CudaSums.h"):
             with self.subTest(path):
                 self.take("relu", "linear 2")
                 self.write(path, (self.root / path).read_text() + "// changed\n")
@@ -76,6 +88,17 @@ class Table(unittest.TestCase):
                 checked = self.run_script("--check")
                 self.assertNotEqual(checked.returncode, 0)
                 self.assertIn("changed since they ran on a GPU: relu; run bench/gpu/run", checked.stderr)
+
+    def test_what_calls_a_library_is_part_of_its_kernels(self):
+        products, sums = ["linear 2", *cuda_kernel_table.FUSED], ["ordered_sum"]
+        for path, stale in (("kernels/cuda/plugin/CublasLt.cpp", products), ("kernels/cuda/plugin/CudnnGraphs.cpp", ["conv2d"]),
+                            ("kernels/cuda/plugin/Library.h", products), ("kernels/random/Philox.h", sums),
+                            ("kernels/cuda/emulation/Emulation.h", [])):
+            with self.subTest(path):
+                self.take("relu", "conv2d", *products, *sums)
+                self.write(path, (self.root / path).read_text() + "// changed\n")
+                self.write_page()
+                self.assertCountEqual([name for name, row in self.rows().items() if row[-1].startswith("stale")], stale)
 
     def test_what_all_families_share_makes_nothing_stale(self):
         self.take("relu")
@@ -96,7 +119,7 @@ class Table(unittest.TestCase):
         self.assertEqual([self.rows()[name][-1] for name in ("relu", "tanh", "linear 2")], ["passed (3 of 3 cases)"] * 2 + ["never run"])
 
     def test_the_hash_is_that_of_the_files_in_order(self):
-        texts = [(path, FILES[path]) for path in sorted(FILES) if "Map" in path or "Packs" in path]
+        texts = [(path, FILES[path]) for path in sorted(FILES) if "Map" in path or "Packs" in path or "CudaSums" in path]
         lines = "".join(f"{path}\n{hashlib.sha256(text.encode()).hexdigest()}\n" for path, text in texts)
         self.assertEqual(cuda_kernel_table.kernels(self.root)["relu", 1], ("Map", hashlib.sha256(lines.encode()).hexdigest()))
 

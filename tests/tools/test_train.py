@@ -30,6 +30,7 @@ KEYS = {
     "loss_scale": type(None),
     "device_bytes_used": type(None),
     "captured_graphs": type(None),
+    "cudnn": type(None),
 }
 
 

@@ -18,6 +18,19 @@ struct TrainFlags {
   bool findNan = false;
 };
 
+nlohmann::ordered_json dnnJson(const cuda::DnnUses &uses) {
+  nlohmann::ordered_json json = {{"calls", nlohmann::ordered_json::object()}, {"refusal", nullptr}};
+  for (const auto &[kernel, calls] : uses.kernels) {
+    if (calls.byDnn + calls.byOwn > 0) {
+      json["calls"][kernel] = {{"cudnn", calls.byDnn}, {"own", calls.byOwn}};
+    }
+  }
+  if (!uses.refusal.empty()) {
+    json["refusal"] = uses.refusal;
+  }
+  return json;
+}
+
 nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
   nlohmann::ordered_json json = {{"steps", summary.steps},
                                  {"loss", summary.loss},
@@ -33,7 +46,8 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
                                  {"skipped_steps", summary.skippedSteps},
                                  {"loss_scale", nullptr},
                                  {"device_bytes_used", nullptr},
-                                 {"captured_graphs", nullptr}};
+                                 {"captured_graphs", nullptr},
+                                 {"cudnn", nullptr}};
   for (const auto &[name, losses] : summary.lossTerms) {
     json["loss_terms"][name] = losses;
   }
@@ -43,6 +57,7 @@ nlohmann::ordered_json summaryJson(const runtime::TrainSummary &summary) {
   if (summary.device) {
     json["device_bytes_used"] = summary.device->bytes;
     json["captured_graphs"] = summary.device->graphs;
+    json["cudnn"] = dnnJson(summary.device->dnn);
   }
   if (summary.allocationsAfterWarmup) {
     json["allocations_after_warmup"] = *summary.allocationsAfterWarmup;

@@ -9,7 +9,7 @@
 namespace stagewright::cuda {
 
 /// Counted up with every change of Api.h: program and plug-in are of one build.
-inline constexpr int kTableVersion = 7;
+inline constexpr int kTableVersion = 8;
 
 inline constexpr const char *kOpenSymbol = "stagewright_cuda_open";
 
