@@ -46,14 +46,14 @@ def beside_host(losses):
     return [*lines, "", *refusals(losses), ""]
 
 
-def kernels(found):
+def kernels(found, emulated=False):
     """How many are right; those that are not, products with epilogues and the sum over ranks."""
     shown = {name: one for name, one in found.items() if one["passed"] != one["cases"] or one["cases"] == 0 or "+" in name or
              name == "ordered_sum"}
     if not found:
         return []
     right = sum(0 < one["cases"] == one["passed"] for one in found.values())
-    lines = [f"{right} of {len(found)} kernels are right (cuda_parity.json)."]
+    lines = [f"{right} of {len(found)} kernels are right{', on the emulated GPU' if emulated else ''} (cuda_parity.json)."]
     if shown:
         lines += ["", "| kernel | right cases | without an algorithm | largest error, of its tolerance | |", "|---|---|---|---|---|"]
     for name, one in shown.items():
@@ -77,7 +77,7 @@ def markdown(report, about):
     trained = {name[len("train "):]: result for name, result in results.items() if name.startswith("train ")}
     lines += throughput(trained, results.get("PyTorch with torch.compile"), about)
     lines += beside_host({name.rpartition(" ")[2]: result for name, result in results.items() if name.startswith("losses beside")})
-    lines += kernels(report["kernels"])
+    lines += kernels(report["kernels"], report.get("kernels_emulated", False))
     lines += ["| step | | s | |", "|---|---|---|---|"]
     lines += [f"| {name} | {entry['state']} | {entry['seconds']} | {cell(entry.get('why', entry.get('note', '')))} |"
               for name, entry in steps.items()]

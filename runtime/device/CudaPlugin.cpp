@@ -20,14 +20,14 @@ Result<std::unique_ptr<cuda::Api>> openCuda(const std::vector<std::string> &fold
     void *symbol = plugin ? dlsym(plugin, cuda::kOpenSymbol) : nullptr;
     if (!symbol) {
       return environmentError(path, std::string("cannot be loaded: ") + dlerror(),
-                              "build it again, or train with --target host");
+                              "build it again, or use --target host");
     }
     Result<std::unique_ptr<cuda::Api>> opened = bugError(path, "did not answer");
     reinterpret_cast<cuda::OpenFunction>(symbol)(cuda::kTableVersion, rank, ranks, &opened);
     return opened;
   }
   return environmentError(kName, "is not there: this build has no CUDA",
-                          "build on a machine with the CUDA Toolkit 13 (nvcc), or train with --target host");
+                          "build on a machine with the CUDA Toolkit 13 (nvcc), or use --target host");
 }
 
 constexpr const char *kQueues = "CUDA_DEVICE_MAX_CONNECTIONS";

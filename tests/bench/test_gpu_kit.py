@@ -78,6 +78,7 @@ class Kit(unittest.TestCase):
         self.assertEqual(set(kernels["kernels"]), {"relu", "linear 2", "adam", "softmax"})
         text = (out / "report.md").read_text()
         self.assertIn("# No GPU, 2026-11-22", text)
+        self.assertIn("4 of 4 kernels are right, on the emulated GPU", text)
         self.assertRegex(text, r"\nSteps: \d passed, 0 failed, \d+ not run\.\n")
         self.assertIn("| train gpt2_p1 | not run |", text)
         self.assertNotIn("tokens/s", text)

@@ -220,12 +220,14 @@ int run(const Options &options) {
       return complain(error.text(), static_cast<int>(error.kind));
     }
   }
+  for (const std::string &name : options.filter) {
+    if (std::ranges::find(all, name, &Subject::name) == all.end()) {
+      return complain("--filter: no kernel has the name " + name, 2);
+    }
+  }
   std::erase_if(all, [&](const Subject &subject) {
     return !options.filter.empty() && std::ranges::find(options.filter, subject.name) == options.filter.end();
   });
-  if (all.empty()) {
-    return complain("--filter: no kernel has such a name", 1);
-  }
   Report report(options, std::move(all));
   const auto say = [&](const Json &said) { report.hear(said); };
   while (!report.left().empty()) {
@@ -262,7 +264,7 @@ int main(int count, char **arguments) {
   stagewright::cuda::Options options;
   CLI::App program(
       "Runs every CUDA kernel on a GPU beside its reference. Exit code: 0, all are right; 1, some "
-      "are not; 3, there is no GPU.");
+      "are not; 2, wrong usage; 3, there is no GPU.");
   program.add_option("--out", options.out, "file for the results, as JSON");
   program.add_option("--date", options.date, "to write into it, as 2026-11-22");
   program.add_option("--filter", options.filter, "only these kernels: names with commas between")
@@ -273,6 +275,10 @@ int main(int count, char **arguments) {
       "!--no-fork", options.forks,
       "in this process, for tools that do not follow children: no limit of time, and what breaks the "
       "device is the last that runs");
-  CLI11_PARSE(program, count, arguments);
+  try {
+    program.parse(count, arguments);
+  } catch (const CLI::ParseError &error) {
+    return program.exit(error) == 0 ? 0 : 2;
+  }
   return stagewright::cuda::run(options);
 }

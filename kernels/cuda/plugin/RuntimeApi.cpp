@@ -322,14 +322,14 @@ Result<int> countDevices() {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status == cudaErrorInsufficientDriver) {
     return environmentError("CUDA", "there is no NVIDIA driver on this machine, or one that is too old",
-                            "install a driver for CUDA 13 (580 or newer), or train with --target host");
+                            "install a driver for CUDA 13 (580 or newer), or use --target host");
   }
   if (status != cudaSuccess || count == 0) {
     return environmentError("CUDA",
                             status == cudaSuccess || status == cudaErrorNoDevice
                                 ? std::string("there is no NVIDIA GPU on this machine")
                                 : std::string(cudaGetErrorString(status)),
-                            "see what nvidia-smi lists, or train with --target host");
+                            "see what nvidia-smi lists, or use --target host");
   }
   return count;
 }
