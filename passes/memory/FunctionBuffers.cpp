@@ -63,6 +63,15 @@ FunctionBuffers::FunctionBuffers(plan::FunctionOp function) {
   }
 }
 
+FunctionBuffers::Overwritten FunctionBuffers::overwrittenIn(plan::StageOp stage) {
+  for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
+    if (function.getKind() == plan::FunctionKind::BackwardInput) {
+      return FunctionBuffers(function).overwrites;
+    }
+  }
+  return {};
+}
+
 /// Both have a name, and the stage's other functions do not read the input behind this one.
 bool FunctionBuffers::mayOverwrite(Operation *op, Value input, Value output) const {
   plan::ValueAttr before = names.lookup(input), behind = names.lookup(output);

@@ -32,7 +32,8 @@ public:
   plan::ValueAttr named(mlir::Value value) const { return names.lookup(owner(value)); }
   /// Saved values of backward_input that it computes in the memory of saved values of forward that nobody
   /// reads again, as the gradient of logits in place of the logits: (what is written, what was there).
-  const llvm::MapVector<plan::ValueAttr, plan::ValueAttr> &overwritten() const { return overwrites; }
+  using Overwritten = llvm::MapVector<plan::ValueAttr, plan::ValueAttr>;
+  static Overwritten overwrittenIn(plan::StageOp stage);
   /// Index into locals(); requires named(value) to be null.
   std::int64_t local(mlir::Value value) const { return localIndex.lookup(owner(value)); }
 
@@ -44,7 +45,7 @@ private:
 
   llvm::DenseMap<mlir::Value, plan::ValueAttr> names;  ///< by root
   llvm::DenseMap<mlir::Value, mlir::Value> sharedWith; ///< a root that lives in another root's memory
-  llvm::MapVector<plan::ValueAttr, plan::ValueAttr> overwrites;
+  Overwritten overwrites;
   llvm::DenseMap<mlir::Value, std::int64_t> localIndex;
   std::vector<Local> localBuffers;
 };

@@ -185,13 +185,9 @@ private:
         memory.placeFixed(index, name, value.type);
       }
     }
-    llvm::MapVector<plan::ValueAttr, plan::ValueAttr> overwritten;
-    for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
-      FunctionBuffers buffers(function);
-      for (auto &[result, input] : buffers.overwritten()) {
-        overwritten[result] = input;
-        values[input].inBackwardWeight |= values[result].inBackwardWeight;
-      }
+    FunctionBuffers::Overwritten overwritten = FunctionBuffers::overwrittenIn(stage);
+    for (auto &[result, input] : overwritten) {
+      values[input].inBackwardWeight |= values[result].inBackwardWeight;
     }
     planPools(index, values, overwritten);
     for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
@@ -219,8 +215,7 @@ private:
 
   /// Values of one role and one lifetime share the slots of one pool. All that a stage sends (or receives) in
   /// one direction lies together, as one transfer moves it.
-  void planPools(int64_t stage, const StageValues &values,
-                 const llvm::MapVector<plan::ValueAttr, plan::ValueAttr> &overwritten) {
+  void planPools(int64_t stage, const StageValues &values, const FunctionBuffers::Overwritten &overwritten) {
     llvm::MapVector<int64_t, schedule::Lifetime> transfers;
     auto poolRole = [](Role role) {
       return role == Role::Receive || role == Role::Send || role == Role::ReceiveGradient ||

@@ -154,16 +154,12 @@ private:
   /// Values of one slot lie beside each other, but for those that are computed in place of others.
   LogicalResult separate(plan::StageOp stage) {
     llvm::MapVector<plan::ValueAttr, int64_t> bytes;
-    llvm::MapVector<plan::ValueAttr, plan::ValueAttr> overwritten;
     for (plan::FunctionOp function : stage.getBody().getOps<plan::FunctionOp>()) {
       forEachValue(function, [&](plan::ValueAttr name, Value value) {
         bytes[name] = command::byteSize(cast<RankedTensorType>(value.getType()));
       });
-      FunctionBuffers buffers(function);
-      for (auto &[result, input] : buffers.overwritten()) {
-        overwritten[result] = input;
-      }
     }
+    FunctionBuffers::Overwritten overwritten = FunctionBuffers::overwrittenIn(stage);
     int64_t index = stage.getIndex();
     std::map<std::pair<int64_t, int64_t>, std::pair<int64_t, plan::ValueAttr>> ends; // by pool and begin
     for (auto &[name, size] : bytes) {
@@ -173,7 +169,7 @@ private:
       }
       if (auto over = overwritten.find(name); over != overwritten.end()) {
         plan::PlacementOp other = placed.lookup({index, over->second});
-        if (other && (place.getPool() != other.getPool() || place.getOffset() == other.getOffset())) {
+        if (other && place.getPool() == other.getPool() && place.getOffset() == other.getOffset()) {
           continue;
         }
       }

@@ -12,12 +12,6 @@
 namespace stagewright::runtime {
 namespace {
 
-TrainOptions byNccl(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps) {
-  TrainOptions options = optionsOn(gpu, stage, steps);
-  options.usesNccl = true;
-  return options;
-}
-
 std::string hashByNccl(EmulatedGpu &gpu, const std::string &stage) {
   const auto trained = train(byNccl(gpu, stage, 3));
   return trained ? trained->stateSha256 : trained.error().text();

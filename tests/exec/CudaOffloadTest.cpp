@@ -437,9 +437,7 @@ TEST(CudaOffload, RanksWhoseMessagesGoByNccl) {
       compiled("offload_nccl", kClassifier, "--stages 2 --data-parallel 2", zero(2, toHost()));
   EmulatedGpu copies, gpu;
   const std::string expected = hashOn(copies, stage);
-  TrainOptions options = optionsOn(gpu, stage, 2);
-  options.usesNccl = true;
-  const auto trained = train(options);
+  const auto trained = train(byNccl(gpu, stage, 2));
   ASSERT_TRUE(trained) << trained.error().text();
   EXPECT_EQ(trained->stateSha256, expected);
   EXPECT_GT(gpu.counts().hostCalls, 0);

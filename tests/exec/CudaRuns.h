@@ -79,6 +79,12 @@ inline TrainOptions optionsOn(EmulatedGpu &gpu, const std::string &stage, std::u
   return options;
 }
 
+inline TrainOptions byNccl(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps) {
+  TrainOptions options = optionsOn(gpu, stage, steps);
+  options.usesNccl = true;
+  return options;
+}
+
 inline Result<TrainSummary> trainOn(EmulatedGpu &gpu, const std::string &stage, std::uint64_t steps = 2) {
   return train(optionsOn(gpu, stage, steps));
 }

@@ -29,6 +29,8 @@ TEST_P(Fused, AsTheTwoKernels) {
   for (FusedCase &one : fusedCases(GetParam())) {
     if (one.epilogue == Epilogue::GeluAux) {
       one.ofAux = 0; // z is rounded as it is without an epilogue
+    } else if (one.epilogue == Epilogue::RowSums) {
+      one.tolerance = 1e-6; // the emulated product adds in the kernel's order
     }
     const auto parity = runFused(one, cache, runs);
     ASSERT_TRUE(parity) << one.text() << ": " << parity.error().text();
