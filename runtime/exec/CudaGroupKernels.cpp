@@ -1,7 +1,7 @@
 #include "runtime/exec/CudaGroupKernels.h"
 
+#include "kernels/cuda/OrderedSum.h"
 #include "runtime/comm/MessageTags.h"
-#include "runtime/exec/CudaOrderedSum.h"
 #include "runtime/exec/MeshGroups.h"
 
 #include <algorithm>
@@ -108,7 +108,7 @@ Result<void> CudaGroupKernels::open(const ArenaBases &arenas, std::size_t number
     return {};
   }
   for (const catalogue::DType dtype : dtypes) {
-    if (auto ok = loadOrderedSum(api, kernels, computing.handle(), dtype); !ok) {
+    if (auto ok = cuda::loadOrderedSum(api, kernels, computing.handle(), dtype); !ok) {
       return ok;
     }
   }
@@ -241,7 +241,7 @@ Result<void> CudaGroupKernels::addSlice(const Slices &slices, catalogue::DType d
   awaited.push_back(&summed);
   return messages->onStream([&](OrderedStream &stream) {
     auto ok = stream.wait(made);
-    ok = ok ? launchOrderedSum(api, kernels, stream.handle(), dtype, arguments) : std::move(ok);
+    ok = ok ? cuda::launchOrderedSum(api, kernels, stream.handle(), dtype, arguments) : std::move(ok);
     return ok ? stream.record(summed) : std::move(ok);
   });
 }

@@ -1,6 +1,6 @@
 #include "runtime/exec/CudaReplicas.h"
 
-#include "runtime/exec/CudaOrderedSum.h"
+#include "kernels/cuda/OrderedSum.h"
 #include "runtime/exec/MeshGroups.h"
 
 #include <algorithm>
@@ -65,8 +65,9 @@ Result<void> CudaReplicas::open(const ArenaBases &arenas, std::size_t number, st
   }
   Result<void> loaded;
   for (const catalogue::DType dtype : {catalogue::DType::F32, catalogue::DType::F64}) {
-    loaded = loaded && environment.mesh.replicas > 1 ? loadOrderedSum(api, kernels, computing.handle(), dtype)
-                                                     : std::move(loaded);
+    loaded = loaded && environment.mesh.replicas > 1
+                 ? cuda::loadOrderedSum(api, kernels, computing.handle(), dtype)
+                 : std::move(loaded);
   }
   if (!loaded || sums.empty()) {
     return loaded;
@@ -343,17 +344,17 @@ Result<void> CudaReplicas::launchSum(const OrderedStream &stream, const Transfer
                                      const std::byte *others, std::byte *sum, std::uint64_t bytes,
                                      bool isDouble, bool isMean) {
   const std::uint64_t width = isDouble ? sizeof(double) : sizeof(float);
-  return launchOrderedSum(api, kernels, stream.handle(),
-                          isDouble ? catalogue::DType::F64 : catalogue::DType::F32,
-                          {.own = own,
-                           .others = others,
-                           .y = sum ? sum : own,
-                           .elements = static_cast<std::int64_t>(bytes / width),
-                           .stride = static_cast<std::int64_t>(catalogue::aligned(bytes) / width),
-                           .terms = group.replicas.size,
-                           .position = group.own,
-                           .accumulates = sum ? 1 : 0,
-                           .divisor = isMean ? group.replicas.size : 1});
+  return cuda::launchOrderedSum(api, kernels, stream.handle(),
+                                isDouble ? catalogue::DType::F64 : catalogue::DType::F32,
+                                {.own = own,
+                                 .others = others,
+                                 .y = sum ? sum : own,
+                                 .elements = static_cast<std::int64_t>(bytes / width),
+                                 .stride = static_cast<std::int64_t>(catalogue::aligned(bytes) / width),
+                                 .terms = group.replicas.size,
+                                 .position = group.own,
+                                 .accumulates = sum ? 1 : 0,
+                                 .divisor = isMean ? group.replicas.size : 1});
 }
 
 /// Behind the rank's own part, and what the others have taken.

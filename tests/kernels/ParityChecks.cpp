@@ -2,7 +2,7 @@
 
 #include "FusedCases.h"
 
-#include "kernels/cuda/device/OrderedSumArguments.h"
+#include "kernels/cuda/OrderedSum.h"
 
 #include <cmath>
 
@@ -122,24 +122,10 @@ public:
   OrderedSum(const SumCase &one, KernelCache &cache) : one(one), cache(cache) {}
   /// own, others, y
   Result<void> enqueue(void *const *operands, void *, Stream stream) const override {
-    auto function = cache.function(std::string(kOrderedSum) + "_" + std::string(catalogue::name(one.dtype)));
-    if (!function) {
-      return function.takeError();
-    }
     const OrderedSumArguments arguments{operands[0],  operands[1],     operands[2],
                                         one.elements, one.stride(),    one.terms,
                                         one.position, one.accumulates, one.divisor};
-    const std::size_t width = byteSize(one.dtype), bytes = std::size_t(one.elements) * width;
-    const Access accesses[] = {{operands[0], bytes, false},
-                               {operands[1], std::size_t(one.stride() * (one.terms - 1)) * width, false},
-                               {operands[2], bytes, true}};
-    cache.api().declare(accesses, stream);
-    return cache.api().launch({.function = *function,
-                               .grid = {16, 1, 1},
-                               .threads = 256,
-                               .arguments = &arguments,
-                               .argumentBytes = sizeof arguments},
-                              stream);
+    return launchOrderedSum(cache.api(), cache, stream, one.dtype, arguments);
   }
 
 private:

@@ -26,6 +26,7 @@ LIBRARIES = {re.compile(r"\.multiply\("): ("kernels/cuda/plugin/CublasLt.cpp",),
              re.compile(r"\bDnnPlan\b"): ("kernels/cuda/plugin/Cudnn.cpp", "kernels/cuda/plugin/CudnnFunctions.cpp",
                                          "kernels/cuda/plugin/CudnnGraphs.cpp")}
 FUSED = ("linear + gelu", "linear_input_grad + gelu_grad", "linear_weight_grad + bias_grad")  # tests/kernels/FusedCases.cpp
+TABLE = "CudaKernel kKernels[] = {"  # of the catalogue's kernels in a file
 ENTRY = re.compile(r'\{"(\w+)",\s*(\d+),')
 HEAD = """# CUDA kernels and GPUs
 
@@ -59,7 +60,8 @@ def without_kernels(root):
     """{name: family} of what cuda_parity runs besides the catalogue's kernels."""
     out = {name: "Fusion" for name in FUSED if (root / "kernels/cuda/Fusion.cpp").exists()}
     for path in (root / "kernels/cuda/device").glob("*.cu"):
-        if not (root / f"kernels/cuda/{path.stem}.cpp").exists():
+        launching = root / f"kernels/cuda/{path.stem}.cpp"
+        if not launching.exists() or TABLE not in launching.read_text():
             out[re.sub(r"(?<!^)(?=[A-Z])", "_", path.stem).lower()] = path.stem  # OrderedSum: ordered_sum
     return out
 
@@ -75,7 +77,7 @@ def kernels(root):
     """{(name, version): (family, SHA-256 of its sources)}"""
     out = {}
     for path in sorted((root / "kernels/cuda").glob("*.cpp")):
-        _, _, table = path.read_text().partition("CudaKernel kKernels[] = {")
+        _, _, table = path.read_text().partition(TABLE)
         entries = ENTRY.findall(table)
         digest = sha256(root, sources(root, path.stem)) if entries else ""
         out.update({(name, int(version)): (path.stem, digest) for name, version in entries})

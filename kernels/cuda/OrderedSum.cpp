@@ -1,8 +1,8 @@
-#include "runtime/exec/CudaOrderedSum.h"
+#include "kernels/cuda/OrderedSum.h"
 
 #include <algorithm>
 
-namespace stagewright::runtime {
+namespace stagewright::cuda {
 
 static const char *kernelOf(catalogue::DType dtype) {
   switch (dtype) {
@@ -17,8 +17,8 @@ static const char *kernelOf(catalogue::DType dtype) {
   }
 }
 
-Result<void> launchOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::Stream stream,
-                              catalogue::DType dtype, const OrderedSumArguments &arguments) {
+Result<void> launchOrderedSum(Api &api, KernelCache &kernels, Stream stream, catalogue::DType dtype,
+                              const OrderedSumArguments &arguments) {
   constexpr std::uint64_t kThreads = 256, kMostBlocks = 1 << 14;
   auto function = kernels.function(kernelOf(dtype));
   if (!function) {
@@ -29,7 +29,7 @@ Result<void> launchOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::
   const std::uint64_t others =
       static_cast<std::uint64_t>(arguments.stride) * width * static_cast<std::uint64_t>(arguments.terms - 2) +
       bytes;
-  const cuda::Access accesses[] = {
+  const Access accesses[] = {
       {arguments.own, bytes, false}, {arguments.others, others, false}, {arguments.y, bytes, true}};
   api.declare(accesses, stream);
   const std::uint64_t blocks = (elements + kThreads - 1) / kThreads;
@@ -41,8 +41,7 @@ Result<void> launchOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::
                     stream);
 }
 
-Result<void> loadOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::Stream stream,
-                            catalogue::DType dtype) {
+Result<void> loadOrderedSum(Api &api, KernelCache &kernels, Stream stream, catalogue::DType dtype) {
   return launchOrderedSum(api, kernels, stream, dtype,
                           {.own = nullptr,
                            .others = nullptr,
@@ -55,4 +54,4 @@ Result<void> loadOrderedSum(cuda::Api &api, cuda::KernelCache &kernels, cuda::St
                            .divisor = 1});
 }
 
-} // namespace stagewright::runtime
+} // namespace stagewright::cuda
